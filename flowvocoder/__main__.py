@@ -1,0 +1,3 @@
+from flowvocoder.cli.main import main
+
+raise SystemExit(main())

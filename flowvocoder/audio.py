@@ -1,0 +1,86 @@
+"""Reading and writing recordings: soundfile for the files, soxr for the rate."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf
+
+from flowvocoder.errors import AudioError
+from flowvocoder.files import writing
+from flowvocoder.units import PCM16_SCALE
+
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Mono audio (T,) in [-1, 1), its rate in Hz, and what was done to it on reading."""
+
+    samples: Samples
+    sample_rate: int
+    changes: tuple[str, ...] = ()
+
+
+def read_audio(path: Path, sample_rate: int) -> Recording:
+    """Read any file libsndfile knows, as mono at `sample_rate`.
+
+    Raises:
+        AudioError: no such file, not audio, empty, or with samples that are not finite.
+    """
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+    if path.is_dir():
+        raise AudioError(f"{path}: is a folder, not an audio file")
+    try:
+        data, rate = sf.read(path, dtype="float32", always_2d=True)
+    except (sf.LibsndfileError, OSError, RuntimeError) as error:
+        reason = "is empty (0 bytes)" if path.stat().st_size == 0 else f"cannot be read as audio ({_reason(error)})"
+        raise AudioError(f"{path}: {reason}") from error
+    if not len(data):
+        raise AudioError(f"{path}: holds 0 samples")
+    bad = int(np.count_nonzero(~np.isfinite(data)))
+    if bad:
+        raise AudioError(f"{path}: {bad} of {data.size} samples are NaN or infinite")
+    changes = []
+    samples = data[:, 0]
+    if data.shape[1] > 1:
+        samples = data.mean(axis=1, dtype=np.float32)
+        changes.append(f"{data.shape[1]} channels averaged to mono")
+    if rate != sample_rate:
+        samples = resample(samples, rate, sample_rate)
+        changes.append(f"resampled from {rate} to {sample_rate} Hz")
+    return Recording(np.ascontiguousarray(samples), sample_rate, tuple(changes))
+
+
+def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
+    """Band-limited resampling (soxr, very high quality)."""
+    import soxr
+
+    return np.asarray(soxr.resample(samples, rate, new_rate, quality="VHQ"), dtype=np.float32)
+
+
+def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
+    """Write (T,) as 16-bit PCM, in the format the name asks for; returns how many samples had to be clipped.
+
+    Raises:
+        AudioError: the format is unknown.
+        OutputError: the file cannot be written.
+    """
+    suffix = path.suffix.lower().lstrip(".")
+    formats = {"wav": "WAV", "flac": "FLAC", "aiff": "AIFF", "aif": "AIFF"}
+    if suffix not in formats:
+        raise AudioError(f"{path}: unknown audio format {path.suffix!r}: use .wav or .flac")
+    scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
+    clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
+    pcm = np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
+    with writing(path) as temporary:
+        sf.write(temporary, pcm, sample_rate, subtype="PCM_16", format=formats[suffix])
+    return clipped
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")

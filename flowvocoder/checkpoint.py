@@ -1,0 +1,122 @@
+"""Checkpoints: a folder with `model.safetensors` and `config.json`. Never a pickle."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from flowvocoder.config import Experiment, experiment_from_dict
+from flowvocoder.errors import CheckpointError, ConfigError
+from flowvocoder.files import recover_folder, writing_folder
+from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.models.lapglow import LapGlow
+
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-base"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A model and what is known about it.
+
+    Attributes:
+        about: licence, training data, step, metrics: whatever the trainer recorded, JSON values only.
+    """
+
+    model: FlowVocoder
+    experiment: Experiment
+    about: dict[str, Any]
+
+
+def build_model(experiment: Experiment) -> FlowVocoder:
+    """A fresh model of the experiment's architecture."""
+    return LapGlow(experiment.mel, experiment.model)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
+    """Write the folder under a temporary name, then rename it.
+
+    Args:
+        dtype: of the stored weights; float16 halves the file. Loading always gives float32.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    tensors = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in checkpoint.model.state_dict().items()
+    }
+    with writing_folder(path) as folder:
+        save_file(tensors, folder / WEIGHTS)
+        config = {
+            "format_version": FORMAT_VERSION,
+            **checkpoint.experiment.to_dict(),
+            "about": checkpoint.about,
+            "weights_sha256": _sha256(folder / WEIGHTS),
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint folder, in evaluation mode and float32.
+
+    Raises:
+        CheckpointError: missing, truncated, altered, of a newer format, or not a checkpoint at all.
+    """
+    config = read_config(path)
+    weights = path / WEIGHTS
+    if not weights.is_file():
+        raise CheckpointError(f"{path}: no {WEIGHTS} in this folder")
+    if _sha256(weights) != config.get("weights_sha256"):
+        raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
+    try:
+        experiment = experiment_from_dict(config)
+        model = build_model(experiment)
+        with safe_open(weights, framework="pt") as file:
+            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except ConfigError as error:
+        raise CheckpointError(f"{path / CONFIG}: {error}") from error
+    except (SafetensorError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{weights}: does not fit the architecture in {CONFIG} ({first})") from error
+    return Checkpoint(model.eval().requires_grad_(False).to(device), experiment, config["about"])
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """`config.json` of a checkpoint folder, with its format checked.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    recover_folder(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG}")
+    file = path / CONFIG
+    if not file.is_file():
+        raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        version = config["format_version"]
+        about = config["about"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file}: truncated or altered: not the configuration of a checkpoint") from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{file}: format version {version} is newer than this program's {FORMAT_VERSION}: update flowvocoder"
+        )
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{file}: altered: 'about' is not an object")
+    return config
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

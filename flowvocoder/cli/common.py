@@ -1,0 +1,72 @@
+"""What several commands share."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+from flowvocoder.audio import Recording, Samples, read_audio, write_audio
+from flowvocoder.errors import AudioError, ConfigError, OutputError
+from flowvocoder.vocoder import Vocoder
+
+
+def set_machine(arguments: argparse.Namespace) -> torch.device:
+    """Apply --threads and check --device. Raises ConfigError for what this machine does not have."""
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ConfigError(f"--threads must be at least 1, not {arguments.threads}")
+        torch.set_num_threads(arguments.threads)
+    try:
+        device = torch.device(arguments.device)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"--device {arguments.device}: not usable here ({first})") from error
+    return device
+
+
+def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
+    """The vocoder of --checkpoint on --device."""
+    device = set_machine(arguments)
+    temperature = getattr(arguments, "temperature", None)
+    if temperature is not None and not 0.0 <= temperature < math.inf:
+        raise ConfigError(f"--temperature must be 0 or above, not {temperature}")
+    return Vocoder.from_pretrained(arguments.checkpoint, device)
+
+
+def read_recording(path: Path, vocoder: Vocoder) -> Recording:
+    """Read at the vocoder's rate, say on standard error what was changed, refuse what is too short for a mel."""
+    recording = read_audio(path, vocoder.sample_rate)
+    if recording.changes:
+        print(f"{path}: {', '.join(recording.changes)}", file=sys.stderr)
+    shortest = vocoder.spec.n_fft // 2 + 1
+    if len(recording.samples) < shortest:
+        have, need = len(recording.samples), shortest
+        rate = vocoder.sample_rate
+        raise AudioError(
+            f"{path}: {have} samples ({have / rate:.3f} s) are too few, {need} ({need / rate:.3f} s) needed"
+        )
+    return recording
+
+
+def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Fail before the work, not after it: a wrong suffix or an unusable folder."""
+    if path.suffix.lower() not in suffixes:
+        raise OutputError(f"{path}: the output's name must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+
+
+def write_speech(path: Path, samples: Samples, sample_rate: int) -> None:
+    """Write PCM16 and say how many samples were clipped, if any."""
+    clipped = write_audio(path, samples, sample_rate)
+    if clipped:
+        print(f"{path}: {clipped} of {len(samples)} samples clipped (lower --temperature or a quieter mel)",
+              file=sys.stderr)  # fmt: skip
+
+
+def seeded(arguments: argparse.Namespace) -> torch.Generator:
+    """A generator at --seed."""
+    return torch.Generator().manual_seed(arguments.seed)

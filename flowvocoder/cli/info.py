@@ -1,0 +1,39 @@
+"""`info`: what a checkpoint is."""
+
+import argparse
+import json
+from typing import Any
+
+from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
+from flowvocoder.config import LapGlowConfig
+
+
+def info(arguments: argparse.Namespace) -> int:
+    """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
+    path = arguments.checkpoint or BUNDLED_VOICE
+    checkpoint = load_checkpoint(path)
+    parameters = sum(p.numel() for p in checkpoint.model.parameters())
+    size = (path / WEIGHTS).stat().st_size
+    if arguments.json:
+        print(json.dumps({**read_config(path), "parameters": parameters, "bytes": size}, indent=2))
+        return 0
+    spec = checkpoint.experiment.mel
+    print(f"{path}: lapglow, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB")
+    print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
+          f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
+    print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
+    for key, value in checkpoint.about.items():
+        print(f"  {key:<9} {_plain(value)}")
+    return 0
+
+
+def _sizes(config: LapGlowConfig) -> str:
+    return ", ".join(f"{k} {v}" for k, v in vars(config).items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,88 @@
+"""`mel`, `resynth` and `score`."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import torch
+
+from flowvocoder.audio import read_audio
+from flowvocoder.cli.common import check_output, load_vocoder, read_recording, seeded, set_machine, write_speech
+from flowvocoder.errors import AudioError
+from flowvocoder.mel.files import write_mel
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import convention
+from flowvocoder.pictures import save_pair
+from flowvocoder.progress import progress
+from flowvocoder.units import bits_per_sample
+
+
+def mel(arguments: argparse.Namespace) -> int:
+    """IN -> OUT.npy, in the checkpoint's convention or the one named."""
+    check_output(arguments.output, (".npy",))
+    if arguments.convention:
+        set_machine(arguments)
+        spec = convention(arguments.convention)
+        audio = torch.from_numpy(read_audio(arguments.input, spec.sample_rate).samples)
+        try:
+            values = MelFrontEnd(spec)(audio)
+        except AudioError as error:
+            raise AudioError(f"{arguments.input}: {error}") from error
+    else:
+        vocoder = load_vocoder(arguments)
+        spec = vocoder.spec
+        values = vocoder.mel(torch.from_numpy(read_recording(arguments.input, vocoder).samples))[0]
+    write_mel(arguments.output, values.cpu().numpy(), spec)
+    print(f"{arguments.output}: {values.shape[0]} bands x {values.shape[1]} frames, {spec.name()}")
+    return 0
+
+
+def resynth(arguments: argparse.Namespace) -> int:
+    """IN -> mel -> OUT.wav of the same length."""
+    check_output(arguments.output, (".wav", ".flac"))
+    if arguments.picture:
+        check_output(arguments.picture, (".png",))
+    vocoder = load_vocoder(arguments)
+    recording = read_recording(arguments.input, vocoder)
+    audio = torch.from_numpy(recording.samples)
+    mel = vocoder.mel_for(audio)
+    started = time.perf_counter()
+    vocoded = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0, : len(audio)].cpu()
+    elapsed = time.perf_counter() - started
+    write_speech(arguments.output, vocoded.numpy(), vocoder.sample_rate)
+    if arguments.picture:
+        save_pair(arguments.picture, recording.samples, vocoded.numpy(), vocoder.sample_rate)
+        print(f"{arguments.picture}: recording, vocoded, difference")
+    length = len(audio) / vocoder.sample_rate
+    distance = float((vocoder.mel(vocoded) - vocoder.mel(audio)).abs().mean())
+    print(f"{arguments.output}: {length:.2f} s, {length / elapsed:.1f} x real time on {torch.get_num_threads()}"
+          f" thread(s), mel distance {distance:.3f}")  # fmt: skip
+    return 0
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """Nats and bits per sample of each file, and their mean weighted by length."""
+    vocoder = load_vocoder(arguments)
+    other = None
+    if arguments.mel_from:
+        other = vocoder.mel(torch.from_numpy(read_recording(arguments.mel_from, vocoder).samples))
+    rows: list[dict[str, Any]] = []
+    for path in progress(arguments.files, "score", "file"):
+        audio = torch.from_numpy(read_recording(path, vocoder).samples)
+        mel = None
+        if other is not None:
+            frames = len(audio) // vocoder.spec.hop_length
+            if other.shape[-1] < frames:
+                raise AudioError(f"{path}: {frames} frames are more than the {other.shape[-1]} of {arguments.mel_from}")
+            mel = other[..., :frames]
+        nats = float(vocoder.score(audio, mel, arguments.seed))
+        rows.append({"file": str(path), "nats_per_sample": nats, "bits_per_sample": bits_per_sample(nats)})
+        if not arguments.json:
+            print(f"{path}: {nats:.4f} nats/sample, {bits_per_sample(nats):.4f} bits/sample", flush=True)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    elif len(rows) > 1:
+        mean = sum(r["nats_per_sample"] for r in rows) / len(rows)
+        print(f"mean of {len(rows)} files: {mean:.4f} nats/sample, {bits_per_sample(mean):.4f} bits/sample")
+    return 0

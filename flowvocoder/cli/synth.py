@@ -1,0 +1,83 @@
+"""`synth`: mel files to audio."""
+
+import argparse
+import glob
+import sys
+from pathlib import Path
+
+import torch
+
+from flowvocoder.cli.common import check_output, load_vocoder, seeded, write_speech
+from flowvocoder.errors import FlowVocoderError, MelError, OutputError
+from flowvocoder.mel.files import read_mel
+from flowvocoder.progress import progress
+from flowvocoder.vocoder import Vocoder
+
+
+def synth(arguments: argparse.Namespace) -> int:
+    """One mel to OUT.wav, or a folder, glob or several files to a folder of .wav."""
+    jobs = plan(arguments.input, arguments.output)
+    if len(jobs) == 1 and jobs[0][1] == arguments.output:
+        vocoder = load_vocoder(arguments)
+        _one(vocoder, *jobs[0], arguments)
+        return 0
+    todo = [(m, o) for m, o in jobs if arguments.force or not o.exists()]
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} are there already (--force does them again)", file=sys.stderr)
+    if not todo:
+        return 0
+    vocoder = load_vocoder(arguments)
+    failed = 0
+    for mel, output in progress(todo, "synth", "mel"):
+        try:
+            _one(vocoder, mel, output, arguments)
+        except OutputError:
+            raise  # the next file would meet the same disk
+        except FlowVocoderError as error:
+            failed += 1
+            print(f"flowvocoder: {error}", file=sys.stderr)
+    print(f"{len(todo) - failed} written to {arguments.output}, {failed} refused")
+    return 2 if failed else 0
+
+
+def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
+    """(mel file, audio file) for everything the inputs name.
+
+    Raises:
+        MelError: nothing found. OutputError: several mels for one .wav, or two mels for the same one.
+    """
+    mels: list[Path] = []
+    several = len(inputs) > 1
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found = sorted(path.rglob("*.npy"))
+            several = True
+        elif not path.exists() and glob.has_magic(text):
+            found = [Path(p) for p in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute patterns)
+            several = True
+        else:
+            found = [path]
+        if not found:
+            raise MelError(f"{text}: no .npy files there")
+        mels += found
+    if not several and output.suffix:
+        check_output(output, (".wav", ".flac"))
+        return [(mels[0], output)]
+    if output.suffix in (".wav", ".flac"):
+        raise OutputError(f"{output}: {len(mels)} mels cannot go into one file: name a folder")
+    roots = [Path(text) for text in inputs if Path(text).is_dir()]
+    jobs: dict[Path, Path] = {}
+    for mel in mels:
+        root = next((r for r in roots if mel.is_relative_to(r)), mel.parent)
+        target = (output / mel.relative_to(root)).with_suffix(".wav")
+        if jobs.get(target, mel) != mel:
+            raise OutputError(f"{target}: both {jobs[target]} and {mel} would be written there")
+        jobs[target] = mel
+    return [(mel, target) for target, mel in jobs.items()]
+
+
+def _one(vocoder: Vocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> None:
+    mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
+    audio = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0].cpu().numpy()
+    write_speech(output, audio, vocoder.sample_rate)

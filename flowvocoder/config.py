@@ -1,0 +1,180 @@
+"""Every setting, the named presets, and `key=value` overrides. Plain data: imports no torch."""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from flowvocoder.errors import ConfigError
+from flowvocoder.mel.spec import MelSpec, convention
+
+
+@dataclasses.dataclass(frozen=True)
+class LapGlowConfig:
+    """Sizes of a LapGlow."""
+
+    block: int = 128  # samples, M of the lapped transform
+    flows: int = 8  # so many times: 1x1 convolution and coupling
+    channels: int = 192  # of the couplings' WaveNets
+    layers: int = 4  # of each WaveNet
+    kernel: int = 3
+    encoder_channels: int = 192
+    encoder_layers: int = 4
+    scale_channels: int = 128
+    pitch: bool = True  # long-term prediction before the transform
+    pitch_channels: int = 192
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How to train."""
+
+    steps: int = 20000
+    batch: int = 8  # segments a step
+    segment: int = 16384  # samples, rounded down to whole frames
+    lr: float = 1e-3
+    warmup: int = 100  # steps
+    final_lr: float = 0.02  # of lr, at the end of the cosine
+    weight_decay: float = 0.0
+    clip: float = 1.0  # largest gradient norm
+    ema: float = 0.998  # decay of the averaged weights
+    pitch_weight: float = 1.0  # of the pitch predictor's own loss
+    spectral_weight: float = 0.0  # of the spectral distance of samples to recordings, likelihood counting 1
+    spectral_from: int = 0  # first step at which it counts
+    spectral_temperature: float = 0.8  # of those samples
+    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of the conditioners; the flow itself is float32
+    seed: int = 0
+    validate_every: int = 500  # steps
+    save_every: int = 250  # steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A model, the mels it speaks, and how it is trained."""
+
+    model: LapGlowConfig
+    mel: MelSpec
+    train: TrainConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"architecture": "lapglow", **dataclasses.asdict(self)}
+
+
+PRESETS: dict[str, Experiment] = {
+    "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
+    "lapglow-small": Experiment(
+        LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),
+        convention("tacotron2"),
+        TrainConfig(),
+    ),
+    # Small enough to train in seconds: for trying things out and for tests.
+    "lapglow-tiny": Experiment(
+        LapGlowConfig(
+            flows=2, channels=32, layers=2, encoder_channels=32, encoder_layers=1, scale_channels=32, pitch_channels=32
+        ),
+        convention("tacotron2"),
+        TrainConfig(steps=200, batch=4, segment=8192, warmup=20, validate_every=100, save_every=50),
+    ),
+}
+
+
+def preset(name: str) -> Experiment:
+    """The named preset. Raises ConfigError that lists the names there are."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}: there are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+    """Apply `key=value` settings: `lr=5e-4` (or `train.lr=5e-4`), `model.channels=96`, `mel=hifigan`, `mel.fmax=11025`.
+
+    Raises:
+        ConfigError: no such key (with the nearest one), or a value of the wrong type.
+    """
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected key=value")
+        if key == "mel":
+            experiment = dataclasses.replace(experiment, mel=convention(text))
+            continue
+        section, _, name = key.rpartition(".")
+        section = section or "train"
+        if section not in ("model", "mel", "train"):
+            raise ConfigError(f"--set {key}: unknown section {section!r}: there are model, mel, train")
+        part = getattr(experiment, section)
+        fields = {f.name: f for f in dataclasses.fields(part)}
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
+            raise ConfigError(f"--set {key}: unknown key {name!r} in {section}: {hint}")
+        value = _parse(key, text, getattr(part, name))
+        experiment = dataclasses.replace(experiment, **{section: dataclasses.replace(part, **{name: value})})
+    check(experiment)
+    return experiment
+
+
+def check(experiment: Experiment) -> None:
+    """Raises ConfigError for numbers that cannot work together."""
+    model, mel, train = experiment.model, experiment.mel, experiment.train
+    positive = {
+        "model": (
+            "block",
+            "flows",
+            "channels",
+            "layers",
+            "kernel",
+            "encoder_channels",
+            "scale_channels",
+            "pitch_channels",
+        ),
+        "train": ("steps", "batch", "segment", "lr", "clip", "validate_every", "save_every"),
+    }
+    for section, names in positive.items():
+        for name in names:
+            value = getattr(getattr(experiment, section), name)
+            if not value > 0:
+                raise ConfigError(f"{section}.{name} must be above 0, not {value}")
+    if model.block % 8 or mel.hop_length % model.block:
+        raise ConfigError(
+            f"model.block {model.block} must be a multiple of 8 and go into mel.hop_length {mel.hop_length}"
+        )
+    if model.kernel % 2 == 0:
+        raise ConfigError(f"model.kernel must be odd, not {model.kernel}")
+    if train.segment < 4 * mel.n_fft:
+        raise ConfigError(f"train.segment {train.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples")
+    if train.precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"train.precision must be float32 or bfloat16, not {train.precision}")
+    if not 0 <= train.ema < 1:
+        raise ConfigError(f"train.ema must be in [0, 1), not {train.ema}")
+
+
+def experiment_from_dict(values: dict[str, Any]) -> Experiment:
+    """The inverse of `Experiment.to_dict`; raises ConfigError for what this version does not know."""
+    architecture = values.get("architecture")
+    if architecture != "lapglow":
+        raise ConfigError(f"unknown architecture {architecture!r}: this version knows lapglow")
+    try:
+        experiment = Experiment(
+            LapGlowConfig(**values["model"]), MelSpec.from_dict(values["mel"]), TrainConfig(**values.get("train", {}))
+        )
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"configuration has a missing or unknown key ({error})") from error
+    check(experiment)
+    return experiment
+
+
+def _parse(key: str, text: str, current: Any) -> Any:
+    if isinstance(current, str):
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    kind = type(current)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"--set {key}: expected {kind.__name__} like {json.dumps(current)}, not {text!r}")
+    return value

@@ -1,0 +1,70 @@
+"""Finding the recordings of a corpus, and which of them are held out."""
+
+import csv
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowvocoder.audio import EXTENSIONS
+from flowvocoder.errors import AudioError
+
+HELD_OUT_SHARE = 40
+"""One utterance in so many is kept for validation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Utterance:
+    """One recording: its id (corpus/file stem) and where it is."""
+
+    id: str
+    path: Path
+
+
+def find_utterances(root: Path) -> list[Utterance]:
+    """Recordings of a folder in LJSpeech layout (`metadata.csv` and `wavs/`) or of any folder tree of audio.
+
+    Raises:
+        AudioError: no such folder, no audio in it, or a recording that metadata.csv names is missing.
+    """
+    if not root.is_dir():
+        raise AudioError(f"{root}: no such folder")
+    corpus = root.resolve().name
+    metadata = root / "metadata.csv"
+    if metadata.is_file() and (root / "wavs").is_dir():
+        found = _ljspeech(root, metadata)
+    else:
+        found = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    if not found:
+        raise AudioError(f"{root}: no audio files ({', '.join(EXTENSIONS)})")
+    wavs = root / "wavs"
+    base = wavs if found[0].is_relative_to(wavs) else root
+    return [Utterance(f"{corpus}/{p.relative_to(base).with_suffix('').as_posix()}", p) for p in found]
+
+
+def is_held_out(utterance_id: str) -> bool:
+    """Whether an utterance is for validation: by a hash of its id, so the same whatever else the corpus holds."""
+    digest = hashlib.sha256(utterance_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % HELD_OUT_SHARE == 0
+
+
+def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
+    """(training, validation)."""
+    held_out = [u for u in utterances if is_held_out(u.id)]
+    return [u for u in utterances if not is_held_out(u.id)], held_out
+
+
+def _ljspeech(root: Path, metadata: Path) -> list[Path]:
+    by_stem = {p.stem: p for p in sorted((root / "wavs").iterdir()) if p.suffix.lower() in EXTENSIONS}
+    found = []
+    try:
+        with metadata.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE), 1):
+                if not row:
+                    continue
+                if row[0] not in by_stem:
+                    raise AudioError(f"{metadata}: line {number}: no recording wavs/{row[0]}.* for this id")
+                found.append(by_stem[row[0]])
+    except UnicodeDecodeError as error:
+        raise AudioError(f"{metadata}: not UTF-8 (byte {error.start})") from error
+    return found

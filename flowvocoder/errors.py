@@ -1,0 +1,25 @@
+"""Every error that is the user's to fix. The command line prints its one sentence and exits with code 2."""
+
+
+class FlowVocoderError(Exception):
+    """Bad input or a state the user can mend; the message is one sentence that names the file and the numbers."""
+
+
+class AudioError(FlowVocoderError):
+    """A recording cannot be read, is too short, or holds values that are no audio."""
+
+
+class MelError(FlowVocoderError):
+    """A mel spectrogram cannot be read, or is not what the model was trained on."""
+
+
+class CheckpointError(FlowVocoderError):
+    """A checkpoint is missing, truncated, altered, or of a newer format."""
+
+
+class ConfigError(FlowVocoderError):
+    """An unknown preset, key or value."""
+
+
+class OutputError(FlowVocoderError):
+    """A result cannot be written."""

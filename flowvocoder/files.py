@@ -1,0 +1,91 @@
+"""Writing so that a file is either whole or not there."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from flowvocoder.errors import OutputError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it at the end; nothing is left behind on failure.
+
+    Raises:
+        OutputError: the folder cannot be made or written to, or the disk is full.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes files that only their owner can read; results get the usual permissions.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except Exception as error:
+        if _is_io_error(error):
+            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder; one that stands there already is replaced as a whole.
+
+    Raises:
+        OutputError: as `writing`.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            # A folder cannot be renamed over another. Between the two renames the old one has a hidden name, and
+            # `recover_folder` brings it back if the program ends there.
+            old = _aside(path)
+            shutil.rmtree(old, ignore_errors=True)
+            path.replace(old)
+            temporary.replace(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    except Exception as error:
+        if _is_io_error(error):
+            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        raise
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Undo the half of `writing_folder` that a killed program left, if it left one."""
+    old = _aside(path)
+    if old.exists() and not path.exists():
+        old.replace(path)
+
+
+def reason(error: BaseException) -> str:
+    """The system's words for an OSError, without the path it repeats."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _is_io_error(error: Exception) -> bool:
+    # soundfile and safetensors report a full disk through classes of their own.
+    return isinstance(error, OSError) or type(error).__name__ in {"LibsndfileError", "SafetensorError"}

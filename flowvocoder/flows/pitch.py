@@ -1,0 +1,155 @@
+"""Long-term (pitch) prediction as a volume-preserving bijection in the time domain."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowvocoder.flows.base import Bijection, no_volume_change
+from flowvocoder.flows.lapped import LappedTransform
+from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
+from flowvocoder.units import PCM16_STEP
+
+WIDTHS = (1.0, 2.0, 4.0)
+"""Standard deviations of the tap shapes, in samples. The wider the shape, the lower the band it predicts: the gain
+falls to half at 0.19/width of the sampling rate, 4.1, 2.1 and 1.0 kHz at 22 050 Hz."""
+
+MAX_GAIN = 0.98
+"""Upper limit of the sum of all taps. They are positive, so below 1 the synthesis recursion is stable."""
+
+
+class PitchPredictor(Bijection):
+    """e[n] = x[n] - sum_k a_k[n] x[n - k], taps near the pitch lag: (B, 1, T) -> (B, 1, T), log-det 0.
+
+    The Jacobian is unit lower triangular. Lag and gains come from the context: a softmax over integer lags whose local
+    centre of mass gives a fractional lag, and a softmax over the tap shapes (and "none"), each a Gaussian around the
+    lag and so a low-pass. This is the long-term predictor of speech coders (Atal and Schroeder 1970; Ramachandran and
+    Kabal 1989) with its parameters read from the mel instead of sent.
+
+    Beside the likelihood the predictor has a loss of its own, `own_loss`. The lag is taught by that alone. It also
+    keeps the gains open while lag and flow are untrained; otherwise likelihood shuts them in the first steps, when
+    the lag is still wrong, and never finds them again.
+
+    Args:
+        context: channels of the context.
+        min_lag, max_lag: range of the lag in samples.
+        hidden: width of the predicting network.
+    """
+
+    def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int):
+        super().__init__()
+        if min_lag <= REACH + GROUP:
+            raise ValueError(f"min_lag must be above {REACH + GROUP} samples, not {min_lag}")
+        self.min_lag, self.max_lag = min_lag, max_lag
+        lags = max_lag - min_lag + 1
+        self.net = nn.Sequential(
+            nn.Conv1d(context, hidden, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(hidden, hidden, 3, padding=1),
+            nn.SiLU(),
+        )
+        self.lag_head = nn.Conv1d(hidden, lags, 1)
+        self.gain_head = nn.Conv1d(hidden, len(WIDTHS) + 1, 1)
+        nn.init.zeros_(self.gain_head.weight)
+        with torch.no_grad():
+            self.gain_head.bias.copy_(torch.tensor([0.0] * len(WIDTHS) + [2.0]))  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        lag, taps = self._taps(x, context)
+        with torch.autocast(x.device.type, enabled=False):
+            return (x[:, 0] - predict(x[:, 0], lag, taps))[:, None], no_volume_change(x)
+
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        lag, taps = self._taps(z, context)
+        with torch.autocast(z.device.type, enabled=False):
+            return synthesise(z[:, 0], lag, taps)[:, None]
+
+    def own_loss(self, x: Tensor, context: Tensor) -> Tensor:
+        """What teaches lag and gains without the rest of the flow; a scalar, nats.
+
+        The first term is the cross-entropy of the predicted lag against the one at which the audio repeats itself
+        (blocks count by how strongly they do). The second is the entropy per sample that the prediction, made with
+        the true lag, leaves if all that follows removes the spectral envelope: half the mean log energy over tiles of
+        the lapped transform, less that of x.
+
+        Shape:
+            x: (B, 1, T) audio
+        """
+        target, weight = self_similarity(x[:, 0], self.min_lag, self.max_lag, context.shape[-1])
+        h = self.net(context)
+        log_p = F.log_softmax(self.lag_head(h).float(), 1)
+        cross_entropy = -((target * log_p).sum(1) * weight).sum() / (weight.sum() + 1.0)
+        lag, taps = self._interpolate(fractional_lag(target.log(), self.min_lag), self._gain(h, x.dtype), x)
+        with torch.autocast(x.device.type, enabled=False):
+            residual = x[:, 0] - predict(x[:, 0], lag, taps)
+            entropy = _tile_entropy(residual) - _tile_entropy(x[:, 0])
+        return 0.05 * cross_entropy + entropy
+
+    def _taps(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.net(context)
+        lag = fractional_lag(self.lag_head(h).detach().to(x.dtype), self.min_lag)
+        return self._interpolate(lag, self._gain(h, x.dtype), x)
+
+    def _gain(self, h: Tensor, dtype: torch.dtype) -> Tensor:
+        return MAX_GAIN * torch.softmax(self.gain_head(h).to(dtype), 1)[:, :-1]
+
+    def _interpolate(self, lag: Tensor, gain: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Block rate to nodes: (B, N), (B, W, N) -> whole lags (B, G + 1), taps (B, G + 1, 2 * REACH + 1)."""
+        nodes = x.shape[-1] // GROUP + 1
+        lag, gain = (F.interpolate(v, size=nodes, mode="linear", align_corners=False) for v in (lag[:, None], gain))
+        lag = lag[:, 0]
+        whole = lag.round()
+        offset = torch.arange(-REACH, REACH + 1, device=x.device, dtype=x.dtype) + (whole - lag)[..., None]
+        taps = torch.zeros_like(offset)
+        for width, g in zip(WIDTHS, gain.unbind(1), strict=True):
+            shape = torch.exp(-0.5 * (offset / width) ** 2)
+            taps = taps + g[..., None] * shape / shape.sum(-1, keepdim=True)
+        return whole.long(), taps
+
+    def extra_repr(self) -> str:
+        return f"min_lag={self.min_lag}, max_lag={self.max_lag}"
+
+
+def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:
+    """Centre of mass of softmax(logits) within `around` lags of its peak, in samples: (B, L, N) -> (B, N)."""
+    p = torch.softmax(logits, 1)
+    peak = p.argmax(1, keepdim=True)
+    index = (peak + torch.arange(-around, around + 1, device=p.device)[:, None]).clamp(0, p.shape[1] - 1)
+    near = p.gather(1, index)
+    return (near * index).sum(1) / near.sum(1) + min_lag
+
+
+def self_similarity(x: Tensor, min_lag: int, max_lag: int, blocks: int) -> tuple[Tensor, Tensor]:
+    """Where audio repeats itself: a distribution over lags (B, L, N) and how strongly it does (B, N) in 0..1.
+
+    Normalised cross-correlation of a window around each block with itself one lag earlier, less 0.03 an octave so
+    that of two lags that explain the audio equally well the shorter wins.
+    """
+    window, sharpness, per_octave = 2 * (max_lag // 2), 0.02, 0.03
+    step = x.shape[1] // blocks
+    left = window // 2 - step // 2 + max_lag
+    frames = F.pad(x, (left, window + max_lag)).unfold(-1, window + max_lag, step)[:, :blocks]
+    size = 1 << (window + max_lag - 1).bit_length()
+    now = F.pad(frames[..., max_lag:], (max_lag, 0))
+    cross = torch.fft.irfft(torch.fft.rfft(frames, size).conj() * torch.fft.rfft(now, size), size)
+    energy = F.pad(frames.double().square().cumsum(-1), (1, 0))
+    lags = torch.arange(min_lag, max_lag + 1, device=x.device)
+    here = (energy[..., -1] - energy[..., max_lag])[..., None]
+    past = energy[..., max_lag - lags + window] - energy[..., max_lag - lags]
+    ncc = cross[..., lags] / (here * past).clamp_min(1e-12).sqrt().to(x.dtype)
+    target = torch.softmax((ncc - per_octave * torch.log2(lags / min_lag)) / sharpness, -1)
+    weight = ((ncc.amax(-1) - 0.4) / 0.4).clamp(0.0, 1.0)
+    return target.transpose(1, 2), weight
+
+
+def _tile_entropy(x: Tensor, block: int = 128, bands: int = 4, blocks: int = 4) -> Tensor:
+    """Half the mean log energy of tiles of the lapped transform of (B, T), in nats per sample up to a constant."""
+    x = x[:, : x.shape[1] // (block * blocks) * block * blocks]
+    energy = F.avg_pool2d(LappedTransform(block)(x[:, None], x)[0].square(), (bands, blocks))
+    return 0.5 * (energy + PCM16_STEP**2 / 12).log().mean()
+
+
+def lag_range(sample_rate: int, lowest_hz: float = 55.0, highest_hz: float = 500.0) -> tuple[int, int]:
+    """Lags in samples that cover the pitch of speech."""
+    return math.floor(sample_rate / highest_hz), math.ceil(sample_rate / lowest_hz)

@@ -1,0 +1,105 @@
+"""Time-varying linear prediction from the past around a lag, and the recursion that undoes it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GROUP = 16
+"""Samples between nodes; each node has a lag and taps, and what two neighbouring nodes predict is cross-faded.
+Without the fade every change of the taps would scatter the strong low bands over the weak high ones."""
+
+REACH = 10
+"""Taps on either side of the lag."""
+
+SPAN = GROUP + 2 * REACH
+"""Samples that the taps of one node touch in one group."""
+
+
+def predict(x: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
+    """p[n] = sum_k w_k[n] sum_j taps[g + k, REACH + j] * x[n - lag[g + k] - j], zeros before the start.
+
+    g = n // GROUP; k = 0, 1 are the nodes on either side of n, w the cross-fade between them; j = -REACH..REACH.
+
+    Shape:
+        x: (B, T), lag: (B, T / GROUP + 1) long, taps: (B, T / GROUP + 1, 2 * REACH + 1) -> (B, T)
+    """
+    padded, index, _ = _past(x, lag)
+    return _apply(_gather(padded, index), _both_sides(taps)).flatten(1)
+
+
+def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
+    """The x with x - predict(x, lag, taps) = e, differentiable in e and taps.
+
+    Runs in steps as long as the shortest lag allows: within a step every sample needs only earlier steps.
+
+    Shape:
+        as `predict`
+    """
+    return _Recursion.apply(e, lag, taps)
+
+
+def _past(x: Tensor, lag: Tensor) -> tuple[Tensor, Tensor, int]:
+    """x with zeros before it, the indices (B, G, 2, SPAN) into it that each group's two nodes touch, and the zeros."""
+    before = int(lag.max()) + REACH
+    start = torch.arange(lag.shape[1] - 1, device=x.device) * GROUP + before - REACH
+    start = start[:, None] - _both_sides(lag)
+    return F.pad(x, (before, 0)), start[..., None] + torch.arange(SPAN, device=x.device), before
+
+
+def _both_sides(nodes: Tensor) -> Tensor:
+    """(B, G + 1, ...) -> (B, G, 2, ...): for each group the node before and the node after."""
+    return torch.stack([nodes[:, :-1], nodes[:, 1:]], 2)
+
+
+def _gather(x: Tensor, index: Tensor) -> Tensor:
+    return x.gather(1, index.flatten(1)).view(index.shape)
+
+
+def _fade(like: Tensor) -> Tensor:
+    """Cross-fade weights (2, GROUP)."""
+    after = (torch.arange(GROUP, device=like.device, dtype=like.dtype) + 0.5) / GROUP
+    return torch.stack([1.0 - after, after])
+
+
+def _apply(past: Tensor, taps: Tensor) -> Tensor:
+    """(B, G, 2, SPAN), (B, G, 2, 2 * REACH + 1) -> (B, G, GROUP)."""
+    sides = (past.unfold(-1, 2 * REACH + 1, 1) @ taps.flip(-1)[..., None])[..., 0]
+    return (sides * _fade(sides)).sum(2)
+
+
+def _apply_transposed(grad: Tensor, taps: Tensor) -> Tensor:
+    """Adjoint of `_apply` in `past`: (B, G, GROUP), (B, G, 2, 2 * REACH + 1) -> (B, G, 2, SPAN)."""
+    padded = F.pad(grad[:, :, None] * _fade(grad), (2 * REACH, 2 * REACH))
+    return (padded.unfold(-1, 2 * REACH + 1, 1) @ taps[..., None])[..., 0]
+
+
+class _Recursion(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        x, index, before = _past(e, lag)
+        sides = _both_sides(taps)
+        step = max(1, (int(lag.min()) - REACH) // GROUP)
+        for g in range(0, index.shape[1], step):
+            here = index[:, g : g + step]
+            now = slice(before + g * GROUP, before + (g + here.shape[1]) * GROUP)
+            x[:, now] += _apply(_gather(x, here), sides[:, g : g + step]).flatten(1)
+        ctx.save_for_backward(x, index, sides)
+        ctx.before, ctx.step = before, step
+        return x[:, before:].clone()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[no-untyped-def]
+        x, index, sides = ctx.saved_tensors
+        before, step = ctx.before, ctx.step
+        total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
+        for g in reversed(range(0, index.shape[1], step)):
+            here = index[:, g : g + step]
+            now = total[:, before + g * GROUP : before + (g + here.shape[1]) * GROUP]
+            spread = _apply_transposed(now.reshape(*here.shape[:2], GROUP), sides[:, g : g + step])
+            total.scatter_add_(1, here.flatten(1), spread.flatten(1))
+        grad_e = total[:, before:]
+        groups = grad_e.reshape(*index.shape[:2], 1, GROUP)
+        past = _gather(x, index).unfold(-1, 2 * REACH + 1, 1)
+        grad_sides = ((groups * _fade(grad_e))[:, :, :, None] @ past)[:, :, :, 0].flip(-1)
+        grad_taps = F.pad(grad_sides[:, :, 0], (0, 0, 0, 1)) + F.pad(grad_sides[:, :, 1], (0, 0, 1, 0))
+        return grad_e, None, grad_taps

@@ -1,0 +1,31 @@
+"""The mel-conditioned scale: the spectral envelope as the first flow layer."""
+
+import torch
+from torch import Tensor, nn
+
+from flowvocoder.flows.base import Bijection
+
+
+class ConditionalScale(Bijection):
+    """z = x * exp(-s(context)), log-det -sum s.
+
+    In the transform domain s is the log envelope, so the layers behind it see nearly white coefficients.
+
+    Args:
+        log_scale: conditioner, (B, D, N) -> (B, C, N), natural log of the standard deviation it removes. Its range is
+            not bounded: speech spans 100 dB, and the map is linear in x, so float32 inverts it without loss.
+    """
+
+    def __init__(self, log_scale: nn.Module):
+        super().__init__()
+        self.log_scale = log_scale
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        s = self._log_scale(x, context)
+        return x * torch.exp(-s), -s.sum((1, 2))
+
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        return z * torch.exp(self._log_scale(z, context))
+
+    def _log_scale(self, x: Tensor, context: Tensor) -> Tensor:
+        return self.log_scale(context).to(x.dtype)

@@ -1,0 +1,52 @@
+"""The conditioner of the couplings: a gated, dilated, non-causal WaveNet."""
+
+import torch
+from torch import Tensor, nn
+
+
+class WaveNet(nn.Module):
+    """WaveNet as WaveGlow uses it (van den Oord et al. 2016, arXiv:1609.03499; arXiv:1811.00002).
+
+    Dilations double from layer to layer. The last layer starts at zero, so a fresh coupling is the identity.
+
+    Args:
+        inputs: channels of x.
+        outputs: channels of the result.
+        context: channels of the context.
+        channels: residual and skip channels.
+        layers: number of gated layers; dilation 2**i in layer i.
+        kernel: taps of each dilated convolution, odd.
+
+    Shape:
+        x: (B, inputs, N), context: (B, context, N) -> (B, outputs, N)
+    """
+
+    def __init__(self, inputs: int, outputs: int, context: int, channels: int, layers: int, kernel: int = 3):
+        super().__init__()
+        self.channels = channels
+        self.start = nn.Conv1d(inputs, channels, 1)
+        self.context = nn.Conv1d(context, 2 * channels * layers, 1)  # all layers at once: one large product
+        self.dilated = nn.ModuleList(
+            nn.Conv1d(channels, 2 * channels, kernel, dilation=2**i, padding=2**i * (kernel - 1) // 2)
+            for i in range(layers)
+        )
+        # The last layer feeds only the skip sum.
+        self.mix = nn.ModuleList(
+            nn.Conv1d(channels, 2 * channels if i < layers - 1 else channels, 1) for i in range(layers)
+        )
+        self.end = nn.Conv1d(channels, outputs, 1)
+        nn.init.zeros_(self.end.weight)
+        nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        h = self.start(x)
+        skips: list[Tensor] = []
+        for dilated, mix, bias in zip(
+            self.dilated, self.mix, self.context(context).chunk(len(self.mix), 1), strict=True
+        ):
+            filtered, gate = (dilated(h) + bias).chunk(2, 1)
+            out = mix(torch.tanh(filtered) * torch.sigmoid(gate))
+            if out.shape[1] > self.channels:
+                h = h + out[:, : self.channels]
+            skips.append(out[:, -self.channels :])
+        return self.end(torch.stack(skips).sum(0))

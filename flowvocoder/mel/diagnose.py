@@ -1,0 +1,46 @@
+"""What an array of numbers that claims to be a mel looks like."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from flowvocoder.mel.spec import MelSpec
+
+
+def implausible(mel: npt.NDArray[np.generic], spec: MelSpec) -> str | None:
+    """What (n_mels, F) looks like if it cannot well be speech in the convention `spec`; None if it can.
+
+    Goes by what speech is: in natural logs of magnitudes its bands span 7 to 14 nats and stay below about 4, since
+    audio is within [-1, 1).
+    """
+    values = mel.astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    span = float(np.percentile(values, 99) - np.percentile(values, 1))
+    numbers = f"values {low:.3g} to {high:.3g}, mean {values.mean():.3g}"
+    unit = math.log(10.0) if spec.log == "log10" else 1.0  # nats in one unit of the wanted log
+    floor = math.log(spec.floor) / unit
+    if high > 25.0 / unit or span > 30.0 / unit:
+        if low >= 0:
+            return f"looks like linear magnitudes or powers, not their log ({numbers})"
+        return f"looks like decibels, not {_log_name(spec)} ({numbers})"
+    if low >= 0 and span > 0.01:
+        what = (
+            "a mel scaled to 0..1" if 0.5 < high <= 1.0 and values.mean() > 0.1 else "linear magnitudes, not their log"
+        )
+        return f"looks like {what} ({numbers})"
+    if abs(values.mean()) < 0.3 and 0.5 < values.std() < 1.6:
+        return f"looks mean-variance normalised ({numbers})"
+    if low < floor - 0.05:
+        return f"goes below this convention's floor of {_log_name(spec)}({spec.floor:g}) = {floor:.2f} ({numbers})"
+    if spec.log == "ln" and low > -5.6 and 2.0 < span < 6.0 and values.mean() > -4.6:
+        return f"looks like log10, not ln ({numbers})"
+    if spec.log == "log10" and span > 6.5:
+        return f"looks like ln, not log10 ({numbers})"
+    if high > 6.0 / unit:
+        return f"is too loud for audio in -1..1; integer samples were perhaps not divided by 32768 ({numbers})"
+    return None
+
+
+def _log_name(spec: MelSpec) -> str:
+    return spec.log

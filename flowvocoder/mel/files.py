@@ -1,0 +1,92 @@
+"""Mel files: `.npy` with the spec beside it in `.npy.json`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.files import reason, writing
+from flowvocoder.mel.diagnose import implausible
+from flowvocoder.mel.spec import MelSpec
+
+Mel = npt.NDArray[np.float32]
+
+
+def sidecar(path: Path) -> Path:
+    """Where the spec of a mel file is kept."""
+    return path.with_name(path.name + ".json")
+
+
+def write_mel(path: Path, mel: Mel, spec: MelSpec) -> None:
+    """Write (n_mels, F) and its spec. Raises OutputError if either cannot be written, MelError for another suffix."""
+    if path.suffix != ".npy":
+        raise MelError(f"{path}: a mel file's name ends in .npy")
+    # The spec first: a mel beside a spec that is not its own would be the worse half of an interrupted write.
+    path.unlink(missing_ok=True)
+    with writing(sidecar(path)) as temporary:
+        temporary.write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
+    with writing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.asarray(mel, dtype=np.float32))
+
+
+def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
+    """Read (n_mels, F), checked against the spec a model wants.
+
+    With a spec beside the file the two must be equal; without, the numbers must be plausible for `spec` (not if
+    `trust`). One leading axis of length 1 is dropped.
+
+    Raises:
+        MelError: unreadable, of another shape or spec, not finite, or implausible; the message says how.
+    """
+    mel = _load(path)
+    beside = sidecar(path)
+    if beside.exists():
+        own = _read_spec(beside)
+        if own != spec:
+            difference = own.difference(spec)
+            raise MelError(f"{path}: is a {own.name()} mel, the checkpoint wants {spec.name()}: {difference}")
+    if mel.ndim == 3 and mel.shape[0] == 1:
+        mel = mel[0]
+    if mel.ndim != 2:
+        raise MelError(f"{path}: has shape {mel.shape}, expected ({spec.n_mels}, frames)")
+    if mel.shape[0] != spec.n_mels:
+        hint = "; it looks transposed: save mel.T" if mel.shape[1] == spec.n_mels else ""
+        raise MelError(
+            f"{path}: has {mel.shape[0]} bands, the checkpoint wants {spec.n_mels} (shape {mel.shape}){hint}"
+        )
+    if mel.shape[1] == 0:
+        raise MelError(f"{path}: has 0 frames")
+    bad = int(np.count_nonzero(~np.isfinite(mel)))
+    if bad:
+        raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
+    if not beside.exists() and not trust:
+        problem = implausible(mel, spec)
+        if problem:
+            raise MelError(f"{path}: not a plausible {spec.name()} mel: {problem} (--trust-mel synthesises it anyway)")
+    return mel.astype(np.float32)
+
+
+def _load(path: Path) -> npt.NDArray[np.generic]:
+    if not path.exists():
+        raise MelError(f"{path}: no such file")
+    try:
+        mel = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise MelError(f"{path}: cannot be read ({reason(error)})") from error
+    except (ValueError, EOFError) as error:
+        raise MelError(f"{path}: not a .npy file of numbers") from error
+    if not isinstance(mel, np.ndarray) or mel.dtype.kind != "f":
+        kind = mel.dtype if isinstance(mel, np.ndarray) else "an archive"
+        raise MelError(f"{path}: holds {kind}, expected an array of floating-point numbers")
+    return mel
+
+
+def _read_spec(path: Path) -> MelSpec:
+    try:
+        return MelSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise MelError(f"{path}: not a mel spec ({reason(error)})") from error
+    except ConfigError as error:
+        raise MelError(f"{path}: {error}") from error

@@ -1,0 +1,92 @@
+"""The one implementation of the mel spectrogram."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowvocoder.errors import AudioError
+from flowvocoder.mel.spec import MelSpec
+
+
+class MelFrontEnd(nn.Module):
+    """Audio to log-mel spectrogram, as `spec` defines it.
+
+    Shape:
+        audio: (..., T) in [-1, 1) -> (..., n_mels, F)
+
+    Raises:
+        AudioError: audio too short for the reflection at its ends.
+    """
+
+    window: Tensor
+    filterbank: Tensor
+
+    def __init__(self, spec: MelSpec):
+        super().__init__()
+        import torchaudio  # slow to import, needed only here
+
+        self.spec = spec
+        self.register_buffer("window", torch.hann_window(spec.win_length), persistent=False)
+        filterbank = torchaudio.functional.melscale_fbanks(
+            spec.n_fft // 2 + 1,
+            spec.fmin,
+            spec.fmax,
+            spec.n_mels,
+            spec.sample_rate,
+            norm="slaney" if spec.norm == "slaney" else None,
+            mel_scale=spec.mel_scale,
+        ).T
+        self.register_buffer("filterbank", filterbank.contiguous(), persistent=False)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        spec = self.spec
+        left, right = edge_padding(spec)
+        if audio.shape[-1] <= max(left, right):
+            raise AudioError(
+                f"{audio.shape[-1]} samples are too few for a mel with n_fft {spec.n_fft}:"
+                f" at least {max(left, right) + 1} are needed"
+            )
+        flat = F.pad(audio.reshape(-1, audio.shape[-1]), (left, right), mode="reflect")
+        mel = self.frames(flat)
+        return mel.reshape(*audio.shape[:-1], *mel.shape[1:])
+
+    def frames(self, padded: Tensor) -> Tensor:
+        """Mel of audio that already has its context: (B, n_fft + (F - 1) * hop_length) -> (B, n_mels, F)."""
+        spec = self.spec
+        spectrum = torch.stft(
+            padded, spec.n_fft, spec.hop_length, spec.win_length, self.window.to(padded.dtype), center=False,
+            return_complex=True,
+        )  # fmt: skip
+        magnitude = spectrum.abs()
+        if spec.magnitude_eps:
+            magnitude = (magnitude.square() + spec.magnitude_eps).sqrt()
+        mel = (self.filterbank.to(padded.dtype) @ magnitude).clamp_min(spec.floor)
+        return mel.log10() if spec.log == "log10" else mel.log()
+
+
+def edge_padding(spec: MelSpec) -> tuple[int, int]:
+    """Samples of reflection at the start and the end."""
+    if spec.padding == "center":
+        return spec.n_fft // 2, spec.n_fft // 2
+    total = spec.n_fft - spec.hop_length
+    return total // 2, total - total // 2
+
+
+def frame_count(samples: int, spec: MelSpec) -> int:
+    """Frames of the mel of so many samples."""
+    return samples // spec.hop_length + (spec.padding == "center")
+
+
+def unit_noise_level(spec: MelSpec, seconds: float = 20.0) -> Tensor:
+    """Mean log-mel, (n_mels,), of white Gaussian noise of standard deviation 1; what turns a mel into an envelope."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(int(spec.sample_rate * seconds), generator=generator)
+    return MelFrontEnd(spec)(noise).mean(-1)
+
+
+def band_centres(spec: MelSpec) -> Tensor:
+    """Frequency in Hz, (n_mels,), at the centre of mass of each band's filter."""
+    weights = MelFrontEnd(spec).filterbank.double()
+    hz = torch.linspace(0.0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
+    mass = weights.sum(1).clamp_min(1e-12)  # a band narrower than a bin may be empty
+    return ((weights @ hz) / mass).float()

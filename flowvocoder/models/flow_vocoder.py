@@ -1,0 +1,67 @@
+"""A conditional flow with its mel encoder: an exact density of audio given its mel."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from flowvocoder.flows.base import Bijection
+from flowvocoder.mel.spec import MelSpec
+
+
+class FlowVocoder(nn.Module):
+    """log p(audio | mel) by the change of variables: standard normal noise through the inverse of `flow`.
+
+    Args:
+        spec: the mels the model understands.
+        encoder: (B, n_mels, F) -> context (B, D, N), N blocks over the same time.
+        flow: (B, 1, T) <-> (B, C, N), C * N = T.
+        block: samples a block, a divisor of `spec.hop_length`.
+
+    Shape:
+        audio: (B, T) in [-1, 1), T = F * hop_length
+        mel: (B, n_mels, F)
+        noise: (B, block, N), N = T / block
+    """
+
+    def __init__(self, spec: MelSpec, encoder: nn.Module, flow: Bijection, block: int):
+        super().__init__()
+        self.spec = spec
+        self.encoder = encoder
+        self.flow = flow
+        self.block = block
+
+    def encode(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio to noise, and the log-determinant (B,) in nats."""
+        noise, logdet = self.flow(audio[:, None], self.encoder(mel))
+        return noise, logdet
+
+    def decode(self, noise: Tensor, mel: Tensor) -> Tensor:
+        """Noise to audio, the inverse of `encode`."""
+        audio: Tensor = self.flow.inverse(noise, self.encoder(mel))[:, 0]
+        return audio
+
+    def log_prob(self, audio: Tensor, mel: Tensor) -> Tensor:
+        """Log-density (B,) in nats of the audio, all constants included."""
+        noise, logdet = self.encode(audio, mel)
+        return standard_normal_log_prob(noise) + logdet
+
+    def noise_shape(self, mel: Tensor) -> tuple[int, int, int]:
+        """Shape of the noise that goes with (B, n_mels, F)."""
+        return mel.shape[0], self.block, mel.shape[-1] * self.spec.hop_length // self.block
+
+    def auxiliary_loss(self, audio: Tensor, mel: Tensor) -> Tensor:
+        """What a model wants to minimise beside -log_prob; a scalar, 0 here."""
+        return audio.new_zeros(())
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """Log-density (B,) of z under N(0, I), the constant -T/2 log 2 pi included."""
+    flat = z.flatten(1)
+    return -0.5 * flat.square().sum(1) - 0.5 * math.log(2.0 * math.pi) * flat.shape[1]
+
+
+def dequantise(audio: Tensor, step: float, generator: torch.Generator | None = None) -> Tensor:
+    """Audio plus centred uniform noise one quantisation step wide: its density bounds the integers' probability."""
+    noise = torch.rand(audio.shape, generator=generator, device=audio.device, dtype=audio.dtype)
+    return audio + step * (noise - 0.5)

@@ -1,0 +1,135 @@
+"""LapGlow: WaveGlow on a lapped orthogonal transform."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowvocoder.config import LapGlowConfig
+from flowvocoder.flows.base import Bijection, Chain
+from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.lapped import LappedTransform
+from flowvocoder.flows.pitch import PitchPredictor, lag_range
+from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves
+from flowvocoder.flows.scale import ConditionalScale
+from flowvocoder.flows.wavenet import WaveNet
+from flowvocoder.mel.frontend import band_centres, unit_noise_level
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.models.flow_vocoder import FlowVocoder
+
+
+class MelEncoder(nn.Module):
+    """Mel at frame rate to context at block rate: (B, n_mels, F) -> (B, n_mels + channels, N).
+
+    The first channels are the mel itself, repeated; the others are features of it with a receptive field of
+    2 * layers + 3 frames, so that what every coupling needs to know (pitch, voicing, envelope) is worked out once, at
+    the lower rate.
+    """
+
+    def __init__(self, n_mels: int, channels: int, layers: int, blocks_per_frame: int):
+        super().__init__()
+        self.blocks_per_frame = blocks_per_frame
+        self.start = nn.Conv1d(n_mels, channels, 3, padding=1)
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.SiLU(),
+                nn.Conv1d(channels, channels, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv1d(channels, channels, 1),
+            )
+            for _ in range(layers)
+        )
+        self.up = nn.ConvTranspose1d(channels, channels, 2 * blocks_per_frame, blocks_per_frame, blocks_per_frame // 2)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        h = self.start(mel)
+        for layer in self.layers:
+            h = h + layer(h)
+        blocks = mel.shape[-1] * self.blocks_per_frame
+        h = F.silu(self.up(h)[..., :blocks])
+        return torch.cat([mel.repeat_interleave(self.blocks_per_frame, -1).to(h.dtype), h], 1)
+
+
+class Envelope(nn.Module):
+    """Log standard deviation of each band from the context: (B, D, N) -> (B, M, N).
+
+    Starts as the spectral envelope that the mel itself states, interpolated to the bands; a small network corrects it.
+    """
+
+    def __init__(self, spec: MelSpec, context: int, block: int, channels: int):
+        super().__init__()
+        self.n_mels = spec.n_mels
+        self.skip = nn.Conv1d(spec.n_mels, block, 3, padding=1)
+        last = nn.Conv1d(channels, block, 1)
+        self.net = nn.Sequential(
+            nn.Conv1d(context, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            last,
+        )
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        weight, bias = mel_to_envelope(spec, block)
+        with torch.no_grad():
+            self.skip.weight.zero_()
+            self.skip.weight[:, :, 1] = weight
+            self.skip.bias.copy_(bias)  # type: ignore[union-attr]
+
+    def forward(self, context: Tensor) -> Tensor:
+        s: Tensor = self.skip(context[:, : self.n_mels]) + self.net(context)
+        return s
+
+
+def mel_to_envelope(spec: MelSpec, block: int) -> tuple[Tensor, Tensor]:
+    """Weight (M, n_mels) and bias (M,) that turn a log-mel into ln of the standard deviation in each of M bands.
+
+    Linear interpolation in Hz between the mel bands (constant beyond the first and the last), less the level that
+    white noise of standard deviation 1 has in the mel.
+    """
+    centres = band_centres(spec)
+    hz = (torch.arange(block) + 0.5) * spec.sample_rate / (2 * block)
+    upper = torch.searchsorted(centres, hz).clamp(1, spec.n_mels - 1)
+    low, high = centres[upper - 1], centres[upper]
+    share = ((hz - low) / (high - low).clamp_min(1e-6)).clamp(0.0, 1.0)
+    weight = torch.zeros(block, spec.n_mels)
+    rows = torch.arange(block)
+    weight[rows, upper - 1] += 1.0 - share
+    weight[rows, upper] += share
+    if spec.log == "log10":
+        weight = weight * 2.302585092994046
+    return weight, -weight @ unit_noise_level(spec)
+
+
+class LapGlow(FlowVocoder):
+    """Pitch prediction, lapped transform, conditional scale, then 1x1 convolutions and WaveNet couplings.
+
+    Args:
+        spec: the mels it understands; `config.block` divides `spec.hop_length`.
+        config: sizes, as `flowvocoder.config.check` allows them.
+    """
+
+    def __init__(self, spec: MelSpec, config: LapGlowConfig):
+        block = config.block
+        encoder = MelEncoder(spec.n_mels, config.encoder_channels, config.encoder_layers, spec.hop_length // block)
+        context = spec.n_mels + config.encoder_channels
+        layers: list[Bijection] = []
+        if config.pitch:
+            layers.append(PitchPredictor(context, *lag_range(spec.sample_rate), config.pitch_channels))
+        layers.append(LappedTransform(block))
+        layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels)))
+        for k in range(config.flows):
+            # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next
+            # the other way round.
+            layers.append(PointwiseLU(even_odd(block) if k == 0 else swapped_halves(block)))
+            net = WaveNet(block // 2, block, context, config.channels, config.layers, config.kernel)
+            layers.append(AffineCoupling(block, net))
+        super().__init__(spec, encoder, Chain(layers), block)
+        self.config = config
+
+    def auxiliary_loss(self, audio: Tensor, mel: Tensor) -> Tensor:
+        """The pitch predictor's own loss."""
+        loss = super().auxiliary_loss(audio, mel)
+        for layer in self.flow.layers:  # type: ignore[union-attr]
+            if isinstance(layer, PitchPredictor):
+                loss = loss + layer.own_loss(audio[:, None], self.encoder(mel))
+        return loss

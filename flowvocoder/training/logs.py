@@ -1,0 +1,111 @@
+"""Where a run reports: `log.jsonl`, TensorBoard, and one line on standard error now and then."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from flowvocoder.errors import OutputError
+from flowvocoder.files import reason
+from flowvocoder.pictures import draw_pair
+from flowvocoder.units import bits_per_sample
+
+PRINT_EVERY_SECONDS = 60.0
+
+
+class RunLog:
+    """One run's log.
+
+    Args:
+        out: run folder.
+        step: the step the run starts from; later entries of an earlier, longer attempt are dropped.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+
+    def __init__(self, out: Path, step: int):
+        self.last_validation: dict[str, float] = {}
+        self._printed = time.monotonic()
+        path = out / "log.jsonl"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            kept = _entries_up_to(path, step)
+            self._file = path.open("w", encoding="utf-8", buffering=1)
+            self._file.writelines(kept)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
+        self._board = _board(out / "tensorboard", step)
+
+    def step(self, step: int, seconds: float, values: dict[str, float]) -> None:
+        """Numbers of one training step."""
+        self._write({"step": step, "seconds": round(seconds, 2), **values})
+        if self._board and step % 10 == 0:
+            for name, value in values.items():
+                self._board.add_scalar(f"train/{name}", value, step)
+        if not sys.stderr.isatty() and time.monotonic() - self._printed > PRINT_EVERY_SECONDS and "nats" in values:
+            self._printed = time.monotonic()
+            print(f"step {step}: {values['nats']:.3f} nats/sample, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
+
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """Held-out likelihood."""
+        self.last_validation = values
+        self._write({"step": step, "validation": values})
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f"validation/{name}", value, step)
+        nats = values["nats"]
+        self.message(
+            step, f"step {step}: validation {nats:.4f} nats, {bits_per_sample(nats):.4f} bits/sample", keep=False
+        )
+
+    def pictures(self, step: int, examples: list[tuple[str, Tensor, Tensor]], sample_rate: int) -> None:
+        """Audio and spectrograms of recordings and samples, to TensorBoard."""
+        if not self._board:
+            return
+        for corpus, recording, sample in examples:
+            self._board.add_audio(f"{corpus}/recording", recording[None], step, sample_rate)
+            self._board.add_audio(f"{corpus}/sample", sample.clamp(-1.0, 1.0)[None], step, sample_rate)
+            image = draw_pair(recording.numpy(), sample.numpy(), sample_rate)
+            self._board.add_image(f"{corpus}/spectrograms", np.ascontiguousarray(image), step, dataformats="HWC")
+
+    def message(self, step: int, text: str, keep: bool = True) -> None:
+        """A sentence for people, on standard error and (keep) in the log."""
+        if keep:
+            self._write({"step": step, "message": text})
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+    def _write(self, entry: dict[str, object]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+
+
+def _entries_up_to(path: Path, step: int) -> list[str]:
+    if step == 0 or not path.exists():
+        return []
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue  # the last line of a killed run may be cut short
+    return kept
+
+
+def _board(folder: Path, step: int):  # type: ignore[no-untyped-def]
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        print("tensorboard is not installed: pip install 'flowvocoder[train]' for curves and audio", file=sys.stderr)
+        return None
+    return SummaryWriter(str(folder), purge_step=step)

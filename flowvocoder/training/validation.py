@@ -1,0 +1,60 @@
+"""Held-out likelihood during training, and one utterance to listen to."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flowvocoder.audio import read_audio
+from flowvocoder.data.corpus import Utterance
+from flowvocoder.mel.frontend import MelFrontEnd, frame_count
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
+from flowvocoder.units import PCM16_STEP, bits_per_sample
+
+
+class Validation:
+    """Whole held-out utterances, at most `limit` of each corpus; always the same ones with the same dequantisation."""
+
+    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, limit: int = 12, temperature: float = 0.8):
+        self.temperature = temperature
+        self.items: list[tuple[str, Tensor, Tensor]] = []
+        front_end = MelFrontEnd(spec)
+        taken: dict[str, int] = {}
+        for utterance in utterances:
+            corpus = utterance.id.split("/")[0]
+            if taken.get(corpus, 0) >= limit:
+                continue
+            audio = torch.from_numpy(read_audio(utterance.path, spec.sample_rate).samples)
+            frames = len(audio) // spec.hop_length
+            if len(audio) < spec.n_fft or frames > frame_count(len(audio), spec):
+                continue
+            taken[corpus] = taken.get(corpus, 0) + 1
+            self.items.append((corpus, audio[: frames * spec.hop_length], front_end(audio)[:, :frames]))
+
+    @torch.no_grad()
+    def measure(self, model: FlowVocoder, device: torch.device) -> dict[str, float]:
+        """`nats` and `bits` per sample over all, `nats.CORPUS` for each corpus; nats -inf without any data."""
+        generator = torch.Generator().manual_seed(0)
+        totals: dict[str, list[float]] = {}
+        for corpus, audio, mel in self.items:
+            noisy = dequantise(audio, PCM16_STEP, generator)
+            nats = float(model.log_prob(noisy[None].to(device), mel[None].to(device)))
+            totals.setdefault(corpus, []).append(nats / len(audio))
+        if not totals:
+            return {"nats": float("-inf"), "bits": float("inf")}
+        everything = [v for values in totals.values() for v in values]
+        mean = sum(everything) / len(everything)
+        by_corpus = {f"nats.{corpus}": sum(v) / len(v) for corpus, v in totals.items()}
+        return {"nats": mean, "bits": bits_per_sample(mean), **by_corpus}
+
+    @torch.no_grad()
+    def example(self, model: FlowVocoder, device: torch.device) -> list[tuple[str, Tensor, Tensor]]:
+        """(corpus, recording (T,), sample of the model (T,)) for the first utterance of each corpus."""
+        firsts = {corpus: (audio, mel) for corpus, audio, mel in reversed(self.items)}
+        result = []
+        for corpus, (audio, mel) in sorted(firsts.items()):
+            batch = mel[None].to(device)
+            noise = torch.randn(model.noise_shape(batch), generator=torch.Generator().manual_seed(0)).to(device)
+            result.append((corpus, audio, model.decode(self.temperature * noise, batch)[0].cpu()))
+        return result
