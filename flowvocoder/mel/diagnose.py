@@ -23,7 +23,7 @@ def implausible(mel: npt.NDArray[np.generic], spec: MelSpec) -> str | None:
     if high > 25.0 / unit or span > 30.0 / unit:
         if low >= 0:
             return f"looks like linear magnitudes or powers, not their log ({numbers})"
-        return f"looks like decibels, not {_log_name(spec)} ({numbers})"
+        return f"looks like decibels, not {spec.log} ({numbers})"
     if low >= 0 and span > 0.01:
         what = (
             "a mel scaled to 0..1" if 0.5 < high <= 1.0 and values.mean() > 0.1 else "linear magnitudes, not their log"
@@ -31,16 +31,14 @@ def implausible(mel: npt.NDArray[np.generic], spec: MelSpec) -> str | None:
         return f"looks like {what} ({numbers})"
     if abs(values.mean()) < 0.3 and 0.5 < values.std() < 1.6:
         return f"looks mean-variance normalised ({numbers})"
-    if low < floor - 0.05:
-        return f"goes below this convention's floor of {_log_name(spec)}({spec.floor:g}) = {floor:.2f} ({numbers})"
-    if spec.log == "ln" and low > -5.6 and 2.0 < span < 6.0 and values.mean() > -4.6:
-        return f"looks like log10, not ln ({numbers})"
     if spec.log == "log10" and span > 6.5:
         return f"looks like ln, not log10 ({numbers})"
+    if low < floor - 0.05:
+        return f"goes below this convention's floor of {spec.log}({spec.floor:g}) = {floor:.2f} ({numbers})"
+    # Filters that are not normalised raise the level by some 3 nats, into what would be log10 elsewhere.
+    if spec.log == "ln" and spec.norm == "slaney" and low > -5.6 and 2.0 < span < 6.0 and values.mean() > -4.6:
+        return f"looks like log10, not ln ({numbers})"
     if high > 6.0 / unit:
         return f"is too loud for audio in -1..1; integer samples were perhaps not divided by 32768 ({numbers})"
     return None
 
-
-def _log_name(spec: MelSpec) -> str:
-    return spec.log

@@ -1,0 +1,79 @@
+"""The one test that every invertible layer goes through."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from flowvocoder.flows.base import Bijection
+
+
+def perturb(module: nn.Module, amount: float = 0.1, seed: int = 1) -> None:
+    """Move all parameters away from their start: zero-initialised layers would pass every test that cancels."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += amount * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter)
+
+
+def assert_bijection(
+    layer: Bijection,
+    channels: int,
+    length: int,
+    context_channels: int,
+    blocks: int,
+    conditional: bool = True,
+    scale: float = 1.0,
+    outside_likelihood: tuple[str, ...] = (),
+) -> None:
+    """Inverse both ways, log-det against the autograd Jacobian, gradients, context, save and load; in float64.
+
+    Args:
+        conditional: whether the layer uses its context.
+        scale: standard deviation of the test signal.
+        outside_likelihood: prefixes of parameters that the likelihood does not teach.
+    """
+    layer = copy.deepcopy(layer).double()
+    perturb(layer)
+    generator = torch.Generator().manual_seed(2)
+    x = scale * torch.randn(2, channels, length, generator=generator, dtype=torch.float64)
+    context = torch.randn(2, context_channels, blocks, generator=generator, dtype=torch.float64)
+
+    z, logdet = layer(x, context)
+    assert z.numel() == x.numel() and logdet.shape == (2,)
+    assert torch.allclose(layer.inverse(z, context), x, atol=1e-9 * scale)
+    noise = torch.randn(z.shape, generator=generator, dtype=torch.float64)
+    assert torch.allclose(layer(layer.inverse(noise, context), context)[0], noise, atol=1e-9)
+
+    _assert_logdet(layer, x, context, logdet)
+    other = torch.cat([x[:1], 3.0 * x[1:]])
+    assert torch.allclose(layer(other, context)[1][0], logdet[0]), "an item's log-det depends on another item"
+
+    layer.zero_grad()
+    z, logdet = layer(x.requires_grad_(), context)
+    (0.5 * z.square().sum() - logdet.sum()).backward()
+    assert x.grad is not None and torch.isfinite(x.grad).all()
+    for name, parameter in layer.named_parameters():
+        if not name.startswith(outside_likelihood or ("\0",)):
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"no gradient reaches {name}"
+
+    changed = layer(x, context + 0.5)[0]
+    assert torch.equal(changed, z) != conditional, "context matters where it should not, or not where it should"
+
+    reloaded = copy.deepcopy(layer)
+    perturb(reloaded, seed=3)
+    reloaded.inverse(z.detach(), context)  # a cache filled now must not survive the loading
+    reloaded.load_state_dict(layer.state_dict())
+    assert torch.equal(reloaded(x, context)[0], layer(x, context)[0])
+    assert torch.equal(reloaded.inverse(noise, context), layer.inverse(noise, context))
+
+
+def _assert_logdet(layer: Bijection, x: Tensor, context: Tensor, logdet: Tensor) -> None:
+    for item in range(len(x)):
+
+        def flat(values: Tensor, item: int = item) -> Tensor:
+            return layer(values.view(1, *x.shape[1:]), context[item : item + 1])[0].flatten()
+
+        jacobian = torch.autograd.functional.jacobian(flat, x[item].flatten())
+        expected = torch.linalg.slogdet(jacobian).logabsdet
+        assert torch.allclose(logdet[item], expected, atol=1e-8), f"log-det {logdet[item]}, Jacobian says {expected}"

@@ -1,0 +1,90 @@
+"""The package's layers: imports go down only, never up and never round."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "flowvocoder"
+
+# From the bottom up. A module may import from its own layer's folder and from any layer below.
+LAYERS = [
+    {"errors", "units"},
+    {"files", "progress"},
+    {"audio"},
+    {"mel"},
+    {"config"},
+    {"flows"},
+    {"models"},
+    {"checkpoint", "pictures", "data"},
+    {"vocoder"},
+    {"training"},
+    {"cli"},
+]
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("flowvocoder"):
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("flowvocoder")}
+    return found
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = ("flowvocoder", *path.relative_to(PACKAGE).with_suffix("").parts)
+        names[".".join(p for p in parts if p != "__init__")] = path
+    return names
+
+
+def layer_of(module: str) -> int:
+    room = module.split(".")[1]
+    return next(index for index, rooms in enumerate(LAYERS) if room in rooms)
+
+
+def test_imports_go_down_only() -> None:
+    wrong = []
+    for module, path in modules().items():
+        if module.count(".") == 0 or module == "flowvocoder.__main__":
+            continue
+        for target in imports(path):
+            if target.count(".") == 0:
+                continue
+            same_room = module.split(".")[1] == target.split(".")[1]
+            if not same_room and layer_of(target) >= layer_of(module):
+                wrong.append(f"{module} imports {target}")
+    assert not wrong, wrong
+
+
+def test_no_import_cycles() -> None:
+    graph = {module: imports(path) for module, path in modules().items()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"import cycle: {' -> '.join((*trail, module))}"
+        if module not in done and module in graph:
+            for target in graph[module]:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        if module != "flowvocoder":  # the top imports Vocoder lazily
+            visit(module, ())
+
+
+def test_package_and_help_import_no_torch() -> None:
+    code = (
+        "import sys, flowvocoder, flowvocoder.cli.main as m; m.parser().format_help();"
+        "bad = {'torch', 'torchaudio', 'librosa', 'numpy', 'matplotlib'} & set(sys.modules); assert not bad, bad"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_stay_readable() -> None:
+    long = {str(p): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    assert not long

@@ -1,0 +1,116 @@
+"""The density of whole models."""
+
+import math
+
+import pytest
+import torch
+from bijection import assert_bijection, perturb
+from helpers import speech_like
+from torch import Tensor, nn
+
+from flowvocoder.checkpoint import build_model
+from flowvocoder.config import override, preset
+from flowvocoder.flows.base import Bijection, Chain
+from flowvocoder.flows.lapped import LappedTransform
+from flowvocoder.flows.pointwise import PointwiseMatrix
+from flowvocoder.flows.scale import ConditionalScale
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import convention
+from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise, standard_normal_log_prob
+from flowvocoder.units import PCM16_STEP, bits_per_sample
+
+TINY = override(preset("lapglow-tiny"), ["model.block=64", "mel.n_mels=8"])
+
+
+def tiny(seed: int = 0) -> FlowVocoder:
+    torch.manual_seed(seed)
+    model = build_model(TINY).eval()
+    perturb(model, 0.02)
+    return model
+
+
+class FlowOnly(Bijection):
+    """A whole model with its mel encoder, as a bijection in the audio given the mel."""
+
+    def __init__(self, model: FlowVocoder):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model.flow(x, self.model.encoder(context))
+
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        return self.model.flow.inverse(z, self.model.encoder(context))
+
+
+def test_lapglow_is_a_bijection() -> None:
+    model = FlowOnly(tiny())
+    # What teaches the lag is the pitch predictor's own loss.
+    assert_bijection(model, 1, 512, 8, 2, scale=0.1, outside_likelihood=("model.flow.layers.0.lag_head",))
+
+
+def test_log_prob_of_a_linear_model_is_the_closed_form() -> None:
+    """Orthogonal transform, known scales, a full matrix: audio is Gaussian with a covariance that can be written."""
+    block, blocks = 4, 3
+
+    class Known(nn.Module):
+        def forward(self, context: Tensor) -> Tensor:
+            return torch.tensor([0.3, -1.0, 0.1, 2.0], dtype=torch.float64)[None, :, None].expand(1, block, blocks)
+
+    flow = Chain([LappedTransform(block), ConditionalScale(Known()), PointwiseMatrix(block)]).double()
+    perturb(flow)
+    model = FlowVocoder(convention("tacotron2"), nn.Identity(), flow, block)
+    mel = torch.zeros(1, 1, blocks, dtype=torch.float64)
+    basis = torch.eye(block * blocks, dtype=torch.float64)
+    jacobian = torch.stack([flow(column[None, None], mel)[0].flatten() for column in basis], 1)
+    covariance = torch.linalg.inv(jacobian.T @ jacobian)
+    expected = torch.distributions.MultivariateNormal(torch.zeros(block * blocks, dtype=torch.float64), covariance)
+    audio = torch.randn(1, block * blocks, dtype=torch.float64)
+    assert torch.allclose(model.log_prob(audio, mel), expected.log_prob(audio), atol=1e-9)
+
+
+def test_standard_normal_log_prob_has_its_constant() -> None:
+    z = torch.randn(2, 3, 4, dtype=torch.float64)
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum((1, 2))
+    assert torch.allclose(standard_normal_log_prob(z), expected)
+
+
+def test_density_integrates_to_one() -> None:
+    """Importance sampling with the model's own samples at a higher temperature as proposals."""
+    flow = Chain([LappedTransform(2)])
+    model = FlowVocoder(convention("tacotron2"), nn.Identity(), flow, 2).double()
+    generator = torch.Generator().manual_seed(0)
+    wide = 1.5 * torch.randn(200_000, 4, generator=generator, dtype=torch.float64)
+    proposal = torch.distributions.Normal(0.0, 1.5).log_prob(wide).sum(1)
+    mass = (model.log_prob(wide, torch.zeros(200_000, 1, 2)) - proposal).exp().mean()
+    assert abs(float(mass) - 1.0) < 0.02
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
+def test_encode_then_decode_gives_the_audio_back(dtype: torch.dtype, tolerance: float) -> None:
+    model = tiny().to(dtype)
+    audio = torch.from_numpy(speech_like(1.5, 22050))[None, : 128 * 256].to(dtype)
+    mel = MelFrontEnd(model.spec)(audio)[..., :128]
+    noise, _ = model.encode(audio, mel)
+    assert (noise.mean().abs() > 0) and (model.decode(noise, mel) - audio).abs().max() < tolerance
+
+
+def test_fresh_model_starts_from_the_mels_envelope() -> None:
+    """Untrained, the noise is already near unit scale: the envelope comes from the mel itself."""
+    model = build_model(preset("lapglow-tiny")).eval()
+    audio = torch.from_numpy(speech_like(2.0, 22050))[None, : 160 * 256]
+    mel = MelFrontEnd(model.spec)(audio)[..., :160]
+    with torch.no_grad():
+        noise, _ = model.encode(audio, mel)
+    below = noise[:, : int(128 * 8000 / 11025)]  # the mel says nothing about what is above 8 kHz
+    assert 0.35 < float(below.abs().median()) < 1.35  # 0.67 for N(0, 1)
+
+
+def test_dequantisation_stays_within_its_bin() -> None:
+    audio = torch.arange(-3, 4) * PCM16_STEP
+    noisy = dequantise(audio, PCM16_STEP, torch.Generator().manual_seed(0))
+    assert torch.equal((noisy / PCM16_STEP).round(), torch.arange(-3.0, 4.0)) and not torch.equal(noisy, audio)
+
+
+def test_bits_per_sample_of_the_uniform_density_is_16() -> None:
+    assert math.isclose(bits_per_sample(math.log(0.5)), 16.0)
