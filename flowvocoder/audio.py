@@ -1,6 +1,7 @@
 """Reading and writing recordings: soundfile for the files, soxr for the rate."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,11 @@ def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
     scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
     clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
     pcm = np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
+    # Through memory: libsndfile tells a full disk by an assertion only.
+    encoded = io.BytesIO()
+    sf.write(encoded, pcm, sample_rate, subtype="PCM_16", format=formats[suffix])
     with writing(path) as temporary:
-        sf.write(temporary, pcm, sample_rate, subtype="PCM_16", format=formats[suffix])
+        temporary.write_bytes(encoded.getbuffer())
     return clipped
 
 

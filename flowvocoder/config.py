@@ -15,13 +15,14 @@ class LapGlowConfig:
     """Sizes of a LapGlow."""
 
     block: int = 128  # samples, M of the lapped transform
-    flows: int = 8  # so many times: 1x1 convolution and coupling
+    flows: int = 12  # so many times: 1x1 convolution and coupling
     channels: int = 192  # of the couplings' WaveNets
-    layers: int = 4  # of each WaveNet
+    layers: int = 2  # of each WaveNet
     kernel: int = 3
     encoder_channels: int = 192
     encoder_layers: int = 4
     scale_channels: int = 128
+    time_slots: bool = True  # start the first 1x1 convolution with groups of high bands turned into time slots
     pitch: bool = True  # long-term prediction before the transform
     pitch_channels: int = 192
 

@@ -11,7 +11,7 @@ from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
 from flowvocoder.flows.pitch import PitchPredictor, fractional_lag, lag_range, self_similarity
-from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, swapped_halves
+from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, swapped_halves, time_slots
 from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.wavenet import WaveNet
@@ -27,6 +27,7 @@ LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels,
     "scale": (ConditionalScale(nn.Conv1d(CONTEXT, 4, 3, padding=1)), 4, 6, 6, True),
     "lu even-odd": (PointwiseLU(even_odd(6)), 6, 5, 5, False),
     "lu swap": (PointwiseLU(swapped_halves(6)), 6, 5, 5, False),
+    "lu slots": (PointwiseLU(even_odd(6) @ time_slots(6, group=4, keep=2)), 6, 5, 5, False),
     "matrix": (PointwiseMatrix(6), 6, 5, 5, False),
     "coupling": (AffineCoupling(6, wavenet(3, 6)), 6, 7, 7, True),
     "lapped": (LappedTransform(8), 1, 40, 5, False),
@@ -89,6 +90,31 @@ def test_matrix_with_negative_determinant_has_a_log_det() -> None:
     with torch.no_grad():
         layer.weight.copy_(torch.diag(torch.tensor([-2.0, 1.0, 1.0])))
     assert torch.allclose(layer(torch.randn(1, 3, 5), torch.empty(0))[1], torch.tensor([5 * math.log(2.0)]))
+
+
+def test_lu_starts_as_the_matrix_it_is_given() -> None:
+    weight = even_odd(128) @ time_slots(128)
+    assert torch.allclose(weight @ weight.T, torch.eye(128), atol=1e-5)
+    x = torch.randn(1, 128, 4)
+    assert torch.allclose(PointwiseLU(weight)(x, torch.empty(0))[0], weight @ x, atol=1e-5)
+
+
+def test_time_slots_order_the_block_in_time() -> None:
+    """What one slot of a high band synthesises is shorter than the band itself, and the slots follow one another."""
+    block, slots = 128, time_slots(128)
+    unit = torch.zeros(128, 128, 3)
+    unit[torch.arange(128), torch.arange(128), 1] = 1.0
+    bands = LappedTransform(block).inverse(unit, unit)[:, 0]
+    time = torch.arange(bands.shape[1], dtype=torch.float32)
+
+    def centre_and_spread(waves: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        energy = waves.square()
+        centre = (energy * time).sum(1)
+        return centre, (energy * (time - centre[:, None]).square()).sum(1).sqrt()
+
+    centre, spread = centre_and_spread((slots @ bands)[40:48])
+    assert (centre.diff() < 0).all() or (centre.diff() > 0).all()
+    assert spread.max() < 0.7 * centre_and_spread(bands[40:48])[1].min()
 
 
 def test_coupling_scale_is_bounded() -> None:

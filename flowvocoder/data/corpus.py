@@ -44,14 +44,20 @@ def find_utterances(root: Path) -> list[Utterance]:
 
 def is_held_out(utterance_id: str) -> bool:
     """Whether an utterance is for validation: by a hash of its id, so the same whatever else the corpus holds."""
-    digest = hashlib.sha256(utterance_id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") % HELD_OUT_SHARE == 0
+    return _hash(utterance_id) % HELD_OUT_SHARE == 0
 
 
 def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """(training, validation)."""
+    """(training, validation). Where the hash holds out none of two or more utterances, it chooses one."""
     held_out = [u for u in utterances if is_held_out(u.id)]
-    return [u for u in utterances if not is_held_out(u.id)], held_out
+    if not held_out and len(utterances) > 1:
+        held_out = [min(utterances, key=lambda u: _hash(u.id))]
+    chosen = {u.id for u in held_out}
+    return [u for u in utterances if u.id not in chosen], held_out
+
+
+def _hash(utterance_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:8], "big")
 
 
 def _ljspeech(root: Path, metadata: Path) -> list[Path]:

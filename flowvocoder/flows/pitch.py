@@ -99,7 +99,8 @@ class PitchPredictor(Bijection):
         nodes = x.shape[-1] // GROUP + 1
         lag, gain = (F.interpolate(v, size=nodes, mode="linear", align_corners=False) for v in (lag[:, None], gain))
         lag = lag[:, 0]
-        whole = lag.round()
+        # NaN in the data must reach the loss, where the step is skipped, not the index of a gather.
+        whole = lag.nan_to_num(float(self.min_lag)).round()
         offset = torch.arange(-REACH, REACH + 1, device=x.device, dtype=x.dtype) + (whole - lag)[..., None]
         taps = torch.zeros_like(offset)
         for width, g in zip(WIDTHS, gain.unbind(1), strict=True):

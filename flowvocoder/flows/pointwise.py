@@ -1,6 +1,6 @@
 """Invertible 1x1 convolutions over channels (Kingma and Dhariwal 2018, arXiv:1807.03039)."""
 
-from collections.abc import Sequence
+import math
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +11,24 @@ from flowvocoder.flows.base import Bijection, exact
 class PointwiseLU(Bijection):
     """z = W x in every column, W = P L (U + diag(sign * exp(d))): never singular, log-det T * sum d.
 
-    P is a fixed permutation; L is unit lower and U strictly upper triangular. It starts as the permutation alone.
+    P is a fixed permutation and sign fixed; L is unit lower and U strictly upper triangular.
 
     Args:
-        permutation: output channel c takes input channel permutation[c].
+        weight: (C, C), the W to start from, not singular.
     """
 
     order: Tensor
+    sign: Tensor
 
-    def __init__(self, permutation: Sequence[int]):
+    def __init__(self, weight: Tensor):
         super().__init__()
-        channels = len(permutation)
-        self.register_buffer("order", torch.as_tensor(permutation, dtype=torch.long))
-        self.lower = nn.Parameter(torch.zeros(channels, channels))
-        self.upper = nn.Parameter(torch.zeros(channels, channels))
-        self.log_diagonal = nn.Parameter(torch.zeros(channels))
+        permutation, lower, upper = torch.linalg.lu(weight.double())
+        diagonal = upper.diagonal()
+        self.register_buffer("order", permutation.argmax(1))
+        self.register_buffer("sign", diagonal.sign().float())
+        self.lower = nn.Parameter(lower.tril(-1).float())
+        self.upper = nn.Parameter(upper.triu(1).float())
+        self.log_diagonal = nn.Parameter(diagonal.abs().log().float())
 
     @exact
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,7 +47,7 @@ class PointwiseLU(Bijection):
     def _factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         eye = torch.eye(len(self.order), dtype=dtype, device=self.lower.device)
         lower = self.lower.to(dtype).tril(-1) + eye
-        upper = self.upper.to(dtype).triu(1) + torch.diag(self.log_diagonal.to(dtype).exp())
+        upper = self.upper.to(dtype).triu(1) + torch.diag(self.sign.to(dtype) * self.log_diagonal.to(dtype).exp())
         return lower, upper
 
 
@@ -71,12 +74,26 @@ class PointwiseMatrix(Bijection):
         return torch.linalg.solve(self.weight.to(z.dtype), z)
 
 
-def even_odd(channels: int) -> list[int]:
-    """Permutation that gathers the even channels first, then the odd ones."""
-    return [*range(0, channels, 2), *range(1, channels, 2)]
+def even_odd(channels: int) -> Tensor:
+    """Permutation matrix that gathers the even channels first, then the odd ones."""
+    return torch.eye(channels)[[*range(0, channels, 2), *range(1, channels, 2)]]
 
 
-def swapped_halves(channels: int) -> list[int]:
-    """Permutation that exchanges the two halves of the channels."""
-    half = channels // 2
-    return [*range(half, channels), *range(half)]
+def swapped_halves(channels: int) -> Tensor:
+    """Permutation matrix that exchanges the two halves of the channels."""
+    return torch.eye(channels).roll(channels // 2, 0)
+
+
+def time_slots(channels: int, group: int = 8, keep: int = 8) -> Tensor:
+    """Orthogonal matrix that turns groups of neighbouring bands into time slots within the block.
+
+    A DCT over `group` neighbouring coefficients of an MDCT gives functions `group` times as wide in frequency and about
+    half as long (subband merging; Edler 1989 switches windows to the same end): pitch pulses, shorter than a block,
+    show in single channels. The lowest `keep` bands, where harmonics are resolved, stay as they are.
+    """
+    k = torch.arange(group, dtype=torch.float64)
+    dct = math.sqrt(2.0 / group) * torch.cos(math.pi / group * torch.outer(k + 0.5, k))
+    dct[:, 0] /= math.sqrt(2.0)
+    groups = (channels - keep) // group
+    rest = channels - keep - groups * group
+    return torch.block_diag(torch.eye(keep), *[dct.float()] * groups, torch.eye(rest))

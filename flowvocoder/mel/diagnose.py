@@ -41,4 +41,3 @@ def implausible(mel: npt.NDArray[np.generic], spec: MelSpec) -> str | None:
     if high > 6.0 / unit:
         return f"is too loud for audio in -1..1; integer samples were perhaps not divided by 32768 ({numbers})"
     return None
-

@@ -9,7 +9,7 @@ from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.pitch import PitchPredictor, lag_range
-from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves
+from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves, time_slots
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import band_centres, unit_noise_level
@@ -120,7 +120,8 @@ class LapGlow(FlowVocoder):
         for k in range(config.flows):
             # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next
             # the other way round.
-            layers.append(PointwiseLU(even_odd(block) if k == 0 else swapped_halves(block)))
+            first = even_odd(block) @ time_slots(block) if config.time_slots else even_odd(block)
+            layers.append(PointwiseLU(first if k == 0 else swapped_halves(block)))
             net = WaveNet(block // 2, block, context, config.channels, config.layers, config.kernel)
             layers.append(AffineCoupling(block, net))
         super().__init__(spec, encoder, Chain(layers), block)

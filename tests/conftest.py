@@ -1,0 +1,54 @@
+"""Shared fixtures: a corpus and a checkpoint small enough to make in seconds."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; threads would only get in each other's way
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from helpers import make_corpus, speech_like
+
+from flowvocoder.cli.main import main
+
+torch.set_num_threads(1)
+
+TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty synthetic utterances in LJSpeech layout, one or more of them held out."""
+    return make_corpus(tmp_path_factory.mktemp("data") / "toy", utterances=40, seconds=0.8)
+
+
+@pytest.fixture(scope="session")
+def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training run."""
+    out = tmp_path_factory.mktemp("runs") / "toy"
+    assert main(["train", "--corpus", str(corpus), "--out", str(out), *TINY, "--set", "steps=12",
+                 "--set", "validate_every=6", "--set", "save_every=6", "--licence", "CC0-1.0"]) == 0  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
+def checkpoint(run: Path) -> Path:
+    """Its checkpoint."""
+    return run / "checkpoint"
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    """A recording of 1.2 s at 22 050 Hz."""
+    path = tmp_path / "in.wav"
+    sf.write(path, speech_like(1.2, 22050), 22050, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture
+def samples() -> np.ndarray:
+    """The samples of a recording of 1.2 s."""
+    return speech_like(1.2, 22050)

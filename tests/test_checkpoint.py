@@ -1,0 +1,100 @@
+"""Checkpoint folders: what is refused, and that writing is all or nothing."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from flowvocoder.config import preset
+from flowvocoder.errors import CheckpointError, OutputError
+from flowvocoder.files import writing_folder
+
+
+def edit(path: Path, **changes: object) -> None:
+    config = json.loads((path / "config.json").read_text())
+    config.update(changes)
+    (path / "config.json").write_text(json.dumps(config))
+
+
+def truncate(path: Path) -> None:
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def flip_a_bit(path: Path) -> None:
+    file = path / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 1
+    file.write_bytes(bytes(data))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (truncate, r"model\.safetensors: truncated or altered"),
+    "altered": (flip_a_bit, r"model\.safetensors: truncated or altered"),
+    "no weights": (lambda p: (p / "model.safetensors").unlink(), r"no model\.safetensors"),
+    "no config": (lambda p: (p / "config.json").unlink(), r"no config\.json"),
+    "half a config": (lambda p: (p / "config.json").write_text('{"format_ver'), r"config\.json: truncated or altered"),
+    "newer": (lambda p: edit(p, format_version=99), "format version 99 is newer than this program's 1"),
+    "unknown architecture": (lambda p: edit(p, architecture="diffglow"), "unknown architecture 'diffglow'"),
+    "other sizes": (lambda p: edit(p, model={**json.loads((p / "config.json").read_text())["model"], "flows": 1}),
+                    "does not fit the architecture"),
+    "unknown size": (lambda p: edit(p, model={"depth": 3}), "unknown key"),
+    "bad mel": (lambda p: edit(p, mel={"sample_rate": 8000}), "mel spec"),
+    "about is text": (lambda p: edit(p, about="x"), "'about'"),
+    "gone": (shutil.rmtree, "no such checkpoint"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_checkpoint_is_refused_in_one_line(case: str, checkpoint: Path, tmp_path: Path) -> None:
+    damage, message = DAMAGE[case]
+    copy = tmp_path / "copy"
+    shutil.copytree(checkpoint, copy)
+    damage(copy)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"\x80\x02pickle")
+    with pytest.raises(CheckpointError, match="expected a folder"):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_round_trip(dtype: torch.dtype, tmp_path: Path) -> None:
+    experiment = preset("lapglow-tiny")
+    model = build_model(experiment)
+    save_checkpoint(tmp_path / "a", Checkpoint(model, experiment, {"step": 3}), dtype)
+    loaded = load_checkpoint(tmp_path / "a")
+    assert loaded.experiment == experiment and loaded.about == {"step": 3}
+    for name, value in model.state_dict().items():
+        other = loaded.model.state_dict()[name]
+        assert other.dtype == value.dtype and torch.allclose(other.float(), value.float(), atol=1e-3)
+        assert dtype == torch.float16 or torch.equal(other, value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+
+
+def test_failed_write_leaves_the_old_folder_alone(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    with writing_folder(target) as folder:
+        (folder / "x").write_text("old")
+    with pytest.raises(OutputError, match="No space left"), writing_folder(target) as folder:
+        (folder / "x").write_text("new")
+        raise OSError(28, "No space left on device")
+    assert (target / "x").read_text() == "old" and sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+
+
+def test_checkpoint_survives_a_kill_between_the_two_renames(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / ".a.old")  # what such a kill leaves
+    assert load_checkpoint(tmp_path / "a").about["licence"] == "CC0-1.0"
+
+
+def test_parameters_of_the_base_preset_fit_the_package() -> None:
+    parameters = sum(p.numel() for p in build_model(preset("lapglow-base")).parameters())
+    assert 2 * parameters < 30e6  # bytes in float16

@@ -1,0 +1,251 @@
+"""Training: it learns, it resumes exactly, it survives faults."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY
+from helpers import make_corpus
+from safetensors.torch import load_file
+
+from flowvocoder.cli.main import main
+from flowvocoder.config import TrainConfig, override, preset
+from flowvocoder.data.corpus import find_utterances, is_held_out, split
+from flowvocoder.data.segments import SegmentSampler
+from flowvocoder.errors import AudioError, CheckpointError, ConfigError
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import CONVENTIONS
+from flowvocoder.training.spectral import SpectralDistance
+from flowvocoder.training.trainer import Trainer, learning_rate
+
+
+def train(corpus: Path, out: Path, *more: str) -> int:
+    return main(["train", "--corpus", str(corpus), "--out", str(out), *TINY, *more])
+
+
+def log(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_run_folder_holds_what_it_should(run: Path, corpus: Path) -> None:
+    assert {p.name for p in run.iterdir()} == {"checkpoint", "best", "state", "log.jsonl", "tensorboard"}
+    entries = log(run)
+    assert [e["step"] for e in entries if "nats" in e] == list(range(1, 13))
+    validations = [e["validation"] for e in entries if "validation" in e]
+    assert len(validations) == 2 and validations[1]["nats"] > validations[0]["nats"]
+    about = json.loads((run / "checkpoint/config.json").read_text())["about"]
+    assert about["step"] == 12 and about["licence"] == "CC0-1.0" and about["training_data"] == [corpus.name]
+    assert any((run / "tensorboard").iterdir())
+
+
+def test_likelihood_and_pitch_loss_improve(corpus: Path, tmp_path: Path) -> None:
+    settings = ["--set", "steps=60", "--set", "warmup=5", "--set", "lr=3e-3", "--set", "validate_every=60"]
+    assert train(corpus, tmp_path / "run", *settings) == 0
+    steps = [e for e in log(tmp_path / "run") if "nats" in e]
+
+    def mean(name: str, part: slice) -> float:
+        values = [e[name] for e in steps[part]]
+        return sum(values) / len(values)
+
+    assert mean("nats", slice(-10, None)) > mean("nats", slice(0, 10)) + 0.3
+    assert mean("pitch", slice(-10, None)) < mean("pitch", slice(0, 10)) - 0.02
+
+
+def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
+    settings = ["--set", "steps=8", "--set", "spectral_weight=0.5", "--set", "spectral_from=3", "--set", "save_every=4"]
+    assert train(corpus, tmp_path / "whole", *settings) == 0
+    trainer = Trainer(
+        override(preset("lapglow-tiny"), [s for s in [*TINY, *settings] if "=" in s]), [corpus], tmp_path / "parts"
+    )
+    stop_at(trainer, 5)
+    trainer.run()
+    assert log(tmp_path / "parts")[-1]["step"] == 5
+    assert train(corpus, tmp_path / "parts", *settings, "--resume") == 0
+    for file in ("state/state.safetensors", "checkpoint/model.safetensors"):
+        whole, parts = load_file(tmp_path / "whole" / file), load_file(tmp_path / "parts" / file)
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(whole[k], parts[k]) for k in whole), file
+    ours, theirs = (
+        [{k: v for k, v in e.items() if k != "seconds"} for e in log(tmp_path / n)] for n in ("whole", "parts")
+    )
+    assert [e for e in ours if "nats" in e] == [e for e in theirs if "nats" in e]
+
+
+def stop_at(trainer: Trainer, step: int) -> None:
+    original = trainer._train_step
+
+    def counted(batch):  # type: ignore[no-untyped-def]
+        values = original(batch)
+        if trainer.step + 1 == step:
+            trainer.stop_signal = signal.SIGTERM
+        return values
+
+    trainer._train_step = counted  # type: ignore[method-assign]
+
+
+def test_sigterm_saves_and_exits_0(corpus: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flowvocoder", "train", "--corpus", str(corpus), "--out", str(tmp_path / "run"),
+               *TINY, "--set", "steps=100000"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (
+        (tmp_path / "run/log.jsonl").exists() and len((tmp_path / "run/log.jsonl").read_text().splitlines()) > 3
+    ):
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped by signal 15 at step" in err
+    state = json.loads((tmp_path / "run/state/state.json").read_text())
+    assert state["step"] == log(tmp_path / "run")[-1]["step"] > 0
+
+
+def test_non_finite_step_is_skipped_and_names_its_files(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096", "steps=3", "validate_every=3"])
+    trainer = Trainer(experiment, [corpus], tmp_path / "run")
+    original = trainer.sampler.batch
+
+    def poisoned(step: int, size: int):  # type: ignore[no-untyped-def]
+        batch = original(step, size)
+        if step == 1:
+            batch.audio[0, 100] = float("nan")
+        return batch
+
+    trainer.sampler.batch = poisoned  # type: ignore[method-assign]
+    trainer.run()
+    err = capsys.readouterr().err
+    ids = original(1, 2).ids
+    assert "step 2 skipped" in err and all(i in err for i in ids)
+    assert [e["step"] for e in log(tmp_path / "run") if "nats" in e] == [1, 3]
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+def test_state_of_a_killed_run_is_whole(corpus: Path, tmp_path: Path) -> None:
+    """kill -9 while it saves at every step: what is on the disk loads and goes on."""
+    settings = [*TINY, "--set", "steps=40", "--set", "save_every=1", "--set", "validate_every=40"]
+    command = [
+        sys.executable,
+        "-m",
+        "flowvocoder",
+        "train",
+        "--corpus",
+        str(corpus),
+        "--out",
+        str(tmp_path / "run"),
+        *settings,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (tmp_path / "run/state").exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    assert main([*command[3:], "--resume"]) == 0
+    assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 40
+
+
+def test_run_folder_is_not_overwritten(run: Path, corpus: Path) -> None:
+    with pytest.raises(ConfigError, match="--resume"):
+        Trainer(preset("lapglow-tiny"), [corpus], run)
+
+
+def test_resume_of_a_damaged_state_is_refused(run: Path, corpus: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run/state/state.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="truncated"):
+        Trainer(override(preset("lapglow-tiny"), ["segment=4096"]), [corpus], tmp_path / "run", resume=True)
+
+
+def test_init_from_takes_the_weights(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096"])
+    trainer = Trainer(experiment, [corpus], tmp_path / "run", init_from=checkpoint)
+    expected = load_file(checkpoint / "model.safetensors")
+    assert all(torch.equal(value, expected[name]) for name, value in trainer.model.state_dict().items())
+    other = override(experiment, ["model.channels=16"])
+    with pytest.raises(CheckpointError, match="other sizes"):
+        Trainer(other, [corpus], tmp_path / "other", init_from=checkpoint)
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_a_segments_mel_is_the_recordings_mel(name: str, corpus: Path) -> None:
+    spec = CONVENTIONS[name]
+    sampler = SegmentSampler(find_utterances(corpus)[:3], spec, 4096)
+    batch = sampler.batch(step=5, size=4)
+    for audio, mel, utterance in zip(batch.audio, batch.mel, batch.ids, strict=True):
+        padded = sampler.padded[sampler.ids.index(utterance)]
+        whole = torch.from_numpy(padded[sampler.left : len(padded) - sampler.right])
+        expected = MelFrontEnd(spec)(whole)
+        starts = [s for s in range(0, len(whole) - 4095, spec.hop_length) if torch.equal(whole[s : s + 4096], audio)]
+        assert starts
+        first = starts[0] // spec.hop_length
+        assert torch.allclose(mel, expected[:, first : first + mel.shape[1]], atol=1e-4)
+
+
+def test_batches_depend_on_seed_and_step_only(corpus: Path) -> None:
+    utterances, spec = find_utterances(corpus)[:5], CONVENTIONS["tacotron2"]
+    a, b, c = (SegmentSampler(utterances, spec, 4096, seed) for seed in (1, 1, 2))
+    a.batch(0, 2)
+    assert torch.equal(a.batch(7, 3).audio, b.batch(7, 3).audio)
+    assert not torch.equal(a.batch(7, 3).audio, c.batch(7, 3).audio)
+    assert not torch.equal(a.batch(7, 3).audio, a.batch(8, 3).audio)
+
+
+def test_split_is_by_id_and_holds_out_a_fortieth(tmp_path: Path) -> None:
+    ids = [f"corpus/utt{i}" for i in range(20_000)]
+    share = sum(map(is_held_out, ids)) / len(ids)
+    assert abs(share - 1 / 40) < 0.005
+    corpus = find_utterances(make_corpus(tmp_path / "c", 12, 0.1))
+    training, held_out = split(corpus)
+    assert sorted(u.id for u in training + held_out) == sorted(u.id for u in corpus)
+    assert [u.id for u in split(corpus[::-1])[1]] == [u.id for u in held_out][::-1]
+
+
+def test_a_small_corpus_has_a_held_out_utterance_too(tmp_path: Path) -> None:
+    corpus = find_utterances(make_corpus(tmp_path / "c", 2, 0.1))
+    training, held_out = split(corpus)
+    assert len(training) == len(held_out) == 1
+    assert split(corpus[:1]) == (corpus[:1], [])
+
+
+def test_folder_of_audio_without_metadata_works(corpus: Path) -> None:
+    assert {u.path for u in find_utterances(corpus / "wavs")} == {u.path for u in find_utterances(corpus)}
+
+
+def test_missing_recording_is_named_with_its_line(tmp_path: Path) -> None:
+    root = make_corpus(tmp_path / "c", 3, 0.1)
+    with (root / "metadata.csv").open("a") as file:
+        file.write("ghost|text|text\n")
+    with pytest.raises(AudioError, match=r"metadata\.csv: line 4: no recording wavs/ghost"):
+        find_utterances(root)
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    config = TrainConfig(steps=1000, warmup=100, lr=1.0, final_lr=0.1)
+    rates = [learning_rate(s, config) for s in range(1000)]
+    assert rates[0] == pytest.approx(0.01) and max(rates) == pytest.approx(1.0, abs=1e-3)
+    assert rates[99] == pytest.approx(1.0) and rates[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_spectral_distance_orders_what_the_ear_orders() -> None:
+    from helpers import speech_like
+
+    distance = SpectralDistance(CONVENTIONS["tacotron2"])
+    audio = torch.from_numpy(speech_like(1.0, 22050))[None]
+    noise = torch.randn(audio.shape, generator=torch.Generator().manual_seed(0))
+    near, far = distance(audio + 1e-4 * noise, audio), distance(audio + 1e-2 * noise, audio)
+    assert distance(audio, audio) == 0 and 0 < near < far
+    silent = torch.zeros(1, 22050, requires_grad=True)
+    distance(silent, audio).backward()
+    assert silent.grad is not None and torch.isfinite(silent.grad).all()
