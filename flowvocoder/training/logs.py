@@ -2,8 +2,10 @@
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -43,9 +45,8 @@ class RunLog:
     def step(self, step: int, seconds: float, values: dict[str, float]) -> None:
         """Numbers of one training step."""
         self._write({"step": step, "seconds": round(seconds, 2), **values})
-        if self._board and step % 10 == 0:
-            for name, value in values.items():
-                self._board.add_scalar(f"train/{name}", value, step)
+        if step % 10 == 0:
+            self._scalars("train", step, values)
         if not sys.stderr.isatty() and time.monotonic() - self._printed > PRINT_EVERY_SECONDS and "nats" in values:
             self._printed = time.monotonic()
             print(f"step {step}: {values['nats']:.3f} nats/sample, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
@@ -54,9 +55,7 @@ class RunLog:
         """Held-out likelihood."""
         self.last_validation = values
         self._write({"step": step, "validation": values})
-        if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(f"validation/{name}", value, step)
+        self._scalars("validation", step, values)
         nats = values["nats"]
         self.message(
             step, f"step {step}: validation {nats:.4f} nats, {bits_per_sample(nats):.4f} bits/sample", keep=False
@@ -64,13 +63,11 @@ class RunLog:
 
     def pictures(self, step: int, examples: list[tuple[str, Tensor, Tensor]], sample_rate: int) -> None:
         """Audio and spectrograms of recordings and samples, to TensorBoard."""
-        if not self._board:
-            return
         for corpus, recording, sample in examples:
-            self._board.add_audio(f"{corpus}/recording", recording[None], step, sample_rate)
-            self._board.add_audio(f"{corpus}/sample", sample.clamp(-1.0, 1.0)[None], step, sample_rate)
-            image = draw_pair(recording.numpy(), sample.numpy(), sample_rate)
-            self._board.add_image(f"{corpus}/spectrograms", np.ascontiguousarray(image), step, dataformats="HWC")
+            image = np.ascontiguousarray(draw_pair(recording.numpy(), sample.numpy(), sample_rate))
+            self._to_board("add_audio", f"{corpus}/recording", recording[None], step, sample_rate)
+            self._to_board("add_audio", f"{corpus}/sample", sample.clamp(-1.0, 1.0)[None], step, sample_rate)
+            self._to_board("add_image", f"{corpus}/spectrograms", image, step, dataformats="HWC")
 
     def message(self, step: int, text: str, keep: bool = True) -> None:
         """A sentence for people, on standard error and (keep) in the log."""
@@ -81,12 +78,27 @@ class RunLog:
         tqdm.write(text, file=sys.stderr)
 
     def close(self) -> None:
+        self._to_board("close")
         self._file.close()
-        if self._board:
-            self._board.close()
+
+    def _scalars(self, group: str, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._to_board("add_scalar", f"{group}/{name}", value, step)
+
+    def _to_board(self, method: str, *arguments: Any, **options: Any) -> None:
+        if self._board is None:
+            return
+        try:
+            getattr(self._board, method)(*arguments, **options)
+        except OSError as error:  # its own thread writes, so any call may report it
+            self._board = None
+            print(f"TensorBoard is off from here on: cannot be written ({reason(error)})", file=sys.stderr)
 
     def _write(self, entry: dict[str, object]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self._file.name}: cannot be written ({reason(error)})") from error
 
 
 def _entries_up_to(path: Path, step: int) -> list[str]:
@@ -108,4 +120,11 @@ def _board(folder: Path, step: int):  # type: ignore[no-untyped-def]
     except ImportError:
         print("tensorboard is not installed: pip install 'flowvocoder[train]' for curves and audio", file=sys.stderr)
         return None
+    threading.excepthook = _quiet_disk_errors
     return SummaryWriter(str(folder), purge_step=step)
+
+
+def _quiet_disk_errors(args: threading.ExceptHookArgs) -> None:
+    # TensorBoard's own thread prints a traceback when the disk is full; RunLog says it in a sentence.
+    if not isinstance(args.exc_value, OSError):
+        threading.__excepthook__(args)

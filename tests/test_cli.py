@@ -1,0 +1,291 @@
+"""The command line: every form does what it says, and bad input is one line, exit code 2, nothing written."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from conftest import TINY
+from helpers import speech_like
+
+from flowvocoder.cli.main import main
+from flowvocoder.mel.spec import convention
+
+
+def run(*arguments: object) -> int:
+    try:
+        return main([str(a) for a in arguments])
+    except SystemExit as error:  # argparse
+        return int(error.code or 0)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line of a refusal."""
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1, lines
+    assert "Traceback" not in lines[0]
+    return lines[0]
+
+
+def test_mel_then_synth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
+    mel, out = tmp_path / "m.npy", tmp_path / "o.wav"
+    assert run("mel", wav, mel, "--checkpoint", checkpoint) == 0
+    assert run("synth", mel, out, "--checkpoint", checkpoint, "--seed", 3, "--temperature", 0.7) == 0
+    audio, rate = sf.read(out)
+    assert rate == 22050 and len(audio) == np.load(mel).shape[1] * 256 and sf.info(out).subtype == "PCM_16"
+    first = out.read_bytes()
+    assert run("synth", mel, out, "--checkpoint", checkpoint, "--seed", 3, "--temperature", 0.7) == 0
+    assert out.read_bytes() == first
+    assert run("synth", mel, out, "--checkpoint", checkpoint, "--seed", 4, "--temperature", 0.7) == 0
+    assert out.read_bytes() != first
+
+
+def test_mel_in_a_named_convention(wav: Path, tmp_path: Path) -> None:
+    assert run("mel", wav, tmp_path / "m.npy", "--convention", "vocos") == 0
+    assert np.load(tmp_path / "m.npy").shape[0] == 100
+    assert json.loads((tmp_path / "m.npy.json").read_text()) == convention("vocos").to_dict()
+
+
+def test_synth_of_a_folder_skips_what_is_done(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mels, out = tmp_path / "mels", tmp_path / "out"
+    for index in range(3):
+        sf.write(tmp_path / f"{index}.wav", speech_like(0.5, 22050, index), 22050)
+        assert run("mel", tmp_path / f"{index}.wav", mels / "sub" / f"{index}.npy", "--checkpoint", checkpoint) == 0
+    assert run("synth", mels, out, "--checkpoint", checkpoint) == 0
+    assert sorted(p.name for p in (out / "sub").iterdir()) == ["0.wav", "1.wav", "2.wav"]
+    (out / "sub/1.wav").unlink()
+    before = (out / "sub/0.wav").stat().st_mtime_ns
+    capsys.readouterr()
+    assert run("synth", mels, out, "--checkpoint", checkpoint) == 0
+    assert "2 of 3 are there already" in capsys.readouterr().err
+    assert (out / "sub/1.wav").exists() and (out / "sub/0.wav").stat().st_mtime_ns == before
+    assert run("synth", mels, out, "--checkpoint", checkpoint, "--force") == 0
+    assert (out / "sub/0.wav").stat().st_mtime_ns != before
+    assert run("synth", mels / "sub" / "*.npy", tmp_path / "globbed", "--checkpoint", checkpoint) == 0
+    assert len(list((tmp_path / "globbed").iterdir())) == 3
+
+
+def test_synth_of_a_folder_goes_on_past_a_bad_mel(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mels = tmp_path / "mels"
+    sf.write(tmp_path / "a.wav", speech_like(0.5, 22050), 22050)
+    assert run("mel", tmp_path / "a.wav", mels / "b.npy", "--checkpoint", checkpoint) == 0
+    (mels / "a.npy").write_text("rubbish")
+    capsys.readouterr()
+    assert run("synth", mels, tmp_path / "out", "--checkpoint", checkpoint) == 2
+    assert "a.npy" in capsys.readouterr().err and (tmp_path / "out/b.wav").exists()
+
+
+def test_resynth_keeps_the_length_and_draws(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out, picture = tmp_path / "o.wav", tmp_path / "p.png"
+    assert run("resynth", wav, out, "--checkpoint", checkpoint, "--picture", picture) == 0
+    assert sf.info(out).frames == sf.info(wav).frames
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_resynth_resamples_and_says_so(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stereo = np.stack([speech_like(1.0, 8000, 0), speech_like(1.0, 8000, 1)], 1)
+    sf.write(tmp_path / "in.wav", stereo, 8000)
+    assert run("resynth", tmp_path / "in.wav", tmp_path / "o.wav", "--checkpoint", checkpoint) == 0
+    err = capsys.readouterr().err
+    assert "2 channels averaged to mono" in err and "resampled from 8000 to 22050 Hz" in err
+    assert sf.info(tmp_path / "o.wav").frames == 22050
+
+
+def test_encode_then_decode_gives_the_recording_back(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
+    latent, out = tmp_path / "z.npz", tmp_path / "o.wav"
+    assert run("encode", wav, latent, "--checkpoint", checkpoint) == 0
+    assert run("decode", latent, out, "--checkpoint", checkpoint) == 0
+    original, back = sf.read(wav, dtype="int16")[0], sf.read(out, dtype="int16")[0]
+    assert len(original) == len(back) and np.abs(original.astype(int) - back).max() <= 2  # 1e-4 is 3 steps
+
+
+def test_score(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy = tmp_path / "noisy.wav"
+    audio, _ = sf.read(wav)
+    sf.write(noisy, audio + 0.05 * np.random.default_rng(0).standard_normal(len(audio)), 22050)
+    capsys.readouterr()
+    assert run("score", "--json", wav, noisy, "--checkpoint", checkpoint) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [set(r) for r in rows] == [{"file", "nats_per_sample", "bits_per_sample"}] * 2
+    assert rows[0]["file"] == str(wav)
+    for row in rows:
+        assert row["bits_per_sample"] == pytest.approx((np.log(32768) - row["nats_per_sample"]) / np.log(2))
+    assert run("score", wav, noisy, "--checkpoint", checkpoint) == 0
+    assert "mean of 2 files" in capsys.readouterr().out
+
+
+def test_info(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", checkpoint) == 0
+    text = capsys.readouterr().out
+    assert "tacotron2" in text and "CC0-1.0" in text and "M parameters" in text
+    assert run("info", checkpoint, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["format_version"] == 1
+
+
+def test_clipping_is_counted_and_never_wraps(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flowvocoder.cli.common import write_speech
+
+    write_speech(tmp_path / "o.wav", np.array([0.0, 1.0, 1.5, -1.0, -1.2], dtype=np.float32), 22050)
+    assert "3 of 5 samples clipped" in capsys.readouterr().err
+    assert sf.read(tmp_path / "o.wav", dtype="int16")[0].tolist() == [0, 32767, 32767, -32768, -32768]
+
+
+BAD_AUDIO = {
+    "missing": (lambda p: None, "no such file"),
+    "empty": (lambda p: p.write_bytes(b""), r"is empty (0 bytes)"),
+    "text": (lambda p: p.write_text("hello, I am text\n" * 50), "cannot be read as audio"),
+    "folder": (lambda p: p.mkdir(), "is a folder"),
+    "nan": (lambda p: sf.write(p, np.full(9000, np.nan, np.float32), 22050, subtype="FLOAT"), "9000 of 9000 samples"),
+    "short": (lambda p: sf.write(p, np.zeros(220), 22050), "220 samples (0.010 s) are too few, 513 (0.023 s) needed"),
+    "no samples": (lambda p: sf.write(p, np.zeros(0), 22050), "0 samples"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["mel", "resynth", "encode", "score"])
+@pytest.mark.parametrize("case", BAD_AUDIO)
+def test_bad_audio_is_refused(
+    command: str, case: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, message = BAD_AUDIO[case]
+    path = tmp_path / "bad.wav"
+    make(path)
+    out = tmp_path / f"out{ {'mel': '.npy', 'resynth': '.wav', 'encode': '.npz'}.get(command, '') }"
+    outputs = [] if command == "score" else [out]
+    line = refused(capsys, command, path, *outputs, "--checkpoint", checkpoint)
+    assert str(path) in line and message in line
+    assert {p.name for p in tmp_path.iterdir()} <= {"bad.wav"}, "something was written"
+
+
+def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "z.npz", tmp_path / "o.wav"
+    assert "no such file" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
+    path.write_text("x")
+    assert "not a latent file" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
+    np.savez(path, a=np.zeros(3))
+    assert "no noise, mel, samples, mel_spec" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
+    spec = np.array(json.dumps(convention("tacotron2").to_dict()))
+    np.savez(path, noise=np.zeros((128, 6)), mel=np.zeros((80, 4)), samples=np.int64(900), mel_spec=spec)
+    assert "does not fit" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "lapglow-huge"], "unknown preset 'lapglow-huge': there are lapglow-base"),
+        (["--set", "learning_rate=1"], "unknown key 'learning_rate'"),
+        (["--set", "model.chanels=3"], "did you mean channels?"),
+        (["--set", "lr=fast"], "expected float"),
+        (["--set", "lr"], "expected key=value"),
+        (["--set", "steps=1.5"], "expected int"),
+        (["--set", "optimizer.lr=1"], "unknown section 'optimizer'"),
+        (["--set", "model.block=100"], "block 100"),
+        (["--set", "mel=melgan"], "unknown mel convention 'melgan'"),
+        (["--set", "mel.fmax=20000"], "fmax"),
+        (["--set", "segment=100"], "segment 100"),
+        (["--set", "batch=0"], "batch must be above 0"),
+        (["--device", "cuda:7"], "--device cuda:7"),
+        (["--threads", "0"], "--threads"),
+    ],
+)
+def test_bad_training_settings_are_refused(
+    arguments: list[str], message: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capsys, "train", "--corpus", corpus, "--out", tmp_path / "run", *arguments)
+    assert message in line and not (tmp_path / "run").exists()
+
+
+def test_bad_corpora_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert "no such folder" in refused(capsys, "train", "--corpus", tmp_path / "x", "--out", out)
+    (tmp_path / "empty").mkdir()
+    assert "no audio files" in refused(capsys, "train", "--corpus", tmp_path / "empty", "--out", out)
+    sf.write(tmp_path / "empty/a.wav", np.zeros(5000), 22050)
+    assert "16384 samples (0.74 s)" in refused(capsys, "train", "--corpus", tmp_path / "empty", "--out", out)
+    assert not out.exists()
+
+
+def test_outputs_that_cannot_be_written(
+    wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    blocked = tmp_path / "file" / "o.wav"
+    assert f"{blocked}: cannot be written" in refused(capsys, "resynth", wav, blocked, "--checkpoint", checkpoint)
+    assert "must end in .wav" in refused(capsys, "resynth", wav, tmp_path / "o.mp4", "--checkpoint", checkpoint)
+    assert "must end in .npy" in refused(capsys, "mel", wav, tmp_path / "o.wav", "--checkpoint", checkpoint)
+    line = refused(capsys, "train", "--corpus", wav.parent, "--out", tmp_path / "file" / "run", *TINY)
+    assert "cannot be written" in line
+    assert {p.name for p in tmp_path.iterdir()} == {"file", "in.wav"}
+
+
+def test_full_disk(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """A file-size limit stands in for the full disk: the same OSError in the same place."""
+    out = tmp_path / "out" / "o.wav"
+    command = [sys.executable, "-m", "flowvocoder", "resynth", str(wav), str(out), "--checkpoint", str(checkpoint)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and f"{out}: cannot be written" in done.stderr
+    assert list(out.parent.iterdir()) == []
+
+
+def test_full_disk_in_training_leaves_no_half_checkpoint(corpus: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    command = [sys.executable, "-m", "flowvocoder", "train", "--corpus", str(corpus), "--out", str(run_folder),
+               *TINY, "--set", "steps=2"]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    assert not [p for p in run_folder.rglob("*") if p.suffix == ".safetensors"]
+
+
+def test_unknown_command_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sing") == 2
+    assert "invalid choice" in capsys.readouterr().err
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("mel", "synth", "resynth", "encode", "decode", "score", "info", "train"))
+
+
+def test_bad_temperature(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for value in ("-1", "nan", "inf"):
+        line = refused(capsys, "resynth", wav, tmp_path / "o.wav", "--checkpoint", checkpoint, f"--temperature={value}")
+        assert "--temperature must be 0 or above" in line
+
+
+def test_threads_are_set(wav: Path, checkpoint: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert run("score", wav, "--checkpoint", checkpoint, "--threads", 2) == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_help_is_fast() -> None:
+    """No timed assertion (machines differ): counts what it imports instead."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "flowvocoder", "--help"],
+        capture_output=True, text=True, check=True, env={**os.environ},
+    )  # fmt: skip
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert not imported & {"torch", "torchaudio", "numpy", "librosa", "matplotlib", "soundfile", "scipy"}
