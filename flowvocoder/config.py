@@ -22,7 +22,7 @@ class LapGlowConfig:
     encoder_channels: int = 192
     encoder_layers: int = 4
     scale_channels: int = 128
-    time_slots: bool = True  # start the first 1x1 convolution with groups of high bands turned into time slots
+    time_slots: int = 8  # the first 1x1 convolution starts by turning groups of so many high bands into time slots
     pitch: bool = True  # long-term prediction before the transform
     pitch_channels: int = 192
 

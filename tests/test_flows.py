@@ -93,7 +93,7 @@ def test_matrix_with_negative_determinant_has_a_log_det() -> None:
 
 
 def test_lu_starts_as_the_matrix_it_is_given() -> None:
-    weight = even_odd(128) @ time_slots(128)
+    weight = even_odd(128) @ time_slots(128, 8)
     assert torch.allclose(weight @ weight.T, torch.eye(128), atol=1e-5)
     x = torch.randn(1, 128, 4)
     assert torch.allclose(PointwiseLU(weight)(x, torch.empty(0))[0], weight @ x, atol=1e-5)
@@ -101,7 +101,7 @@ def test_lu_starts_as_the_matrix_it_is_given() -> None:
 
 def test_time_slots_order_the_block_in_time() -> None:
     """What one slot of a high band synthesises is shorter than the band itself, and the slots follow one another."""
-    block, slots = 128, time_slots(128)
+    block, slots = 128, time_slots(128, 8)
     unit = torch.zeros(128, 128, 3)
     unit[torch.arange(128), torch.arange(128), 1] = 1.0
     bands = LappedTransform(block).inverse(unit, unit)[:, 0]

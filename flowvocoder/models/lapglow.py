@@ -120,7 +120,7 @@ class LapGlow(FlowVocoder):
         for k in range(config.flows):
             # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next
             # the other way round.
-            first = even_odd(block) @ time_slots(block) if config.time_slots else even_odd(block)
+            first = even_odd(block) @ time_slots(block, config.time_slots)
             layers.append(PointwiseLU(first if k == 0 else swapped_halves(block)))
             net = WaveNet(block // 2, block, context, config.channels, config.layers, config.kernel)
             layers.append(AffineCoupling(block, net))

@@ -1,0 +1,30 @@
+# `make hello` and `make test` need nothing but Python 3.11 or newer; both make their own environment in .venv.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.PHONY: hello test lint clean
+
+hello: .venv/installed
+	@mkdir -p hello
+	@$(PY) -m flowvocoder resynth flowvocoder/examples/kathleen.flac hello/vocoded.wav --picture hello/spectrograms.png --threads 1
+	@$(PY) -m flowvocoder score flowvocoder/examples/kathleen.flac --threads 1
+
+test: .venv/installed-dev
+	$(PY) -m pytest tests
+
+lint: .venv/installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv hello build dist *.egg-info
