@@ -88,9 +88,8 @@ def time_slots(channels: int, group: int, keep: int = 8) -> Tensor:
     """Orthogonal matrix that turns groups of neighbouring bands into time slots within the block.
 
     A DCT over `group` neighbouring coefficients of an MDCT gives functions `group` times as wide in frequency and about
-    half as long (subband merging; Edler 1989 switches windows to the same end): pitch pulses, shorter than a block,
-    show in single channels. The lowest `keep` bands, where harmonics are resolved, stay as they are. A group of 1 changes
-    nothing.
+    half as long (subband merging), so that pitch pulses, shorter than a block, show in single channels. The lowest
+    `keep` bands, where harmonics are resolved, stay as they are. A group of 1 changes nothing.
     """
     k = torch.arange(group, dtype=torch.float64)
     dct = math.sqrt(2.0 / group) * torch.cos(math.pi / group * torch.outer(k + 0.5, k))

@@ -30,12 +30,28 @@ def predict(x: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
 def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
     """The x with x - predict(x, lag, taps) = e, differentiable in e and taps.
 
-    Runs in steps as long as the shortest lag allows: within a step every sample needs only earlier steps.
+    Runs in steps as long as their shortest lag allows: within a step every sample needs only earlier steps.
 
     Shape:
         as `predict`
     """
     return _Recursion.apply(e, lag, taps)
+
+
+def _steps(lag: Tensor) -> list[tuple[int, int]]:
+    """Group ranges (first, end) such that no sample's taps reach into its own range."""
+    shortest = lag.amin(0)
+    reachable = ((torch.minimum(shortest[:-1], shortest[1:]) - REACH) // GROUP).tolist()
+    steps = []
+    first = 0
+    while first < len(reachable):
+        allowed, end = reachable[first], first + 1
+        while end < len(reachable) and end - first < min(allowed, reachable[end]):
+            allowed = min(allowed, reachable[end])
+            end += 1
+        steps.append((first, end))
+        first = end
+    return steps
 
 
 def _past(x: Tensor, lag: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -78,25 +94,23 @@ class _Recursion(torch.autograd.Function):
     def forward(ctx, e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         x, index, before = _past(e, lag)
         sides = _both_sides(taps)
-        step = max(1, (int(lag.min()) - REACH) // GROUP)
-        for g in range(0, index.shape[1], step):
-            here = index[:, g : g + step]
-            now = slice(before + g * GROUP, before + (g + here.shape[1]) * GROUP)
-            x[:, now] += _apply(_gather(x, here), sides[:, g : g + step]).flatten(1)
+        steps = _steps(lag)
+        for first, end in steps:
+            now = slice(before + first * GROUP, before + end * GROUP)
+            x[:, now] += _apply(_gather(x, index[:, first:end]), sides[:, first:end]).flatten(1)
         ctx.save_for_backward(x, index, sides)
-        ctx.before, ctx.step = before, step
+        ctx.before, ctx.steps = before, steps
         return x[:, before:].clone()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[no-untyped-def]
         x, index, sides = ctx.saved_tensors
-        before, step = ctx.before, ctx.step
+        before = ctx.before
         total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
-        for g in reversed(range(0, index.shape[1], step)):
-            here = index[:, g : g + step]
-            now = total[:, before + g * GROUP : before + (g + here.shape[1]) * GROUP]
-            spread = _apply_transposed(now.reshape(*here.shape[:2], GROUP), sides[:, g : g + step])
-            total.scatter_add_(1, here.flatten(1), spread.flatten(1))
+        for first, end in reversed(ctx.steps):
+            now = total[:, before + first * GROUP : before + end * GROUP]
+            spread = _apply_transposed(now.reshape(len(now), -1, GROUP), sides[:, first:end])
+            total.scatter_add_(1, index[:, first:end].flatten(1), spread.flatten(1))
         grad_e = total[:, before:]
         groups = grad_e.reshape(*index.shape[:2], 1, GROUP)
         past = _gather(x, index).unfold(-1, 2 * REACH + 1, 1)

@@ -1,6 +1,7 @@
 """The conditioner of the couplings: a gated, dilated, non-causal WaveNet."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -39,14 +40,28 @@ class WaveNet(nn.Module):
         nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        h = self.start(x)
-        skips: list[Tensor] = []
-        for dilated, mix, bias in zip(
-            self.dilated, self.mix, self.context(context).chunk(len(self.mix), 1), strict=True
-        ):
-            filtered, gate = (dilated(h) + bias).chunk(2, 1)
-            out = mix(torch.tanh(filtered) * torch.sigmoid(gate))
+        x, context = _channels_last(x), _channels_last(context)
+        h = _conv(self.start, x)
+        biases = _conv(self.context, context).chunk(len(self.mix), 1)
+        skip: Tensor | None = None
+        for dilated, mix, bias in zip(self.dilated, self.mix, biases, strict=True):
+            filtered, gate = (_conv(dilated, h) + bias).chunk(2, 1)
+            out = _conv(mix, torch.tanh(filtered) * torch.sigmoid(gate))
             if out.shape[1] > self.channels:
                 h = h + out[:, : self.channels]
-            skips.append(out[:, -self.channels :])
-        return self.end(torch.stack(skips).sum(0))
+            new = out[:, -self.channels :]
+            skip = new if skip is None else skip + new
+        assert skip is not None
+        return _conv(self.end, skip).squeeze(2)
+
+
+# The convolutions run as two-dimensional ones over (B, C, 1, N) with the channels last in memory: on a CPU that is
+# about a fifth faster than one-dimensional ones, whose input is reordered at every call.
+def _channels_last(x: Tensor) -> Tensor:
+    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+def _conv(layer: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(layer, nn.Conv1d) and isinstance(layer.padding, tuple)
+    weight = layer.weight.unsqueeze(2)
+    return F.conv2d(x, weight, layer.bias, padding=(0, layer.padding[0]), dilation=(1, layer.dilation[0]))
