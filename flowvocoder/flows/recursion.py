@@ -24,7 +24,8 @@ def predict(x: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
         x: (B, T), lag: (B, T / GROUP + 1) long, taps: (B, T / GROUP + 1, 2 * REACH + 1) -> (B, T)
     """
     padded, index, _ = _past(x, lag)
-    return _apply(_gather(padded, index), _both_sides(taps)).flatten(1)
+    past = padded.gather(1, index.flatten(1)).view(index.shape)
+    return _apply(past, _kernels(_both_sides(taps)), _fade(x)).flatten(1)
 
 
 def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
@@ -67,20 +68,20 @@ def _both_sides(nodes: Tensor) -> Tensor:
     return torch.stack([nodes[:, :-1], nodes[:, 1:]], 2)
 
 
-def _gather(x: Tensor, index: Tensor) -> Tensor:
-    return x.gather(1, index.flatten(1)).view(index.shape)
-
-
 def _fade(like: Tensor) -> Tensor:
     """Cross-fade weights (2, GROUP)."""
     after = (torch.arange(GROUP, device=like.device, dtype=like.dtype) + 0.5) / GROUP
     return torch.stack([1.0 - after, after])
 
 
-def _apply(past: Tensor, taps: Tensor) -> Tensor:
-    """(B, G, 2, SPAN), (B, G, 2, 2 * REACH + 1) -> (B, G, GROUP)."""
-    sides = (past.unfold(-1, 2 * REACH + 1, 1) @ taps.flip(-1)[..., None])[..., 0]
-    return (sides * _fade(sides)).sum(2)
+def _kernels(sides: Tensor) -> Tensor:
+    """Taps (B, G, 2, 2 * REACH + 1) as columns in the order in which they meet the past."""
+    return sides.flip(-1)[..., None]
+
+
+def _apply(past: Tensor, kernels: Tensor, fade: Tensor) -> Tensor:
+    """(B, G, 2, SPAN), (B, G, 2, 2 * REACH + 1, 1), (2, GROUP) -> (B, G, GROUP)."""
+    return ((past.unfold(-1, 2 * REACH + 1, 1) @ kernels).squeeze(-1) * fade).sum(2)
 
 
 def _apply_transposed(grad: Tensor, taps: Tensor) -> Tensor:
@@ -95,9 +96,11 @@ class _Recursion(torch.autograd.Function):
         x, index, before = _past(e, lag)
         sides = _both_sides(taps)
         steps = _steps(lag)
+        # Thousands of steps a second of audio: whatever can be done before the loop is.
+        flat, kernels, fade, row = index.flatten(1), _kernels(sides), _fade(x), 2 * SPAN
         for first, end in steps:
-            now = slice(before + first * GROUP, before + end * GROUP)
-            x[:, now] += _apply(_gather(x, index[:, first:end]), sides[:, first:end]).flatten(1)
+            past = x.gather(1, flat[:, first * row : end * row]).view(len(x), end - first, 2, SPAN)
+            x[:, before + first * GROUP : before + end * GROUP] += _apply(past, kernels[:, first:end], fade).flatten(1)
         ctx.save_for_backward(x, index, sides)
         ctx.before, ctx.steps = before, steps
         return x[:, before:].clone()
@@ -113,7 +116,7 @@ class _Recursion(torch.autograd.Function):
             total.scatter_add_(1, index[:, first:end].flatten(1), spread.flatten(1))
         grad_e = total[:, before:]
         groups = grad_e.reshape(*index.shape[:2], 1, GROUP)
-        past = _gather(x, index).unfold(-1, 2 * REACH + 1, 1)
+        past = x.gather(1, index.flatten(1)).view(index.shape).unfold(-1, 2 * REACH + 1, 1)
         grad_sides = ((groups * _fade(grad_e))[:, :, :, None] @ past)[:, :, :, 0].flip(-1)
         grad_taps = F.pad(grad_sides[:, :, 0], (0, 0, 0, 1)) + F.pad(grad_sides[:, :, 1], (0, 0, 1, 0))
         return grad_e, None, grad_taps
