@@ -24,10 +24,7 @@ def writing(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        # mkstemp makes files that only their owner can read; results get the usual permissions.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        _usual_permissions(temporary)
         temporary.replace(path)
     except Exception as error:
         if _is_io_error(error):
@@ -50,7 +47,8 @@ def writing_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         yield temporary
-        temporary.chmod(0o755)
+        for made in (temporary, *temporary.iterdir()):
+            _usual_permissions(made)
         if path.exists():
             # A folder cannot be renamed over another. Between the two renames the old one has a hidden name, and
             # `recover_folder` brings it back if the program ends there.
@@ -80,6 +78,13 @@ def recover_folder(path: Path) -> None:
 def reason(error: BaseException) -> str:
     """The system's words for an OSError, without the path it repeats."""
     return str(getattr(error, "strerror", None) or error)
+
+
+def _usual_permissions(path: Path) -> None:
+    """What `open` and `mkdir` would have given: tempfile and safetensors let only the owner read."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def _aside(path: Path) -> Path:

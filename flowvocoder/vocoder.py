@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
-from flowvocoder.mel.frontend import MelFrontEnd, frame_count
+from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.units import PCM16_STEP, ceil_div
@@ -195,8 +195,3 @@ class Vocoder:
             kind = AudioError if axes == 1 else MelError
             raise kind(f"an array of shape {tuple(x.shape)} has {x.ndim} axes, expected {axes} or {axes + 1}")
         return x.to(self.device, self.dtype)
-
-
-def covers(samples: int, spec: MelSpec) -> bool:
-    """Whether audio of so many samples is long enough for a mel."""
-    return frame_count(samples, spec) > 0 and samples > spec.n_fft // 2

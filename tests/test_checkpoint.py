@@ -78,6 +78,9 @@ def test_round_trip(dtype: torch.dtype, tmp_path: Path) -> None:
         assert other.dtype == value.dtype and torch.allclose(other.float(), value.float(), atol=1e-3)
         assert dtype == torch.float16 or torch.equal(other, value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+    assert (tmp_path / "a/model.safetensors").stat().st_mode & 0o777 == (
+        tmp_path / "a/config.json"
+    ).stat().st_mode & 0o777
 
 
 def test_failed_write_leaves_the_old_folder_alone(tmp_path: Path) -> None:

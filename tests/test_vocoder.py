@@ -1,0 +1,141 @@
+"""The Python interface, and the bundled voice on real speech."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from helpers import speech_like
+
+import flowvocoder
+from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS
+from flowvocoder.errors import AudioError, CheckpointError, ConfigError, MelError
+from flowvocoder.vocoder import Vocoder
+
+EXAMPLES = sorted((Path(flowvocoder.__file__).parent / "examples").glob("*.flac"))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def vocoder() -> Vocoder:
+    return Vocoder.from_pretrained()
+
+
+@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda p: p.stem)
+def speech(request: pytest.FixtureRequest) -> torch.Tensor:
+    return torch.from_numpy(sf.read(request.param, dtype="float32")[0])
+
+
+def test_bundled_voice_fits_the_package() -> None:
+    assert (BUNDLED_VOICE / WEIGHTS).stat().st_size <= 30e6
+    assert (BUNDLED_VOICE / "MODEL_CARD.md").is_file()
+
+
+def test_shapes(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    mel = vocoder.mel(speech)
+    assert mel.shape == (1, 80, 1 + len(speech) // 256)
+    assert vocoder.synthesize(mel[0]).shape == vocoder.synthesize(mel).shape == (1, mel.shape[-1] * 256)
+    pair = torch.stack([mel[0], mel[0] - 1.0])
+    assert vocoder.synthesize(pair, temperature=0.5).shape == (2, mel.shape[-1] * 256)
+    assert vocoder.resynthesize(speech).shape == (1, len(speech))
+
+
+def test_same_seed_same_samples(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    mel = vocoder.mel(speech)
+    first, again, other = (vocoder.synthesize(mel, generator=seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(vocoder.synthesize(mel, temperature=0.0), vocoder.synthesize(mel, temperature=0.0))
+
+
+def test_real_speech_survives_the_round_trip_in_float32(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    noise, mel = vocoder.encode(speech)
+    back = vocoder.decode(noise, mel)[0, : len(speech)]
+    assert (back - speech).abs().max() < 1e-4
+    assert 0.5 < noise.std() < 1.5 and noise.mean().abs() < 0.1
+
+
+def test_real_speech_survives_the_round_trip_in_float64(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    double = Vocoder(Vocoder.from_pretrained().model.double())
+    noise, mel = double.encode(speech.double())
+    assert (double.decode(noise, mel)[0, : len(speech)] - speech.double()).abs().max() < 1e-9
+
+
+def test_recording_scores_above_a_noisy_copy_and_a_foreign_mel(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    own = float(vocoder.score(speech))
+    power = speech.square().mean()
+    noisy = speech + (power / 100).sqrt() * torch.randn(speech.shape, generator=seeded())  # 20 dB below
+    assert own > float(vocoder.score(noisy))
+    foreign = torch.from_numpy(speech_like(len(speech) / 22050 + 1, 22050))
+    assert own > float(vocoder.score(speech, vocoder.mel(foreign)))
+    assert 4.5 < own < 8.0
+
+
+def test_vocoded_speech_has_the_mel_it_was_made_from(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    """Real speech out: its mel is close to the recording's, far closer than noise of the same envelope gets."""
+    mel = vocoder.mel(speech)
+    vocoded = vocoder.resynthesize(speech, generator=seeded())[0]
+    assert (vocoder.mel(vocoded) - mel).abs().mean() < 0.5
+    assert 0.7 < float(vocoded.square().mean().sqrt() / speech.square().mean().sqrt()) < 1.4
+
+
+def test_vocoded_speech_has_the_pitch_of_the_recording(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    from flowvocoder.flows.pitch import fractional_lag, lag_range, self_similarity
+
+    blocks = len(speech) // 256
+    audio = speech[: blocks * 256]
+    vocoded = vocoder.resynthesize(audio, generator=seeded())
+    low, high = lag_range(22050)
+    target, strength = self_similarity(audio[None], low, high, blocks)
+    ours, our_strength = self_similarity(vocoded, low, high, blocks)
+    voiced = strength[0] > 0.9
+    assert our_strength[0, voiced].mean() > 0.7, "a whisper"
+    cents = 1200 * torch.log2(
+        fractional_lag(ours.clamp_min(1e-30).log(), low) / fractional_lag(target.clamp_min(1e-30).log(), low)
+    )
+    assert cents[0, voiced].abs().median() < 40
+
+
+def test_log_prob_is_per_item_and_wants_whole_frames(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    audio = speech[: 100 * 256] + 1e-5 * torch.randn(25600, generator=seeded())
+    alone = vocoder.log_prob(audio)
+    quieter = 0.5 * audio
+    together = vocoder.log_prob(torch.stack([audio, quieter]))
+    assert torch.allclose(together, torch.cat([alone, vocoder.log_prob(quieter)]), rtol=1e-5)
+    with pytest.raises(AudioError, match="whole number of frames"):
+        vocoder.log_prob(speech[:1000])
+
+
+@pytest.mark.parametrize(
+    ("mel", "message"),
+    [
+        (torch.zeros(80, 0), "expected"),
+        (torch.zeros(64, 20), "expected"),
+        (torch.zeros(20, 80), "transposed"),
+        (torch.full((80, 20), float("nan")), "NaN"),
+        (torch.zeros(80), "axes"),
+    ],
+)
+def test_bad_mels_are_refused(vocoder: Vocoder, mel: torch.Tensor, message: str) -> None:
+    with pytest.raises(MelError, match=message):
+        vocoder.synthesize(mel)
+
+
+def test_other_refusals(vocoder: Vocoder, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        Vocoder.from_pretrained(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="temperature"):
+        vocoder.synthesize(torch.full((80, 4), -5.0), temperature=-0.1)
+    with pytest.raises(MelError, match="does not fit"):
+        vocoder.decode(torch.zeros(128, 9), torch.zeros(80, 4))
+    with pytest.raises(AudioError, match="220 samples"):
+        vocoder.mel(torch.zeros(220))
+
+
+def test_works_from_numpy(vocoder: Vocoder) -> None:
+    audio = speech_like(1.0, 22050)
+    assert isinstance(audio, np.ndarray)
+    assert vocoder.mel(torch.from_numpy(audio)).shape[1] == 80
