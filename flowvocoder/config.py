@@ -31,10 +31,10 @@ class LapGlowConfig:
 class TrainConfig:
     """How to train."""
 
-    steps: int = 20000
+    steps: int = 8500
     batch: int = 8  # segments a step
     segment: int = 16384  # samples, rounded down to whole frames
-    lr: float = 1e-3
+    lr: float = 1.5e-3
     warmup: int = 100  # steps
     final_lr: float = 0.02  # of lr, at the end of the cosine
     weight_decay: float = 0.0
@@ -64,6 +64,12 @@ class Experiment:
 
 PRESETS: dict[str, Experiment] = {
     "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
+    # The second half of the bundled voice's training, from a lapglow-base checkpoint (--init-from).
+    "lapglow-base-refine": Experiment(
+        LapGlowConfig(),
+        convention("tacotron2"),
+        TrainConfig(steps=2500, lr=5e-4, warmup=30, spectral_weight=1.0),
+    ),
     "lapglow-small": Experiment(
         LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),
         convention("tacotron2"),

@@ -48,9 +48,10 @@ def test_mel_then_synth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     assert out.read_bytes() != first
 
 
-def test_mel_in_a_named_convention(wav: Path, tmp_path: Path) -> None:
+def test_mel_in_a_named_convention(wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("mel", wav, tmp_path / "m.npy", "--convention", "vocos") == 0
     assert np.load(tmp_path / "m.npy").shape[0] == 100
+    assert "resampled from 22050 to 24000 Hz" in capsys.readouterr().err
     assert json.loads((tmp_path / "m.npy.json").read_text()) == convention("vocos").to_dict()
 
 

@@ -9,6 +9,9 @@ import torch
 
 from flowvocoder.audio import Recording, Samples, read_audio, write_audio
 from flowvocoder.errors import AudioError, ConfigError, OutputError
+from flowvocoder.mel.frontend import edge_padding
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
 
 
@@ -36,18 +39,15 @@ def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
     return Vocoder.from_pretrained(arguments.checkpoint, device)
 
 
-def read_recording(path: Path, vocoder: Vocoder) -> Recording:
-    """Read at the vocoder's rate, say on standard error what was changed, refuse what is too short for a mel."""
-    recording = read_audio(path, vocoder.sample_rate)
+def read_recording(path: Path, spec: MelSpec) -> Recording:
+    """Read at the mel's rate, say on standard error what was changed, refuse what is too short for a mel."""
+    recording = read_audio(path, spec.sample_rate)
     if recording.changes:
         print(f"{path}: {', '.join(recording.changes)}", file=sys.stderr)
-    shortest = vocoder.spec.n_fft // 2 + 1
-    if len(recording.samples) < shortest:
-        have, need = len(recording.samples), shortest
-        rate = vocoder.sample_rate
-        raise AudioError(
-            f"{path}: {have} samples ({have / rate:.3f} s) are too few, {need} ({need / rate:.3f} s) needed"
-        )
+    have, need = len(recording.samples), max(edge_padding(spec)) + 1
+    if have < need:
+        times = [seconds(samples, spec.sample_rate) for samples in (have, need)]
+        raise AudioError(f"{path}: {have} samples ({times[0]:.3f} s) are too few, {need} ({times[1]:.3f} s) needed")
     return recording
 
 

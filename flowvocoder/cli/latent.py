@@ -22,7 +22,7 @@ def encode(arguments: argparse.Namespace) -> int:
     """IN -> OUT.npz with noise (M, N), mel (n_mels, F), the length in samples and the mel's spec."""
     check_output(arguments.output, (".npz",))
     vocoder = load_vocoder(arguments)
-    recording = read_recording(arguments.input, vocoder)
+    recording = read_recording(arguments.input, vocoder.spec)
     noise, mel = vocoder.encode(torch.from_numpy(recording.samples))
     with writing(arguments.output) as temporary, temporary.open("wb") as file:
         np.savez(

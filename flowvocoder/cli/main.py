@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowvocoder.config import PRESETS
 from flowvocoder.errors import FlowVocoderError
 
 FAILED, INTERRUPTED = 2, 130
@@ -78,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     train = _add(commands, "train", "train a vocoder on your recordings", "train", "train")
     train.add_argument("--corpus", metavar="DIR", type=Path, action="append", required=True,
                        help="folder of audio, or in LJSpeech layout; may be given several times")  # fmt: skip
-    train.add_argument("--preset", default="lapglow-base", help="lapglow-base, lapglow-small, lapglow-tiny")
+    train.add_argument("--preset", default="lapglow-base", help=f"{', '.join(PRESETS)} (default lapglow-base)")
     train.add_argument("--out", metavar="RUN", type=Path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     train.add_argument("--init-from", metavar="CHECKPOINT", type=Path, help="start from these weights")

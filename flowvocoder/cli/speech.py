@@ -3,11 +3,11 @@
 import argparse
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from flowvocoder.audio import read_audio
 from flowvocoder.cli.common import check_output, load_vocoder, read_recording, seeded, set_machine, write_speech
 from flowvocoder.errors import AudioError
 from flowvocoder.mel.files import write_mel
@@ -22,17 +22,13 @@ def mel(arguments: argparse.Namespace) -> int:
     """IN -> OUT.npy, in the checkpoint's convention or the one named."""
     check_output(arguments.output, (".npy",))
     if arguments.convention:
-        set_machine(arguments)
-        spec = convention(arguments.convention)
-        audio = torch.from_numpy(read_audio(arguments.input, spec.sample_rate).samples)
-        try:
-            values = MelFrontEnd(spec)(audio)
-        except AudioError as error:
-            raise AudioError(f"{arguments.input}: {error}") from error
+        device, spec = set_machine(arguments), convention(arguments.convention)
+        front_end: Callable[[torch.Tensor], torch.Tensor] = MelFrontEnd(spec).to(device)
     else:
         vocoder = load_vocoder(arguments)
-        spec = vocoder.spec
-        values = vocoder.mel(torch.from_numpy(read_recording(arguments.input, vocoder).samples))[0]
+        device, spec, front_end = vocoder.device, vocoder.spec, vocoder.mel
+    audio = torch.from_numpy(read_recording(arguments.input, spec).samples)
+    values = front_end(audio[None].to(device))[0]
     write_mel(arguments.output, values.cpu().numpy(), spec)
     print(f"{arguments.output}: {values.shape[0]} bands x {values.shape[1]} frames, {spec.name()}")
     return 0
@@ -44,7 +40,7 @@ def resynth(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         check_output(arguments.picture, (".png",))
     vocoder = load_vocoder(arguments)
-    recording = read_recording(arguments.input, vocoder)
+    recording = read_recording(arguments.input, vocoder.spec)
     audio = torch.from_numpy(recording.samples)
     mel = vocoder.mel_for(audio)
     started = time.perf_counter()
@@ -66,10 +62,10 @@ def score(arguments: argparse.Namespace) -> int:
     vocoder = load_vocoder(arguments)
     other = None
     if arguments.mel_from:
-        other = vocoder.mel(torch.from_numpy(read_recording(arguments.mel_from, vocoder).samples))
+        other = vocoder.mel(torch.from_numpy(read_recording(arguments.mel_from, vocoder.spec).samples))
     rows: list[dict[str, Any]] = []
     for path in progress(arguments.files, "score", "file"):
-        audio = torch.from_numpy(read_recording(path, vocoder).samples)
+        audio = torch.from_numpy(read_recording(path, vocoder.spec).samples)
         mel = None
         if other is not None:
             frames = len(audio) // vocoder.spec.hop_length
