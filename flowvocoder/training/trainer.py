@@ -79,7 +79,11 @@ class Trainer:
             self._start_from(init_from)
         self.ema = Ema(self.model, self.config.ema)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=self.config.weight_decay
+            self.model.parameters(),
+            lr=self.config.lr,
+            betas=(0.9, 0.99),
+            weight_decay=self.config.weight_decay,
+            fused=True,
         )
         self.spectral = SpectralDistance(experiment.mel).to(self.device)
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
