@@ -17,21 +17,16 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written to, or the disk is full.
     """
-    temporary = None
-    try:
+    with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
-        yield temporary
-        _usual_permissions(temporary)
-        temporary.replace(path)
-    except Exception as error:
-        if _is_io_error(error):
-            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
-        raise
-    finally:
-        if temporary is not None:
+        try:
+            yield temporary
+            _usual_permissions(temporary)
+            temporary.replace(path)
+        finally:
             temporary.unlink(missing_ok=True)
 
 
@@ -42,30 +37,37 @@ def writing_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: as `writing`.
     """
-    temporary = None
-    try:
+    with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        yield temporary
-        for made in (temporary, *temporary.iterdir()):
-            _usual_permissions(made)
-        if path.exists():
-            # A folder cannot be renamed over another. Between the two renames the old one has a hidden name, and
-            # `recover_folder` brings it back if the program ends there.
-            old = _aside(path)
-            shutil.rmtree(old, ignore_errors=True)
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
+        try:
+            yield temporary
+            for made in (temporary, *temporary.iterdir()):
+                _usual_permissions(made)
+            if path.exists():
+                # A folder cannot be renamed over another. Between the two renames the old one has a hidden name, and
+                # `recover_folder` brings it back if the program ends there.
+                old = _aside(path)
+                shutil.rmtree(old, ignore_errors=True)
+                path.replace(old)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    """Turns what the system says into an OutputError that names `path`."""
+    try:
+        yield
     except Exception as error:
-        if _is_io_error(error):
+        # safetensors reports a full disk through a class of its own.
+        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
             raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
         raise
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def recover_folder(path: Path) -> None:
@@ -89,8 +91,3 @@ def _usual_permissions(path: Path) -> None:
 
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
-
-
-def _is_io_error(error: Exception) -> bool:
-    # soundfile and safetensors report a full disk through classes of their own.
-    return isinstance(error, OSError) or type(error).__name__ in {"LibsndfileError", "SafetensorError"}

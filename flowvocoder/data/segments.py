@@ -69,9 +69,9 @@ class SegmentSampler:
         self.starts = starts
         self.probability = starts / starts.sum()
 
-    def batch(self, step: int, size: int, generator_offset: int = 0) -> Batch:
+    def batch(self, step: int, size: int) -> Batch:
         """The batch of a training step: the same for the same (seed, step), whatever was drawn before."""
-        rng = np.random.default_rng((self.seed, generator_offset, step))
+        rng = np.random.default_rng((self.seed, step))
         chosen = rng.choice(len(self.ids), size=size, p=self.probability)
         span = self.segment + self.spec.n_fft - self.spec.hop_length
         chunks = []
