@@ -14,6 +14,9 @@ from flowvocoder.units import PCM16_SCALE
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 
+LOUDEST = 16.0
+"""Floating-point files may go over 1; beyond this they hold something else than audio in -1..1."""
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -30,7 +33,7 @@ def read_audio(path: Path, sample_rate: int) -> Recording:
     """Read any file libsndfile knows, as mono at `sample_rate`.
 
     Raises:
-        AudioError: no such file, not audio, empty, or with samples that are not finite.
+        AudioError: no such file, not audio, empty, or with samples that are not finite or far outside -1..1.
     """
     if not path.exists():
         raise AudioError(f"{path}: no such file")
@@ -46,6 +49,9 @@ def read_audio(path: Path, sample_rate: int) -> Recording:
     bad = int(np.count_nonzero(~np.isfinite(data)))
     if bad:
         raise AudioError(f"{path}: {bad} of {data.size} samples are NaN or infinite")
+    peak = float(np.abs(data).max())
+    if peak > LOUDEST:
+        raise AudioError(f"{path}: samples reach {peak:.4g}, expected -1 to 1: integers must be divided by their range")
     changes = []
     samples = data[:, 0]
     if data.shape[1] > 1:
@@ -68,13 +74,16 @@ def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
     """Write (T,) as 16-bit PCM, in the format the name asks for; returns how many samples had to be clipped.
 
     Raises:
-        AudioError: the format is unknown.
+        AudioError: the format is unknown, or samples are not finite.
         OutputError: the file cannot be written.
     """
     suffix = path.suffix.lower().lstrip(".")
     formats = {"wav": "WAV", "flac": "FLAC", "aiff": "AIFF", "aif": "AIFF"}
     if suffix not in formats:
         raise AudioError(f"{path}: unknown audio format {path.suffix!r}: use .wav or .flac")
+    bad = int(np.count_nonzero(~np.isfinite(samples)))
+    if bad:
+        raise AudioError(f"{path}: not written: {bad} of {len(samples)} samples came out as NaN or infinite")
     scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
     clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
     pcm = np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)

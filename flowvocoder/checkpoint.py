@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from flowvocoder.config import Experiment, experiment_from_dict
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.files import recover_folder, writing_folder
+from flowvocoder.files import readable_folder, writing_folder
 from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.models.lapglow import LapGlow
 
@@ -60,6 +60,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = tor
             "about": checkpoint.about,
             "weights_sha256": _sha256(folder / WEIGHTS),
         }
+        config["config_sha256"] = _config_sha256(config)
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -70,7 +71,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
         CheckpointError: missing, truncated, altered, of a newer format, or not a checkpoint at all.
     """
     config = read_config(path)
-    weights = path / WEIGHTS
+    weights = readable_folder(path) / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{path}: no {WEIGHTS} in this folder")
     if _sha256(weights) != config.get("weights_sha256"):
@@ -94,7 +95,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: as `load_checkpoint`.
     """
-    recover_folder(path)
+    path = readable_folder(path)
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     if not path.is_dir():
@@ -106,15 +107,21 @@ def read_config(path: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
         version = config["format_version"]
         about = config["about"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{file}: truncated or altered: not the configuration of a checkpoint") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is int and version > FORMAT_VERSION:
         raise CheckpointError(
             f"{file}: format version {version} is newer than this program's {FORMAT_VERSION}: update flowvocoder"
         )
-    if not isinstance(about, dict):
-        raise CheckpointError(f"{file}: altered: 'about' is not an object")
+    if config.get("config_sha256") != _config_sha256(config) or not isinstance(about, dict):
+        raise CheckpointError(f"{file}: altered: its SHA-256 is not the one it states")
     return config
+
+
+def _config_sha256(config: dict[str, Any]) -> str:
+    """Of everything in the configuration but this hash itself."""
+    rest = {key: value for key, value in config.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

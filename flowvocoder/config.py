@@ -4,10 +4,12 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec, convention
+
+Part = TypeVar("Part", bound="LapGlowConfig | TrainConfig")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,7 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     Raises:
         ConfigError: no such key (with the nearest one), or a value of the wrong type.
     """
+    changes: dict[str, dict[str, Any]] = {"model": {}, "mel": {}, "train": {}}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -108,7 +111,7 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
             continue
         section, _, name = key.rpartition(".")
         section = section or "train"
-        if section not in ("model", "mel", "train"):
+        if section not in changes:
             raise ConfigError(f"--set {key}: unknown section {section!r}: there are model, mel, train")
         part = getattr(experiment, section)
         fields = {f.name: f for f in dataclasses.fields(part)}
@@ -116,45 +119,57 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
             raise ConfigError(f"--set {key}: unknown key {name!r} in {section}: {hint}")
-        value = _parse(key, text, getattr(part, name))
-        experiment = dataclasses.replace(experiment, **{section: dataclasses.replace(part, **{name: value})})
+        changes[section][name] = _parse(key, text, getattr(part, name))
+    # All at once: a rate and an fmax may each be wrong without the other.
+    parts = {name: dataclasses.replace(getattr(experiment, name), **values) for name, values in changes.items()}
+    experiment = dataclasses.replace(experiment, **parts)
     check(experiment)
     return experiment
 
 
 def check(experiment: Experiment) -> None:
-    """Raises ConfigError for numbers that cannot work together."""
+    """Raises ConfigError for numbers that cannot work, alone or together."""
     model, mel, train = experiment.model, experiment.mel, experiment.train
-    positive = {
-        "model": (
-            "block",
-            "flows",
-            "channels",
-            "layers",
-            "kernel",
-            "encoder_channels",
-            "scale_channels",
-            "pitch_channels",
-        ),
-        "train": ("steps", "batch", "segment", "lr", "clip", "validate_every", "save_every"),
-    }
-    for section, names in positive.items():
-        for name in names:
+    for section, limits in LIMITS.items():
+        for name, (lowest, highest) in limits.items():
             value = getattr(getattr(experiment, section), name)
-            if not value > 0:
-                raise ConfigError(f"{section}.{name} must be above 0, not {value}")
-    if model.block % 8 or mel.hop_length % model.block:
-        raise ConfigError(
-            f"model.block {model.block} must be a multiple of 8 and go into mel.hop_length {mel.hop_length}"
-        )
+            if not lowest <= value <= highest:  # NaN is not, either
+                raise ConfigError(f"{section}.{name} must be from {lowest:g} to {highest:g}, not {value}")
+    if model.block % 2 or mel.hop_length % model.block:
+        fitting = [b for b in range(16, mel.hop_length + 1, 2) if mel.hop_length % b == 0]
+        choice = f"one of {', '.join(map(str, fitting))}" if fitting else "even, and no even number does"
+        raise ConfigError(f"model.block {model.block} must go into mel.hop_length {mel.hop_length}: {choice}")
     if model.kernel % 2 == 0:
         raise ConfigError(f"model.kernel must be odd, not {model.kernel}")
+    if model.pitch and mel.sample_rate < LOWEST_RATE_WITH_PITCH:
+        raise ConfigError(
+            f"mel.sample_rate {mel.sample_rate} is too low for the pitch predictor, which needs"
+            f" {LOWEST_RATE_WITH_PITCH}: set model.pitch=false"
+        )
     if train.segment < 4 * mel.n_fft:
         raise ConfigError(f"train.segment {train.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples")
     if train.precision not in ("float32", "bfloat16"):
         raise ConfigError(f"train.precision must be float32 or bfloat16, not {train.precision}")
-    if not 0 <= train.ema < 1:
-        raise ConfigError(f"train.ema must be in [0, 1), not {train.ema}")
+
+
+LOWEST_RATE_WITH_PITCH = 13500  # Hz; the shortest lag, 1/500 s, must be longer than the taps of the recursion
+
+_COUNT = (1, 4096)
+_WEIGHT = (0.0, 1e6)
+LIMITS: dict[str, dict[str, tuple[float, float]]] = {
+    "model": {
+        "block": (16, 4096), "flows": _COUNT, "channels": _COUNT, "layers": (1, 16), "kernel": (1, 63),
+        "encoder_channels": _COUNT, "encoder_layers": (0, 64), "scale_channels": _COUNT, "time_slots": _COUNT,
+        "pitch_channels": _COUNT,
+    },
+    "train": {
+        "steps": (1, 10**9), "batch": (1, 10**6), "segment": (1, 10**8), "lr": (1e-12, 10.0), "warmup": (0, 10**9),
+        "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0), "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
+        "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT, "spectral_from": (0, 10**9),
+        "spectral_temperature": (0.0, 10.0), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),
+    },
+}  # fmt: skip
+"""Smallest and largest sensible value of every number."""
 
 
 def experiment_from_dict(values: dict[str, Any]) -> Experiment:
@@ -164,12 +179,24 @@ def experiment_from_dict(values: dict[str, Any]) -> Experiment:
         raise ConfigError(f"unknown architecture {architecture!r}: this version knows lapglow")
     try:
         experiment = Experiment(
-            LapGlowConfig(**values["model"]), MelSpec.from_dict(values["mel"]), TrainConfig(**values.get("train", {}))
+            _typed(LapGlowConfig, values["model"]),
+            MelSpec.from_dict(values["mel"]),
+            _typed(TrainConfig, values.get("train", {})),
         )
     except (KeyError, TypeError) as error:
         raise ConfigError(f"configuration has a missing or unknown key ({error})") from error
     check(experiment)
     return experiment
+
+
+def _typed(kind: type[Part], values: dict[str, Any]) -> Part:
+    """A section from JSON. Raises TypeError for an unknown key or a value of another type than the default's."""
+    part = kind(**values)
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if type(value) is not type(field.default) and not (type(field.default) is float and type(value) is int):
+            raise TypeError(f"{field.name}: {value!r}")
+    return part
 
 
 def _parse(key: str, text: str, current: Any) -> Any:

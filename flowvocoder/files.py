@@ -17,9 +17,10 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written to, or the disk is full.
     """
+    path = path.resolve() if path.is_symlink() else path  # write where a link points, do not replace the link
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -70,11 +71,22 @@ def _output_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def readable_folder(path: Path) -> Path:
+    """Where to read a folder from: `path`, or its last whole state if the program that replaced it was killed.
+
+    Renames nothing, so that reading beside a running program does not disturb it.
+    """
+    old = _aside(path)
+    return old if old.exists() and not path.exists() else path
+
+
 def recover_folder(path: Path) -> None:
-    """Undo the half of `writing_folder` that a killed program left, if it left one."""
+    """Clear up what a killed program left of `writing_folder`; only for the one program that writes this folder."""
     old = _aside(path)
     if old.exists() and not path.exists():
         old.replace(path)
+    for left in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def reason(error: BaseException) -> str:

@@ -55,7 +55,8 @@ class Vocoder:
     @property
     def temperature(self) -> float:
         """The temperature the checkpoint was tuned for: standard deviation of the noise in synthesis."""
-        return float(self.about.get("temperature", DEFAULT_TEMPERATURE))
+        value = self.about.get("temperature", DEFAULT_TEMPERATURE)
+        return float(value) if isinstance(value, int | float) else DEFAULT_TEMPERATURE
 
     @torch.inference_mode()
     def mel(self, audio: Tensor) -> Tensor:
@@ -131,13 +132,16 @@ class Vocoder:
     def score(self, audio: Tensor, mel: Tensor | None = None, seed: int = 0) -> Tensor:
         """Nats per sample (B,) of 16-bit recordings: uniform dequantisation, the last incomplete frame left out.
 
+        Audio that is not on the 16-bit grid (resampled, averaged, 24-bit) is rounded to it, so that what is scored is
+        always a 16-bit recording.
+
         Args:
             mel: given mels are used from their first frame on and must cover the audio.
 
         Raises:
             AudioError: shorter than the mel's analysis window, or than the mel given.
         """
-        audio = self._batch(audio, 1)
+        audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
         mel = self._front_end(audio) if mel is None else self._checked_mel(mel)
         samples = audio.shape[-1] // self.spec.hop_length * self.spec.hop_length
         mel = mel[..., : samples // self.spec.hop_length]
@@ -160,7 +164,10 @@ class Vocoder:
         return self._front_end(padded)[..., : padded.shape[-1] // self.spec.hop_length]
 
     def _decode(self, noise: Tensor, mel: Tensor) -> Tensor:
-        return self.model.decode(noise, mel)
+        audio = self.model.decode(noise, mel)
+        if not torch.isfinite(audio).all():
+            raise MelError("synthesis gives values that are not finite: mel or temperature are too large")
+        return audio
 
     def _pad(self, audio: Tensor) -> Tensor:
         hop = self.spec.hop_length
@@ -191,7 +198,9 @@ class Vocoder:
         x = torch.as_tensor(x)
         if x.ndim == axes:
             x = x[None]
+        kind = AudioError if axes == 1 else MelError
         if x.ndim != axes + 1:
-            kind = AudioError if axes == 1 else MelError
             raise kind(f"an array of shape {tuple(x.shape)} has {x.ndim} axes, expected {axes} or {axes + 1}")
+        if not x.is_floating_point():
+            raise kind(f"an array of {x.dtype}: expected floating-point numbers (audio in -1..1)")
         return x.to(self.device, self.dtype)

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, _config_sha256, build_model, load_checkpoint, save_checkpoint
 from flowvocoder.config import preset
 from flowvocoder.errors import CheckpointError, OutputError
-from flowvocoder.files import writing_folder
+from flowvocoder.files import recover_folder, writing_folder
 
 
-def edit(path: Path, **changes: object) -> None:
+def edit(path: Path, sign: bool = True, **changes: object) -> None:
     config = json.loads((path / "config.json").read_text())
     config.update(changes)
+    if sign:
+        config["config_sha256"] = _config_sha256(config)
     (path / "config.json").write_text(json.dumps(config))
 
 
@@ -38,13 +40,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda p: (p / "model.safetensors").unlink(), r"no model\.safetensors"),
     "no config": (lambda p: (p / "config.json").unlink(), r"no config\.json"),
     "half a config": (lambda p: (p / "config.json").write_text('{"format_ver'), r"config\.json: truncated or altered"),
+    "edited": (lambda p: edit(p, sign=False, licence="x"), r"config\.json: altered"),
+    "version of another type": (lambda p: edit(p, sign=False, format_version=True), r"config\.json: altered"),
+    "text for a number": (lambda p: edit(p, model={**json.loads((p / "config.json").read_text())["model"],
+                                                   "block": "128"}), "missing or unknown key .block: '128'"),
+    "huge": (lambda p: edit(p, model={**json.loads((p / "config.json").read_text())["model"], "channels": 10**7}),
+             "model.channels must be from 1 to 4096"),
     "newer": (lambda p: edit(p, format_version=99), "format version 99 is newer than this program's 1"),
     "unknown architecture": (lambda p: edit(p, architecture="diffglow"), "unknown architecture 'diffglow'"),
     "other sizes": (lambda p: edit(p, model={**json.loads((p / "config.json").read_text())["model"], "flows": 1}),
                     "does not fit the architecture"),
     "unknown size": (lambda p: edit(p, model={"depth": 3}), "unknown key"),
     "bad mel": (lambda p: edit(p, mel={"sample_rate": 8000}), "mel spec"),
-    "about is text": (lambda p: edit(p, about="x"), "'about'"),
+    "about is text": (lambda p: edit(p, about="x"), "altered"),
     "gone": (shutil.rmtree, "no such checkpoint"),
 }  # fmt: skip
 
@@ -96,6 +104,10 @@ def test_failed_write_leaves_the_old_folder_alone(tmp_path: Path) -> None:
 def test_checkpoint_survives_a_kill_between_the_two_renames(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, tmp_path / ".a.old")  # what such a kill leaves
     assert load_checkpoint(tmp_path / "a").about["licence"] == "CC0-1.0"
+    assert not (tmp_path / "a").exists(), "a reader renamed what a trainer may be writing"
+    (tmp_path / ".a.x7f").mkdir()  # and a half-written one
+    recover_folder(tmp_path / "a")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_parameters_of_the_base_preset_fit_the_package() -> None:

@@ -151,9 +151,72 @@ BAD_AUDIO = {
     "text": (lambda p: p.write_text("hello, I am text\n" * 50), "cannot be read as audio"),
     "folder": (lambda p: p.mkdir(), "is a folder"),
     "nan": (lambda p: sf.write(p, np.full(9000, np.nan, np.float32), 22050, subtype="FLOAT"), "9000 of 9000 samples"),
+    "integers": (lambda p: sf.write(p, 20000 * speech_like(1.0, 22050), 22050, subtype="FLOAT"), "samples reach 6000"),
     "short": (lambda p: sf.write(p, np.zeros(220), 22050), "220 samples (0.010 s) are too few, 513 (0.023 s) needed"),
     "no samples": (lambda p: sf.write(p, np.zeros(0), 22050), "0 samples"),
 }  # fmt: skip
+
+
+def test_score_goes_on_past_a_bad_file(wav: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("score", "--json", wav.parent / "none.wav", wav, "--checkpoint", checkpoint) == 2
+    captured = capsys.readouterr()
+    assert "none.wav: no such file" in captured.err and json.loads(captured.out)[0]["file"] == str(wav)
+
+
+def test_score_is_of_the_16_bit_recording(wav: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio, _ = sf.read(wav, dtype="float32")
+    sf.write(wav.parent / "off.wav", audio + 0.3 / 32768, 22050, subtype="FLOAT")
+    assert run("score", "--json", wav, wav.parent / "off.wav", "--checkpoint", checkpoint) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0]["nats_per_sample"] == pytest.approx(rows[1]["nats_per_sample"], abs=1e-4)
+
+
+def test_samples_that_are_not_finite_are_not_written(
+    wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "o.wav"
+    line = refused(capsys, "resynth", wav, out, "--checkpoint", checkpoint, "--temperature", 1e38)
+    assert "not finite" in line and not out.exists()
+
+
+def test_failed_mel_leaves_the_old_one(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.npy"
+    assert run("mel", wav, out, "--checkpoint", checkpoint) == 0
+    before = out.read_bytes()
+    command = [sys.executable, "-m", "flowvocoder", "mel", str(wav), str(out), "--checkpoint", str(checkpoint)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+    )  # fmt: skip
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert out.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"in.wav", "m.npy", "m.npy.json"}
+
+
+def test_output_through_a_link_goes_where_it_points(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "real.wav").write_bytes(b"")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "real.wav")
+    assert run("resynth", wav, tmp_path / "link.wav", "--checkpoint", checkpoint) == 0
+    assert (tmp_path / "link.wav").is_symlink() and sf.info(tmp_path / "real.wav").frames > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--seed", "-1"], ["--seed", "1.5"], ["--seed", str(2**64)], ["--device", "meta"], ["--threads", "3000000000"]],
+)
+def test_bad_numbers_are_refused_in_one_line(
+    arguments: list[str], wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert arguments[0] in refused(capsys, "resynth", wav, tmp_path / "o.wav", *arguments)
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "too long" in refused(capsys, "score", tmp_path / ("x" * 300 + ".wav"))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "flowvocoder", "info"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["mel", "resynth", "encode", "score"])
@@ -181,6 +244,17 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
     spec = np.array(json.dumps(convention("tacotron2").to_dict()))
     np.savez(path, noise=np.zeros((128, 6)), mel=np.zeros((80, 4)), samples=np.int64(900), mel_spec=spec)
     assert "does not fit" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
+    good = {"noise": np.zeros((128, 8)), "mel": np.zeros((80, 4)), "samples": np.int64(900), "mel_spec": spec}
+    for change, message in (
+        ({"mel_spec": np.array("{garbage")}, "mel_spec is not the spec"),
+        ({"mel_spec": np.zeros(3)}, "mel_spec is not the spec"),
+        ({"samples": np.int64(10**9)}, "samples is 1000000000, expected 1 to 1024"),
+        ({"samples": np.array([3, 4])}, "samples is [3 4]"),
+        ({"noise": np.array(["a"])}, "noise holds values"),
+        ({"noise": np.full((128, 8), np.nan)}, "noise holds values"),
+    ):
+        np.savez(path, **{**good, **change})
+        assert message in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
     assert not out.exists()
 
 
@@ -194,11 +268,16 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
         (["--set", "lr"], "expected key=value"),
         (["--set", "steps=1.5"], "expected int"),
         (["--set", "optimizer.lr=1"], "unknown section 'optimizer'"),
-        (["--set", "model.block=100"], "block 100"),
+        (["--set", "model.block=100"], "block 100 must go into mel.hop_length 256: one of 16, 32, 64, 128, 256"),
+        (["--set", "mel.sample_rate=8000", "--set", "mel.fmax=4000"], "too low for the pitch predictor"),
+        (["--set", "lr=Infinity"], "train.lr must be from"),
+        (["--set", "pitch_weight=NaN"], "train.pitch_weight must be from"),
+        (["--set", "seed=-1"], "train.seed must be from"),
+        (["--set", "model.time_slots=0"], "model.time_slots must be from"),
         (["--set", "mel=melgan"], "unknown mel convention 'melgan'"),
         (["--set", "mel.fmax=20000"], "fmax"),
         (["--set", "segment=100"], "segment 100"),
-        (["--set", "batch=0"], "batch must be above 0"),
+        (["--set", "batch=0"], "train.batch must be from 1"),
         (["--device", "cuda:7"], "--device cuda:7"),
         (["--threads", "0"], "--threads"),
     ],

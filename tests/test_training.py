@@ -38,7 +38,8 @@ def test_run_folder_holds_what_it_should(run: Path, corpus: Path) -> None:
     entries = log(run)
     assert [e["step"] for e in entries if "nats" in e] == list(range(1, 13))
     validations = [e["validation"] for e in entries if "validation" in e]
-    assert len(validations) == 2 and validations[1]["nats"] > validations[0]["nats"]
+    assert len(validations) == 2
+    assert all(v["nats"] == v[f"nats.{corpus.name}"] > 1.0 for v in validations)
     about = json.loads((run / "checkpoint/config.json").read_text())["about"]
     assert about["step"] == 12 and about["licence"] == "CC0-1.0" and about["training_data"] == [corpus.name]
     assert any((run / "tensorboard").iterdir())
@@ -151,6 +152,45 @@ def test_state_of_a_killed_run_is_whole(corpus: Path, tmp_path: Path) -> None:
     process.wait()
     assert main([*command[3:], "--resume"]) == 0
     assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 40
+
+
+def test_run_killed_between_the_renames_of_its_state_goes_on(corpus: Path, tmp_path: Path) -> None:
+    settings = ["--set", "validate_every=100"]
+    assert train(corpus, tmp_path / "run", *settings, "--set", "steps=3") == 0
+    (tmp_path / "run/state").rename(tmp_path / "run/.state.old")
+    assert train(corpus, tmp_path / "run", *settings, "--set", "steps=5", "--resume") == 0
+    assert [e["step"] for e in log(tmp_path / "run") if "nats" in e] == [1, 2, 3, 4, 5]
+    assert {p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")} == set()
+
+
+def test_resume_with_another_model_or_mel_is_refused(
+    run: Path, corpus: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    for setting, message in (
+        ("model.channels=16", "another model than the run has: channels 16, was 32"),
+        ("mel=hifigan", "another mel than the run has: padding same, was center"),
+    ):
+        assert train(corpus, tmp_path / "run", "--resume", "--set", setting) == 2
+        assert message in capsys.readouterr().err
+    assert train(corpus, tmp_path / "run", "--resume", "--set", "steps=13", "--set", "lr=1e-4") == 0
+    assert "goes on with other settings" in capsys.readouterr().err
+
+
+def test_training_after_inference_in_the_same_process(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    from flowvocoder.flows import lapped
+    from flowvocoder.vocoder import Vocoder
+
+    lapped._tables.cache_clear()
+    Vocoder.from_pretrained(checkpoint).synthesize(torch.full((80, 8), -5.0))
+    assert train(corpus, tmp_path / "run", "--set", "steps=1") == 0
+
+
+def test_two_corpora_of_one_name_are_refused(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(corpus, tmp_path / "run", "--corpus", str(corpus)) == 2
+    assert "two corpora are named 'toy'" in capsys.readouterr().err
 
 
 def test_run_folder_is_not_overwritten(run: Path, corpus: Path) -> None:

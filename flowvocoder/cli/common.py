@@ -18,11 +18,13 @@ from flowvocoder.vocoder import Vocoder
 def set_machine(arguments: argparse.Namespace) -> torch.device:
     """Apply --threads and check --device. Raises ConfigError for what this machine does not have."""
     if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ConfigError(f"--threads must be at least 1, not {arguments.threads}")
+        if not 1 <= arguments.threads <= 1024:
+            raise ConfigError(f"--threads must be from 1 to 1024, not {arguments.threads}")
         torch.set_num_threads(arguments.threads)
     try:
         device = torch.device(arguments.device)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("expected cpu, cuda or mps")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         first = str(error).strip().splitlines()[0]

@@ -2,10 +2,13 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from flowvocoder import __version__
 from flowvocoder.config import PRESETS
 from flowvocoder.errors import FlowVocoderError
 
@@ -18,20 +21,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = importlib.import_module(f"flowvocoder.cli.{arguments.module}")
         result: int = getattr(command, arguments.function)(arguments)
+        sys.stdout.flush()
         return result
     except FlowVocoderError as error:
         print(f"flowvocoder: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:  # a folder without permission, a name too long, a closed pipe or full disk on stdout
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"flowvocoder: {where}{error.strerror or error}", file=sys.stderr)
+        # What is left in the buffer would fail again, with a traceback, when Python exits.
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
         return FAILED
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(FAILED, f"{self.prog}: {message} (--help tells more)\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="flowvocoder", description="A neural vocoder on normalizing flows.")
+    top = Parser(prog="flowvocoder", description="A neural vocoder on normalizing flows.")
+    top.add_argument("--version", action="version", version=f"flowvocoder {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     mel = _add(commands, "mel", "audio to a mel spectrogram (.npy, its spec in .npy.json)", "speech", "mel")
@@ -69,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     score.add_argument("files", metavar="FILE", nargs="+", type=Path)
     score.add_argument("--json", action="store_true", help="a JSON list of file, nats_per_sample, bits_per_sample")
     score.add_argument("--mel-from", metavar="FILE", type=Path, help="condition on another recording's mel")
-    score.add_argument("--seed", type=int, default=0, help="of the dequantisation noise (default 0)")
+    score.add_argument("--seed", type=_seed, default=0, help="of the dequantisation noise (default 0)")
     _checkpoint(score)
 
     info = _add(commands, "info", "what a checkpoint is: architecture, mel, licence, metrics", "info", "info")
@@ -96,6 +111,13 @@ def _add(commands, name: str, summary: str, module: str, function: str) -> argpa
     return sub
 
 
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 2^63 - 1, not {value}")
+    return value
+
+
 def _checkpoint(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", metavar="DIR", type=Path, help="default: the bundled voice")
     _machine(command)
@@ -107,5 +129,5 @@ def _machine(command: argparse.ArgumentParser) -> None:
 
 
 def _sampling(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=int, default=0, help="of the noise (default 0): same seed, same samples")
+    command.add_argument("--seed", type=_seed, default=0, help="of the noise (default 0): same seed, same samples")
     command.add_argument("--temperature", type=float, help="of the noise (default: the checkpoint's)")

@@ -2,20 +2,23 @@
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from flowvocoder.cli.common import check_output, load_vocoder, read_recording, seeded, set_machine, write_speech
-from flowvocoder.errors import AudioError
+from flowvocoder.errors import AudioError, MelError
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
 from flowvocoder.pictures import save_pair
 from flowvocoder.progress import progress
 from flowvocoder.units import bits_per_sample
+from flowvocoder.vocoder import Vocoder
 
 
 def mel(arguments: argparse.Namespace) -> int:
@@ -44,7 +47,10 @@ def resynth(arguments: argparse.Namespace) -> int:
     audio = torch.from_numpy(recording.samples)
     mel = vocoder.mel_for(audio)
     started = time.perf_counter()
-    vocoded = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0, : len(audio)].cpu()
+    try:
+        vocoded = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0, : len(audio)].cpu()
+    except MelError as error:
+        raise MelError(f"{arguments.input}: {error}") from error
     elapsed = time.perf_counter() - started
     write_speech(arguments.output, vocoded.numpy(), vocoder.sample_rate)
     if arguments.picture:
@@ -58,27 +64,32 @@ def resynth(arguments: argparse.Namespace) -> int:
 
 
 def score(arguments: argparse.Namespace) -> int:
-    """Nats and bits per sample of each file, and their mean weighted by length."""
+    """Nats and bits per sample of each file; a file that cannot be scored is named and the others go on."""
     vocoder = load_vocoder(arguments)
-    other = None
+    foreign = None
     if arguments.mel_from:
-        other = vocoder.mel(torch.from_numpy(read_recording(arguments.mel_from, vocoder.spec).samples))
+        foreign = vocoder.mel(torch.from_numpy(read_recording(arguments.mel_from, vocoder.spec).samples))
     rows: list[dict[str, Any]] = []
     for path in progress(arguments.files, "score", "file"):
-        audio = torch.from_numpy(read_recording(path, vocoder.spec).samples)
-        mel = None
-        if other is not None:
-            frames = len(audio) // vocoder.spec.hop_length
-            if other.shape[-1] < frames:
-                raise AudioError(f"{path}: {frames} frames are more than the {other.shape[-1]} of {arguments.mel_from}")
-            mel = other[..., :frames]
-        nats = float(vocoder.score(audio, mel, arguments.seed))
+        try:
+            nats = _score_one(path, vocoder, foreign, arguments)
+        except AudioError as error:
+            print(f"flowvocoder: {error}", file=sys.stderr)
+            continue
         rows.append({"file": str(path), "nats_per_sample": nats, "bits_per_sample": bits_per_sample(nats)})
         if not arguments.json:
             print(f"{path}: {nats:.4f} nats/sample, {bits_per_sample(nats):.4f} bits/sample", flush=True)
-    if arguments.json:
+    if arguments.json and rows:
         print(json.dumps(rows, indent=2))
     elif len(rows) > 1:
         mean = sum(r["nats_per_sample"] for r in rows) / len(rows)
         print(f"mean of {len(rows)} files: {mean:.4f} nats/sample, {bits_per_sample(mean):.4f} bits/sample")
-    return 0
+    return 0 if len(rows) == len(arguments.files) else 2
+
+
+def _score_one(path: Path, vocoder: Vocoder, foreign: torch.Tensor | None, arguments: argparse.Namespace) -> float:
+    audio = torch.from_numpy(read_recording(path, vocoder.spec).samples)
+    frames = len(audio) // vocoder.spec.hop_length
+    if foreign is not None and foreign.shape[-1] < frames:
+        raise AudioError(f"{path}: {frames} frames are more than the {foreign.shape[-1]} of {arguments.mel_from}")
+    return float(vocoder.score(audio, None if foreign is None else foreign[..., :frames], arguments.seed))

@@ -11,6 +11,7 @@ from flowvocoder.cli.common import check_output, load_vocoder, seeded, write_spe
 from flowvocoder.errors import FlowVocoderError, MelError, OutputError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
+from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
 
 
@@ -19,7 +20,8 @@ def synth(arguments: argparse.Namespace) -> int:
     jobs = plan(arguments.input, arguments.output)
     if len(jobs) == 1 and jobs[0][1] == arguments.output:
         vocoder = load_vocoder(arguments)
-        _one(vocoder, *jobs[0], arguments)
+        duration = _one(vocoder, *jobs[0], arguments)
+        print(f"{arguments.output}: {duration:.2f} s")
         return 0
     todo = [(m, o) for m, o in jobs if arguments.force or not o.exists()]
     if len(todo) < len(jobs):
@@ -61,7 +63,7 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
         if not found:
             raise MelError(f"{text}: no .npy files there")
         mels += found
-    if not several and output.suffix:
+    if not several and output.suffix and not output.is_dir():
         check_output(output, (".wav", ".flac"))
         return [(mels[0], output)]
     if output.suffix in (".wav", ".flac"):
@@ -77,7 +79,12 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
     return [(mel, target) for target, mel in jobs.items()]
 
 
-def _one(vocoder: Vocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> None:
+def _one(vocoder: Vocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
+    """Returns the duration in seconds."""
     mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
-    audio = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0].cpu().numpy()
+    try:
+        audio = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0].cpu().numpy()
+    except MelError as error:
+        raise MelError(f"{mel_file}: {error}") from error
     write_speech(output, audio, vocoder.sample_rate)
+    return seconds(len(audio), vocoder.sample_rate)

@@ -21,6 +21,14 @@ def train(arguments: argparse.Namespace) -> int:
         str(device),
         arguments.licence,
     )
+    if arguments.resume and trainer.step == 0:
+        print(f"{arguments.out}: nothing to resume: a new run starts", file=sys.stderr)
+    if trainer.changed:
+        print(f"{arguments.out}: goes on with other settings: {trainer.changed}", file=sys.stderr)
+    if trainer.step >= experiment.train.steps:
+        print(f"{arguments.out}: has its {trainer.step} steps already", file=sys.stderr)
+    if not trainer.validation.items:
+        print("no held-out recording: no validation, no best/ checkpoint", file=sys.stderr)
     skipped = trainer.sampler.skipped
     if skipped:
         shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")

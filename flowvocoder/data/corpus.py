@@ -1,6 +1,5 @@
 """Finding the recordings of a corpus, and which of them are held out."""
 
-import csv
 import dataclasses
 import hashlib
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ def find_utterances(root: Path) -> list[Utterance]:
     if not found:
         raise AudioError(f"{root}: no audio files ({', '.join(EXTENSIONS)})")
     wavs = root / "wavs"
-    base = wavs if found[0].is_relative_to(wavs) else root
+    base = wavs if all(p.is_relative_to(wavs) for p in found) else root
     return [Utterance(f"{corpus}/{p.relative_to(base).with_suffix('').as_posix()}", p) for p in found]
 
 
@@ -64,13 +63,14 @@ def _ljspeech(root: Path, metadata: Path) -> list[Path]:
     by_stem = {p.stem: p for p in sorted((root / "wavs").iterdir()) if p.suffix.lower() in EXTENSIONS}
     found = []
     try:
-        with metadata.open(encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE), 1):
-                if not row:
+        with metadata.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                name = line.rstrip("\n").split("|")[0]
+                if not name:
                     continue
-                if row[0] not in by_stem:
-                    raise AudioError(f"{metadata}: line {number}: no recording wavs/{row[0]}.* for this id")
-                found.append(by_stem[row[0]])
+                if name not in by_stem:
+                    raise AudioError(f"{metadata}: line {number}: no recording wavs/{name}.* for this id")
+                found.append(by_stem[name])
     except UnicodeDecodeError as error:
         raise AudioError(f"{metadata}: not UTF-8 (byte {error.start})") from error
     return found

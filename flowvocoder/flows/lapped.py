@@ -19,6 +19,11 @@ def dct_iv(size: int) -> Tensor:
 def _tables(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     # Made from float64 for each dtype rather than kept as buffers: a buffer rounded to float32 and moved back to
     # float64 would no longer be orthogonal to float64 precision.
+    with torch.inference_mode(False):  # else a table first made in inference could not be used in training
+        return _make_tables(block, dtype, device)
+
+
+def _make_tables(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     angle = math.pi / (2 * block) * (block / 2 + torch.arange(block // 2, dtype=torch.float64) + 0.5)
     # The sign and the order that turn the DCT-IV into the MDCT are folded into the matrix: X = DCT-IV(reversed(-y)).
     basis = -dct_iv(block).flip(1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from flowvocoder.flows.base import Bijection, no_volume_change
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
-from flowvocoder.units import PCM16_STEP
+from flowvocoder.units import PCM16_STEP, ceil_div
 
 WIDTHS = (1.0, 2.0, 4.0)
 """Standard deviations of the tap shapes, in samples. The wider the shape, the lower the band it predicts: the gain
@@ -96,9 +96,7 @@ class PitchPredictor(Bijection):
 
     def _interpolate(self, lag: Tensor, gain: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Block rate to nodes: (B, N), (B, W, N) -> whole lags (B, G + 1), taps (B, G + 1, 2 * REACH + 1)."""
-        nodes = x.shape[-1] // GROUP + 1
-        lag, gain = (F.interpolate(v, size=nodes, mode="linear", align_corners=False) for v in (lag[:, None], gain))
-        lag = lag[:, 0]
+        lag, gain = _at_nodes(lag, x.shape[-1]), _at_nodes(gain, x.shape[-1])
         # NaN in the data must reach the loss, where the step is skipped, not the index of a gather.
         whole = lag.nan_to_num(float(self.min_lag)).round()
         offset = torch.arange(-REACH, REACH + 1, device=x.device, dtype=x.dtype) + (whole - lag)[..., None]
@@ -110,6 +108,19 @@ class PitchPredictor(Bijection):
 
     def extra_repr(self) -> str:
         return f"min_lag={self.min_lag}, max_lag={self.max_lag}"
+
+
+def _at_nodes(values: Tensor, samples: int) -> Tensor:
+    """Linear interpolation from block centres (..., N) to the nodes (..., G + 1) of the recursion, constant outside.
+
+    Node i is at sample i * GROUP whatever the length, so that the start of a signal does not depend on its end.
+    """
+    blocks = values.shape[-1]
+    nodes = torch.arange(ceil_div(samples, GROUP) + 1, device=values.device, dtype=values.dtype)
+    at = (nodes * GROUP * blocks / samples - 0.5).clamp(0, blocks - 1)
+    before = at.floor().long()
+    after = (before + 1).clamp_max(blocks - 1)
+    return torch.lerp(values[..., before], values[..., after], at - before)
 
 
 def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:

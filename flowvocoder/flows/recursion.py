@@ -21,11 +21,11 @@ def predict(x: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
     g = n // GROUP; k = 0, 1 are the nodes on either side of n, w the cross-fade between them; j = -REACH..REACH.
 
     Shape:
-        x: (B, T), lag: (B, T / GROUP + 1) long, taps: (B, T / GROUP + 1, 2 * REACH + 1) -> (B, T)
+        x: (B, T), lag: (B, G + 1) long, taps: (B, G + 1, 2 * REACH + 1), G = ceil(T / GROUP) -> (B, T)
     """
-    padded, index, _ = _past(x, lag)
+    padded, index, _ = _past(_whole_groups(x), lag)
     past = padded.gather(1, index.flatten(1)).view(index.shape)
-    return _apply(past, _kernels(_both_sides(taps)), _fade(x)).flatten(1)
+    return _apply(past, _kernels(_both_sides(taps)), _fade(x)).flatten(1)[:, : x.shape[1]]
 
 
 def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
@@ -36,7 +36,12 @@ def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
     Shape:
         as `predict`
     """
-    return _Recursion.apply(e, lag, taps)
+    return _Recursion.apply(_whole_groups(e), lag, taps)[:, : e.shape[1]]
+
+
+def _whole_groups(x: Tensor) -> Tensor:
+    """Zeros at the end up to a whole group; no sample depends on later ones, so they change nothing."""
+    return F.pad(x, (0, -x.shape[1] % GROUP))
 
 
 def _steps(lag: Tensor) -> list[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Mel files: `.npy` with the spec beside it in `.npy.json`."""
 
+import io
 import json
 from pathlib import Path
 
@@ -23,12 +24,11 @@ def write_mel(path: Path, mel: Mel, spec: MelSpec) -> None:
     """Write (n_mels, F) and its spec. Raises OutputError if either cannot be written, MelError for another suffix."""
     if path.suffix != ".npy":
         raise MelError(f"{path}: a mel file's name ends in .npy")
-    # The spec first: a mel beside a spec that is not its own would be the worse half of an interrupted write.
-    path.unlink(missing_ok=True)
-    with writing(sidecar(path)) as temporary:
-        temporary.write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
-    with writing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.asarray(mel, dtype=np.float32))
+    encoded = io.BytesIO()  # numpy words a full disk in its own way
+    np.save(encoded, np.asarray(mel, dtype=np.float32))
+    with writing(sidecar(path)) as spec_file, writing(path) as mel_file:
+        spec_file.write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
+        mel_file.write_bytes(encoded.getbuffer())
 
 
 def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
@@ -75,7 +75,7 @@ def _load(path: Path) -> npt.NDArray[np.generic]:
         mel = np.load(path, allow_pickle=False)
     except OSError as error:
         raise MelError(f"{path}: cannot be read ({reason(error)})") from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, MemoryError) as error:
         raise MelError(f"{path}: not a .npy file of numbers") from error
     if not isinstance(mel, np.ndarray) or mel.dtype.kind != "f":
         kind = mel.dtype if isinstance(mel, np.ndarray) else "an archive"
@@ -86,7 +86,7 @@ def _load(path: Path) -> npt.NDArray[np.generic]:
 def _read_spec(path: Path) -> MelSpec:
     try:
         return MelSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MelError(f"{path}: not a mel spec ({reason(error)})") from error
     except ConfigError as error:
         raise MelError(f"{path}: {error}") from error

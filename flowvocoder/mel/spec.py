@@ -39,6 +39,7 @@ class MelSpec:
                 0 <= self.fmin < self.fmax <= self.sample_rate / 2,
                 f"0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz does not hold for {self.fmin:g} and {self.fmax:g}",
             ),
+            (self.magnitude_eps >= 0, f"magnitude_eps must be 0 or above, not {self.magnitude_eps}"),
             (self.floor > 0, f"floor must be positive, not {self.floor}"),
             (self.mel_scale in ("slaney", "htk"), f"mel_scale must be slaney or htk, not {self.mel_scale}"),
             (self.norm in ("slaney", "none"), f"norm must be slaney or none, not {self.norm}"),

@@ -1,5 +1,7 @@
 """LapGlow: WaveGlow on a lapped orthogonal transform."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,10 @@ from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import band_centres, unit_noise_level
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.units import PCM16_STEP
+
+LOWEST = math.log(PCM16_STEP / math.sqrt(12.0))
+"""Log standard deviation of the dequantisation noise: no band of the orthogonal transform has less."""
 
 
 class MelEncoder(nn.Module):
@@ -77,7 +83,8 @@ class Envelope(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         s: Tensor = self.skip(context[:, : self.n_mels]) + self.net(context)
-        return s
+        # A soft lower bound: mels go down to -100 dB and more, dequantised audio does not.
+        return LOWEST + F.softplus(s.float() - LOWEST, beta=4.0)
 
 
 def mel_to_envelope(spec: MelSpec, block: int) -> tuple[Tensor, Tensor]:

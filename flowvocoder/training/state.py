@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowvocoder.errors import CheckpointError
-from flowvocoder.files import recover_folder, writing_folder
+from flowvocoder.files import writing_folder
 
 Named = dict[str, Tensor]
 
@@ -46,7 +46,6 @@ def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Op
     Raises:
         CheckpointError: nothing there, or it is truncated or of another model.
     """
-    recover_folder(path)
     try:
         tensors = load_file(path / "state.safetensors")
         about = json.loads((path / "state.json").read_text(encoding="utf-8"))
@@ -65,6 +64,19 @@ def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Op
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{path}: training state is truncated or of another model ({first})") from error
     return about
+
+
+def read_experiment(path: Path) -> dict[str, Any]:
+    """The configuration a state was saved under, as `Experiment.to_dict` gives it.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        experiment = json.loads((path / "state.json").read_text(encoding="utf-8"))["experiment"]
+        return {part: dict(experiment[part]) for part in ("model", "mel", "train")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / 'state.json'}: truncated or not the state of a run") from error
 
 
 def _under(prefix: str, tensors: Named) -> Named:

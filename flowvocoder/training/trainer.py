@@ -18,10 +18,11 @@ from flowvocoder.config import Experiment, TrainConfig
 from flowvocoder.data.corpus import Utterance, find_utterances, split
 from flowvocoder.data.segments import Batch, SegmentSampler
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
+from flowvocoder.files import recover_folder
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.training.logs import RunLog
 from flowvocoder.training.spectral import SpectralDistance
-from flowvocoder.training.state import Ema, load_state, save_state
+from flowvocoder.training.state import Ema, load_state, read_experiment, save_state
 from flowvocoder.training.validation import Validation
 from flowvocoder.units import PCM16_STEP, bits_per_sample
 
@@ -69,14 +70,17 @@ class Trainer:
         self.corpora, self.out, self.device = list(corpora), out, torch.device(device)
         self.licence = licence
         state = out / STATE
+        for name in (STATE, CHECKPOINT, BEST):
+            recover_folder(out / name)
         if state.exists() and not resume:
             raise ConfigError(f"{out}: holds a run already: add --resume to go on with it, or name another folder")
+        start = load_checkpoint(init_from) if init_from is not None else None
         training, held_out = self._utterances()
         self.sampler = SegmentSampler(training, experiment.mel, self.config.segment, self.config.seed)
         torch.manual_seed(self.config.seed)
         self.model = build_model(experiment).to(self.device)
-        if init_from is not None:
-            self._start_from(init_from)
+        if start is not None:
+            self._start_from(start, init_from)
         self.ema = Ema(self.model, self.config.ema)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -86,10 +90,11 @@ class Trainer:
             fused=True,
         )
         self.spectral = SpectralDistance(experiment.mel).to(self.device)
-        self.step, self.best, self.seconds = 0, -math.inf, 0.0
+        self.step, self.seconds = 0, 0.0
+        self.best: float | None = None  # held-out nats per sample
+        self.changed = ""  # settings in which a resumed run differs from what it was
         if resume and state.exists():
-            about = load_state(state, self.model, self.ema, self.optimizer)
-            self.step, self.best, self.seconds = about["step"], about["best"], about["seconds"]
+            self._resume(state)
         self.validation = Validation(held_out, experiment.mel)
         self.log = RunLog(out, self.step)
         self.stop_signal: int | None = None
@@ -163,10 +168,12 @@ class Trainer:
     def _validate(self) -> None:
         model = self._averaged()
         values = self.validation.measure(model, self.device)
+        if not values:
+            return
         self.log.validation(self.step, values)
         examples = self.validation.example(model, self.device)
         self.log.pictures(self.step, examples, self.experiment.mel.sample_rate)
-        if values["nats"] > self.best:
+        if self.best is None or values["nats"] > self.best:
             self.best = values["nats"]
             self._save(BEST, values)
 
@@ -186,10 +193,19 @@ class Trainer:
         }
         save_checkpoint(self.out / name, Checkpoint(self._averaged(), self.experiment, about))
         if name == CHECKPOINT:
-            progress = {"step": self.step, "best": self.best, "seconds": self.seconds}
+            progress = {
+                "step": self.step,
+                "best": self.best,
+                "seconds": self.seconds,
+                "experiment": self.experiment.to_dict(),
+            }
             save_state(self.out / STATE, self.model, self.ema, self.optimizer, progress)
 
     def _utterances(self) -> tuple[list[Utterance], list[Utterance]]:
+        names = [c.resolve().name for c in self.corpora]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"two corpora are named {name!r}: utterance ids would not tell them apart")
         training: list[Utterance] = []
         held_out: list[Utterance] = []
         for corpus in self.corpora:
@@ -199,17 +215,32 @@ class Trainer:
             raise AudioError(f"{', '.join(map(str, self.corpora))}: every recording fell into the validation split")
         return training, held_out
 
-    def _start_from(self, path: Path) -> None:
-        other = load_checkpoint(path)
+    def _resume(self, state: Path) -> None:
+        before, now = read_experiment(state), self.experiment.to_dict()
+        for part in ("model", "mel"):
+            if before[part] != now[part]:
+                difference = _difference(now[part], before[part])
+                raise ConfigError(f"{self.out}: --resume with another {part} than the run has: {difference}")
+        self.changed = _difference(now["train"], before["train"])
+        about = load_state(state, self.model, self.ema, self.optimizer)
+        self.step, self.best, self.seconds = about["step"], about["best"], about["seconds"]
+
+    def _start_from(self, other: Checkpoint, path: Path | None) -> None:
         if other.experiment.mel != self.experiment.mel:
             difference = self.experiment.mel.difference(other.experiment.mel)
             raise CheckpointError(f"{path}: has another mel than this run: {difference}")
         if other.experiment.model != self.experiment.model:
-            raise CheckpointError(f"{path}: has other sizes than this run: {other.experiment.model}")
+            difference = _difference(vars(self.experiment.model), vars(other.experiment.model))
+            raise CheckpointError(f"{path}: has other sizes than this run: {difference}")
         self.model.load_state_dict(other.model.state_dict())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop_signal = number
+
+
+def _difference(now: dict[str, Any], before: dict[str, Any]) -> str:
+    """For people: "lr 0.001, was 0.002; ..."."""
+    return "; ".join(f"{k} {now[k]}, was {before[k]}" for k in now if k in before and now[k] != before[k])
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
