@@ -70,7 +70,7 @@ PRESETS: dict[str, Experiment] = {
     "lapglow-base-refine": Experiment(
         LapGlowConfig(),
         convention("tacotron2"),
-        TrainConfig(steps=2500, lr=5e-4, warmup=30, spectral_weight=1.0),
+        TrainConfig(steps=3600, lr=6e-4, warmup=30, spectral_weight=1.0),
     ),
     "lapglow-small": Experiment(
         LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),

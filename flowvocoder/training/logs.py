@@ -118,7 +118,7 @@ def _board(folder: Path, step: int):  # type: ignore[no-untyped-def]
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        print("tensorboard is not installed: pip install 'flowvocoder[train]' for curves and audio", file=sys.stderr)
+        print("tensorboard is not installed: pip install tensorboard for curves and audio", file=sys.stderr)
         return None
     threading.excepthook = _quiet_disk_errors
     return SummaryWriter(str(folder), purge_step=step)
