@@ -179,6 +179,19 @@ def test_resume_with_another_model_or_mel_is_refused(
     assert "goes on with other settings" in capsys.readouterr().err
 
 
+def test_a_resumed_run_remembers_its_last_validation(run: Path, corpus: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096", "steps=20", "validate_every=100"])
+    trainer = Trainer(experiment, [corpus], tmp_path / "run", resume=True)
+    stop_at(trainer, 13)
+    trainer.run()
+    about = json.loads((tmp_path / "run/checkpoint/config.json").read_text())["about"]
+    assert about["step"] == 13
+    assert about["metrics"] == [e["validation"] for e in log(run) if "validation" in e][-1]
+
+
 def test_training_after_inference_in_the_same_process(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     from flowvocoder.flows import lapped
     from flowvocoder.vocoder import Vocoder

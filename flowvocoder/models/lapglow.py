@@ -124,11 +124,12 @@ class LapGlow(FlowVocoder):
             layers.append(PitchPredictor(context, *lag_range(spec.sample_rate), config.pitch_channels))
         layers.append(LappedTransform(block))
         layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels)))
-        for k in range(config.flows):
-            # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next
-            # the other way round.
-            first = even_odd(block) @ time_slots(block, config.time_slots)
-            layers.append(PointwiseLU(first if k == 0 else swapped_halves(block)))
+        # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
+        # way round.
+        start = even_odd(block) @ time_slots(block, config.time_slots)
+        for _ in range(config.flows):
+            layers.append(PointwiseLU(start))
+            start = swapped_halves(block)
             net = WaveNet(block // 2, block, context, config.channels, config.layers, config.kernel)
             layers.append(AffineCoupling(block, net))
         super().__init__(spec, encoder, Chain(layers), block)

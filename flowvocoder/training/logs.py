@@ -36,6 +36,8 @@ class RunLog:
         try:
             out.mkdir(parents=True, exist_ok=True)
             kept = _entries_up_to(path, step)
+            for line in kept:
+                self.last_validation = json.loads(line).get("validation", self.last_validation)
             self._file = path.open("w", encoding="utf-8", buffering=1)
             self._file.writelines(kept)
         except OSError as error:

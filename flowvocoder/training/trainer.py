@@ -152,17 +152,16 @@ class Trainer:
     def _losses(self, batch: Batch) -> Losses:
         config, model = self.config, self.model
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
+        refining = config.spectral_weight > 0 and self.step >= config.spectral_from
         noisy = dequantise(batch.audio, PCM16_STEP, generator).to(self.device)
         audio, mel = batch.audio.to(self.device), batch.mel.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             nats = model.log_prob(noisy, mel).mean() / audio.shape[1]
             pitch = model.auxiliary_loss(audio, mel)
-            spectral = nats.new_zeros(())
-            if config.spectral_weight and self.step >= config.spectral_from:
+            if refining:
                 noise = torch.randn(model.noise_shape(mel), generator=generator).to(self.device)
                 sample = model.decode(config.spectral_temperature * noise, mel)
-        if config.spectral_weight and self.step >= config.spectral_from:
-            spectral = self.spectral(sample, audio)
+        spectral = self.spectral(sample, audio) if refining else nats.new_zeros(())
         return Losses(nats, pitch, spectral)
 
     def _validate(self) -> None:
