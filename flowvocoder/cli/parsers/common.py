@@ -1,0 +1,49 @@
+"""What the parsers of all commands share. Imports no torch, as nothing in this folder does."""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+FAILED = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(FAILED, f"{self.prog}: {message} (--help tells more)\n")
+
+
+def add_command(commands: Commands, name: str, summary: str, module: str, function: str) -> argparse.ArgumentParser:
+    """A command that `flowvocoder.cli.<module>.<function>(arguments) -> exit code` carries out."""
+    sub = commands.add_parser(name, help=summary, description=summary)
+    sub.set_defaults(module=module, function=function)
+    return sub
+
+
+def seed(text: str) -> int:
+    """A seed as PyTorch takes it."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 2^63 - 1, not {value}")
+    return value
+
+
+def checkpoint(command: argparse.ArgumentParser) -> None:
+    """--checkpoint, and where to run it."""
+    command.add_argument("--checkpoint", metavar="DIR", type=Path, help="default: the bundled voice")
+    machine(command)
+
+
+def machine(command: argparse.ArgumentParser) -> None:
+    """--device and --threads."""
+    command.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1, mps")
+    command.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+
+
+def sampling(command: argparse.ArgumentParser) -> None:
+    """--seed and --temperature."""
+    command.add_argument("--seed", type=seed, default=0, help="of the noise (default 0): same seed, same samples")
+    command.add_argument("--temperature", type=float, help="of the noise (default: the checkpoint's)")
