@@ -27,6 +27,8 @@ class LapGlowConfig:
     time_slots: int = 8  # the first 1x1 convolution starts by turning groups of so many high bands into time slots
     pitch: bool = True  # long-term prediction before the transform
     pitch_channels: int = 192
+    causal: bool = False  # couplings, envelope and pitch look back only
+    encoder_ahead: int = -1  # so many of the encoder's layers + 1 convolutions look a frame ahead; -1 for all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,12 @@ PRESETS: dict[str, Experiment] = {
     ),
     "lapglow-small": Experiment(
         LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),
+        convention("tacotron2"),
+        TrainConfig(),
+    ),
+    # Little look-ahead (`flowvocoder info` states it), for live use.
+    "lapglow-live": Experiment(
+        LapGlowConfig(block=256, channels=256, flows=8, layers=1, causal=True, encoder_ahead=3),
         convention("tacotron2"),
         TrainConfig(),
     ),
@@ -160,7 +168,7 @@ LIMITS: dict[str, dict[str, tuple[float, float]]] = {
     "model": {
         "block": (16, 4096), "flows": _COUNT, "channels": _COUNT, "layers": (1, 16), "kernel": (1, 63),
         "encoder_channels": _COUNT, "encoder_layers": (0, 64), "scale_channels": _COUNT, "time_slots": _COUNT,
-        "pitch_channels": _COUNT,
+        "pitch_channels": _COUNT, "encoder_ahead": (-1, 65),
     },
     "train": {
         "steps": (1, 10**9), "batch": (1, 10**6), "segment": (1, 10**8), "lr": (1e-12, 10.0), "warmup": (0, 10**9),
