@@ -16,6 +16,7 @@ LAYERS = [
     {"config"},
     {"flows"},
     {"models"},
+    {"inference"},
     {"checkpoint", "pictures", "data"},
     {"vocoder"},
     {"training"},

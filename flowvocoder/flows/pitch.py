@@ -111,13 +111,13 @@ class PitchPredictor(Bijection):
         return f"min_lag={self.min_lag}, max_lag={self.max_lag}"
 
 
-def node_positions(first: int, count: int, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def node_positions(first: int | Tensor, count: int, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Where nodes lie between the centres of blocks: the block before each (count,) and the share of the next one.
 
     Node i is at sample i * GROUP whatever the length, so that the start of a signal does not depend on its end; in
     whole numbers, since float32 has no room for the samples of an hour.
     """
-    twice = 2 * GROUP * torch.arange(first, first + count, device=like.device) - block
+    twice = 2 * GROUP * (torch.arange(count, device=like.device) + first) - block
     before = torch.div(twice, 2 * block, rounding_mode="floor")
     return before, (twice - 2 * block * before).to(like.dtype) / (2 * block)
 

@@ -88,7 +88,8 @@ class Envelope(nn.Module):
     def forward(self, context: Tensor) -> Tensor:
         s: Tensor = self.skip(context[:, : self.n_mels]) + self.net(context)
         # A soft lower bound: mels go down to -100 dB and more, dequantised audio does not.
-        return LOWEST + F.softplus(s.float() - LOWEST, beta=4.0)
+        s = s.to(torch.promote_types(s.dtype, torch.float32))
+        return LOWEST + F.softplus(s - LOWEST, beta=4.0)
 
 
 def mel_to_envelope(spec: MelSpec, block: int) -> tuple[Tensor, Tensor]:
