@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
+from flowvocoder.inference.engines import Engine, solver_of
 from flowvocoder.inference.lapglow import LapGlowStep, streaming_step
 from flowvocoder.inference.noise import NoiseSource, Seeds
 from flowvocoder.inference.session import Session, from_tensor, pieces
@@ -32,7 +33,7 @@ class Vocoder:
         >>> audio = vocoder.synthesize(vocoder.mel(recording), temperature=0.7)
     """
 
-    def __init__(self, model: FlowVocoder, about: dict[str, Any] | None = None):
+    def __init__(self, model: FlowVocoder, about: dict[str, Any] | None = None, engine: Engine = "eager"):
         self.model = model.eval().requires_grad_(False)
         self.about = about or {}
         self.spec: MelSpec = model.spec
@@ -40,17 +41,24 @@ class Vocoder:
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._front_end = MelFrontEnd(model.spec).to(self.device)
+        self._solve = solver_of(engine)
         self._folded: tuple[tuple[tuple[int, int], ...], LapGlowStep | None] | None = None
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device = "cpu") -> "Vocoder":
+    def from_pretrained(
+        cls, path: str | Path | None = None, device: str | torch.device = "cpu", engine: Engine = "eager"
+    ) -> "Vocoder":
         """Load a checkpoint folder, or the bundled voice if none is named.
+
+        Args:
+            engine: what runs synthesis: `eager`, PyTorch alone, or `numba`, which compiles the pitch recursion.
 
         Raises:
             CheckpointError: it is missing, truncated, altered or of a newer format.
+            ConfigError: the engine is unknown or not installed.
         """
         checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else Path(path), device)
-        return cls(checkpoint.model, checkpoint.about)
+        return cls(checkpoint.model, checkpoint.about, engine)
 
     @property
     def sample_rate(self) -> int:
@@ -239,7 +247,7 @@ class Vocoder:
         # Made anew when a weight was replaced or changed in place, so that it is never stale.
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters())
         if self._folded is None or self._folded[0] != state:
-            self._folded = state, streaming_step(self.model)
+            self._folded = state, streaming_step(self.model, self._solve)
         return self._folded[1]
 
     def _streaming_step(self) -> LapGlowStep:

@@ -1,5 +1,7 @@
 """LapGlow from noise to audio in steps of any size, with explicit state. Time is the second axis everywhere: (B, n, C)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from flowvocoder.inference.fold import Context, FoldedCoupling, Product, Taps, d
 from flowvocoder.inference.memory import Clock, Memory
 from flowvocoder.models.lapglow import LOWEST, Envelope, LapGlow, MelEncoder
 from flowvocoder.units import ceil_div
+
+Solver = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Undoes the pitch prediction: `flows.recursion.solve` or one that gives the same."""
 
 
 class EncoderStep(nn.Module):
@@ -80,13 +85,13 @@ class EnvelopeStep(nn.Module):
 class PitchStep(nn.Module):
     """`PitchPredictor`'s recursion in steps. Wants lags and gains one block ahead of the samples."""
 
-    def __init__(self, pitch: PitchPredictor, block: int):
+    def __init__(self, pitch: PitchPredictor, block: int, solver: Solver):
         super().__init__()
         self.block = block
         self.min_lag = pitch.min_lag
         self.before = past_samples(pitch.max_lag)
         self.features = FeatureStep(pitch.net[0], pitch.net[2])
-        self.solve = solve
+        self.solve = solver
         self.lag, self.gain = Taps(pitch.lag_head), Taps(pitch.gain_head)
 
     def parameters_of(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
@@ -157,6 +162,7 @@ class LapGlowStep(nn.Module):
 
     Args:
         model: a copy of its weights is taken.
+        solver: of the pitch recursion.
 
     Attributes:
         rate: blocks a frame.
@@ -164,7 +170,7 @@ class LapGlowStep(nn.Module):
         delay: how many blocks late the audio comes out: look-ahead of all layers together.
     """
 
-    def __init__(self, model: LapGlow):
+    def __init__(self, model: LapGlow, solver: Solver = solve):
         super().__init__()
         layers = list(model.flow.layers)  # type: ignore[arg-type]
         pitch = layers.pop(0) if isinstance(layers[0], PitchPredictor) else None
@@ -174,7 +180,7 @@ class LapGlowStep(nn.Module):
         self.block = model.block
         self.encoder = EncoderStep(model.encoder)  # type: ignore[arg-type]
         self.envelope = EnvelopeStep(scale.log_scale)  # type: ignore[arg-type]
-        self.pitch = None if pitch is None else PitchStep(pitch, model.block)
+        self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver)
         self.transform = TransformStep(transform, parameter.dtype, parameter.device)
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]
         self.couplings = nn.ModuleList(FoldedCoupling(pointwise, coupling) for pointwise, coupling in pairs)
@@ -205,8 +211,8 @@ class LapGlowStep(nn.Module):
         return clock.mask(audio.view(len(audio), count, self.block), late + 1, rate).flatten(1)
 
 
-def streaming_step(model: nn.Module) -> LapGlowStep | None:
+def streaming_step(model: nn.Module, solver: Solver = solve) -> LapGlowStep | None:
     """The model folded for inference in steps; None if it is of another architecture, or its blocks are too short."""
     if not isinstance(model, LapGlow) or (model.config.pitch and model.block < 2 * GROUP):
         return None
-    return LapGlowStep(model).eval()
+    return LapGlowStep(model, solver).eval()
