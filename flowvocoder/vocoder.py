@@ -152,6 +152,16 @@ class Vocoder:
         step = self._streaming_step()
         return step.delay * step.block
 
+    @property
+    def look_back(self) -> float:
+        """Samples after the end of a frame that it can still change; infinite with a pitch predictor, which recurs.
+
+        Raises:
+            ConfigError: this model cannot stream.
+        """
+        step = self._streaming_step()
+        return step.back * step.block
+
     def draw_noise(
         self, mel: Tensor, temperature: float | None = None, seed: int | Sequence[int] | torch.Generator | None = None
     ) -> Tensor:

@@ -37,7 +37,7 @@ class Taps(Product):
         weight, bias = double(conv)
         super().__init__(weight.permute(0, 2, 1).flatten(1), bias, conv.weight.dtype)
         self.dilation = conv.dilation[0]
-        self.ahead = conv.ahead
+        self.back, self.ahead = conv.back, conv.ahead
         self.span = conv.back + conv.ahead
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class FoldedCoupling(nn.Module):
     into the skip sum, and each layer's share of the context into the same product as its taps.
 
     Attributes:
-        ahead: how many columns of look-ahead it adds.
+        ahead, back: how many columns of look-ahead and of look-back it adds.
     """
 
     edge: Tensor
@@ -81,6 +81,7 @@ class FoldedCoupling(nn.Module):
         self.dilations = [c.dilation[0] for c in convs]
         self.aheads = [c.ahead for c in convs]
         self.ahead = sum(self.aheads)
+        self.back = sum(self.spans) - self.ahead
         start, start_bias = double(net.start)
         context, context_bias = double(net.context)
         end, out_bias = double(net.end)

@@ -1,5 +1,6 @@
 """LapGlow from noise to audio in steps of any size, with explicit state. Time is the second axis everywhere: (B, n, C)."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -34,6 +35,8 @@ class EncoderStep(nn.Module):
         self.up = Product(torch.cat(taps, 1), bias.repeat(self.rate), encoder.up.weight.dtype)
         frames = self.start.ahead + sum(int(conv.ahead) for conv in self.first)  # type: ignore[arg-type]
         self.delay = frames * self.rate + self.rate // 2
+        frames = self.start.back + sum(int(conv.back) for conv in self.first)  # type: ignore[arg-type]
+        self.back = frames * self.rate + self.rate - self.rate // 2
 
     def forward(self, mel: Tensor, clock: Clock, memory: Memory) -> Tensor:
         mel = clock.mask(mel, 0, 1)
@@ -58,6 +61,7 @@ class FeatureStep(nn.Module):
         super().__init__()
         self.first, self.second = Taps(first), Taps(second)  # type: ignore[arg-type]
         self.ahead = self.first.ahead + self.second.ahead
+        self.back = self.first.back + self.second.back
 
     def forward(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
         """Features that are `delay` blocks late, (B, count, C)."""
@@ -168,6 +172,7 @@ class LapGlowStep(nn.Module):
         rate: blocks a frame.
         lead: how many blocks late the noise is wanted.
         delay: how many blocks late the audio comes out: look-ahead of all layers together.
+        back: how many blocks after its own a frame can still be heard; infinite with the pitch recursion.
     """
 
     def __init__(self, model: LapGlow, solver: Solver = solve):
@@ -191,6 +196,8 @@ class LapGlowStep(nn.Module):
         self._depth = max([self._flows_ahead, *(f.ahead for f in features)])
         self._reach = max(f.first.span for f in features)
         self.delay = self.lead + self._depth + 1
+        flows_back = sum(int(c.back) for c in self.couplings)  # type: ignore[arg-type]
+        self.back = math.inf if self.pitch else self.encoder.back + max(flows_back, self.envelope.features.back) + 1
 
     def forward(self, mel: Tensor, noise: Tensor, clock: Clock, memory: Memory) -> Tensor:
         context = self.encoder(mel, clock, memory)

@@ -61,7 +61,7 @@ class Session:
 
 
 def pieces(
-    step: LapGlowStep, mel: Tensor, noise: Callable[[int], Tensor], length: Tensor | None = None, chunk: int = CHUNK
+    step: LapGlowStep, mel: Tensor, noise: Callable[[int], Tensor], length: Tensor | None = None
 ) -> Iterator[Tensor]:
     """Audio of a whole mel, piece after piece, in memory that does not grow with its length.
 
@@ -69,7 +69,7 @@ def pieces(
         mel: (B, n_mels, F); length: (B,) frames of each item -> (B, T), F * hop_length samples together
     """
     session = Session(step, noise)
-    size = max(1, chunk // len(mel))
+    size = max(1, CHUNK // len(mel))
     for first in range(0, mel.shape[2], size):
         frames = mel[:, :, first : first + size].transpose(1, 2)
         yield session.push(frames, length)
