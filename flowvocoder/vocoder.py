@@ -15,6 +15,7 @@ from flowvocoder.inference.noise import NoiseSource, Seeds
 from flowvocoder.inference.session import Session, from_tensor, pieces
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.streaming import MelStream
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.units import PCM16_STEP, ceil_div, seconds
 
@@ -80,6 +81,10 @@ class Vocoder:
         """
         mel: Tensor = self._front_end(self._batch(audio, 1))
         return mel
+
+    def mel_stream(self) -> MelStream:
+        """Frames of audio that is still coming in: what `mel_for` gives of the whole."""
+        return MelStream(self._front_end)
 
     @torch.inference_mode()
     def synthesize(

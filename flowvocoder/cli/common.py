@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
     temperature = getattr(arguments, "temperature", None)
     if temperature is not None and not 0.0 <= temperature < math.inf:
         raise ConfigError(f"--temperature must be 0 or above, not {temperature}")
-    return Vocoder.from_pretrained(arguments.checkpoint, device)
+    return Vocoder.from_pretrained(arguments.checkpoint, device, getattr(arguments, "engine", "eager"))
 
 
 def read_recording(path: Path, spec: MelSpec) -> Recording:
@@ -61,14 +62,12 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise OutputError(f"{path}: is a folder")
 
 
-def write_speech(path: Path, samples: Samples, sample_rate: int) -> None:
-    """Write PCM16 and say how many samples were clipped, if any."""
-    clipped = write_audio(path, samples, sample_rate)
+def write_speech(path: Path, samples: Samples | Iterable[Samples], sample_rate: int) -> None:
+    """Write PCM16, in pieces if they come so, and say how many samples were clipped, if any."""
+    say_clipped(str(path), write_audio(path, samples, sample_rate))
+
+
+def say_clipped(where: str, clipped: int) -> None:
+    """Tell that samples were clipped, if any were."""
     if clipped:
-        print(f"{path}: {clipped} of {len(samples)} samples clipped (lower --temperature or a quieter mel)",
-              file=sys.stderr)  # fmt: skip
-
-
-def seeded(arguments: argparse.Namespace) -> torch.Generator:
-    """A generator at --seed."""
-    return torch.Generator().manual_seed(arguments.seed)
+        print(f"{where}: {clipped} samples clipped (lower --temperature or a quieter mel)", file=sys.stderr)

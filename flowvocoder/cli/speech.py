@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_vocoder, read_recording, seeded, set_machine, write_speech
+from flowvocoder.cli.common import check_output, load_vocoder, read_recording, set_machine, write_speech
 from flowvocoder.errors import AudioError, MelError
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
@@ -48,7 +48,7 @@ def resynth(arguments: argparse.Namespace) -> int:
     mel = vocoder.mel_for(audio)
     started = time.perf_counter()
     try:
-        vocoded = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0, : len(audio)].cpu()
+        vocoded = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed)[0, : len(audio)].cpu()
     except MelError as error:
         raise MelError(f"{arguments.input}: {error}") from error
     elapsed = time.perf_counter() - started

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_vocoder, seeded, write_speech
+from flowvocoder.cli.common import check_output, load_vocoder, write_speech
+from flowvocoder.cli.pipe import stream_mel
 from flowvocoder.errors import FlowVocoderError, MelError, OutputError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
@@ -16,12 +17,17 @@ from flowvocoder.vocoder import Vocoder
 
 
 def synth(arguments: argparse.Namespace) -> int:
-    """One mel to OUT.wav, or a folder, glob or several files to a folder of .wav."""
-    jobs = plan(arguments.input, arguments.output)
-    if len(jobs) == 1 and jobs[0][1] == arguments.output:
+    """One mel to OUT.wav, a folder, glob or several files to a folder of .wav, or a pipe to a pipe."""
+    if arguments.stream:
+        return stream_mel(arguments)
+    if len(arguments.paths) < 2:
+        raise MelError("synth needs a mel and where to put the audio: MEL.npy OUT.wav (or --stream)")
+    target = Path(arguments.paths[-1])
+    jobs = plan(arguments.paths[:-1], target)
+    if len(jobs) == 1 and jobs[0][1] == target:
         vocoder = load_vocoder(arguments)
         duration = _one(vocoder, *jobs[0], arguments)
-        print(f"{arguments.output}: {duration:.2f} s")
+        print(f"{target}: {duration:.2f} s")
         return 0
     todo = [(m, o) for m, o in jobs if arguments.force or not o.exists()]
     if len(todo) < len(jobs):
@@ -38,7 +44,7 @@ def synth(arguments: argparse.Namespace) -> int:
         except FlowVocoderError as error:
             failed += 1
             print(f"flowvocoder: {error}", file=sys.stderr)
-    print(f"{len(todo) - failed} written to {arguments.output}, {failed} refused")
+    print(f"{len(todo) - failed} written to {target}, {failed} refused")
     return 2 if failed else 0
 
 
@@ -82,9 +88,9 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
 def _one(vocoder: Vocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
     """Returns the duration in seconds."""
     mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
+    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed)
     try:
-        audio = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0].cpu().numpy()
+        write_speech(output, (piece[0].cpu().numpy() for piece in pieces), vocoder.sample_rate)
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
-    write_speech(output, audio, vocoder.sample_rate)
-    return seconds(len(audio), vocoder.sample_rate)
+    return seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate)

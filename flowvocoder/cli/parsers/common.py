@@ -47,3 +47,13 @@ def sampling(command: argparse.ArgumentParser) -> None:
     """--seed and --temperature."""
     command.add_argument("--seed", type=seed, default=0, help="of the noise (default 0): same seed, same samples")
     command.add_argument("--temperature", type=float, help="of the noise (default: the checkpoint's)")
+
+
+def engine(command: argparse.ArgumentParser) -> None:
+    """--engine."""
+    command.add_argument("--engine", default="eager", choices=["eager", "numba"], help="what runs synthesis (default eager)")
+
+
+def chunk(command: argparse.ArgumentParser) -> None:
+    """--chunk, of a pipe."""
+    command.add_argument("--chunk", type=int, default=8, metavar="FRAMES", help="of a pipe, so many at a time (default 8)")
