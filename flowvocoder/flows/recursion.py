@@ -86,11 +86,11 @@ def _matrices(taps: Tensor) -> Tensor:
     into a group's prediction."""
     sides = torch.cat([taps[:, :-1], taps[:, 1:]], 2).transpose(0, 1).flatten(0, 1)
     # Copying the taps to their places as a product with a constant is several times as fast as by strides.
-    return (sides @ _places(taps.dtype, taps.device)).view(-1, GROUP, 2 * SPAN)
+    return (sides @ tap_places(taps.dtype, taps.device)).view(-1, GROUP, 2 * SPAN)
 
 
 @functools.lru_cache(maxsize=8)
-def _places(dtype: torch.dtype, device: torch.device) -> Tensor:
+def tap_places(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Where the taps of both nodes go in a group's matrix, and with what weight: (2 * (2 * REACH + 1), GROUP * 2 * SPAN)."""
     with torch.inference_mode(False):
         tap = torch.arange(2 * REACH + 1)[:, None, None]

@@ -49,7 +49,7 @@ class EncoderStep(nn.Module):
             delay += first.ahead
         pair = memory.extend(clock.mask(h, delay, 1), 1)
         up = F.silu(self.up(torch.cat([pair[:, :-1], pair[:, 1:]], 2)))
-        up = up.reshape(len(up), -1, h.shape[2])
+        up = up.reshape(up.shape[0], -1, h.shape[2])
         repeated = memory.delay(mel.repeat_interleave(self.rate, 1), self.delay)
         return clock.mask(torch.cat([repeated, up], 2), self.delay, self.rate)
 
@@ -161,8 +161,8 @@ class LapGlowStep(nn.Module):
     """A `LapGlow` ready for inference: (mel, noise, clock, memory) -> audio.
 
     Shape:
-        mel: (B, f, n_mels) frames, noise: (B, f * rate, M) the blocks `lead` before them
-        -> (B, f * hop_length) audio, `delay` blocks late
+        mel: (B, f, n_mels) frames, noise: (B, f * rate, M) their blocks -> (B, f * hop_length) audio, `delay` blocks
+        late
 
     Args:
         model: a copy of its weights is taken.
@@ -170,7 +170,6 @@ class LapGlowStep(nn.Module):
 
     Attributes:
         rate: blocks a frame.
-        lead: how many blocks late the noise is wanted.
         delay: how many blocks late the audio comes out: look-ahead of all layers together.
         back: how many blocks after its own a frame can still be heard; infinite with the pitch recursion.
     """
@@ -183,6 +182,7 @@ class LapGlowStep(nn.Module):
         assert isinstance(transform, LappedTransform) and isinstance(scale, ConditionalScale)
         parameter = next(model.parameters())
         self.block = model.block
+        self.n_mels = model.spec.n_mels
         self.encoder = EncoderStep(model.encoder)  # type: ignore[arg-type]
         self.envelope = EnvelopeStep(scale.log_scale)  # type: ignore[arg-type]
         self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver)
@@ -190,21 +190,21 @@ class LapGlowStep(nn.Module):
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]
         self.couplings = nn.ModuleList(FoldedCoupling(pointwise, coupling) for pointwise, coupling in pairs)
         self.rate = self.encoder.rate
-        self.lead = self.encoder.delay
         features = [self.envelope.features, *([] if self.pitch is None else [self.pitch.features])]
         self._flows_ahead = sum(int(c.ahead) for c in self.couplings)  # type: ignore[arg-type]
         self._depth = max([self._flows_ahead, *(f.ahead for f in features)])
         self._reach = max(f.first.span for f in features)
-        self.delay = self.lead + self._depth + 1
+        self.delay = self.encoder.delay + self._depth + 1
         flows_back = sum(int(c.back) for c in self.couplings)  # type: ignore[arg-type]
         self.back = math.inf if self.pitch else self.encoder.back + max(flows_back, self.envelope.features.back) + 1
 
     def forward(self, mel: Tensor, noise: Tensor, clock: Clock, memory: Memory) -> Tensor:
         context = self.encoder(mel, clock, memory)
         count, rate = context.shape[1], self.rate
-        late = self.lead + self._depth
-        shared = Context(context, self.lead, self._depth + self._reach, rate, memory)
-        z, delay = noise, self.lead
+        delay = self.encoder.delay
+        late = delay + self._depth
+        shared = Context(context, delay, self._depth + self._reach, rate, memory)
+        z = memory.delay(noise, delay)
         for coupling in self.couplings:
             z = coupling(z, shared, delay, clock, memory)
             delay += coupling.ahead
@@ -215,7 +215,7 @@ class LapGlowStep(nn.Module):
         parameters = self.pitch.parameters_of(shared, late, count, clock, memory)
         audio: Tensor = self.pitch(e, parameters, late + 1, rate, clock, memory)
         # The recursion rings on after the end of an item that is shorter than others of its batch.
-        return clock.mask(audio.view(len(audio), count, self.block), late + 1, rate).flatten(1)
+        return clock.mask(audio.view(audio.shape[0], count, self.block), late + 1, rate).flatten(1)
 
 
 def streaming_step(model: nn.Module, solver: Solver = solve) -> LapGlowStep | None:

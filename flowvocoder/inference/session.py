@@ -27,7 +27,6 @@ class Session:
         self.step = step
         self.frames = 0
         self._noise = noise
-        self._waiting: Tensor | None = None  # noise whose frames are still in the encoder
         self._state: list[Tensor] | None = None
 
     def push(self, mel: Tensor, length: Tensor | None = None) -> Tensor:
@@ -37,7 +36,7 @@ class Session:
             length: frames of each item in all, (B,), once it is known. What is beyond comes out as zeros.
         """
         memory = Memory(self._state)
-        audio: Tensor = self.step(mel, self._take_noise(mel), Clock(self.frames, length), memory)
+        audio: Tensor = self.step(mel, self._noise(mel.shape[1]).to(mel), Clock(self.frames, length), memory)
         early = max(0, self.step.delay - self.frames * self.step.rate) * self.step.block
         self.frames += mel.shape[1]
         self._state = memory.new
@@ -50,14 +49,6 @@ class Session:
         rest = ceil_div(self.step.delay, self.step.rate)
         audio = self.push(like.new_zeros(len(like), rest, like.shape[2]), length)
         return audio[:, : min(self.step.delay, frames * self.step.rate) * self.step.block]
-
-    def _take_noise(self, mel: Tensor) -> Tensor:
-        noise = self._noise(mel.shape[1]).to(mel)
-        if self._waiting is None:
-            self._waiting = noise.new_zeros(len(noise), self.step.lead, noise.shape[2])
-        noise = torch.cat([self._waiting, noise], 1)
-        self._waiting = noise[:, noise.shape[1] - self.step.lead :]
-        return noise[:, : noise.shape[1] - self.step.lead]
 
 
 def pieces(
