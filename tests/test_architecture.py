@@ -19,7 +19,8 @@ LAYERS = [
     {"inference"},
     {"checkpoint", "pictures", "data"},
     {"vocoder"},
-    {"training"},
+    {"training", "export"},
+    {"benchmark"},
     {"cli"},
 ]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_vocoder, write_speech
+from flowvocoder.cli.common import check_output, load_vocoder, set_machine, write_speech
 from flowvocoder.cli.pipe import stream_mel
-from flowvocoder.errors import FlowVocoderError, MelError, OutputError
+from flowvocoder.errors import ConfigError, FlowVocoderError, MelError, OutputError
+from flowvocoder.export.runtime import OnnxVocoder
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
 from flowvocoder.units import seconds
@@ -25,7 +26,7 @@ def synth(arguments: argparse.Namespace) -> int:
     target = Path(arguments.paths[-1])
     jobs = plan(arguments.paths[:-1], target)
     if len(jobs) == 1 and jobs[0][1] == target:
-        vocoder = load_vocoder(arguments)
+        vocoder = _load(arguments)
         duration = _one(vocoder, *jobs[0], arguments)
         print(f"{target}: {duration:.2f} s")
         return 0
@@ -34,7 +35,7 @@ def synth(arguments: argparse.Namespace) -> int:
         print(f"{len(jobs) - len(todo)} of {len(jobs)} are there already (--force does them again)", file=sys.stderr)
     if not todo:
         return 0
-    vocoder = load_vocoder(arguments)
+    vocoder = _load(arguments)
     failed = 0
     for mel, output in progress(todo, "synth", "mel"):
         try:
@@ -85,7 +86,16 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
     return [(mel, target) for target, mel in jobs.items()]
 
 
-def _one(vocoder: Vocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
+def _load(arguments: argparse.Namespace) -> Vocoder | OnnxVocoder:
+    if arguments.engine != "onnx":
+        return load_vocoder(arguments)
+    if arguments.checkpoint is None:
+        raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
+    set_machine(arguments)
+    return OnnxVocoder(arguments.checkpoint, arguments.threads)
+
+
+def _one(vocoder: Vocoder | OnnxVocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
     """Returns the duration in seconds."""
     mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
     pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed)

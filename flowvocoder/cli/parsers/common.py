@@ -49,9 +49,10 @@ def sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument("--temperature", type=float, help="of the noise (default: the checkpoint's)")
 
 
-def engine(command: argparse.ArgumentParser) -> None:
+def engine(command: argparse.ArgumentParser, *more: str) -> None:
     """--engine."""
-    command.add_argument("--engine", default="eager", choices=["eager", "numba"], help="what runs synthesis (default eager)")
+    command.add_argument("--engine", default="eager", choices=["eager", "numba", *more],
+                         help="what runs synthesis (default eager, PyTorch alone)")  # fmt: skip
 
 
 def chunk(command: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
     synth.add_argument("--trust-mel", action="store_true", help="skip the plausibility check of mels without a spec")
     chunk(synth)
     checkpoint(synth)
-    engine(synth)
+    engine(synth, "onnx")
     sampling(synth)
 
     resynth_pipe = add_command(
