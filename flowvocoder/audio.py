@@ -90,15 +90,19 @@ def write_audio(path: Path, samples: Samples | Iterable[Samples], sample_rate: i
     if suffix not in formats:
         raise AudioError(f"{path}: unknown audio format {path.suffix!r}: use .wav or .flac")
     clipped = 0
-    with writing(path) as temporary, _Disk(temporary) as disk:
-        with disk.errors(), sf.SoundFile(disk, "w", sample_rate, 1, "PCM_16", format=formats[suffix]) as file:
-            for piece in [samples] if isinstance(samples, np.ndarray) else samples:
-                bad = int(np.count_nonzero(~np.isfinite(piece)))
-                if bad:
-                    raise AudioError(f"{path}: not written: {bad} of {len(piece)} samples came out as NaN or infinite")
-                pcm, over = to_pcm16(piece)
-                clipped += over
-                file.write(pcm)
+    with (
+        writing(path) as temporary,
+        _Disk(temporary) as disk,
+        disk.errors(),
+        sf.SoundFile(disk, "w", sample_rate, 1, "PCM_16", format=formats[suffix]) as file,
+    ):
+        for piece in [samples] if isinstance(samples, np.ndarray) else samples:
+            bad = int(np.count_nonzero(~np.isfinite(piece)))
+            if bad:
+                raise AudioError(f"{path}: not written: {bad} of {len(piece)} samples came out as NaN or infinite")
+            pcm, over = to_pcm16(piece)
+            clipped += over
+            file.write(pcm)
     return clipped
 
 

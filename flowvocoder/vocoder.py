@@ -279,7 +279,9 @@ class Vocoder:
         for item, frames in enumerate(lengths.tolist()):
             blocks = frames * self.spec.hop_length // self.model.block
             one = slice(item, item + 1)
-            audio[one, : frames * self.spec.hop_length] = self.model.decode(noise[one, :, :blocks], mel[one, :, :frames])
+            audio[one, : frames * self.spec.hop_length] = self.model.decode(
+                noise[one, :, :blocks], mel[one, :, :frames]
+            )
         return audio
 
     def _checked_audio(self, audio: Tensor) -> Tensor:
@@ -292,7 +294,9 @@ class Vocoder:
             return None
         wrong = [n for n in lengths if not 1 <= n <= mel.shape[2]]
         if wrong or len(lengths) != len(mel):
-            raise MelError(f"lengths {list(lengths)} do not fit a batch of {len(mel)} mels of up to {mel.shape[2]} frames")
+            raise MelError(
+                f"lengths {list(lengths)} do not fit a batch of {len(mel)} mels of up to {mel.shape[2]} frames"
+            )
         return torch.as_tensor(list(lengths), device=self.device)
 
     def _pad(self, audio: Tensor) -> Tensor:

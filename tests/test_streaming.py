@@ -178,7 +178,7 @@ def test_stream_refuses() -> None:
     vocoder = tiny(SETTINGS[0])
     stream = vocoder.stream()
     assert stream.push(torch.zeros(80, 0)).shape == (0,)
-    with pytest.raises(MelError, match="bands|expected"):
+    with pytest.raises(MelError, match="expected"):
         stream.push(torch.zeros(79, 4))
     with pytest.raises(MelError, match="NaN"):
         stream.push(torch.full((80, 1), math.nan))

@@ -55,7 +55,8 @@ def markdown(command: str, results: Sequence[Result], streams: Sequence[StreamRe
     lines = [f"`{command}`, {about['gpu'] or about['cpu']}, {about['threads']} thread(s), torch {about['torch']}", ""]
     rows = [
         (
-            r.name, r.engine, f"{r.parameters / 1e6:.1f}", f"{r.seconds:g}", r.batch, f"{r.speed:.1f}", f"{r.median:.1f}",
+            r.name, r.engine, f"{r.parameters / 1e6:.1f}", f"{r.seconds:g}", r.batch, f"{r.speed:.1f}",
+            f"{r.median:.1f}",
             "" if r.gmacs is None else f"{r.gmacs:.2f}", "" if r.peak_mb is None else f"{r.peak_mb:.0f}",
         )
         for r in results
@@ -68,7 +69,12 @@ def markdown(command: str, results: Sequence[Result], streams: Sequence[StreamRe
         lines += _table(
             ("streaming", "engine", "frames", "chunk ms", "p50 ms", "p99 ms", "first audio ms", "look-ahead ms"),
             [
-                (s.name, s.engine, s.frames, *(f"{v:.1f}" for v in (s.chunk, s.p50, s.p99, s.first_audio, s.look_ahead)))
+                (
+                    s.name,
+                    s.engine,
+                    s.frames,
+                    *(f"{v:.1f}" for v in (s.chunk, s.p50, s.p99, s.first_audio, s.look_ahead)),
+                )
                 for s in streams
             ],
         )

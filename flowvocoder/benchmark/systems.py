@@ -1,9 +1,11 @@
 """What is measured: our models by engine, and other vocoders with random weights, which cost what trained ones do."""
 
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +37,7 @@ class System:
     vocoder: Vocoder | None = None
 
 
-def ours(name: str, checkpoint: Checkpoint, engines: list[str], device: torch.device, threads: int) -> Iterator[System]:
+def ours(name: str, checkpoint: Checkpoint, engines: list[str], threads: int) -> Iterator[System]:
     """One model in every engine that was asked for.
 
     `reference` is the layers as training uses them; the others are what `synth --engine` takes.
@@ -43,29 +45,45 @@ def ours(name: str, checkpoint: Checkpoint, engines: list[str], device: torch.de
     spec, model = checkpoint.experiment.mel, checkpoint.model
     parameters = sum(p.numel() for p in model.parameters())
     for engine in engines:
-        vocoder = Vocoder(model, checkpoint.about, "numba" if engine == "numba" else "eager")
-        kind = System(name, engine, parameters, lambda mel: None, spec.n_mels, spec.hop_length / spec.sample_rate)
-        if engine == "reference":
-            yield dataclasses.replace(kind, run=lambda mel, v=vocoder: v.model.decode(v.draw_noise(mel, None, 0), mel))
-        elif engine in ("eager", "numba"):
-            yield dataclasses.replace(kind, run=lambda mel, v=vocoder: v.synthesize(mel, seed=0), vocoder=vocoder)
-        elif engine == "onnx":
-            if device.type != "cpu":
-                raise ConfigError("the engine `onnx` is measured on the CPU only")
-            exported = _exported(checkpoint, threads)
-            yield dataclasses.replace(kind, run=lambda mel, o=exported: list(o.synthesize_pieces(mel)))
-        else:
-            raise ConfigError(f"unknown engine {engine!r}: there are reference, eager, numba, onnx")
+        if engine not in ENGINES:
+            raise ConfigError(f"unknown engine {engine!r}: there are {', '.join(ENGINES)}")
+        vocoder = None if engine in ("reference", "onnx") else Vocoder(model, checkpoint.about, engine)  # type: ignore[arg-type]
+        run = (
+            functools.partial(ENGINES[engine], checkpoint, vocoder)
+            if engine != "onnx"
+            else _exported(checkpoint, threads)
+        )
+        seconds = spec.hop_length / spec.sample_rate
+        yield System(name, engine, parameters, run, spec.n_mels, seconds, vocoder)
 
 
-def _exported(checkpoint: Checkpoint, threads: int):  # type: ignore[no-untyped-def]
+def _reference(checkpoint: Checkpoint, _: Vocoder | None, mel: Tensor) -> Tensor:
+    model = checkpoint.model
+    return model.decode(torch.randn(model.noise_shape(mel), device=mel.device), mel)
+
+
+def _folded(_: Checkpoint, vocoder: Vocoder | None, mel: Tensor) -> Tensor:
+    assert vocoder is not None
+    return vocoder.synthesize(mel, seed=0)
+
+
+def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor], object]:
     from flowvocoder.export.onnx import export_onnx
     from flowvocoder.export.runtime import OnnxVocoder
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export_onnx(checkpoint, file, step=False)
-        return OnnxVocoder(file, threads)
+        onnx = OnnxVocoder(file, threads)
+    return lambda mel: list(onnx.synthesize_pieces(mel.cpu()))
+
+
+ENGINES: dict[str, Callable[..., Any]] = {
+    "reference": _reference,
+    "eager": _folded,
+    "numba": _folded,
+    "onnx": _exported,
+}
 
 
 def peer(name: str, device: torch.device) -> System:
@@ -97,7 +115,8 @@ def _hifigan(device: torch.device) -> System:
         model_in_dim=N_MELS, sampling_rate=RATE, upsample_initial_channel=512, upsample_rates=[8, 8, 2, 2],
         upsample_kernel_sizes=[16, 16, 4, 4], normalize_before=False,
     )  # fmt: skip
-    net = SpeechT5HifiGan(config).to(device).eval()
+    net: torch.nn.Module = SpeechT5HifiGan(config)
+    net = net.to(device).eval()
     return System("hifigan-v1", "eager", _count(net), lambda mel: net(mel.transpose(1, 2)))
 
 

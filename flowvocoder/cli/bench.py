@@ -47,7 +47,7 @@ def _systems(arguments: argparse.Namespace, device: torch.device) -> list[System
         torch.manual_seed(0)
         voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, {})))
     engines = [e for e in arguments.engines.split(",") if e]
-    systems = [s for name, voice in voices for s in ours(name, voice, engines, device, torch.get_num_threads())]
+    systems = [s for name, voice in voices for s in ours(name, voice, engines, torch.get_num_threads())]
     return systems + [peer(name, device) for name in arguments.peers.split(",") if name]
 
 

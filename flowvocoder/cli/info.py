@@ -20,7 +20,11 @@ def info(arguments: argparse.Namespace) -> int:
     size = (path / WEIGHTS).stat().st_size
     behind = None if step is None else step.delay * step.block
     if arguments.json:
-        print(json.dumps({**read_config(path), "parameters": parameters, "bytes": size, "look_ahead_samples": behind}, indent=2))
+        print(
+            json.dumps(
+                {**read_config(path), "parameters": parameters, "bytes": size, "look_ahead_samples": behind}, indent=2
+            )
+        )
         return 0
     spec = checkpoint.experiment.mel
     print(f"{path}: lapglow, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB")

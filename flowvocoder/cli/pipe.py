@@ -17,7 +17,9 @@ from flowvocoder.vocoder import Stream, Vocoder
 def stream_mel(arguments: argparse.Namespace) -> int:
     """Frames of n_mels float32 numbers, in this machine's byte order, to 16-bit mono PCM at the checkpoint's rate."""
     if arguments.paths:
-        raise ConfigError(f"--stream reads standard input and writes standard output: no PATH like {arguments.paths[0]}")
+        raise ConfigError(
+            f"--stream reads standard input and writes standard output: no PATH like {arguments.paths[0]}"
+        )
     vocoder, stream = _begin(arguments)
     bands = vocoder.spec.n_mels
     with _Output(vocoder) as output:

@@ -92,7 +92,9 @@ def exportable(model: FlowVocoder) -> LapGlowStep:
         raise ConfigError(f"{type(model).__name__} cannot be exported: only what streams can")
     if step.pitch is not None:
         if model.block % GROUP:
-            raise ConfigError(f"model.block {model.block} is no multiple of {GROUP}, which export with a pitch predictor needs")
+            raise ConfigError(
+                f"model.block {model.block} is no multiple of {GROUP}, which export with a pitch predictor needs"
+            )
         groups = group_count(step.pitch.min_lag, model.block)
         step.pitch.solve = lambda e, lag, taps, past: pitch_recursion(e, lag, taps, past, groups)
     return step

@@ -48,6 +48,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
             input_names=names[0],
             output_names=names[1],
             custom_translation_table={torch.ops.flowvocoder.pitch_recursion.default: translated},
+            optimize=False,  # ONNX Runtime does that when it loads, in a fraction of the time
             verbose=False,
         )
     assert exported is not None
@@ -112,4 +113,3 @@ def _quiet() -> Any:
             yield
         finally:
             logging.getLogger("torch.onnx").setLevel(level)
-

@@ -52,7 +52,7 @@ def function(groups: int, past: int, opset: int) -> onnx.FunctionProto:
         helper.make_node("Transpose", ["tap_steps"], ["scan_taps"], perm=[1, 0, 2, 3]),
         helper.make_node("Transpose", ["e_steps"], ["scan_e"], perm=[1, 0, 2]),
         helper.make_node("Scan", ["past", "scan_e", "scan_index", "scan_taps"], ["end", "scan_x"],
-                         body=_body(groups), num_scan_inputs=3),
+                         body=_body(groups, past), num_scan_inputs=3),
         helper.make_node("Transpose", ["scan_x"], ["x_steps"], perm=[1, 0, 2]),
         helper.make_node("Reshape", ["x_steps", "flat"], ["x"]),
     ]  # fmt: skip
@@ -69,7 +69,7 @@ def schema() -> onnx.defs.OpSchema:
     return onnx.defs.OpSchema(NAME, DOMAIN, 1, inputs=inputs, outputs=[parameter("x", "tensor(float)")])
 
 
-def _body(groups: int) -> onnx.GraphProto:
+def _body(groups: int, past: int) -> onnx.GraphProto:
     size = groups * GROUP
     initial = [
         ("places", places()),
@@ -100,9 +100,11 @@ def _body(groups: int) -> onnx.GraphProto:
         nodes,
         "groups",
         [helper.make_tensor_value_info(name, kind, None) for name, kind in inputs],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("history_out", "x_now")],
+        # ONNX Runtime wants to know the number of axes of what a Scan gives.
+        [helper.make_tensor_value_info("history_out", TensorProto.FLOAT, ["batch", past]),
+         helper.make_tensor_value_info("x_now", TensorProto.FLOAT, ["batch", size])],
         [numpy_helper.from_array(array, name) for name, array in initial],
-    )
+    )  # fmt: skip
 
 
 def places() -> np.ndarray:

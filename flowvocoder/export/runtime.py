@@ -89,7 +89,7 @@ class OnnxVocoder:
     def step(
         self, mel: Array, noise: Array, position: int, length: Array, state: list[Array]
     ) -> tuple[Array, list[Array]]:
-        """One step of a streaming export: audio (B, f * hop_length), `about["delay"]` samples late, and the new state."""
+        """One step of a streaming export: audio (B, f * hop_length), `delay` samples late, and the new state."""
         inputs = {"mel": mel, "noise": noise, "position": np.array(position, np.int64), "length": length}
         inputs |= {f"state_{i}": tensor for i, tensor in enumerate(state)}
         audio, *new = self._session.run(None, inputs)

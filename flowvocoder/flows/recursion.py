@@ -60,7 +60,9 @@ def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
     for first in range(0, groups, 1024):
         end = min(first + 1024, groups)
         nodes = lag[:, first : end + 1].T
-        here = torch.arange(first, end, device=e.device)[:, None, None] * GROUP - torch.stack([nodes[:-1], nodes[1:]], 2)
+        here = torch.arange(first, end, device=e.device)[:, None, None] * GROUP - torch.stack(
+            [nodes[:-1], nodes[1:]], 2
+        )
         index = (here[..., None] + columns).flatten(2)
         if batch > 1:
             item = torch.arange(batch, device=e.device)[:, None] * GROUP
@@ -91,7 +93,7 @@ def _matrices(taps: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def tap_places(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where the taps of both nodes go in a group's matrix, and with what weight: (2 * (2 * REACH + 1), GROUP * 2 * SPAN)."""
+    """Where the taps of both nodes go in a group's matrix, and how faded: (2 * (2 * REACH + 1), GROUP * 2 * SPAN)."""
     with torch.inference_mode(False):
         tap = torch.arange(2 * REACH + 1)[:, None, None]
         sample, column = torch.arange(GROUP)[:, None], torch.arange(SPAN)

@@ -139,7 +139,7 @@ class FoldedCoupling(nn.Module):
         return inverted
 
     def _without_bias_outside(self, gates: Tensor, delay: int, rate: int, clock: Clock) -> Tensor:
-        """The padding of the first dilated convolution is zero, not the bias of the start convolution folded into it."""
+        """The padding of the first dilated convolution is zero, without the bias of the start folded into it."""
         span = self.spans[0]
         inside = clock.inside(gates.shape[1] + span, delay + span, rate, gates)
         if inside is None:

@@ -1,4 +1,4 @@
-"""LapGlow from noise to audio in steps of any size, with explicit state. Time is the second axis everywhere: (B, n, C)."""
+"""LapGlow from noise to audio in steps of any size, with explicit state. Time is the second axis: (B, n, C)."""
 
 import math
 from collections.abc import Callable
@@ -27,15 +27,16 @@ class EncoderStep(nn.Module):
         super().__init__()
         self.rate = encoder.blocks_per_frame
         self.start = Taps(encoder.start)
-        self.first = nn.ModuleList(Taps(layer[1]) for layer in encoder.layers)  # type: ignore[index]
+        first = [Taps(layer[1]) for layer in encoder.layers]  # type: ignore[index]
+        self.first = nn.ModuleList(first)
         self.second = nn.ModuleList(Taps(layer[3]) for layer in encoder.layers)  # type: ignore[index]
         # Blocks rate / 2 late, so that those which one new frame completes need that frame and the last one only.
         weight, bias = double(encoder.up)
         taps = [weight[:, :, k : k + self.rate].permute(2, 1, 0).flatten(0, 1) for k in (self.rate, 0)]
         self.up = Product(torch.cat(taps, 1), bias.repeat(self.rate), encoder.up.weight.dtype)
-        frames = self.start.ahead + sum(int(conv.ahead) for conv in self.first)  # type: ignore[arg-type]
+        frames = self.start.ahead + sum(conv.ahead for conv in first)
         self.delay = frames * self.rate + self.rate // 2
-        frames = self.start.back + sum(int(conv.back) for conv in self.first)  # type: ignore[arg-type]
+        frames = self.start.back + sum(conv.back for conv in first)
         self.back = frames * self.rate + self.rate - self.rate // 2
 
     def forward(self, mel: Tensor, clock: Clock, memory: Memory) -> Tensor:
@@ -136,6 +137,9 @@ class PitchStep(nn.Module):
 class TransformStep(nn.Module):
     """Inverse `LappedTransform` in steps: (B, n, M) -> (B, n * M), one block later."""
 
+    sin: Tensor
+    cos: Tensor
+
     def __init__(self, transform: LappedTransform, dtype: torch.dtype, device: torch.device):
         super().__init__()
         sin, cos, basis = rotation_tables(transform.block, dtype, device)
@@ -188,14 +192,15 @@ class LapGlowStep(nn.Module):
         self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver)
         self.transform = TransformStep(transform, parameter.dtype, parameter.device)
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]
-        self.couplings = nn.ModuleList(FoldedCoupling(pointwise, coupling) for pointwise, coupling in pairs)
+        couplings = [FoldedCoupling(pointwise, coupling) for pointwise, coupling in pairs]
+        self.couplings = nn.ModuleList(couplings)
         self.rate = self.encoder.rate
         features = [self.envelope.features, *([] if self.pitch is None else [self.pitch.features])]
-        self._flows_ahead = sum(int(c.ahead) for c in self.couplings)  # type: ignore[arg-type]
-        self._depth = max([self._flows_ahead, *(f.ahead for f in features)])
+        flows_ahead = sum(c.ahead for c in couplings)
+        self._depth = max([flows_ahead, *(f.ahead for f in features)])
         self._reach = max(f.first.span for f in features)
         self.delay = self.encoder.delay + self._depth + 1
-        flows_back = sum(int(c.back) for c in self.couplings)  # type: ignore[arg-type]
+        flows_back = sum(c.back for c in couplings)
         self.back = math.inf if self.pitch else self.encoder.back + max(flows_back, self.envelope.features.back) + 1
 
     def forward(self, mel: Tensor, noise: Tensor, clock: Clock, memory: Memory) -> Tensor:
@@ -206,6 +211,7 @@ class LapGlowStep(nn.Module):
         shared = Context(context, delay, self._depth + self._reach, rate, memory)
         z = memory.delay(noise, delay)
         for coupling in self.couplings:
+            assert isinstance(coupling, FoldedCoupling)
             z = coupling(z, shared, delay, clock, memory)
             delay += coupling.ahead
         z = memory.delay(z, late - delay) * self.envelope(shared, late, count, clock, memory)

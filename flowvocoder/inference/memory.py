@@ -21,7 +21,7 @@ class Memory:
         self.new: list[Tensor] = []
 
     def extend(self, x: Tensor, count: int) -> Tensor:
-        """The last `count` columns before x, then x: (B, n, C) -> (B, count + n, C). Remembers as many for next time."""
+        """The last `count` columns before x, then x: (B, n, C) -> (B, count + n, C). Keeps as many for next time."""
         if count == 0:
             return x
         extended = torch.cat([self.past(x, count), x], 1)

@@ -12,7 +12,9 @@ def add(commands: Commands) -> None:
 
 
 def _infer(kinds: Commands) -> None:
-    infer = add_command(kinds, "infer", "synthesis: by model, engine, length and batch, and beside others", "bench", "infer")
+    infer = add_command(
+        kinds, "infer", "synthesis: by model, engine, length and batch, and beside others", "bench", "infer"
+    )
     infer.add_argument("--checkpoint", metavar="DIR", type=Path, action="append", default=[],
                        help="a voice; several times for several (default: the bundled one)")  # fmt: skip
     infer.add_argument("--preset", action="append", default=[], help="a preset with random weights; several times")

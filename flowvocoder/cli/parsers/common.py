@@ -57,4 +57,6 @@ def engine(command: argparse.ArgumentParser, *more: str) -> None:
 
 def chunk(command: argparse.ArgumentParser) -> None:
     """--chunk, of a pipe."""
-    command.add_argument("--chunk", type=int, default=8, metavar="FRAMES", help="of a pipe, so many at a time (default 8)")
+    command.add_argument(
+        "--chunk", type=int, default=8, metavar="FRAMES", help="of a pipe, so many at a time (default 8)"
+    )

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     synth.add_argument("paths", metavar="PATH", nargs="*",
                        help="mel files, folders of them or globs, then OUT.wav for one mel, else a folder")  # fmt: skip
     synth.add_argument("--stream", action="store_true",
-                       help="no PATH: frames of float32 from standard input, PCM16 to standard output as they decide it")  # fmt: skip
+                       help="no PATH: float32 frames from standard input, PCM16 to standard output")  # fmt: skip
     synth.add_argument("--force", action="store_true", help="also where the output is there already (several mels)")
     synth.add_argument("--trust-mel", action="store_true", help="skip the plausibility check of mels without a spec")
     chunk(synth)
@@ -25,7 +25,11 @@ def add(commands: Commands) -> None:
     sampling(synth)
 
     resynth_pipe = add_command(
-        commands, "stream-resynth", "audio to mel to audio from pipe to pipe: PCM16 in, PCM16 out", "pipe", "stream_audio"
+        commands,
+        "stream-resynth",
+        "audio to mel to audio from pipe to pipe: PCM16 in, PCM16 out",
+        "pipe",
+        "stream_audio",
     )
     chunk(resynth_pipe)
     checkpoint(resynth_pipe)
