@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from flowvocoder.cli.main import main
 from flowvocoder.config import TrainConfig, override, preset
-from flowvocoder.data.corpus import find_utterances, is_held_out, split
+from flowvocoder.data.corpus import find_utterances, split
+from flowvocoder.data.manifest import is_held_out
 from flowvocoder.data.segments import SegmentSampler
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 from flowvocoder.mel.frontend import MelFrontEnd

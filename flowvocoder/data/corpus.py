@@ -1,15 +1,12 @@
 """Finding the recordings of a corpus, and which of them are held out."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from flowvocoder.audio import EXTENSIONS
+from flowvocoder.data.manifest import hash_of, is_held_out
 from flowvocoder.errors import AudioError
-
-HELD_OUT_SHARE = 40
-"""One utterance in so many is kept for validation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,22 +38,13 @@ def find_utterances(root: Path) -> list[Utterance]:
     return [Utterance(f"{corpus}/{p.relative_to(base).with_suffix('').as_posix()}", p) for p in found]
 
 
-def is_held_out(utterance_id: str) -> bool:
-    """Whether an utterance is for validation: by a hash of its id, so the same whatever else the corpus holds."""
-    return _hash(utterance_id) % HELD_OUT_SHARE == 0
-
-
 def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
     """(training, validation). Where the hash holds out none of two or more utterances, it chooses one."""
     held_out = [u for u in utterances if is_held_out(u.id)]
     if not held_out and len(utterances) > 1:
-        held_out = [min(utterances, key=lambda u: _hash(u.id))]
+        held_out = [min(utterances, key=lambda u: hash_of(u.id))]
     chosen = {u.id for u in held_out}
     return [u for u in utterances if u.id not in chosen], held_out
-
-
-def _hash(utterance_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:8], "big")
 
 
 def _ljspeech(root: Path, metadata: Path) -> list[Path]:
