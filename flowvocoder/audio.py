@@ -1,7 +1,9 @@
 """Reading and writing recordings: soundfile for the files, soxr for the rate."""
 
+import contextlib
 import dataclasses
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +31,51 @@ class Recording:
     changes: tuple[str, ...] = ()
 
 
-def read_audio(path: Path, sample_rate: int) -> Recording:
-    """Read any file libsndfile knows, as mono at `sample_rate`.
+@contextlib.contextmanager
+def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFile]:
+    """An audio file open for reading.
+
+    Args:
+        content: its bytes where it lies in an archive; `path` is then only its name.
 
     Raises:
-        AudioError: no such file, not audio, empty, or with samples that are not finite or far outside -1..1.
+        AudioError: no such file, or not audio; also for what goes wrong while it is read.
     """
-    if not path.exists():
+    if content is None and not path.exists():
         raise AudioError(f"{path}: no such file")
-    if path.is_dir():
+    if content is None and path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")
     try:
-        data, rate = sf.read(path, dtype="float32", always_2d=True)
+        with sf.SoundFile(path if content is None else io.BytesIO(content)) as file:
+            yield file
     except (sf.LibsndfileError, OSError, RuntimeError) as error:
-        reason = "is empty (0 bytes)" if path.stat().st_size == 0 else f"cannot be read as audio ({_reason(error)})"
+        size = path.stat().st_size if content is None else len(content)
+        reason = "is empty (0 bytes)" if size == 0 else f"cannot be read as audio ({_reason(error)})"
         raise AudioError(f"{path}: {reason}") from error
+
+
+def read_audio(
+    path: Path, sample_rate: int, start: int = 0, duration: int | None = None, content: bytes | None = None
+) -> Recording:
+    """Read any file libsndfile knows, or a stretch of it, as mono at `sample_rate`.
+
+    Args:
+        start, duration: in samples of the file; None reads to its end.
+        content: as `open_audio`.
+
+    Raises:
+        AudioError: no such file, not audio, empty, shorter than the stretch, or with samples that are not finite or far
+            outside -1..1.
+    """
+    with open_audio(path, content) as file:
+        rate, wanted = file.samplerate, file.frames - start if duration is None else duration
+        if start or duration is not None:
+            if start + wanted > file.frames:
+                raise AudioError(f"{path}: holds {file.frames} samples, {start} to {start + wanted} are wanted")
+            file.seek(start)
+        data = file.read(-1 if duration is None else duration, dtype="float32", always_2d=True)
+    if duration is not None and len(data) < duration:
+        raise AudioError(f"{path}: breaks off after {start + len(data)} of {start + duration} samples")
     if not len(data):
         raise AudioError(f"{path}: holds 0 samples")
     bad = int(np.count_nonzero(~np.isfinite(data)))

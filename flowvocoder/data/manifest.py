@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowvocoder.errors import DataError
-from flowvocoder.files import reason, writing
+from flowvocoder.files import reason, sha256_of, writing
 
 TRAIN, VALIDATION, TEST, UNSEEN = SPLITS = ("train", "validation", "test", "unseen")
 """`unseen` holds whole speakers that no other split has; `test` is a corpus's own, where it publishes one."""
@@ -73,6 +73,12 @@ class Entry:
     def mel_file(self, folder: Path) -> Path | None:
         """Where the mel is, if there is one."""
         return None if self.mel is None else folder / self.mel
+
+    def is_unchanged(self, folder: Path) -> bool:
+        """Whether the audio file is still the one `sha256` was taken of. Raises OSError."""
+        path = self.audio_file(folder)
+        state = path.stat()
+        return _hash_of_file(path, state.st_size, state.st_mtime_ns) == self.sha256
 
     def to_json(self) -> str:
         """The line, without its line feed; fields at their default are left out."""
@@ -214,6 +220,12 @@ def _parse(line: bytes) -> Entry:
         return Entry.from_json(line.removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 (byte {error.start})") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _hash_of_file(path: Path, size: int, changed: int) -> str:
+    # Kept, so that the many stretches of one long recording do not each read the whole of it.
+    return sha256_of(path)
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:

@@ -41,12 +41,10 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
         MelError: unreadable, of another shape or spec, not finite, or implausible; the message says how.
     """
     mel = _load(path)
-    beside = sidecar(path)
-    if beside.exists():
-        own = _read_spec(beside)
-        if own != spec:
-            difference = own.difference(spec)
-            raise MelError(f"{path}: is a {own.name()} mel, the checkpoint wants {spec.name()}: {difference}")
+    own = spec_beside(path)
+    if own is not None and own != spec:
+        difference = own.difference(spec)
+        raise MelError(f"{path}: is a {own.name()} mel, the checkpoint wants {spec.name()}: {difference}")
     if mel.ndim == 3 and mel.shape[0] == 1:
         mel = mel[0]
     if mel.ndim != 2:
@@ -61,11 +59,24 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
     bad = int(np.count_nonzero(~np.isfinite(mel)))
     if bad:
         raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
-    if not beside.exists() and not trust:
+    if own is None and not trust:
         problem = implausible(mel, spec)
         if problem:
             raise MelError(f"{path}: not a plausible {spec.name()} mel: {problem} (--trust-mel synthesises it anyway)")
     return mel.astype(np.float32)
+
+
+def spec_beside(path: Path) -> MelSpec | None:
+    """The spec kept beside a mel file, if there is one. Raises MelError if it cannot be read."""
+    path = sidecar(path)
+    if not path.exists():
+        return None
+    try:
+        return MelSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MelError(f"{path}: not a mel spec ({reason(error)})") from error
+    except ConfigError as error:
+        raise MelError(f"{path}: {error}") from error
 
 
 def _load(path: Path) -> npt.NDArray[np.generic]:
@@ -81,12 +92,3 @@ def _load(path: Path) -> npt.NDArray[np.generic]:
         kind = mel.dtype if isinstance(mel, np.ndarray) else "an archive"
         raise MelError(f"{path}: holds {kind}, expected an array of floating-point numbers")
     return mel
-
-
-def _read_spec(path: Path) -> MelSpec:
-    try:
-        return MelSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MelError(f"{path}: not a mel spec ({reason(error)})") from error
-    except ConfigError as error:
-        raise MelError(f"{path}: {error}") from error
