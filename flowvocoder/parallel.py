@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from flowvocoder.errors import ConfigError
 
@@ -50,62 +50,64 @@ def ordered_map(
     if jobs == 1:
         yield from map(function, items)
         return
-    waiting: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
-    pool = _pool(jobs)
-    try:
+    with _Workers(function, jobs) as workers:
         for item in items:
-            waiting.append((item, _submit(pool, function, item)))
-            if len(waiting) >= ahead * jobs:
-                result, pool = _next(waiting, pool, function, jobs)
-                yield result
-        while waiting:
-            result, pool = _next(waiting, pool, function, jobs)
-            yield result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            workers.give(item)
+            if len(workers.waiting) >= ahead * jobs:
+                yield workers.take()
+        while workers.waiting:
+            yield workers.take()
 
 
-def alone(function: Callable[[Item], Result], item: Item) -> Result | Crashed[Item]:
-    """`function(item)` in a process of its own, which may die."""
-    with _pool(1) as pool:
+class _Workers(Generic[Item, Result]):
+    """A pool of processes that is replaced when one of them dies, and what it works on, oldest first."""
+
+    def __init__(self, function: Callable[[Item], Result], jobs: int):
+        self.function, self.jobs = function, jobs
+        self.pool = _pool(jobs)
+        self.waiting: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def give(self, item: Item) -> None:
+        self.waiting.append((item, self._submit(item)))
+
+    def take(self) -> Result | Crashed[Item]:
+        item, future = self.waiting.popleft()
         try:
-            return _submit(pool, function, item).result()
+            return future.result()
         except BrokenProcessPool:
-            return Crashed(item)
+            self.pool.shutdown(wait=True)
+        # Any item in flight may be to blame: the oldest is looked at alone, the others start again.
+        result = self._alone(item)
+        self.pool = _pool(self.jobs)
+        for _ in range(len(self.waiting)):
+            other, old = self.waiting.popleft()
+            self.waiting.append((other, self._submit(other) if _is_lost(old) else old))
+        return result
+
+    def _alone(self, item: Item) -> Result | Crashed[Item]:
+        with _pool(1) as pool:
+            try:
+                return pool.submit(self.function, item).result()
+            except BrokenProcessPool:
+                return Crashed(item)
+
+    def _submit(self, item: Item) -> "Future[Result]":
+        try:
+            return self.pool.submit(self.function, item)
+        except BrokenProcessPool as error:  # it broke since the last look; seen when the result is asked for
+            failed: Future[Result] = Future()
+            failed.set_exception(error)
+            return failed
 
 
-def _next(
-    waiting: collections.deque[tuple[Item, Future[Result]]],
-    pool: ProcessPoolExecutor,
-    function: Callable[[Item], Result],
-    jobs: int,
-) -> tuple[Result | Crashed[Item], ProcessPoolExecutor]:
-    """The oldest result, and the pool to go on with: a new one if a process of it died."""
-    item, future = waiting.popleft()
-    try:
-        return future.result(), pool
-    except BrokenProcessPool:
-        pool.shutdown(wait=True)
-    # Any item in flight may be to blame, and the oldest is looked at alone; the others start again.
-    result = alone(function, item)
-    pool = _pool(jobs)
-    again = [(other, old if _has_result(old) else _submit(pool, function, other)) for other, old in waiting]
-    waiting.clear()
-    waiting.extend(again)
-    return result, pool
-
-
-def _has_result(future: "Future[Result]") -> bool:
-    return future.done() and not isinstance(future.exception(), BrokenProcessPool)
-
-
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item) -> "Future[Result]":
-    try:
-        return pool.submit(function, item)
-    except BrokenProcessPool as error:  # it broke since the last look; seen when the result is asked for
-        failed: Future[Result] = Future()
-        failed.set_exception(error)
-        return failed
+def _is_lost(future: "Future[Result]") -> bool:
+    return not future.done() or isinstance(future.exception(), BrokenProcessPool)
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:

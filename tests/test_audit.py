@@ -115,7 +115,7 @@ FAULTS: dict[str, tuple[str, bool, Callable[[Entry, Path], Entry], str]] = {
     "telephone": ("bandwidth", True, rewrite(lambda x: band_limited(x, 8000)), "of 11.0 kHz"),
     "short": ("short", False, rewrite(lambda x: x[:9000]), "9000 samples, a segment has 16384"),
     "duplicate": ("duplicate", True, duplicate, "the same audio as toy/utt001"),
-    "mel": ("mel", True, short_mel, "50 frames, its audio has 103 (hop 256)"),
+    "mel": ("mel", True, short_mel, "has 50 frames, its audio of 26460 samples has 103 (hop 256)"),
 }  # fmt: skip
 
 

@@ -7,15 +7,10 @@ with room noise and a constant offset, are both clean; the same recordings with 
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.audio import SILENCE_BELOW_DB, speech_level
 from flowvocoder.units import PCM16_STEP
 
 Signal = npt.NDArray[np.float64]
-
-FRAME_SECONDS = 0.02
-SILENCE_BELOW_DB = 30.0
-"""A frame this far below the loud ones is silence: pauses of a quiet room are, weak consonants hardly ever."""
-
-LOWEST_DB = -120.0
 
 N_FFT = 1024
 SMOOTHING_HZ, GUARD_HZ, BELOW_HZ = 200.0, 700.0, 500.0
@@ -27,20 +22,6 @@ STEEP_STEP_DB = 35.0
 
 EMPTY_DB = 12.0
 """Or: what lies above is this near to the noise of 16-bit rounding, that is, nothing at all."""
-
-
-def frame_levels(signal: Signal, rate: int) -> Signal:
-    """Level in dBFS (RMS) of frames of 20 ms, (frames,); one frame at least."""
-    size = max(1, round(rate * FRAME_SECONDS))
-    if len(signal) < size:
-        size = len(signal)
-    frames = signal[: len(signal) // size * size].reshape(-1, size)
-    return np.maximum(10.0 * np.log10(np.square(frames).mean(1) + 1e-30), LOWEST_DB)
-
-
-def speech_level(levels: Signal) -> float:
-    """Level in dBFS of the loud frames: what counts as the recording's level, whatever its pauses."""
-    return float(np.percentile(levels, 95))
 
 
 def silence_share(levels: Signal) -> float:

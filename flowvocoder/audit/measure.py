@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.audio import open_audio
+from flowvocoder.audio import frame_levels, open_audio, speech_level
 from flowvocoder.audit import checks
 from flowvocoder.data.manifest import Entry
 from flowvocoder.errors import AudioError, MelError
-from flowvocoder.mel.files import read_mel, spec_beside
+from flowvocoder.mel.files import check_length, read_mel, spec_beside
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.units import ceil_div, seconds
+from flowvocoder.units import seconds
 
 KINDS = ("missing", "unreadable", "changed", "length", "rate", "channels", "non-finite", "clipping", "dc", "level",
          "silence", "bandwidth", "short", "duplicate", "mel")  # fmt: skip
@@ -89,7 +89,7 @@ def measure(entry: Entry, folder: Path, limits: Limits, spec: MelSpec) -> Measur
         findings.append(Finding("non-finite", True, f"{bad} of {data.size} samples are NaN or infinite"))
         return empty(tuple(findings), rate=rate, duration=len(data))
     signal = data.mean(axis=1, dtype=np.float64)
-    levels = checks.frame_levels(signal, rate)
+    levels = frame_levels(signal, rate)
     edge, nothing_above = checks.band_edge(signal, rate)
     for check in (_clipping, _offset):
         findings += check(signal, limits)
@@ -101,7 +101,7 @@ def measure(entry: Entry, folder: Path, limits: Limits, spec: MelSpec) -> Measur
     findings += _mel(entry, folder, len(data), rate, spec)
     mendable = rate == entry.rate or entry.start == 0
     content = hashlib.sha256(np.rint(signal * 32768.0).astype(np.int32).tobytes()).digest()
-    return Measurement(entry.id, tuple(findings), seconds(len(data), rate), checks.speech_level(levels), edge,
+    return Measurement(entry.id, tuple(findings), seconds(len(data), rate), speech_level(levels), edge,
                        int.from_bytes(content[:8], "big"), rate, len(data), mendable)  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def _offset(signal: checks.Signal, limits: Limits) -> list[Finding]:
 
 
 def _levels(levels: checks.Signal, limits: Limits) -> list[Finding]:
-    level, share = checks.speech_level(levels), checks.silence_share(levels)
+    level, share = speech_level(levels), checks.silence_share(levels)
     low, lower = limits.level_db
     found = _graded("level", -level, (-low, -lower), f"speech at {level:.1f} dBFS")
     return found + _graded("silence", share, limits.silence, f"{100 * share:.0f} % silence")
@@ -156,13 +156,10 @@ def _mel(entry: Entry, folder: Path, samples: int, rate: int, default: MelSpec) 
         return []
     try:
         spec = spec_beside(path) or default
-        frames = read_mel(path, spec).shape[1]
+        check_length(path, read_mel(path, spec), samples * spec.sample_rate // rate, spec)
     except MelError as error:
         return [Finding("mel", True, _without(path, entry.mel, error))]
-    expected = ceil_div(samples * spec.sample_rate, rate) // spec.hop_length
-    if abs(frames - expected) <= 1:  # conventions and toolkits differ by a frame at the end
-        return []
-    return [Finding("mel", True, f"{frames} frames, its audio has {expected} (hop {spec.hop_length})")]
+    return []
 
 
 def _without(path: Path, name: str, error: Exception) -> str:

@@ -4,11 +4,15 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from flowvocoder.errors import DataError
 from flowvocoder.files import reason, sha256_of, writing
@@ -29,6 +33,10 @@ LARGEST = 2**53
 """Bound on every number, so that sums and byte counts stay exact wherever they are computed."""
 
 
+RECENT = 50_000
+"""Ids that `Seen` holds as Python objects before it packs them."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One line of a manifest: a recording, or a stretch of one."""
@@ -47,24 +55,34 @@ class Entry:
 
     def __post_init__(self) -> None:
         """Raises DataError, without a file's name: the reader adds it."""
+        problem = self._wrong_kind() or self._wrong_value()
+        if problem:
+            raise DataError(problem)
+
+    def _wrong_kind(self) -> str | None:
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
             if type(value) not in kinds:
                 wanted = " or ".join(_WORDS[k] for k in kinds)
-                raise DataError(f"{name} must be {wanted}, not {json.dumps(value, default=str)[:40]}")
-        hexadecimal = len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef")
-        problems = [
-            (self.id and self.id.isprintable(), f"id {self.id!r} is empty or holds control characters"),
-            (self.path and "\0" not in self.path + (self.mel or ""), "path or mel is empty or holds a zero byte"),
-            (0 <= self.start < LARGEST, f"start must be 0 or more samples, not {self.start}"),
-            (0 < self.duration < LARGEST, f"duration must be 1 or more samples, not {self.duration}"),
-            (0 < self.rate < LARGEST, f"rate must be 1 Hz or more, not {self.rate}"),
-            (hexadecimal, f"sha256 must be 64 hexadecimal digits in lower case, not {self.sha256[:70]!r}"),
-            (self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}"),
-        ]
-        for ok, message in problems:
-            if not ok:
-                raise DataError(message)
+                return f"{name} must be {wanted}, not {json.dumps(value, default=str)[:40]}"
+        return None
+
+    def _wrong_value(self) -> str | None:
+        if not self.id or not self.id.isprintable():
+            return f"id {self.id!r} is empty or holds control characters"
+        if not self.path or "\0" in self.path or "\0" in (self.mel or ""):
+            return "path or mel is empty or holds a zero byte"
+        if not 0 <= self.start < LARGEST:
+            return f"start must be 0 or more samples, not {self.start}"
+        if not 0 < self.duration < LARGEST:
+            return f"duration must be 1 or more samples, not {self.duration}"
+        if not 0 < self.rate < LARGEST:
+            return f"rate must be 1 Hz or more, not {self.rate}"
+        if not _SHA256(self.sha256):
+            return f"sha256 must be 64 hexadecimal digits in lower case, not {self.sha256[:70]!r}"
+        if self.split not in SPLITS:
+            return f"split must be one of {', '.join(SPLITS)}, not {self.split!r}"
+        return None
 
     def audio_file(self, folder: Path) -> Path:
         """Where the audio is, given the manifest's folder."""
@@ -111,13 +129,24 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self._hashes: set[int] = set()
+        self._recent: set[int] = set()
+        self._sorted: npt.NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 
     def add(self, utterance_id: str) -> bool:
         """Whether it is new."""
-        before = len(self._hashes)
-        self._hashes.add(hash_of(utterance_id))
-        return len(self._hashes) > before
+        key = hash_of(utterance_id)
+        if key in self._recent or self._is_packed(key):
+            return False
+        self._recent.add(key)
+        if len(self._recent) > RECENT:
+            recent = np.fromiter(self._recent, dtype=np.uint64, count=len(self._recent))
+            self._sorted = np.union1d(self._sorted, recent)
+            self._recent.clear()
+        return True
+
+    def _is_packed(self, key: int) -> bool:
+        place = int(self._sorted.searchsorted(np.uint64(key)))
+        return place < len(self._sorted) and int(self._sorted[place]) == key
 
 
 def read_manifest(path: Path) -> Iterator[Entry]:
@@ -234,4 +263,5 @@ def _kinds(hint: Any) -> tuple[type, ...]:
 
 _KINDS = {name: _kinds(hint) for name, hint in typing.get_type_hints(Entry).items()}
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Entry) if f.default is not dataclasses.MISSING}
+_SHA256 = re.compile("[0-9a-f]{64}").fullmatch
 _WORDS = {str: "a string", int: "a whole number", type(None): "null"}

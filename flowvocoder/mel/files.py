@@ -24,11 +24,17 @@ def write_mel(path: Path, mel: Mel, spec: MelSpec) -> None:
     """Write (n_mels, F) and its spec. Raises OutputError if either cannot be written, MelError for another suffix."""
     if path.suffix != ".npy":
         raise MelError(f"{path}: a mel file's name ends in .npy")
-    encoded = io.BytesIO()  # numpy words a full disk in its own way
-    np.save(encoded, np.asarray(mel, dtype=np.float32))
+    content = npy_bytes(mel)  # numpy words a full disk in its own way
     with writing(sidecar(path)) as spec_file, writing(path) as mel_file:
         spec_file.write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
-        mel_file.write_bytes(encoded.getbuffer())
+        mel_file.write_bytes(content)
+
+
+def npy_bytes(mel: Mel) -> bytes:
+    """The content of a `.npy` file of 32-bit floats."""
+    encoded = io.BytesIO()
+    np.save(encoded, np.asarray(mel, dtype=np.float32))
+    return encoded.getvalue()
 
 
 def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
@@ -64,6 +70,17 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
         if problem:
             raise MelError(f"{path}: not a plausible {spec.name()} mel: {problem} (--trust-mel synthesises it anyway)")
     return mel.astype(np.float32)
+
+
+def check_length(path: Path, mel: Mel, samples: int, spec: MelSpec) -> None:
+    """Refuse a mel (n_mels, F) that does not belong to so many samples: toolkits differ by a frame, not by more.
+
+    Raises:
+        MelError: naming the file and both numbers of frames.
+    """
+    have, need = mel.shape[1], samples // spec.hop_length
+    if abs(have - need) > 1:
+        raise MelError(f"{path}: has {have} frames, its audio of {samples} samples has {need} (hop {spec.hop_length})")
 
 
 def spec_beside(path: Path) -> MelSpec | None:

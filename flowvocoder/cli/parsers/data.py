@@ -17,6 +17,20 @@ def add(commands: Commands) -> None:
     audit.add_argument("--convention", default="tacotron2", help="of mels without a spec beside them (tacotron2)")
     jobs(audit)
 
+    prepare = add_command(commands, "prepare", "recordings to training-ready shards", "prepare", "prepare")
+    prepare.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path)
+    prepare.add_argument("out", metavar="OUT", type=Path, help="folder; one that was begun is gone on with")
+    prepare.add_argument("--rate", type=int, help="Hz (default: that of --mel, else 22050)")
+    prepare.add_argument("--mel", metavar="CONVENTION", help="also store mels: tacotron2, hifigan, vocos, ...")
+    prepare.add_argument("--trim", action="store_true", help="cut silence at both ends")
+    prepare.add_argument("--level", metavar="POLICY", default="keep", help="keep (default), speech=DB or peak=DB, dBFS")
+    prepare.add_argument("--shard-size", metavar="N", type=int, default=256, help="utterances a shard (default 256)")
+    prepare.add_argument("--device", default="cpu", help="cuda resamples with torchaudio there (default cpu: soxr)")
+    prepare.add_argument("--engine", choices=("local", "ray"), default="local", help="processes here, or Ray")
+    prepare.add_argument("--address", help="of a Ray cluster (default: one on this machine)")
+    prepare.set_defaults(threads=None)
+    jobs(prepare)
+
 
 def jobs(command: argparse.ArgumentParser) -> None:
     """--jobs."""
