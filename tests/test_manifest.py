@@ -103,3 +103,16 @@ def test_unseen_speakers_are_whole_speakers() -> None:
         assert splits == {"unseen"} if speaker in unseen else "unseen" not in splits
     assert len(unseen_speakers(frozenset("abc"))) == 1
     assert unseen_speakers(frozenset("ab")) == frozenset()
+
+
+def test_a_duplicate_is_found_however_far_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowvocoder.data.manifest.RECENT", 50)
+    path = tmp_path / "m.jsonl"
+    assert write_manifest(path, (entry(i) for i in range(1000))) == 1000
+    assert len(list(read_manifest(path))) == 1000
+    for index in (0, 333, 999):
+        with path.open("a") as file:
+            file.write(entry(index).to_json() + "\n")
+        with pytest.raises(DataError, match=f"line 1001: id 'toy/utt{index:03d}' comes a second time"):
+            list(read_manifest(path))
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:1000]))

@@ -238,8 +238,8 @@ def test_a_segments_mel_is_the_recordings_mel(name: str, corpus: Path) -> None:
     sampler = SegmentSampler(find_utterances(corpus)[:3], spec, 4096)
     batch = sampler.batch(step=5, size=4)
     for audio, mel, utterance in zip(batch.audio, batch.mel, batch.ids, strict=True):
-        padded = sampler.padded[sampler.ids.index(utterance)]
-        whole = torch.from_numpy(padded[sampler.left : len(padded) - sampler.right])
+        (clip,) = [c for c in sampler.clips if c.id == utterance]
+        whole = torch.from_numpy(clip.padded[sampler.cutter.left : len(clip.padded) - sampler.cutter.right])
         expected = MelFrontEnd(spec)(whole)
         starts = [s for s in range(0, len(whole) - 4095, spec.hop_length) if torch.equal(whole[s : s + 4096], audio)]
         assert starts

@@ -51,9 +51,7 @@ def open_shards(folder: Path) -> tuple[int, list[Shard]]:
     """
     path = folder / INDEX
     if not path.is_file():
-        raise DataError(
-            f"{folder}: is not finished: run `flowvocoder prepare` on it again, it goes on where it stopped"
-        )
+        raise DataError(f"{folder}: is not finished: run `flowvocoder prepare` again, it goes on where it stopped")
     index = read_json(path)
     try:
         if index["format"] > FORMAT:
@@ -108,7 +106,11 @@ def _open(folder: Path, shard: dict[str, Any]) -> Shard:
     if size != shard["bytes"]:
         have = "is missing" if size < 0 else f"has {size} bytes"
         raise DataError(f"{path}: {have}, the index says {shard['bytes']}")
-    lengths = np.array(read_json(path.with_suffix(".json"))["lengths"], dtype=np.int64)
+    about = path.with_suffix(".json")
+    lengths = np.array(read_json(about)["lengths"], dtype=np.int64)
+    if (len(lengths), int(lengths.sum())) != (shard["utterances"], shard["samples"]):
+        have = f"{len(lengths)} utterances, {lengths.sum()} samples"
+        raise DataError(f"{about}: tells of {have}, the index of {shard['utterances']} and {shard['samples']}")
     return Shard(path, shard["split"], lengths)
 
 

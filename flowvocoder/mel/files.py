@@ -96,6 +96,14 @@ def spec_beside(path: Path) -> MelSpec | None:
         raise MelError(f"{path}: {error}") from error
 
 
+def decode_mel(content: bytes, path: Path) -> Mel:
+    """The array of a `.npy` file that lies in an archive; `path` is its name there. Raises MelError."""
+    try:
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float32)
+    except (ValueError, EOFError, OSError) as error:
+        raise MelError(f"{path}: its mel is not a .npy file of numbers") from error
+
+
 def _load(path: Path) -> npt.NDArray[np.generic]:
     if not path.exists():
         raise MelError(f"{path}: no such file")

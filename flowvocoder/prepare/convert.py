@@ -144,6 +144,7 @@ def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Con
     about: dict[str, Any] = {
         "id": entry.id, "speaker": entry.speaker, "language": entry.language, "text": entry.text,
         "split": entry.split, "rate": settings.rate, "samples": len(pcm), "gain_db": gain, "mel": None,
+        "mel_is_given": entry.mel is not None,
         "source": {k: getattr(entry, k) for k in ("path", "start", "duration", "rate", "sha256")},
     }  # fmt: skip
     members = [("flac", _flac(pcm, settings.rate))]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.data.manifest import SPLITS, Entry, entry_at, hash_of, read_with_offsets
+from flowvocoder.data.manifest import SPLITS, TRAIN, VALIDATION, Entry, entry_at, hash_of, read_with_offsets
 from flowvocoder.data.shards import FORMAT
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import sha256_of
@@ -52,7 +52,7 @@ class Plan:
         """The lines of one shard. Raises DataError: the manifest has changed meanwhile."""
         with self.manifest.open("rb") as file:
             for offset in shard.offsets:
-                yield entry_at(self.manifest, file, int(offset))
+                yield dataclasses.replace(entry_at(self.manifest, file, int(offset)), split=shard.split)
 
 
 def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
@@ -75,7 +75,7 @@ def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
     if not offsets:
         raise DataError(f"{manifest}: holds no utterance")
     where, key = np.array(offsets, dtype=np.uint64), np.array(hashes, dtype=np.uint64)
-    codes = np.array(splits, dtype=np.int8)
+    codes = _with_validation(np.array(splits, dtype=np.int8), key)
     shards = []
     for code, split in enumerate(SPLITS):
         chosen = np.flatnonzero(codes == code)
@@ -83,3 +83,11 @@ def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
         for number, first in enumerate(range(0, len(ordered), shard_size)):
             shards.append(ShardPlan(f"{split}-{number:05d}", split, first, ordered[first : first + shard_size]))
     return Plan(manifest, settings, shard_size, sha256_of(manifest), tuple(shards))
+
+
+def _with_validation(codes: npt.NDArray[np.int8], key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int8]:
+    """Where nothing is held out, the utterance that training from a folder would choose for it is."""
+    train = np.flatnonzero(codes == SPLITS.index(TRAIN))
+    if len(train) > 1 and not (codes == SPLITS.index(VALIDATION)).any():
+        codes[train[np.argmin(key[train])]] = SPLITS.index(VALIDATION)
+    return codes

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from flowvocoder.config import Experiment, TrainConfig
-from flowvocoder.data.corpus import Utterance, find_utterances, split
-from flowvocoder.data.segments import Batch, SegmentSampler
-from flowvocoder.errors import AudioError, CheckpointError, ConfigError
+from flowvocoder.data.corpus import open_corpora
+from flowvocoder.data.segments import Batch
+from flowvocoder.data.streaming import open_sampler
+from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import recover_folder
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.training.logs import RunLog
@@ -46,7 +47,7 @@ class Trainer:
 
     Args:
         experiment: what to train and how.
-        corpora: folders, as `find_utterances` takes them.
+        corpora: folders of audio, manifests or folders of shards, as `open_corpus` takes them.
         out: run folder: `checkpoint/` and `best/` (averaged weights), `state/`, `log.jsonl`, `tensorboard/`.
         resume: go on from `out/state` if it is there.
         init_from: checkpoint folder whose weights to start from.
@@ -67,7 +68,7 @@ class Trainer:
         licence: str = "unknown",
     ):
         self.experiment, self.config = experiment, experiment.train
-        self.corpora, self.out, self.device = list(corpora), out, torch.device(device)
+        self.out, self.device = out, torch.device(device)
         self.licence = licence
         state = out / STATE
         for name in (STATE, CHECKPOINT, BEST):
@@ -75,8 +76,9 @@ class Trainer:
         if state.exists() and not resume:
             raise ConfigError(f"{out}: holds a run already: add --resume to go on with it, or name another folder")
         start = load_checkpoint(init_from) if init_from is not None else None
-        training, held_out = self._utterances()
-        self.sampler = SegmentSampler(training, experiment.mel, self.config.segment, self.config.seed)
+        data = open_corpora(corpora)
+        self.names = [c.name for c in data]
+        self.sampler = open_sampler(data, experiment.mel, self.config.segment, self.config.seed)
         torch.manual_seed(self.config.seed)
         self.model = build_model(experiment).to(self.device)
         if start is not None:
@@ -95,7 +97,7 @@ class Trainer:
         self.changed = ""  # settings in which a resumed run differs from what it was
         if resume and state.exists():
             self._resume(state)
-        self.validation = Validation(held_out, experiment.mel)
+        self.validation = Validation([u for c in data for u in c.held_out], experiment.mel)
         self.log = RunLog(out, self.step)
         self.stop_signal: int | None = None
 
@@ -185,7 +187,7 @@ class Trainer:
         about: dict[str, Any] = {
             "step": self.step,
             "hours": round(self.seconds / 3600, 3),
-            "training_data": [c.resolve().name for c in self.corpora],
+            "training_data": self.names,
             "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
             "licence": self.licence,
             "metrics": metrics or self.log.last_validation,
@@ -199,20 +201,6 @@ class Trainer:
                 "experiment": self.experiment.to_dict(),
             }
             save_state(self.out / STATE, self.model, self.ema, self.optimizer, progress)
-
-    def _utterances(self) -> tuple[list[Utterance], list[Utterance]]:
-        names = [c.resolve().name for c in self.corpora]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"two corpora are named {name!r}: utterance ids would not tell them apart")
-        training: list[Utterance] = []
-        held_out: list[Utterance] = []
-        for corpus in self.corpora:
-            t, v = split(find_utterances(corpus))
-            training, held_out = training + t, held_out + v
-        if not training:
-            raise AudioError(f"{', '.join(map(str, self.corpora))}: every recording fell into the validation split")
-        return training, held_out
 
     def _resume(self, state: Path) -> None:
         before, now = read_experiment(state), self.experiment.to_dict()
