@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from flowvocoder.errors import ConfigError, FlowVocoderError
+from flowvocoder.prepare.local_engine import write_locally
 from flowvocoder.prepare.plan import ShardPlan
-from flowvocoder.prepare.run import write_locally
 from flowvocoder.prepare.shard import Done
 
 OBJECT_STORE_BYTES = 100 * 2**20

@@ -4,15 +4,15 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flowvocoder.data.shards import FORMAT, INDEX, PLAN, read_json
 from flowvocoder.errors import ConfigError
 from flowvocoder.files import writing
-from flowvocoder.parallel import Crashed, ordered_map
-from flowvocoder.prepare.plan import Plan, ShardPlan
+from flowvocoder.prepare.local_engine import write_locally
+from flowvocoder.prepare.plan import Plan
 from flowvocoder.prepare.shard import Done, is_done, write_shard
 from flowvocoder.progress import progress
 
@@ -73,18 +73,6 @@ def prepare(plan: Plan, out: Path, jobs: int = 1, device: str = "cpu", ray_addre
         index["utterances"], index["samples"], index["skipped"], len(plan.shards), len(plan.shards) - len(todo),
         source, time.perf_counter() - started, cpu,
     )  # fmt: skip
-
-
-def write_locally(write: "functools.partial[Done]", shards: Iterable[ShardPlan], jobs: int) -> Iterator[Done]:
-    """A shard for each process; one that dies has its shard written again with each utterance in a process of its own.
-
-    So the file that killed it is skipped, and nothing else.
-    """
-    for result in ordered_map(write, shards, jobs, ahead=2):
-        if isinstance(result, Crashed):
-            yield write(result.item, mapper=functools.partial(ordered_map, jobs=max(2, jobs)))
-        else:
-            yield result
 
 
 def _claim(out: Path, plan: Plan) -> None:
