@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -165,13 +166,24 @@ def test_a_pass_draws_from_every_utterance_in_proportion_to_its_length(shards: P
     assert sampler.samples == sum(u.duration for u in open_corpus(manifest).training)
 
 
+def test_threads_that_make_batches_ahead_get_the_same(shards: Path) -> None:
+    found = open_corpus(shards).shards
+    alone, shared = (ShardSampler(found, SPEC, SEGMENT, buffer=1) for _ in range(2))
+    steps = range(alone.draws // 2)
+    with ThreadPoolExecutor(4) as pool:
+        batches = list(pool.map(lambda step: shared.batch(step, 4, slice(2, 4)), steps))
+    for step, batch in zip(steps, batches, strict=True):
+        whole = alone.batch(step, 4)
+        assert torch.equal(batch.audio, whole.audio[2:]) and batch.ids == whole.ids[2:]
+
+
 def test_only_the_buffer_is_held_in_memory(shards: Path) -> None:
     sampler = ShardSampler(open_corpus(shards).shards, SPEC, SEGMENT, buffer=2)
-    assert len(sampler.shards) >= 7
+    assert len(sampler.shards) >= 8
     for step in range(sampler.draws):
         sampler.batch(step, 2)
-        assert len(sampler._open) <= 4 and len(sampler._orders) <= 2  # two buffers where a batch crosses over
-        assert len(sampler._clips) <= 20 and len(sampler._epochs) <= 2
+        # This buffer, the one before, and the next where a batch crosses over.
+        assert len(sampler._open) <= 6 and len(sampler._orders) <= 3 and len(sampler._clips) <= 30
 
 
 def test_short_utterances_in_shards_are_left_out(tmp_path: Path) -> None:

@@ -110,8 +110,13 @@ class SegmentSampler:
         self.starts = np.array([c.starts for c in self.clips])
         self.probability = self.starts / self.starts.sum()
 
-    def batch(self, step: int, size: int) -> Batch:
-        """The batch of a training step: the same for the same (seed, step), whatever was drawn before."""
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
+        """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
+
+        Args:
+            part: of the `size` items, those to make.
+        """
         rng = np.random.default_rng((self.seed, step))
         chosen = rng.choice(len(self.clips), size=size, p=self.probability)
-        return self.cutter.batch([(self.clips[i], int(rng.integers(self.starts[i]))) for i in chosen])
+        starts = rng.integers(self.starts[chosen])[part]
+        return self.cutter.batch([(self.clips[i], int(at)) for i, at in zip(chosen[part], starts, strict=True)])

@@ -1,6 +1,7 @@
 """Training segments from shards, read one after the other, for corpora that no memory holds."""
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -23,8 +24,12 @@ class Sampler(Protocol):
     samples: int  # of audio there are to draw from
     skipped: list[str]  # recordings shorter than a segment
 
-    def batch(self, step: int, size: int) -> Batch:
-        """The batch of a training step: the same for the same (seed, step), whatever was drawn before."""
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
+        """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
+
+        Args:
+            part: of the `size` items, those to make.
+        """
         ...
 
 
@@ -61,7 +66,7 @@ class ShardSampler:
 
     A pass over the corpus draws from every utterance once for each segment it is long. The order of the shards, that of
     the utterances within the buffer and the places where segments begin come from (seed, pass, place), so any step can
-    be had at once, after a resume too: at most `buffer` shards are read for it.
+    be had at once, after a resume too. Two buffers are in memory at a time: this one and the one before.
 
     Args:
         shards: of the training split.
@@ -88,17 +93,20 @@ class ShardSampler:
         self.draws = int(self._shard_draws.sum())  # in one pass
         if not self.draws:
             raise self.cutter.none_long_enough(sum(len(s.lengths) for s in self.shards))
+        self._lock = threading.Lock()  # batches may be made ahead of time, in threads
+        self._recent: list[tuple[int, int]] = []  # (pass, group), the newest last
         self._epochs: dict[int, _Epoch] = {}
         self._orders: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
         self._open: dict[int, list[Utterance]] = {}
         self._clips: dict[tuple[int, int], Clip | None] = {}
 
-    def batch(self, step: int, size: int) -> Batch:
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
         """As `SegmentSampler.batch`; raises DataError or AudioError for a damaged shard."""
-        places = [self._place(step * size + i) for i in range(size)]
-        wanted = {shard for epoch, group, _ in places for shard in map(int, self._epoch(epoch).groups[group])}
-        self._forget_all_but(wanted, {place[:2] for place in places})
-        return self.cutter.batch([self._draw(*place) for place in places])
+        places = [self._place(step * size + i) for i in range(size)[part]]
+        with self._lock:
+            self._keep({place[:2] for place in places})
+            drawn = [self._draw(*place) for place in places]
+        return self.cutter.batch(drawn)
 
     def _place(self, item: int) -> tuple[int, int, int]:
         """(pass, group of the pass, draw of the group) of the item-th draw of all."""
@@ -112,7 +120,7 @@ class ShardSampler:
             order = np.random.default_rng((self.seed, number)).permutation(len(self.shards))
             groups = [order[i : i + self.buffer] for i in range(0, len(order), self.buffer)]
             sizes = [int(self._shard_draws[g].sum()) for g in groups]
-            self._epochs = {n: e for n, e in self._epochs.items() if n == number - 1}
+            self._epochs = {n: e for n, e in self._epochs.items() if abs(n - number) <= 1}
             self._epochs[number] = _Epoch(groups, np.concatenate([[0], np.cumsum(sizes)]))
         return self._epochs[number]
 
@@ -137,7 +145,10 @@ class ShardSampler:
             raise DataError(f"{self.shards[shard].path}: utterance {number} is shorter than the {have} samples it says")
         return clip
 
-    def _forget_all_but(self, shards: set[int], groups: set[tuple[int, int]]) -> None:
-        self._open = {s: u for s, u in self._open.items() if s in shards}
-        self._clips = {k: c for k, c in self._clips.items() if k[0] in shards}
-        self._orders = {k: o for k, o in self._orders.items() if k in groups}
+    def _keep(self, groups: set[tuple[int, int]]) -> None:
+        """Drop what is no longer needed: all but these groups and the one before, which another thread may be at."""
+        self._recent = [g for g in self._recent if g not in groups][-1:] + sorted(groups)
+        kept = {int(shard) for epoch, group in self._recent for shard in self._epoch(epoch).groups[group]}
+        self._open = {s: u for s, u in self._open.items() if s in kept}
+        self._clips = {k: c for k, c in self._clips.items() if k[0] in kept}
+        self._orders = {k: o for k, o in self._orders.items() if k in self._recent}
