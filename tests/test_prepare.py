@@ -1,6 +1,7 @@
 """Preparing: what goes in comes out, the same bytes whatever happens on the way."""
 
 import dataclasses
+import functools
 import io
 import json
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from deadly import write_deadly
 from helpers import entries_of, make_corpus, speech_like
 
 from flowvocoder.audio import frame_levels, read_audio, speech_level
@@ -24,6 +26,7 @@ from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
 from flowvocoder.prepare.convert import Converted, Settings, Skipped, convert, parse_level, trim
+from flowvocoder.prepare.local_engine import write_locally
 from flowvocoder.prepare.plan import make_plan
 from flowvocoder.prepare.run import prepare
 
@@ -299,6 +302,21 @@ def test_memory_does_not_grow_with_the_manifest(tmp_path: Path) -> None:
         assert shards == -(-count // 256)
     assert manifest.stat().st_size > 70e6
     assert peaks[200_000] - peaks[10_000] < 25_000  # KiB
+
+
+def test_a_file_that_kills_its_process_is_skipped_and_nothing_else(toy: Path, whole: Path, tmp_path: Path) -> None:
+    plan = make_plan(toy, Settings(), 8)
+    write = functools.partial(write_deadly, plan=plan, out=tmp_path)
+    done = list(write_locally(write, plan.shards, jobs=2))
+    assert [d.name for d in done] == [s.name for s in plan.shards]
+    killed = []
+    for shard in plan.shards:
+        about = json.loads((tmp_path / f"{shard.name}.json").read_text())
+        skipped = {s["id"]: s["reason"] for s in about["skipped"]}
+        killed += [i for i in skipped if "crashes the decoder" in skipped[i]]
+        if "toy/utt011" not in skipped:
+            assert sha256_of(tmp_path / f"{shard.name}.tar") == sha256_of(whole / f"{shard.name}.tar")
+    assert killed == ["toy/utt011"]
 
 
 def test_ray_gives_the_same_bytes_although_a_node_is_killed(toy: Path, tmp_path: Path) -> None:

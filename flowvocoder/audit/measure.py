@@ -79,6 +79,10 @@ def measure(entry: Entry, folder: Path, limits: Limits, spec: MelSpec) -> Measur
             data = file.read(entry.duration, dtype="float32", always_2d=True)
     except (AudioError, OSError, sf.LibsndfileError, RuntimeError) as error:
         return empty((Finding("unreadable", True, _without(path, entry.path, error)),))
+    there = min(entry.duration, max(0, stored - entry.start))
+    if len(data) < there:
+        detail = f"{entry.path} breaks off after {entry.start + len(data)} of {stored} samples"
+        return empty((Finding("unreadable", True, detail),), rate=rate)
     findings = [*_against_manifest(entry, rate, stored), *_channels(data, limits)]
     if not unchanged:
         findings.append(Finding("changed", True, f"{entry.path} is not the file the manifest was made from (sha256)"))

@@ -54,7 +54,8 @@ def write_with_ray(
 def _dataset(ray: Any, write: "functools.partial[Done]", shards: Sequence[ShardPlan]) -> Any:
     rows = [{"name": s.name, "split": s.split, "first": s.first, "offsets": s.offsets} for s in shards]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-    return dataset.map(functools.partial(_write_row, write=write), num_cpus=1)
+    gpus = 0 if write.keywords.get("device", "cpu") == "cpu" else 1
+    return dataset.map(functools.partial(_write_row, write=write), num_cpus=1, num_gpus=gpus)
 
 
 def _write_row(row: dict[str, Any], write: "functools.partial[Done]") -> dict[str, Any]:
