@@ -218,11 +218,24 @@ def test_a_natural_roll_off_is_no_band_edge() -> None:
 
 
 def test_clipping_is_counted_and_loud_speech_is_not() -> None:
-    loud = 0.999 * good() / np.abs(good()).max()
-    assert clipped_samples(loud.astype(np.float64)) == 0
-    clipped = np.clip(2.0 * loud.astype(np.float64), -1, 1)
+    loud = 0.999 * good().astype(np.float64) / np.abs(good()).max()
+    assert clipped_samples(loud, RATE) == 0
+    clipped = np.clip(2.0 * loud, -1, 1)
     runs = np.count_nonzero(np.abs(clipped) == 1)
-    assert 0.5 * runs < clipped_samples(clipped) <= runs
+    assert 0.5 * runs < clipped_samples(clipped, RATE) <= runs
+    again = soxr.resample(soxr.resample(np.clip(4.0 * loud, -1, 1), RATE, 48000) / 2, 48000, RATE)
+    assert clipped_samples(again, RATE) > 100
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 48000, 96000])
+@pytest.mark.parametrize("peak", [0.005, 0.05, 0.9])
+def test_tops_of_slow_waves_are_not_clipping(rate: int, peak: float) -> None:
+    time = np.arange(rate) / rate
+    for hertz in (85.0, 120.3, 440.0):
+        wave = np.rint(peak * np.sin(2 * np.pi * hertz * time) * 32768) / 32768
+        assert clipped_samples(wave, rate) == 0
+    flat = np.clip(2.0 * wave, -peak, peak)
+    assert clipped_samples(flat, rate) > 0.3 * rate
 
 
 def pid_or_die(item: int) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from flowvocoder.units import PCM16_STEP
 
 Signal = npt.NDArray[np.float64]
 
+LOWEST_VOICE_HZ = 80.0
+
 N_FFT = 1024
 SMOOTHING_HZ, GUARD_HZ, BELOW_HZ = 200.0, 700.0, 500.0
 EDGE_STEP_DB = 15.0
@@ -29,23 +31,28 @@ def silence_share(levels: Signal) -> float:
     return float((levels < speech_level(levels) - SILENCE_BELOW_DB).mean())
 
 
-def clipped_samples(signal: Signal) -> int:
+def clipped_samples(signal: Signal, rate: int) -> int:
     """Samples that stand flat at a peak, three or more in a row; also where clipped audio was made quieter later.
 
-    Resampling rounds flat tops off. What then still shows is that the amplitudes pile up at the top: in speech the
-    highest tenth of the range is always rarer than the one beneath it.
+    In a quiet recording rounding makes the tops of slow waves flat too: there the run must be longer than the top of a
+    wave of LOWEST_VOICE_HZ. Resampling rounds flat tops off. What then still shows is that the amplitudes pile up at
+    the top: in speech the highest tenth of the range is rarer than the one beneath it, in a sine 2.3 times as frequent.
     """
     size = np.abs(signal)
     peak = float(size.max())
     if peak < 100 * PCM16_STEP:
         return 0
-    flat = (np.abs(np.diff(signal)) < 1.5 * PCM16_STEP) & (size[1:] >= 0.98 * peak)
-    inside = flat[1:] & flat[:-1]
-    clipped = int(np.count_nonzero(inside | np.append(inside[1:], False) | np.insert(inside[:-1], 0, False)))
-    top, beneath = int(np.count_nonzero(size > 0.9 * peak)), int(np.count_nonzero(size > 0.8 * peak))
-    if top >= 40 and top >= 4 * (beneath - top):
-        clipped = max(clipped, top)
-    return clipped
+    step = 1.5 * PCM16_STEP
+    flat = (np.abs(np.diff(signal)) < step) & (size[1:] >= 0.98 * peak)
+    edges = np.diff(flat.astype(np.int8), prepend=0, append=0)
+    runs = np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0) + 1  # samples of each
+    omega = 2.0 * np.pi * LOWEST_VOICE_HZ / rate  # radians a sample
+    # A sine changes by less than `step` a sample so near to its top, and is within 2 % of it so near.
+    natural = min(2.0 * step / (peak * omega**2), 2.0 * np.arccos(0.98) / omega)
+    clipped = int(runs[runs >= max(3.0, natural + 2.0)].sum())
+    top, rest = int(np.count_nonzero(size > 0.9 * peak)), int(np.count_nonzero(size > 0.8 * peak))
+    piled_up = top >= 60 and top >= 3 * (rest - top)
+    return clipped or (top if piled_up else 0)
 
 
 def band_edge(signal: Signal, rate: int) -> tuple[float, bool]:

@@ -95,9 +95,7 @@ def measure(entry: Entry, folder: Path, limits: Limits, spec: MelSpec) -> Measur
     signal = data.mean(axis=1, dtype=np.float64)
     levels = frame_levels(signal, rate)
     edge, nothing_above = checks.band_edge(signal, rate)
-    for check in (_clipping, _offset):
-        findings += check(signal, limits)
-    findings += _levels(levels, limits)
+    findings += [*_clipping(signal, rate, limits), *_offset(signal, limits), *_levels(levels, limits)]
     if nothing_above and edge < limits.bandwidth * rate / 2:
         findings.append(Finding("bandwidth", True, f"nothing above {edge / 1000:.1f} of {rate / 2000:.1f} kHz"))
     if len(data) < limits.segment:
@@ -129,8 +127,8 @@ def _channels(data: npt.NDArray[np.float32], limits: Limits) -> list[Finding]:
     return [Finding("channels", bool(cancels), f"{data.shape[1]} channels{more}")]
 
 
-def _clipping(signal: checks.Signal, limits: Limits) -> list[Finding]:
-    count = checks.clipped_samples(signal)
+def _clipping(signal: checks.Signal, rate: int, limits: Limits) -> list[Finding]:
+    count = checks.clipped_samples(signal, rate)
     (low, high), (few, many) = limits.clipped_share, limits.clipped_samples
     share = count / len(signal)
     if count < few or share < low:
