@@ -128,7 +128,11 @@ def test_each_planted_fault_is_found(name: str, clean: Path, capsys: pytest.Capt
     code, found = report(clean, capsys)
     assert code == int(hurts) and found["utterances_that_hurt"] == int(hurts)
     (utterance,) = found["checks"][kind]["utterances"]
-    assert utterance["id"] == entries[4].id and utterance["hurts"] == hurts and detail in utterance["detail"]
+    assert (
+        (utterance["line"], utterance["id"]) == (5, entries[4].id)
+        and utterance["hurts"] == hurts
+        and detail in utterance["detail"]
+    )
     others = {k for k, c in found["checks"].items() if c["hurts"] and k != kind}
     assert not others - {"level"}, others  # channels that cancel leave silence
 
@@ -140,7 +144,7 @@ def test_the_table_and_the_picture_show_it(clean: Path, capsys: pytest.CaptureFi
     assert main(["audit", str(clean), "--picture", str(tmp_path / "a.png"), "--jobs", "2"]) == 1
     out = capsys.readouterr().out
     assert "6 utterances" in out and "1 of 6 utterances would hurt training" in out
-    assert "toy/utt002: no file wavs/ghost.wav" in out
+    assert "line 3: toy/utt002: no file wavs/ghost.wav" in out
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

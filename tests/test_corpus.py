@@ -250,7 +250,7 @@ def test_what_training_cannot_read_is_one_sentence(
         ([cut], f"train-00000.tar: has {tar.stat().st_size} bytes, the index says {tar.stat().st_size + 512}"),
         ([lying], "train-00000.json: tells of 6 utterances, 97200 samples, the index of 5 and 88200"),
         ([shards, other], "toy is shards and other is not"),
-        ([tmp_path / "ghost.jsonl"], "ghost.flac: no such file"),
+        ([tmp_path / "ghost.jsonl"], "ghost.jsonl: line 1: no file ghost.flac"),
         ([tmp_path / "none.jsonl"], "none.jsonl: no such file"),
     ):
         arguments = [a for d in data for a in ("--corpus", str(d))]

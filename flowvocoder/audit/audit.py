@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.audit.measure import KINDS, Finding, Limits, Measurement, measure
-from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
+from flowvocoder.data.manifest import Entry, Line, read_lines, read_manifest, write_manifest
 from flowvocoder.errors import DataError
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.parallel import Crashed, ordered_map
@@ -28,13 +28,13 @@ class Tally:
 
     hurts: int = 0
     notes: int = 0
-    examples: list[tuple[str, Finding]] = dataclasses.field(default_factory=list)  # (utterance id, finding)
+    examples: list[tuple[int, str, Finding]] = dataclasses.field(default_factory=list)  # (line, utterance id, finding)
 
-    def add(self, utterance_id: str, finding: Finding) -> None:
+    def add(self, line: int, utterance_id: str, finding: Finding) -> None:
         self.hurts += finding.hurts
         self.notes += not finding.hurts
         if len(self.examples) < EXAMPLES:
-            self.examples.append((utterance_id, finding))
+            self.examples.append((line, utterance_id, finding))
 
 
 class Audit:
@@ -56,10 +56,10 @@ class Audit:
         self.tallies = {kind: Tally() for kind in KINDS}
         self._seconds, self._level, self._bandwidth = (array.array("f") for _ in range(3))
         self._content, self._rate = array.array("Q"), array.array("q")
-        self._hurt = bytearray()  # by line: whether it has a fault that hurts and no correction mends
-        self._corrections: dict[int, tuple[int, int]] = {}  # line: (rate in Hz, duration in samples) of the file
-        work = functools.partial(_measure, folder=manifest.parent, limits=limits, spec=spec)
-        results = ordered_map(work, read_manifest(manifest), jobs, ahead=16)
+        self._hurt = bytearray()  # by entry: whether it has a fault that hurts and no correction mends
+        self._corrections: dict[int, tuple[int, int]] = {}  # entry: (rate in Hz, duration in samples) of the file
+        work = functools.partial(measure, folder=manifest.parent, limits=limits, spec=spec)
+        results = ordered_map(work, read_lines(manifest), jobs, ahead=16)
         for result in progress(results, "audit", "file"):
             self._take(_of_crash(result) if isinstance(result, Crashed) else result)
         if not self._hurt:
@@ -107,11 +107,11 @@ class Audit:
     def _fixed(self, output: Path) -> Iterator[Entry]:
         folder = self.manifest.parent
         moved = folder.resolve() != output.parent.resolve()
-        for line, entry in enumerate(read_manifest(self.manifest)):
-            if self._hurt[line]:
+        for place, entry in enumerate(read_manifest(self.manifest)):
+            if self._hurt[place]:
                 continue
-            if line in self._corrections:
-                rate, duration = self._corrections[line]
+            if place in self._corrections:
+                rate, duration = self._corrections[place]
                 entry = dataclasses.replace(entry, rate=rate, duration=duration)
             if moved:
                 mel = entry.mel_file(folder)
@@ -123,13 +123,13 @@ class Audit:
             yield entry
 
     def _take(self, result: Measurement) -> None:
-        line = len(self._hurt)
+        place = len(self._hurt)
         for finding in result.findings:
-            self.tallies[finding.kind].add(result.id, finding)
+            self.tallies[finding.kind].add(result.line, result.id, finding)
         hurting = {f.kind for f in result.findings if f.hurts}
         correctable = bool(hurting) and hurting <= {"rate", "length"} and result.mendable
         if correctable:
-            self._corrections[line] = (result.rate, result.duration)
+            self._corrections[place] = (result.rate, result.duration)
         self._hurt.append(bool(hurting) and not correctable)
         self._seconds.append(result.seconds)
         self._level.append(result.level_db)
@@ -145,31 +145,27 @@ class Audit:
         if not odd.any() and not first:
             return
         names = dict.fromkeys(first.values(), "")
-        for line, entry in enumerate(read_manifest(self.manifest)):
-            if line in names:
-                names[line] = entry.id
-            if odd[line]:
-                low = bool(rates[line] < self.rate)
-                detail = f"{rates[line]} Hz, {'the corpus has' if low else 'will be resampled to'} {self.rate}"
-                self._add(line, entry.id, Finding("rate", low, detail))
-            if line in first:
-                self._add(line, entry.id, Finding("duplicate", True, f"the same audio as {names[first[line]]}"))
-
-    def _add(self, line: int, utterance_id: str, finding: Finding) -> None:
-        self.tallies[finding.kind].add(utterance_id, finding)
-        if finding.hurts:
-            self._hurt[line] = True
-            self._corrections.pop(line, None)
-
-
-def _measure(entry: Entry, folder: Path, limits: Limits, spec: MelSpec) -> Measurement:
-    return measure(entry, folder, limits, spec)
+        for place, (entry, line, _) in enumerate(read_lines(self.manifest)):
+            if place in names:
+                names[place] = entry.id
+            found = []
+            if odd[place]:
+                low = bool(rates[place] < self.rate)
+                detail = f"{rates[place]} Hz, {'the corpus has' if low else 'will be resampled to'} {self.rate}"
+                found.append(Finding("rate", low, detail))
+            if place in first:
+                found.append(Finding("duplicate", True, f"the same audio as {names[first[place]]}"))
+            for finding in found:
+                self.tallies[finding.kind].add(line, entry.id, finding)
+                if finding.hurts:
+                    self._hurt[place] = True
+                    self._corrections.pop(place, None)
 
 
-def _of_crash(crashed: Crashed[Entry]) -> Measurement:
-    entry = crashed.item
+def _of_crash(crashed: Crashed[Line]) -> Measurement:
+    entry, line, _ = crashed.item
     finding = Finding("unreadable", True, f"{entry.path} crashes the decoder or needs more memory than there is")
-    return Measurement(entry.id, (finding,), entry.duration / entry.rate)
+    return Measurement(entry.id, line, (finding,), entry.duration / entry.rate)
 
 
 def _most_common(rates: "array.array[int]") -> int:
@@ -178,7 +174,7 @@ def _most_common(rates: "array.array[int]") -> int:
 
 
 def _first_of_equals(content: npt.NDArray[np.uint64]) -> dict[int, int]:
-    """{line: earlier line of the same content}; 0 is no content."""
+    """{place: earlier place of the same content}; 0 is no content."""
     order = np.argsort(content, kind="stable")
     ordered = content[order]
     same = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)) + 1

@@ -11,7 +11,7 @@ import soundfile as sf
 
 from flowvocoder.audio import frame_levels, open_audio, speech_level
 from flowvocoder.audit import checks
-from flowvocoder.data.manifest import Entry
+from flowvocoder.data.manifest import Entry, Line
 from flowvocoder.errors import AudioError, MelError
 from flowvocoder.mel.files import check_length, read_mel, spec_beside
 from flowvocoder.mel.spec import MelSpec
@@ -50,6 +50,7 @@ class Measurement:
     """What was found in one utterance, and the numbers that the pictures show (NaN without audio)."""
 
     id: str
+    line: int  # of the manifest
     findings: tuple[Finding, ...]
     seconds: float
     level_db: float = float("nan")
@@ -60,15 +61,16 @@ class Measurement:
     mendable: bool = False  # a wrong rate or length in the manifest can be put right from the file
 
 
-def measure(entry: Entry, folder: Path, limits: Limits, spec: MelSpec) -> Measurement:
+def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurement:
     """Read the audio (and mel) of one manifest line and look at it; never raises for what is wrong with them.
 
     Args:
         folder: of the manifest.
         spec: convention of mels that have none beside them.
     """
+    entry = line.entry
     path = entry.audio_file(folder)
-    empty = functools.partial(Measurement, entry.id, seconds=seconds(entry.duration, entry.rate))
+    empty = functools.partial(Measurement, entry.id, line.number, seconds=seconds(entry.duration, entry.rate))
     try:
         if not path.is_file():
             return empty((Finding("missing", True, f"no file {entry.path}"),))
@@ -103,7 +105,7 @@ def measure(entry: Entry, folder: Path, limits: Limits, spec: MelSpec) -> Measur
     findings += _mel(entry, folder, len(data), rate, spec)
     mendable = rate == entry.rate or entry.start == 0
     content = hashlib.sha256(np.rint(signal * 32768.0).astype(np.int32).tobytes()).digest()
-    return Measurement(entry.id, tuple(findings), seconds(len(data), rate), speech_level(levels), edge,
+    return Measurement(entry.id, line.number, tuple(findings), seconds(len(data), rate), speech_level(levels), edge,
                        int.from_bytes(content[:8], "big"), rate, len(data), mendable)  # fmt: skip
 
 

@@ -23,9 +23,9 @@ def table(audit: Audit) -> Iterator[str]:
     yield f"{'check':<11}{'hurts':>8}{'note':>8}"
     for kind, tally in audit.tallies.items():
         yield f"{kind:<11}{tally.hurts or '-':>8}{tally.notes or '-':>8}"
-        worst = sorted(tally.examples, key=lambda example: not example[1].hurts)
-        for utterance_id, finding in worst[:SHOWN]:
-            yield f"{'':<11}{utterance_id}: {finding.detail}"
+        worst = sorted(tally.examples, key=lambda example: not example[2].hurts)
+        for line, utterance_id, finding in worst[:SHOWN]:
+            yield f"{'':<11}line {line}: {utterance_id}: {finding.detail}"
         if tally.hurts + tally.notes > SHOWN:
             yield f"{'':<11}... (--json lists more)"
     if audit.hurts:
@@ -71,7 +71,7 @@ def picture(audit: Audit, path: Path) -> None:
 
 
 def _tally(tally: Tally) -> dict[str, Any]:
-    found = [{"id": i, "hurts": f.hurts, "detail": f.detail} for i, f in tally.examples]
+    found = [{"line": n, "id": i, "hurts": f.hurts, "detail": f.detail} for n, i, f in tally.examples]
     return {"hurts": tally.hurts, "notes": tally.notes, "utterances": found}
 
 

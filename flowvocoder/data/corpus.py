@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowvocoder.audio import EXTENSIONS, Samples, read_as_stored, resample
-from flowvocoder.data.manifest import TRAIN, VALIDATION, hash_of, is_held_out, read_manifest
+from flowvocoder.data.manifest import TRAIN, VALIDATION, hash_of, is_held_out, read_lines
 from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError
 from flowvocoder.mel.files import Mel, check_length, decode_mel, read_mel
@@ -127,7 +127,7 @@ def find_utterances(root: Path) -> list[Utterance]:
 
     Raises:
         AudioError: no such folder, no audio in it, or a recording that metadata.csv names is missing.
-        DataError: as `read_manifest`, or no entries.
+        DataError: as `read_lines`, no entries, or a file that is missing.
     """
     if root.suffix == ".jsonl" and not root.is_dir():
         return _of_manifest(root)
@@ -185,11 +185,13 @@ def _by_hash(utterance: Utterance) -> str:
 
 
 def _of_manifest(path: Path) -> list[Utterance]:
-    folder = path.parent
-    found = [
-        Utterance(e.id, e.audio_file(folder), e.start, e.duration, e.rate, e.split, e.mel_file(folder))
-        for e in read_manifest(path)
-    ]
+    found = []
+    for entry, number, _ in read_lines(path):
+        audio, mel = entry.audio_file(path.parent), entry.mel_file(path.parent)
+        for file, name in ((audio, entry.path), (mel, entry.mel)):
+            if file is not None and not file.is_file():
+                raise DataError(f"{path}: line {number}: no file {name}")
+        found.append(Utterance(entry.id, audio, entry.start, entry.duration, entry.rate, entry.split, mel))
     if not found:
         raise DataError(f"{path}: holds no utterance")
     return found

@@ -156,12 +156,20 @@ def read_manifest(path: Path) -> Iterator[Entry]:
         DataError: the file cannot be read or is not UTF-8, a line is no entry, or an id comes twice; the message names
             the line.
     """
-    for entry, _ in read_with_offsets(path):
-        yield entry
+    for line in read_lines(path):
+        yield line.entry
 
 
-def read_with_offsets(path: Path) -> Iterator[tuple[Entry, int]]:
-    """The same with the byte at which each line starts, for `entry_at`."""
+class Line(typing.NamedTuple):
+    """An entry and where it stands."""
+
+    entry: Entry
+    number: int  # from 1
+    offset: int  # byte at which it starts, for `entry_at`
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """The same with where each entry stands."""
     seen, offset = Seen(), 0
     try:
         with path.open("rb") as file:
@@ -175,7 +183,7 @@ def read_with_offsets(path: Path) -> Iterator[tuple[Entry, int]]:
                         raise DataError(f"id {entry.id!r} comes a second time")
                 except DataError as error:
                     raise DataError(f"{path}: line {number}: {error}") from error
-                yield entry, here
+                yield Line(entry, number, here)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:

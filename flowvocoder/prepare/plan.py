@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.data.manifest import SPLITS, TRAIN, VALIDATION, Entry, entry_at, hash_of, read_with_offsets
+from flowvocoder.data.manifest import SPLITS, TRAIN, VALIDATION, Entry, entry_at, hash_of, read_lines
 from flowvocoder.data.shards import FORMAT
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import sha256_of
@@ -68,7 +68,7 @@ def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
     if not 1 <= shard_size <= 1_000_000:
         raise ConfigError(f"--shard-size must be from 1 to 1000000 utterances, not {shard_size}")
     offsets, hashes, splits = array.array("Q"), array.array("Q"), array.array("b")
-    for entry, offset in progress(read_with_offsets(manifest), "manifest", "line"):
+    for entry, _, offset in progress(read_lines(manifest), "manifest", "line"):
         offsets.append(offset)
         hashes.append(hash_of(entry.id))
         splits.append(SPLITS.index(entry.split))

@@ -15,7 +15,7 @@ from flowvocoder.data.shards import read_json
 from flowvocoder.errors import DataError
 from flowvocoder.files import sha256_of, writing
 from flowvocoder.parallel import Crashed
-from flowvocoder.prepare.convert import Converted, Settings, Skipped, convert
+from flowvocoder.prepare.convert import Converted, Skipped, convert
 from flowvocoder.prepare.plan import Plan, ShardPlan
 
 Outcome = Converted | Skipped | Crashed[Entry]
@@ -53,7 +53,7 @@ def write_shard(shard: ShardPlan, plan: Plan, out: Path, device: str = "cpu", ma
     started, source = time.process_time(), 0.0
     lengths: list[int] = []
     skipped: list[dict[str, str]] = []
-    work = functools.partial(_convert, folder=plan.manifest.parent, settings=plan.settings, device=device)
+    work = functools.partial(convert, folder=plan.manifest.parent, settings=plan.settings, device=device)
     path = out / f"{shard.name}.tar"
     with writing(path) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -78,10 +78,6 @@ def write_shard(shard: ShardPlan, plan: Plan, out: Path, device: str = "cpu", ma
     with writing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")
     return Done(shard.name, source, time.process_time() - started)
-
-
-def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Converted | Skipped:
-    return convert(entry, folder, settings, device)
 
 
 def _of_crash(outcome: Skipped | Crashed[Entry]) -> Skipped:
