@@ -246,6 +246,21 @@ def test_stretches_and_channels(tmp_path: Path) -> None:
     assert np.abs(audio - samples[1000:6000] / 2).max() < 1e-4
 
 
+def test_upsampling_is_warned_of(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(toy, tmp_path / "up", "--rate", "24000") == 0
+    assert "24 utterances have less than 24000 Hz" in capsys.readouterr().err
+    assert run(toy, tmp_path / "down", "--rate", "16000") == 0
+    assert "utterances have less" not in capsys.readouterr().err
+
+
+def test_nothing_converted_is_a_failure(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = tmp_path / "moved.jsonl"
+    moved.write_bytes(toy.read_bytes())
+    assert run(moved, tmp_path / "out") == 2
+    assert "skipped.jsonl: none of 24 utterances could be converted" in capsys.readouterr().err
+    assert "wavs/utt000.flac: no such file" in (tmp_path / "out/skipped.jsonl").read_text()
+
+
 def test_trimming_leaves_speech_and_a_margin() -> None:
     speech = speech_like(0.8, RATE)
     loud = frame_levels(speech, RATE) > speech_level(frame_levels(speech, RATE)) - 30

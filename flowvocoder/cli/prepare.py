@@ -27,6 +27,9 @@ def prepare(arguments: argparse.Namespace) -> int:
         set_machine(arguments)
     settings = Settings(rate, arguments.trim, arguments.level, arguments.mel, "torchaudio" if on_gpu else "soxr")
     plan = make_plan(arguments.manifest, settings, arguments.shard_size)
+    if plan.upsampled:
+        print(f"{plan.upsampled} utterances have less than {rate} Hz: the band above theirs will be empty, which"
+              " hurts training (a lower --rate does not)", file=sys.stderr)  # fmt: skip
     address = (arguments.address or "local") if arguments.engine == "ray" else None
     summary = run(plan, arguments.out, jobs, arguments.device, address)
     if summary.found:

@@ -37,6 +37,7 @@ class Plan:
     shard_size: int  # utterances
     manifest_sha256: str
     shards: tuple[ShardPlan, ...]
+    upsampled: int = 0  # utterances stored at a lower rate than they will have
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a run to go on with the shards of another."""
@@ -67,11 +68,12 @@ def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
     """
     if not 1 <= shard_size <= 1_000_000:
         raise ConfigError(f"--shard-size must be from 1 to 1000000 utterances, not {shard_size}")
-    offsets, hashes, splits = array.array("Q"), array.array("Q"), array.array("b")
+    offsets, hashes, splits, upsampled = array.array("Q"), array.array("Q"), array.array("b"), 0
     for entry, _, offset in progress(read_lines(manifest), "manifest", "line"):
         offsets.append(offset)
         hashes.append(hash_of(entry.id))
         splits.append(SPLITS.index(entry.split))
+        upsampled += entry.rate < settings.rate
     if not offsets:
         raise DataError(f"{manifest}: holds no utterance")
     where, key = np.array(offsets, dtype=np.uint64), np.array(hashes, dtype=np.uint64)
@@ -82,7 +84,7 @@ def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
         ordered = where[chosen[np.argsort(key[chosen], kind="stable")]]
         for number, first in enumerate(range(0, len(ordered), shard_size)):
             shards.append(ShardPlan(f"{split}-{number:05d}", split, first, ordered[first : first + shard_size]))
-    return Plan(manifest, settings, shard_size, sha256_of(manifest), tuple(shards))
+    return Plan(manifest, settings, shard_size, sha256_of(manifest), tuple(shards), upsampled)
 
 
 def _with_validation(codes: npt.NDArray[np.int8], key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int8]:

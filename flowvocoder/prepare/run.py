@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flowvocoder.data.shards import FORMAT, INDEX, PLAN, read_json
-from flowvocoder.errors import ConfigError
+from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import writing
 from flowvocoder.prepare.local_engine import write_locally
 from flowvocoder.prepare.plan import Plan
@@ -48,7 +48,7 @@ def prepare(plan: Plan, out: Path, jobs: int = 1, device: str = "cpu", ray_addre
 
     Raises:
         ConfigError: `out` holds something else, or Ray is not there.
-        DataError: the manifest has changed meanwhile.
+        DataError: the manifest has changed meanwhile, or not one utterance could be converted.
         OutputError: something cannot be written.
     """
     started = time.perf_counter()
@@ -69,6 +69,8 @@ def prepare(plan: Plan, out: Path, jobs: int = 1, device: str = "cpu", ray_addre
         source, cpu = source + done.source_seconds, cpu + done.cpu_seconds
     index = _write_index(out, plan)
     _clear(out)
+    if not index["utterances"]:
+        raise DataError(f"{out / SKIPPED}: none of {index['skipped']} utterances could be converted, here is why")
     return Summary(
         index["utterances"], index["samples"], index["skipped"], len(plan.shards), len(plan.shards) - len(todo),
         source, time.perf_counter() - started, cpu,
