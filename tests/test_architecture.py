@@ -10,14 +10,14 @@ PACKAGE = Path(__file__).parent.parent / "flowvocoder"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "units"},
-    {"files", "progress"},
+    {"files", "progress", "parallel"},
     {"audio"},
     {"mel"},
     {"config"},
     {"flows"},
     {"models"},
     {"checkpoint", "pictures", "data"},
-    {"vocoder"},
+    {"vocoder", "audit", "prepare"},
     {"training"},
     {"cli"},
 ]
