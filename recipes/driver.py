@@ -98,8 +98,8 @@ def prepare(
     files = _measure(dict.fromkeys(u.audio for _, u in utterances), jobs, left_out)
     tally = _Tally()
     write_manifest(manifest, tally.count(_entries(recipe, utterances, files, out, left_out)))
-    result = Prepared(manifest, tally.utterances, tally.seconds, len(tally.speakers), dict(tally.splits),
-                      left_out.count, True)  # fmt: skip
+    splits = {split: tally.splits[split] for split in SPLITS if tally.splits[split]}
+    result = Prepared(manifest, tally.utterances, tally.seconds, len(tally.speakers), splits, left_out.count, True)
     _write_marker(out, wanted, recipe, found, result)
     return result
 
@@ -260,7 +260,7 @@ def _write_marker(out: Path, wanted: dict[str, Any], recipe: Recipe, found: Sequ
         "utterances": result.utterances,
         "seconds": round(result.seconds, 3),
         "speakers": result.speakers,
-        "splits": {split: result.splits[split] for split in SPLITS if split in result.splits},
+        "splits": result.splits,
         "left_out": result.left_out,
     }
     with writing(out / MARKER) as temporary:

@@ -102,6 +102,9 @@ def _tar(archive: Path) -> Iterator[Member]:
                 link = info.issym() or info.islnk()
                 kind = "folder" if info.isdir() else "link" if link else "device"
                 yield Member(info.name, kind, None, raw.tell())
+        # The checksum of the compressed stream stands behind all members, where nobody would read it.
+        while file.fileobj is not None and file.fileobj.read(CHUNK):
+            pass
 
 
 def _chunks(archive: Path, source: IO[bytes]) -> Iterator[bytes]:

@@ -39,7 +39,7 @@ class Kaldi:
             if not segments.is_file():
                 for name, audio in recordings.items():
                     if audio is not None:
-                        yield Utterance(name, audio, speakers.get(name), texts.get(name), split)
+                        yield Utterance(name, audio, speakers.get(name), texts.get(name) or None, split)
                 continue
             for where, (name, recording, start, end) in _fields(segments, 4, "UTTERANCE RECORDING START END"):
                 if recording not in recordings:
@@ -54,7 +54,9 @@ class Kaldi:
                     stop = last
                 else:
                     raise DataError(f"{where}: a segment from {start} to {end} seconds holds nothing")
-                yield Utterance(name, audio, speakers.get(name), texts.get(name), split, None, max(first, 0.0), stop)
+                yield Utterance(
+                    name, audio, speakers.get(name), texts.get(name) or None, split, None, max(first, 0.0), stop
+                )
 
     @staticmethod
     def _recordings(scp: Path, problem: Report) -> Iterator[tuple[str, Path | None]]:
