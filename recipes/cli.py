@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
         return 0
+    except OSError as error:  # a folder without permission, a name too long
+        print(f"recipes: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        return FAILED
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from flowvocoder.errors import DataError, OutputError
 from flowvocoder.files import reason, writing
 from flowvocoder.progress import progress_bytes
@@ -178,9 +180,8 @@ def _remember(partial: Path, validator: str) -> None:
 def _check_room(partial: Path, total: int | None, have: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if total is not None and total - have > free:
-        raise OutputError(
-            f"{partial}: {(total - have) / 1e9:.2f} GB are still to come, the disk has {free / 1e9:.2f} GB free"
-        )
+        missing, left = (tqdm.format_sizeof(size, "B") for size in (total - have, free))
+        raise OutputError(f"{partial}: {missing} are still to come, the disk has {left} free")
 
 
 def _tag(partial: Path) -> Path:

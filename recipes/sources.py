@@ -115,7 +115,10 @@ def _in_source(recipe: Recipe, part: Part, source: Path, out: Path, whole: bool)
     # Another archive of the same name must not pass for the one that was unpacked before.
     unpacked = out / "corpus" / f"{part.archive.stem}-{fingerprint(archive)[:8]}"
     if not unpacked.is_dir():
-        _check(part.archive, archive)
+        try:
+            _check(part.archive, archive)
+        except DataError as error:
+            raise DataError(f"{error}; if you packed it yourself, unpack it and give the folder") from error
     return _unpack(recipe, part, archive, unpacked)
 
 

@@ -134,7 +134,7 @@ def test_servers_that_have_nothing(server: Server, tmp_path: Path, url: str, wor
 def test_no_room(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(OutputError, match=r"a\.zip\.part: 0\.00 GB are still to come, the disk has 0\.00 GB free"):
+    with pytest.raises(OutputError, match=r"a\.zip\.part: 200kB are still to come, the disk has 1\.00kB free"):
         fetch(server, tmp_path)
 
 

@@ -41,23 +41,23 @@ def refused(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def tar_with(path: Path, kind: bytes, name: str) -> Path:
+def tar_with(path: Path, kind: bytes, name: str, link: str = "") -> Path:
     """A tar file with one good member and one of another kind."""
     with tarfile.open(path, "w:gz") as archive:
         for member, is_kind in (("good.txt", tarfile.REGTYPE), (name, kind)):
             info = tarfile.TarInfo(member)
-            info.type, info.linkname = is_kind, "good.txt" if is_kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
+            info.type, info.linkname = is_kind, link
             info.size = 4 if is_kind == tarfile.REGTYPE else 0
             archive.addfile(info, io.BytesIO(b"text"))
     return path
 
 
-def zip_with(path: Path, name: str, mode: int = stat.S_IFREG) -> Path:
+def zip_with(path: Path, name: str, mode: int, text: str = "../text") -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("good.txt", "text")
         info = zipfile.ZipInfo(name)
         info.external_attr = (mode | 0o644) << 16
-        archive.writestr(info, "text")
+        archive.writestr(info, text)
     return path
 
 
@@ -68,15 +68,15 @@ def zip_with(path: Path, name: str, mode: int = stat.S_IFREG) -> Path:
         (tarfile.REGTYPE, "a/../../outside.txt", "outside of the folder"),
         (tarfile.REGTYPE, "/tmp/outside.txt", "outside of the folder"),
         (tarfile.DIRTYPE, "../outside", "outside of the folder"),
-        (tarfile.SYMTYPE, "link", "is a link"),
-        (tarfile.LNKTYPE, "link", "is a link"),
+        (tarfile.SYMTYPE, "a/link", "is a link out of"),
+        (tarfile.LNKTYPE, "a/link", "is a link out of"),
         (tarfile.CHRTYPE, "null", "is a device"),
         (tarfile.FIFOTYPE, "pipe", "is a device"),
         (tarfile.REGTYPE, "good.txt", "twice"),
     ],
 )
 def test_hostile_tar(tmp_path: Path, kind: bytes, name: str, words: str) -> None:
-    archive = tar_with(tmp_path / "a.tar.gz", kind, name)
+    archive = tar_with(tmp_path / "a.tar.gz", kind, name, "../../etc/passwd")
     with pytest.raises(DataError, match=words) as caught:
         extract(archive, tmp_path / "in/to")
     assert str(archive) in str(caught.value) and repr(name) in str(caught.value)
@@ -90,7 +90,8 @@ def test_hostile_tar(tmp_path: Path, kind: bytes, name: str, words: str) -> None
         ("/tmp/outside.txt", stat.S_IFREG, "outside of the folder"),
         ("..\\outside.txt", stat.S_IFREG, "outside of the folder"),
         ("C:/outside.txt", stat.S_IFREG, "outside of the folder"),
-        ("link", stat.S_IFLNK, "is a link"),
+        ("link", stat.S_IFLNK, "is a link out of"),
+        ("null", stat.S_IFCHR, "is a device"),
         ("good.txt", stat.S_IFREG, "twice"),
     ],
 )
@@ -100,6 +101,17 @@ def test_hostile_zip(tmp_path: Path, name: str, mode: int, words: str) -> None:
     with pytest.raises(DataError, match=words):
         extract(archive, tmp_path / "in/to")
     assert {p.name for p in tmp_path.rglob("*")} <= {"a.zip", "in"}
+
+
+def test_links_within_are_left_out(tmp_path: Path) -> None:
+    archives = [
+        tar_with(tmp_path / "a.tar.gz", tarfile.SYMTYPE, "a/link", "../good.txt"),
+        tar_with(tmp_path / "b.tar.gz", tarfile.LNKTYPE, "a/link", "good.txt"),
+        zip_with(tmp_path / "c.zip", "a/link", stat.S_IFLNK, "../good.txt"),
+    ]
+    for archive in archives:
+        extract(archive, tmp_path / archive.stem)
+        assert [p.name for p in (tmp_path / archive.stem).rglob("*") if not p.is_dir()] == ["good.txt"]
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.bz2"])
