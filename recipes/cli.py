@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flowvocoder.cli.main import INTERRUPTED
 from flowvocoder.cli.parsers.common import FAILED, Parser
+from flowvocoder.data.manifest import VALIDATION
 from flowvocoder.errors import DataError, FlowVocoderError
 from recipes import RECIPES, own, prepare
 from recipes.facts import Recipe
@@ -99,6 +100,8 @@ def _prepare(arguments: argparse.Namespace) -> None:
     left_out = f", {made.left_out} left out" if made.left_out else ""
     length = f"{made.seconds / 3600:.2f} h" if made.seconds >= 7200 else f"{made.seconds / 60:.1f} min"
     print(f"{made.manifest}: {made.utterances} utterances, {length}, {made.speakers} speaker(s): {splits}{left_out}")
+    if VALIDATION not in made.splits:
+        print(f"no {VALIDATION} split in it: {'add a part that has one' if recipe.parts[1:] else 'too few recordings'}")
     if arguments.recipe != FOLDER:
         print(f"licence: {recipe.licence}")
 
