@@ -1,7 +1,9 @@
 """LibriTTS-R, LibriTTS restored (arXiv:2305.18802). MD5: the list published at openslr.org/141."""
 
-from recipes.corpora.libritts import LAYOUT
-from recipes.facts import Archive, Part, Recipe
+import dataclasses
+
+from recipes.corpora.libritts import RECIPE as LIBRITTS
+from recipes.facts import Archive, Part
 
 
 def _part(name: str, size: str, md5: str) -> Part:
@@ -9,15 +11,11 @@ def _part(name: str, size: str, md5: str) -> Part:
     return Part(name=name, archive=Archive(url=url, checksum=f"md5:{md5}", size=size), folder=f"LibriTTS_R/{name}")
 
 
-RECIPE = Recipe(
+RECIPE = dataclasses.replace(
+    LIBRITTS,
     name="libritts-r",
     title="LibriTTS-R",
     homepage="https://www.openslr.org/141",
-    licence="CC BY 4.0",
-    language="en",
-    hours="585",
-    speakers="2456",
-    rate="24000",
     parts=(
         _part("dev-clean", "1.3 GB", "2c1f5312914890634cc2d15783032ff3"),
         _part("dev-other", "1.0 GB", "62d3a80ad8a282b6f31b3904f0507e4f"),
@@ -27,5 +25,4 @@ RECIPE = Recipe(
         _part("train-clean-360", "28 GB", "382eb3e64394b3da6a559f864339b22c"),
         _part("train-other-500", "46 GB", "a37a8e9f4fe79d20601639bf23d1add8"),
     ),
-    layouts=(LAYOUT,),
 )
