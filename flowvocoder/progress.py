@@ -9,11 +9,12 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a bar; silent when standard error is no terminal. `total` is for items that have no length."""
+    """Iterate with a bar; silent when standard error is no terminal. `total` for items that have no length."""
     from tqdm import tqdm
 
-    quiet = not sys.stderr.isatty()
-    yield from tqdm(items, desc=what, unit=unit, total=total, leave=False, disable=quiet, dynamic_ncols=True)
+    yield from tqdm(
+        items, desc=what, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True
+    )
 
 
 @contextlib.contextmanager
