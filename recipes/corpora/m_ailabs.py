@@ -44,4 +44,5 @@ RECIPE = Recipe(
         ),
     ),
     known_gaps=True,
+    note="its author's newer server has the same names: --mirror https://ics.tau-ceti.space/data/Training/stt_tts",
 )
