@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "flowvocoder"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "units"},
-    {"files", "progress"},
+    {"extras", "files", "progress"},
     {"audio"},
     {"mel"},
     {"config"},
@@ -18,7 +18,7 @@ LAYERS = [
     {"models"},
     {"checkpoint", "pictures", "data"},
     {"vocoder"},
-    {"training"},
+    {"evaluation", "training"},
     {"cli"},
 ]
 
