@@ -36,6 +36,9 @@ def _pesq(reference: np.ndarray, generated: np.ndarray, notes: list[str]) -> flo
     pieces = ceil_div(len(reference), PESQ_LONGEST)
     values = []
     for a, b in zip(np.array_split(reference, pieces), np.array_split(generated, pieces), strict=True):
+        if not (a.any() and b.any()):
+            notes.append("pesq: silence")
+            continue
         try:
             values.append(float(pesq.pesq(PESQ_RATE, a, b, "wb")))
         except (pesq.PesqError, ValueError, ZeroDivisionError) as error:
