@@ -20,7 +20,7 @@ from flowvocoder.extras import library
 
 GRIFFIN_LIM = "griffinlim"
 
-DEFINITION = 1
+DEFINITION = 2
 """Raised whenever a measure changes, so that rows of an older program are not reused."""
 
 

@@ -51,5 +51,5 @@ MEASURES = (
     Measure("hum_db", "hum, dB", 1, "lower", True),
     Measure("hum_peak_db", "strongest hum tone, dB", 1, "lower"),
     Measure("hum_recording_db", "hum of the recording itself, dB", 1, None),
-    Measure("x_realtime", "x real time", 1, "higher", True),
+    Measure("x_realtime", "x real time, one core", 1, "higher", True),
 )
