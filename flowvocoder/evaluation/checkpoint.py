@@ -178,13 +178,15 @@ def _folder_system(system: FolderSystem, utterances: list[Utterance], settings: 
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of paths, as many as it takes to tell them apart; at least two of a run's `run/checkpoint`."""
+    """The last part of each path, or as many as tell it from the others; two at least of a run's `run/checkpoint`."""
     parts = [path.resolve().parts[1:] for path in paths]
-    for count in range(1, max(map(len, parts), default=0) + 1):
-        names = ["/".join(p[-count:]) for p in parts]
-        if len(set(names)) == len(names) and not {"checkpoint", "best"} & set(names):
-            return names
-    return ["/".join(p) for p in parts]
+    names = []
+    for mine in parts:
+        count = 2 if mine[-1:] in (("checkpoint",), ("best",)) else 1
+        while count < len(mine) and sum(other[-count:] == mine[-count:] for other in parts) > 1:
+            count += 1
+        names.append("/".join(mine[-count:]))
+    return names
 
 
 def _key(task: Task) -> str:

@@ -50,6 +50,7 @@ MEASURES = (
     Measure("per_rmse", "periodicity error", 3, "lower", True),
     Measure("hum_db", "hum, dB", 1, "lower", True),
     Measure("hum_peak_db", "strongest hum tone, dB", 1, "lower"),
+    Measure("voiced_ref", "voiced frames of the recording, %", 1, None),
     Measure("hum_recording_db", "hum of the recording itself, dB", 1, None),
     Measure("x_realtime", "x real time, one core", 1, "higher", True),
 )

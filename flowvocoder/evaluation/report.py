@@ -17,7 +17,7 @@ def markdown(evaluation: Evaluation) -> str:
         " bootstrap interval of the mean.",
     ]  # fmt: skip
     for group in evaluation.groups:
-        lines += ["", f"## {group}: {len(evaluation.utterances(group))} utterances", "", *means(evaluation, group)]
+        lines += ["", f"## {group}: {_counted(len(evaluation.utterances(group)))}", "", *means(evaluation, group)]
         if len(evaluation.systems) > 1:
             lines += ["", f"{evaluation.systems[0]} less the others, utterance by utterance (bold: the interval leaves"
                       " out 0):", "", *differences(evaluation, group)]  # fmt: skip
@@ -50,21 +50,29 @@ def differences(evaluation: Evaluation, group: str) -> list[str]:
     return _table(["measure", *(f"less {other}" for other in others)], rows)
 
 
+def _counted(utterances: int) -> str:
+    return "1 utterance" if utterances == 1 else f"{utterances} utterances"
+
+
 def _mean(summary: Summary | None, measure: Measure, expected: int) -> str:
     if summary is None:
         return "-"
     digits = measure.decimals
-    spread = "" if summary.sd is None else f" ± {summary.sd:.{digits}f}"
     count = "" if summary.n == expected else f", n = {summary.n}"
-    return f"{summary.mean:.{digits}f}{spread} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]{count}"
+    if summary.sd is None:
+        return f"{summary.mean:.{digits}f}{count}"
+    spread = f"± {summary.sd:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+    return f"{summary.mean:.{digits}f} {spread}{count}"
 
 
 def _difference(summary: Summary | None, measure: Measure) -> str:
     if summary is None:
         return "-"
     digits = measure.decimals
+    if summary.sd is None:
+        return f"{summary.mean:+.{digits}f}"
     text = f"{summary.mean:+.{digits}f} [{summary.low:+.{digits}f}, {summary.high:+.{digits}f}]"
-    return f"**{text}**" if summary.low > 0 or summary.high < 0 else text
+    return f"**{text}**" if round(summary.low, digits) > 0 or round(summary.high, digits) < 0 else text
 
 
 def _table(heading: list[str], rows: list[list[str]]) -> list[str]:
