@@ -19,6 +19,7 @@ LAYERS = [
     {"checkpoint", "pictures", "data"},
     {"vocoder"},
     {"evaluation", "training"},
+    {"benchmark"},
     {"cli"},
 ]
 

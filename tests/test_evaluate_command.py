@@ -173,7 +173,7 @@ def test_refusals(corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest
     assert "no such folder" in refused(capsys, *evaluate, "--against", tmp_path / "nowhere")
     assert "holds none of the utterances" in refused(capsys, *evaluate, "--against", tmp_path / "empty")
     assert "griffinlim is named twice" in refused(capsys, *evaluate, *["--against", "griffinlim"] * 2)
-    assert "--limit must be 1 or more" in refused(capsys, *evaluate, "--limit", 0)
+    assert "must be 1 or above" in refused(capsys, *evaluate, "--limit", 0)
     assert "--temperature" in refused(capsys, *evaluate, "--temperature", "nan")
     assert "two corpora are named" in refused(capsys, *evaluate, "--corpus", corpus)
     assert "--keep-audio needs --out" in refused(capsys, *evaluate, "--keep-audio")

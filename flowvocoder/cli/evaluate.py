@@ -17,10 +17,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the files; 2 if an utterance could not be measured."""
     device = set_machine(arguments)
     check_temperature(arguments.temperature)
-    for name in ("limit", "jobs"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be 1 or more, not {value}")
     out = arguments.out
     if arguments.keep_audio and out is None:
         raise ConfigError("--keep-audio needs --out")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowvocoder.cli.parsers.common import Commands, add_command, machine, sampling
+from flowvocoder.cli.parsers.common import Commands, add_command, machine, positive_int, sampling
 
 
 def add(commands: Commands) -> None:
@@ -21,9 +21,11 @@ def add(commands: Commands) -> None:
     evaluate.add_argument("--keep-audio", action="store_true", help="also write what was measured, to DIR/audio")
     evaluate.add_argument("--all", action="store_true", dest="everything",
                           help="all utterances, not only those training holds out")  # fmt: skip
-    evaluate.add_argument("--limit", metavar="N", type=int, help="at most N utterances of each corpus")
+    evaluate.add_argument("--limit", metavar="N", type=positive_int, help="at most N utterances of each corpus")
     evaluate.add_argument("--lag", metavar="SAMPLES", type=int,
                           help="by which folders of audio are late (default: found, one for each folder)")  # fmt: skip
-    evaluate.add_argument("--jobs", metavar="N", type=int, help="processes, of one thread each (default: every core)")
+    evaluate.add_argument(
+        "--jobs", metavar="N", type=positive_int, help="processes, of one thread each (default: every core)"
+    )
     sampling(evaluate)
     machine(evaluate)
