@@ -11,6 +11,8 @@ import soundfile as sf
 from helpers import speech_like
 from test_cli import refused, run
 
+from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
+from flowvocoder.config import override, preset
 from flowvocoder.data.corpus import find_utterances, split
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation import checkpoint as evaluating
@@ -199,6 +201,15 @@ def test_one_file_cannot_stand_for_two_utterances(checkpoint: Path, tmp_path: Pa
     settings = Settings(against=[str(tmp_path / "flat")], everything=True)
     with pytest.raises(ConfigError, match="both a/one and b/one"):
         evaluate_checkpoint(checkpoint, [tmp_path / "a", tmp_path / "b"], settings)
+
+
+def test_a_model_of_another_rate_is_measured_at_the_common_one(corpus: Path, tmp_path: Path) -> None:
+    experiment = override(preset("lapglow-tiny"), ["mel=vocos"])
+    save_checkpoint(tmp_path / "fresh", Checkpoint(build_model(experiment), experiment, {}))
+    evaluation = evaluate_checkpoint(tmp_path / "fresh", [corpus], Settings(against=["griffinlim"], limit=1))
+    assert evaluation.settings["sample_rate"] == 24000
+    ours, griffin_lim = (row.values for row in evaluation.rows)
+    assert griffin_lim["stoi"] > 0.7 and griffin_lim["mel_l1"] < 0.6 and np.isfinite(ours["hum_db"])
 
 
 def test_names_tell_checkpoints_apart() -> None:

@@ -12,6 +12,9 @@ from flowvocoder.evaluation.results import write_json
 from flowvocoder.evaluation.work import processors
 from flowvocoder.files import writing
 
+JOBS_BESIDE_A_GPU = 2
+"""Each has its own copy of the model there."""
+
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the files; 2 if an utterance could not be measured."""
@@ -29,7 +32,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         temperature=arguments.temperature,
         seed=arguments.seed,
         lag=arguments.lag,
-        jobs=arguments.jobs or processors(),
+        jobs=arguments.jobs or (processors() if device.type == "cpu" else JOBS_BESIDE_A_GPU),
         device=str(device),
         keep_audio=arguments.keep_audio,
     )

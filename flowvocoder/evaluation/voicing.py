@@ -18,6 +18,7 @@ from flowvocoder.extras import library
 PULSE_BANDS = ((1000, 2000), (2000, 3500), (3500, 6000))  # Hz
 PULSE_WINDOW = int(0.03 * RATE)  # samples
 ENVELOPE_CUTOFF = 900  # Hz
+FRAMES_AT_ONCE = 2048
 LAG_SEARCH = (-2, -1, 0, 1, 2)  # samples around the tracked period
 
 WARP = 0.455
@@ -60,13 +61,8 @@ def pulse_periodicity(samples: Values, f0: Values) -> Values:
         envelope = sosfiltfilt(smooth, np.abs(hilbert(part)))
         padded = np.pad(envelope, (PULSE_WINDOW // 2, PULSE_WINDOW + reach))
         windows = np.lib.stride_tricks.sliding_window_view(padded, PULSE_WINDOW)
-        here = _centred(windows[starts])
-        best = np.full(len(f0), -1.0)
-        for step in LAG_SEARCH:
-            later = _centred(windows[starts + periods + step])
-            energy = np.square(here).sum(axis=1) * np.square(later).sum(axis=1)
-            best = np.maximum(best, (here * later).sum(axis=1) / np.sqrt(energy + 1e-12))
-        result.append(best)
+        pieces = [slice(first, first + FRAMES_AT_ONCE) for first in range(0, len(f0), FRAMES_AT_ONCE)]
+        result.append(np.concatenate([_one_period_later(windows, starts[p], periods[p]) for p in pieces]))
     return np.array(result)
 
 
@@ -95,6 +91,17 @@ def warped_cosines(bins: int, order: int = 13) -> Values:
     width = np.gradient(warped)
     width[[0, -1]] *= 0.5
     return np.asarray(np.cos(np.outer(warped, np.arange(1, order + 1))) * (width / np.pi)[:, None])
+
+
+def _one_period_later(windows: Values, starts: np.ndarray, periods: np.ndarray) -> Values:
+    """Correlation (frames,) of the window at each start with the one a period later, or a few samples beside."""
+    here = _centred(windows[starts])
+    best = np.full(len(starts), -1.0)
+    for step in LAG_SEARCH:
+        later = _centred(windows[starts + periods + step])
+        energy = np.square(here).sum(axis=1) * np.square(later).sum(axis=1)
+        best = np.maximum(best, (here * later).sum(axis=1) / np.sqrt(energy + 1e-12))
+    return best
 
 
 def _centred(rows: Values) -> Values:
