@@ -59,10 +59,10 @@ def test_the_table_and_the_files(
     monkeypatch.setattr(bench_train, "measure_all", lambda *_: results)
     assert run("bench", "train", "--preset", "lapglow-tiny", "--out", tmp_path / "b") == 2
     table = capsys.readouterr().out
-    assert (
-        "| lapglow-tiny | 4 | float32 | 2 | 15.0 | 2.00 | 0.500 (0.400 to 0.700) | 0.250 | 1.00 | 1.0 | 20% of 20 | 75% |"
-        in table
+    row = (
+        "| lapglow-tiny | 4 | float32 | 2 | 15.0 | 2.00 | 0.500 (0.400 to 0.700) | 0.250 | 1.00 | 1.0 | 20% of 20 | 75%"
     )
+    assert row in table
     assert "| lapglow-base | 4 | float16 | 1 | no float16 here |" in table
     assert (tmp_path / "b" / "table.md").read_text() == table
     rows = json.loads((tmp_path / "b" / "results.json").read_text())["results"]

@@ -15,8 +15,8 @@ Results = Sequence[tuple[Setting, Speed | str]]
 
 
 COLUMNS = (
-    "preset", "batch", "precision", "processes", "audio s/s", "steps/s", "s/step (fastest to slowest)", "processor s/step", "peak GB",
-    "GFLOP/step", "of matmul peak, GFLOP/s", "scaling",
+    "preset", "batch", "precision", "processes", "audio s/s", "steps/s", "s/step (fastest to slowest)",
+    "processor s/step", "peak GB", "GFLOP/step", "of matmul peak, GFLOP/s", "scaling",
 )  # fmt: skip
 
 

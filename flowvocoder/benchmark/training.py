@@ -72,7 +72,7 @@ class Speed:
     Attributes:
         dtype: that the networks ran in.
         seconds: of a step, median, fastest and slowest.
-        busy: seconds of processor that the median step takes one process, all its threads together; beside a GPU, of wall.
+        busy: processor seconds of the median step, of one process and all its threads; beside a GPU, of the wall.
         audio_rate: seconds of audio trained on in a second, all processes together.
         memory: peak, bytes of one process: of the GPU's memory, or of the process on a CPU.
         flops: of the matrix products and convolutions of a step, all processes together; None if not countable.
