@@ -12,7 +12,7 @@ RECIPES = PACKAGE.parent / "recipes"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "units"},
-    {"files", "progress", "parallel"},
+    {"extras", "files", "progress", "parallel"},
     {"audio"},
     {"mel"},
     {"config"},
@@ -20,7 +20,8 @@ LAYERS = [
     {"models"},
     {"checkpoint", "pictures", "data"},
     {"vocoder", "audit", "prepare"},
-    {"training"},
+    {"evaluation", "training"},
+    {"benchmark"},
     {"cli"},
 ]
 
