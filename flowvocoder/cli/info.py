@@ -4,8 +4,8 @@ import argparse
 import json
 from typing import Any
 
-from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
 from flowvocoder.architectures import ModelConfig
+from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
 
 
 def info(arguments: argparse.Namespace) -> int:

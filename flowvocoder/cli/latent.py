@@ -34,9 +34,8 @@ def encode(arguments: argparse.Namespace) -> int:
     with writing(arguments.output) as temporary:
         temporary.write_bytes(encoded.getbuffer())
     channels, columns = noise.shape[1:]
-    print(
-        f"{arguments.output}: noise of {channels} channels x {columns} columns, mean {noise.mean():.3f}, std {noise.std():.3f}"
-    )
+    spread = f"mean {noise.mean():.3f}, std {noise.std():.3f}"
+    print(f"{arguments.output}: noise of {channels} channels x {columns} columns, {spread}")
     return 0
 
 

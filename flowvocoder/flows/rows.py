@@ -1,10 +1,9 @@
-"""Autoregression over the rows of folded audio, and the network that carries it (Ping et al. 2020, arXiv:1912.01219)."""
+"""Autoregression over the rows of folded audio, and its network (WaveFlow, Ping et al. 2020, arXiv:1912.01219)."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
