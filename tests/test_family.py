@@ -1,6 +1,7 @@
 """The WaveGlow family: its layers, its models, its published sizes."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,11 +62,16 @@ TINY: dict[str, ModelConfig] = {
     "waveflow, reversed": WaveFlowConfig(rows=4, flows=3, channels=8, layers=3, bipartite=False),
     "flowavenet": FloWaveNetConfig(blocks=4, flows=2, split_every=2, channels=16),
 }
-PRESET = {"waveglow": "waveglow-256", "squeezewave": "squeezewave-128-128", "waveflow": "waveflow-64"}
+PRESET = {
+    "waveglow": "waveglow-256",
+    "squeezewave": "squeezewave-128-128",
+    "waveflow": "waveflow-64",
+    "flowavenet": "flowavenet",
+}
 
 
 def tiny(name: str, n_mels: int = 8) -> FlowVocoder:
-    base = preset(PRESET.get(TINY[name].architecture, TINY[name].architecture))
+    base = preset(PRESET[TINY[name].architecture])
     mel = dataclasses.replace(base.mel, n_mels=n_mels)
     experiment = dataclasses.replace(base, model=TINY[name], mel=mel)
     check(experiment)
@@ -75,9 +81,7 @@ def tiny(name: str, n_mels: int = 8) -> FlowVocoder:
 
 @pytest.mark.parametrize("name", TINY)
 def test_model_is_a_bijection(name: str) -> None:
-    base = tiny(name)
-    base.spec = dataclasses.replace(base.spec, hop_length=256)
-    assert_bijection(FlowOnly(base), 1, 256, 8, 1, scale=0.1)
+    assert_bijection(FlowOnly(tiny(name)), 1, 256, 8, 1, scale=0.1)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -92,14 +96,14 @@ def test_encode_then_decode_gives_the_audio_back(name: str, dtype: torch.dtype, 
     assert (vocoder.decode(noise, mel)[0, : len(audio)] - audio).abs().max() < tolerance
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", PRESET)
 def test_training_raises_the_likelihood(name: str) -> None:
     model = tiny(name).train()
-    audio = torch.from_numpy(speech_like(2.0, 22050))[: 128 * 256].view(4, -1)
+    audio = torch.from_numpy(speech_like(1.0, 22050))[: 64 * 256].view(2, -1)
     mel = MelFrontEnd(model.spec)(audio)[..., :32]
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     nats = []
-    for _ in range(25):
+    for _ in range(20):
         loss = -model.log_prob(audio, mel).mean() / audio.shape[1]
         optimizer.zero_grad()
         loss.backward()
@@ -171,7 +175,7 @@ def test_activation_normalisation_starts_from_the_first_batch() -> None:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_checkpoint_round_trip(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
     model = tiny(name)
     perturb(model)
     experiment = dataclasses.replace(preset("waveglow-256"), model=TINY[name], mel=model.spec)
