@@ -10,7 +10,15 @@ from typing import Any
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_vocoder, read_recording, seeded, set_machine, write_speech
+from flowvocoder.cli.common import (
+    check_output,
+    load_denoiser,
+    load_vocoder,
+    read_recording,
+    seeded,
+    set_machine,
+    write_speech,
+)
 from flowvocoder.errors import AudioError, MelError
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
@@ -43,12 +51,13 @@ def resynth(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         check_output(arguments.picture, (".png",))
     vocoder = load_vocoder(arguments)
+    denoise = load_denoiser(arguments, vocoder)
     recording = read_recording(arguments.input, vocoder.spec)
     audio = torch.from_numpy(recording.samples)
     mel = vocoder.mel_for(audio)
     started = time.perf_counter()
     try:
-        vocoded = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0, : len(audio)].cpu()
+        vocoded = denoise(vocoder.synthesize(mel, arguments.temperature, seeded(arguments)))[0, : len(audio)].cpu()
     except MelError as error:
         raise MelError(f"{arguments.input}: {error}") from error
     elapsed = time.perf_counter() - started
