@@ -45,6 +45,8 @@ class Squeezed(Bijection):
         inner: sees x (B, C * factor, T / factor) and context (B, D * factor, T / factor).
     """
 
+    cheap_inverse = False  # a chain inside sees to its layers itself
+
     def __init__(self, factor: int, inner: Bijection):
         super().__init__()
         self.factor = factor
@@ -68,6 +70,8 @@ class EarlyOut(Bijection):
         channels: how many leave.
         inner: of (B, C - channels, N), shape kept.
     """
+
+    cheap_inverse = False  # a chain inside sees to its layers itself
 
     def __init__(self, channels: int, inner: Bijection):
         super().__init__()

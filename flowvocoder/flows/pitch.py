@@ -37,6 +37,8 @@ class PitchPredictor(Bijection):
         hidden: width of the predicting network.
     """
 
+    cheap_inverse = False  # a recursion over samples
+
     def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int):
         super().__init__()
         if min_lag <= REACH + GROUP:
@@ -79,7 +81,8 @@ class PitchPredictor(Bijection):
         target, weight = self_similarity(x[:, 0], self.min_lag, self.max_lag, context.shape[-1])
         h = self.net(context)
         log_p = F.log_softmax(self.lag_head(h).float(), 1)
-        cross_entropy = -((target * log_p).sum(1) * weight).sum() / (weight.sum() + 1.0)
+        # An item at a time, so that a batch in parts has the same loss as a whole one.
+        cross_entropy = -(((target * log_p).sum(1) * weight).sum(1) / (weight.sum(1) + 1.0)).mean()
         lag, taps = self._interpolate(fractional_lag(target.log(), self.min_lag), self._gain(h, x.dtype), x)
         with torch.autocast(x.device.type, enabled=False):
             residual = x[:, 0] - predict(x[:, 0], lag, taps)

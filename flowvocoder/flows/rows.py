@@ -84,6 +84,8 @@ class RowAutoregression(Bijection):
         x, z: (B, H, N); context: (B, D * H, N), channel d * H + row, as `squeeze` makes it
     """
 
+    cheap_inverse = False  # one step a row
+
     order: Tensor
     undo: Tensor
 

@@ -65,7 +65,7 @@ def grouped_flow(
         net: makes a coupling's conditioner from its numbers of inputs and outputs.
         exchange: for one coupling after the other, whether its second half decides about the first.
     """
-    return Chain([Squeeze(group), _stage(group, early_size, stages, net, exchange)])
+    return Chain([Squeeze(group), *_stage(group, early_size, stages, net, exchange)])
 
 
 def _stage(
@@ -74,11 +74,12 @@ def _stage(
     stages: Sequence[int],
     net: Callable[[int, int], nn.Module],
     exchange: Iterator[bool],
-) -> Chain:
+) -> list[Bijection]:
     layers: list[Bijection] = []
     for _ in range(stages[0]):
         layers.append(PointwiseMatrix(channels))
         layers.append(AffineCoupling(channels, net(channels // 2, channels), bound=None, exchange=next(exchange)))
     if stages[1:]:
-        layers.append(EarlyOut(early_size, _stage(channels - early_size, early_size, stages[1:], net, exchange)))
-    return Chain(layers)
+        rest = Chain(_stage(channels - early_size, early_size, stages[1:], net, exchange))
+        layers.append(EarlyOut(early_size, rest))
+    return layers
