@@ -22,6 +22,7 @@ LAYERS = [
     {"vocoder"},
     {"denoiser"},
     {"training"},
+    {"comparison"},
     {"cli"},
 ]
 

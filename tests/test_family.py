@@ -24,6 +24,7 @@ from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.models.waveflow import row_orders
+from flowvocoder.training.trainer import recompute_activations
 from flowvocoder.vocoder import Vocoder
 
 CONTEXT = 3
@@ -161,6 +162,23 @@ def test_waveflow_orders_are_the_papers() -> None:
     reversed_each_time = row_orders(WaveFlowConfig(rows=4, flows=3, bipartite=False))
     assert reversed_each_time == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3]]
     assert row_orders(WaveFlowConfig(rows=4, flows=4)) == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]]
+
+
+@pytest.mark.parametrize("name", PRESET)
+def test_backpropagation_through_inverses_gives_the_same_gradients(name: str) -> None:
+    model = tiny(name).double()
+    perturb(model, 0.02)
+    audio, mel = 0.1 * torch.randn(2, 1024, dtype=torch.float64), torch.randn(2, 8, 4, dtype=torch.float64)
+    model.log_prob(audio, mel)  # what starts from the first batch has started
+    gradients = []
+    for recompute in (False, True):
+        recompute_activations(model, recompute)
+        model.zero_grad()
+        model.log_prob(audio, mel).sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) == len(list(model.parameters()))
+    for stored, recomputed in zip(*gradients, strict=True):
+        assert (stored - recomputed).abs().max() < 1e-7 * stored.abs().max()
 
 
 def test_activation_normalisation_starts_from_the_first_batch() -> None:

@@ -99,7 +99,8 @@ class _Machine:
         self.storages: dict[str, StorageRecord] = {}
 
     def run(self, stream: Stream) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        operations = pickletools.genops(stream)  # type: ignore[arg-type]  # it reads bytes and lines, no more
+        for count, (opcode, argument, _) in enumerate(operations):
             if count == MAX_OPCODES:
                 raise CheckpointError(f"{self.what}: more than {MAX_OPCODES} pickle operations: not a checkpoint")
             if opcode.name == "STOP":

@@ -1,0 +1,37 @@
+"""compare."""
+
+from pathlib import Path
+
+from flowvocoder.cli.parsers.common import Commands, add_command, machine
+
+FAMILY = (
+    "lapglow-small",
+    "squeezewave-128-128",
+    "waveglow-256:model.channels=32:model.layers=4",
+    "waveflow-64:model.channels=16",
+    "flowavenet:model.channels=32",
+    "waveglow-256",
+    "waveflow-64",
+    "flowavenet",
+)
+"""Sizes that a CPU can train in minutes, then those of the papers."""
+
+BUDGET = ("batch=4", "segment=8192", "lr=1e-3", "ema=0.99")
+
+
+def add(commands: Commands) -> None:
+    command = add_command(
+        commands, "compare", "train presets on the same data for the same time and measure them", "compare", "compare"
+    )
+    command.add_argument("--corpus", metavar="DIR", type=Path, action="append", required=True,
+                         help="folder of audio, or in LJSpeech layout; may be given several times")  # fmt: skip
+    command.add_argument("--out", metavar="DIR", type=Path, required=True,
+                         help="for checkpoints, table.md and results.json; what is trained there is kept")  # fmt: skip
+    command.add_argument("--presets", metavar="PRESET", nargs="+", default=list(FAMILY),
+                         help=f"PRESET or PRESET:key=value:... (default {' '.join(FAMILY)})")  # fmt: skip
+    command.add_argument("--minutes", type=float, default=5.0, help="processor time of each training (default 5)")
+    command.add_argument("--set", metavar="KEY=VALUE", action="append", default=list(BUDGET), dest="settings",
+                         help=f"for all presets, beside {' '.join(BUDGET)}")  # fmt: skip
+    command.add_argument("--limit", type=int, default=6, help="held-out utterances of each corpus (default 6)")
+    command.add_argument("--temperature", type=float, default=0.7, help="of the noise (default 0.7)")
+    machine(command)
