@@ -118,7 +118,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     if not path.is_dir():
-        raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG}")
+        hint = "`flowvocoder import-checkpoint` makes one of a published file"
+        raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG} ({hint})")
     file = path / CONFIG
     if not file.is_file():
         raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint")

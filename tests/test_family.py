@@ -1,12 +1,15 @@
 """The WaveGlow family: its layers, its models, its published sizes."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+import soundfile as sf
 import torch
 from bijection import assert_bijection, perturb
 from helpers import speech_like
+from test_cli import run
 from test_models import FlowOnly
 
 from flowvocoder.architectures import FloWaveNetConfig, ModelConfig, SqueezeWaveConfig, WaveFlowConfig, WaveGlowConfig
@@ -203,6 +206,29 @@ def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
     mel = torch.full((1, 8, 3), -4.0)
     noise = torch.randn(model.noise_shape(mel))
     assert torch.equal(loaded.model.decode(noise, mel), model.eval().decode(noise, mel))
+
+
+@pytest.mark.parametrize("preset_name", ["squeezewave-128-128", "flowavenet"])
+def test_every_command_knows_the_family(
+    preset_name: str, corpus: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    sizes = ["model.channels=8", "model.layers=1", "model.flows=2"]
+    sizes += ["model.blocks=2"] if preset_name == "flowavenet" else ["model.early_size=2"]
+    command = ["train", "--preset", preset_name, "--corpus", corpus, "--out", out]
+    for setting in (*sizes, "batch=2", "segment=4096", "validate_every=2", "save_every=2"):
+        command += ["--set", setting]
+    assert run(*command, "--set", "steps=2") == 0 and run(*command, "--set", "steps=4", "--resume") == 0
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert max(steps) == 4
+    checkpoint = ("--checkpoint", out / "checkpoint")
+    assert run("resynth", wav, tmp_path / "r.wav", *checkpoint, "--denoise", 0.1) == 0
+    assert run("encode", wav, tmp_path / "z.npz", *checkpoint) == 0
+    assert run("decode", tmp_path / "z.npz", tmp_path / "b.wav", *checkpoint) == 0
+    original, back = (sf.read(p, dtype="int16")[0].astype(int) for p in (wav, tmp_path / "b.wav"))
+    assert abs(original - back).max() <= 2
+    assert run("score", wav, *checkpoint) == 0 and run("info", out / "checkpoint") == 0
+    assert preset_name.split("-")[0] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,12 @@ def test_pickled_modules_in_the_format_of_their_time(
             setattr(module, kind, type(kind, (nn.Module,), {"__module__": name}))
         monkeypatch.setitem(sys.modules, name, module)
     content = torch.load(fixture, weights_only=False)
+    backend = types.ModuleType("torch.nn.backends.thnn")
+    exec("def _get_thnn_function_backend(): pass", backend.__dict__)
+    monkeypatch.setitem(sys.modules, backend.__name__, backend)
+    monkeypatch.setitem(sys.modules, "torch.nn.backends", types.ModuleType("torch.nn.backends"))
+    for module in content["model"].modules():
+        module._backend = Runs(backend._get_thnn_function_backend)  # as up to PyTorch 1.2
     content["model"].convinv[0].W_inverse = torch.zeros(1)  # what `infer` leaves there
     with pytest.warns(UserWarning, match="source"):
         torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=False)

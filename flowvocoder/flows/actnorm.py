@@ -37,6 +37,11 @@ class ActNorm(Bijection):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         values = x.transpose(0, 1).flatten(1)
-        self.shift.copy_(-values.mean(1, keepdim=True))
-        self.log_scale.copy_(-values.std(1, keepdim=True, correction=0).clamp_min(1e-6).log())
+        moments = torch.stack([values.mean(1), values.square().mean(1)])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(moments)  # every process must start from the same numbers
+            moments = moments / torch.distributed.get_world_size()
+        mean, power = moments[..., None]
+        self.shift.copy_(-mean)
+        self.log_scale.copy_(-0.5 * (power - mean.square()).clamp_min(1e-12).log())
         self.started.fill_(True)

@@ -39,7 +39,7 @@ def import_checkpoint(path: Path, settings: Sequence[str] = (), licence: str = "
     model = build_model(experiment)
     fill(model, layout, weights)
     about = {
-        "imported_from": path.name,
+        "source": path.name,
         "layout": layout.name,
         "licence": licence,
         "temperature": layout.temperature,

@@ -276,6 +276,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch.nn.backends.thnn._get_thnn_function_backend": lambda: None,  # every module of PyTorch 1.2 and before
 }
 """The only things that a file may call, and what is done instead."""
 
