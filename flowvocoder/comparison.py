@@ -117,17 +117,24 @@ def measure(checkpoint: Path, utterances: Sequence[Utterance], temperature: floa
         totals["nats"].append(float(vocoder.score(audio)))
         for name in QUALITY:
             totals[name].append(values[name])
+    return {
+        **cost(vocoder),
+        **{name: _mean(values) for name, values in totals.items()},
+        "utterances": len(utterances),
+        "steps": vocoder.about["step"],
+        "processor_minutes": vocoder.about["processor_minutes"],
+    }
+
+
+def cost(vocoder: Vocoder) -> dict[str, Any]:
+    """The part of a row that does not depend on training: size, multiplications, speed on the threads in use."""
     mel = vocoder.mel(torch.zeros(2 * vocoder.sample_rate))
     seconds = mel.shape[-1] * vocoder.spec.hop_length / vocoder.sample_rate
     return {
-        **{name: _mean(values) for name, values in totals.items()},
         "parameters": sum(p.numel() for p in vocoder.model.parameters()),
         "macs_per_second": _multiplications(lambda: vocoder.synthesize(mel, 0.0)) / seconds,
         "times_real_time": seconds / _best_time(lambda: vocoder.synthesize(mel, 0.0)),
         **_row_speedup(vocoder),
-        "utterances": len(utterances),
-        "steps": vocoder.about["step"],
-        "processor_minutes": vocoder.about["processor_minutes"],
     }
 
 
@@ -138,18 +145,12 @@ def markdown(rows: dict[str, dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
-        cells = [
-            name,
-            f"{row['parameters'] / 1e6:.1f} M",
-            f"{row['macs_per_second'] / 1e9:.2f}",
-            f"{row['times_real_time']:.2f}",
-            str(row["steps"]),
-            f"{row['nats']:.3f}",
-            f"{row['score']:.3f}",
-            f"{row['pesq']:.2f}",
-            f"{row['mel_l1']:.2f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        numbers = [row["parameters"] / 1e6, row["macs_per_second"] / 1e9, row["times_real_time"]]
+        cells = [f"{value:.1f}{unit}" if value >= 10 else f"{value:.2f}{unit}"
+                 for value, unit in zip(numbers, (" M", "", ""), strict=True)]  # fmt: skip
+        for key, digits in (("steps", 0), ("nats", 3), ("score", 3), ("pesq", 2), ("mel_l1", 2)):
+            cells.append(f"{row[key]:.{digits}f}" if key in row else "-")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     for name, row in rows.items():
         if "row_speedup" in row:
             lines.append(f"\n{name}: its inverse is {row['row_speedup']:.1f} x faster with its state than without.")

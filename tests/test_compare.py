@@ -17,12 +17,14 @@ WAVEFLOW = "waveflow-64:model.channels=4:model.layers=2:model.flows=2"
 def test_two_presets_in_one_table(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = ("compare", "--corpus", corpus, "--out", out, "--presets", LAPGLOW, WAVEFLOW, "--minutes", 0.02,
-               "--limit", 1, "--set", "batch=1", "--set", "segment=4096")  # fmt: skip
+               "--limit", 1, "--untrained", "lapglow-small", "--set", "batch=1", "--set", "segment=4096")  # fmt: skip
     assert run(*command) == 0
     table = capsys.readouterr().out
     rows = json.loads((out / "results.json").read_text())
-    assert list(rows) == [LAPGLOW, WAVEFLOW] and (out / "table.md").read_text() == table == markdown(rows)
+    assert list(rows) == [LAPGLOW, WAVEFLOW, "lapglow-small"]
+    assert (out / "table.md").read_text() == table == markdown(rows)
     assert all(len(line.split("|")) == 11 for line in table.splitlines() if line.startswith("|"))
+    assert "nats" not in rows.pop("lapglow-small")
     for row in rows.values():
         assert row["steps"] >= 1 and row["times_real_time"] > 0 and row["utterances"] == 1
         assert 1.0 <= row["pesq"] <= 4.7 and -20.0 < row["nats"] < 11.0

@@ -100,6 +100,25 @@ def test_encode_then_decode_gives_the_audio_back(name: str, dtype: torch.dtype, 
     assert (vocoder.decode(noise, mel)[0, : len(audio)] - audio).abs().max() < tolerance
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("waveglow-256", ["model.group=10", "model.flows=2"]),
+        ("squeezewave-128-128", ["model.group=60", "model.flows=2"]),
+        ("waveflow-64", ["model.rows=12", "model.flows=2"]),
+        ("flowavenet", ["model.blocks=2", "model.flows=2"]),
+    ],
+)
+def test_other_hops_than_256(name: str, settings: list[str]) -> None:
+    experiment = override(preset(name), ["mel.hop_length=300", "model.channels=8", "model.layers=1", *settings])
+    model = build_model(experiment).eval().double()
+    perturb(model, 0.02)
+    vocoder = Vocoder(model)
+    audio = torch.from_numpy(speech_like(0.5, 22050)).double()
+    noise, mel = vocoder.encode(audio)
+    assert (vocoder.decode(noise, mel)[0, : len(audio)] - audio).abs().max() < 1e-9
+
+
 @pytest.mark.parametrize("name", PRESET)
 def test_training_raises_the_likelihood(name: str) -> None:
     model = tiny(name).train()

@@ -3,9 +3,11 @@
 import argparse
 import sys
 
+from flowvocoder.checkpoint import build_model
 from flowvocoder.cli.common import set_machine
-from flowvocoder.comparison import Budget, held_out, markdown, measure, train_within, write_results
+from flowvocoder.comparison import Budget, cost, held_out, markdown, measure, train_within, write_results
 from flowvocoder.errors import ConfigError
+from flowvocoder.vocoder import Vocoder
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -18,7 +20,7 @@ def compare(arguments: argparse.Namespace) -> int:
     if not 0.0 <= arguments.temperature < 10.0:
         raise ConfigError(f"--temperature must be from 0 to 10, not {arguments.temperature}")
     budget = Budget(arguments.minutes, tuple(arguments.settings))
-    for name in arguments.presets:
+    for name in (*arguments.presets, *arguments.untrained):
         budget.experiment(name)  # fail before the work
     utterances = held_out(arguments.corpus, arguments.limit)
     rows = {}
@@ -27,5 +29,8 @@ def compare(arguments: argparse.Namespace) -> int:
         rows[name] = measure(checkpoint, utterances, arguments.temperature)
         write_results(arguments.out, rows)
         print(f"{name}: {rows[name]['nats']:.3f} nats/sample after {rows[name]['steps']} steps", file=sys.stderr)
+    for name in arguments.untrained:
+        rows[name] = cost(Vocoder(build_model(budget.experiment(name))))
+        write_results(arguments.out, rows)
     print(markdown(rows), end="")
     return 0

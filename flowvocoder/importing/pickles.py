@@ -215,7 +215,8 @@ class _Machine:
 
     def refusal(self, name: str) -> CheckpointError:
         why = "which no checkpoint needs: refused, and nothing in it was run"
-        return CheckpointError(f"{self.what}: asks for {name[:80]}, {why}")
+        printable = name[:80].encode("unicode_escape").decode()
+        return CheckpointError(f"{self.what}: asks for {printable}, {why}")
 
 
 def _may_be_recorded(module: str) -> bool:

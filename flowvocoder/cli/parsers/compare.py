@@ -10,11 +10,11 @@ FAMILY = (
     "waveglow-256:model.channels=32:model.layers=4",
     "waveflow-64:model.channels=16",
     "flowavenet:model.channels=32",
-    "waveglow-256",
-    "waveflow-64",
-    "flowavenet",
 )
-"""Sizes that a CPU can train in minutes, then those of the papers."""
+"""Sizes that a CPU can train in minutes."""
+
+PUBLISHED = ("lapglow-base", "waveglow-256", "waveflow-64", "flowavenet")
+"""Those that it cannot: only what they cost is measured."""
 
 BUDGET = ("batch=4", "segment=8192", "lr=1e-3", "ema=0.99")
 
@@ -29,6 +29,8 @@ def add(commands: Commands) -> None:
                          help="for checkpoints, table.md and results.json; what is trained there is kept")  # fmt: skip
     command.add_argument("--presets", metavar="PRESET", nargs="+", default=list(FAMILY),
                          help=f"PRESET or PRESET:key=value:... (default {' '.join(FAMILY)})")  # fmt: skip
+    command.add_argument("--untrained", metavar="PRESET", nargs="*", default=list(PUBLISHED),
+                         help=f"only size and speed of these (default {' '.join(PUBLISHED)})")  # fmt: skip
     command.add_argument("--minutes", type=float, default=5.0, help="processor time of each training (default 5)")
     command.add_argument("--set", metavar="KEY=VALUE", action="append", default=list(BUDGET), dest="settings",
                          help=f"for all presets, beside {' '.join(BUDGET)}")  # fmt: skip
