@@ -9,7 +9,7 @@ from flowvocoder.training.schedule import RangeTest, smoothed
 from flowvocoder.training.trainer import Trainer
 
 BLOWN_UP = 2.0
-"""Nats per sample above the least smoothed loss at which there is nothing more to learn from the test."""
+"""Nats per sample above the first smoothed loss; where eight losses in a row are, the rest will be, too."""
 
 
 def find_learning_rate(trainer: Trainer, test: RangeTest, picture: Path) -> float | None:
@@ -27,7 +27,7 @@ def find_learning_rate(trainer: Trainer, test: RangeTest, picture: Path) -> floa
         if "loss" not in values or not math.isfinite(values["loss"]):
             break
         losses.append(values["loss"])
-        if smoothed(losses)[-1] > min(smoothed(losses)) + BLOWN_UP:
+        if len(losses) > 8 and min(losses[-8:]) > smoothed(losses)[0] + BLOWN_UP:
             break
     trainer.loader.close()
     trainer.log.close()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import statistics
 
 from flowvocoder.config import TrainConfig
 
@@ -48,17 +49,13 @@ class RangeTest:
         if not smooth:
             return None
         best = min(range(len(smooth)), key=smooth.__getitem__)
-        # The batches differ: a fall within their spread is none.
-        noise = sum(abs(a - b) for a, b in zip(losses[1:], losses[:-1], strict=True)) / max(1, len(losses) - 1)
-        if best == 0 or smooth[0] - smooth[best] < noise / 4:
+        # The batches differ: a fall within the spread of the first few is none.
+        spread = statistics.median(abs(loss - smooth[0]) for loss in losses[:6])
+        if smooth[0] - smooth[best] <= spread:
             return None
         return self.rate(best) / 3.0
 
 
-def smoothed(losses: list[float], decay: float = 0.9) -> list[float]:
-    """Exponential moving average without its bias towards zero."""
-    average, result = 0.0, []
-    for index, loss in enumerate(losses, 1):
-        average = decay * average + (1.0 - decay) * loss
-        result.append(average / (1.0 - decay**index))
-    return result
+def smoothed(losses: list[float], reach: int = 5) -> list[float]:
+    """Running median over `reach` steps to either side: batches differ, and some are far off."""
+    return [statistics.median(losses[max(0, i - reach) : i + reach + 1]) for i in range(len(losses))]
