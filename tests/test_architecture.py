@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "flowvocoder"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "units"},
-    {"files", "progress"},
+    {"extras", "files", "progress"},
     {"audio"},
     {"mel"},
     {"architectures"},
@@ -21,8 +21,8 @@ LAYERS = [
     {"importing"},
     {"vocoder"},
     {"denoiser"},
-    {"training"},
-    {"comparison"},
+    {"evaluation", "training"},
+    {"benchmark"},
     {"cli"},
 ]
 

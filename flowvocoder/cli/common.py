@@ -39,10 +39,14 @@ def set_machine(arguments: argparse.Namespace) -> torch.device:
 def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
     """The vocoder of --checkpoint on --device."""
     device = set_machine(arguments)
-    temperature = getattr(arguments, "temperature", None)
+    check_temperature(getattr(arguments, "temperature", None))
+    return Vocoder.from_pretrained(arguments.checkpoint, device)
+
+
+def check_temperature(temperature: float | None) -> None:
+    """Raises ConfigError for one below 0 or infinite."""
     if temperature is not None and not 0.0 <= temperature < math.inf:
         raise ConfigError(f"--temperature must be 0 or above, not {temperature}")
-    return Vocoder.from_pretrained(arguments.checkpoint, device)
 
 
 def read_recording(path: Path, spec: MelSpec) -> Recording:

@@ -16,7 +16,7 @@ from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
 from flowvocoder.config import Experiment, override, preset
 from flowvocoder.data.corpus import Utterance, find_utterances, split
 from flowvocoder.errors import AudioError
-from flowvocoder.evaluation.pair import evaluate_pair
+from flowvocoder.evaluation import evaluate_pair
 from flowvocoder.files import writing
 from flowvocoder.flows.rows import RowAutoregression
 from flowvocoder.progress import progress

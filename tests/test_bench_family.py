@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_cli import refused, run
 
-from flowvocoder.comparison import Budget, markdown
+from flowvocoder.benchmark.family import Budget, markdown
 from flowvocoder.flows.rows import RowAutoregression, RowWaveNet
 
 LAPGLOW = "lapglow-tiny"
@@ -16,7 +16,7 @@ WAVEFLOW = "waveflow-64:model.channels=4:model.layers=2:model.flows=2"
 
 def test_two_presets_in_one_table(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    command = ("compare", "--corpus", corpus, "--out", out, "--presets", LAPGLOW, WAVEFLOW, "--minutes", 0.02,
+    command = ("bench", "family", "--corpus", corpus, "--out", out, "--presets", LAPGLOW, WAVEFLOW, "--minutes", 0.02,
                "--limit", 1, "--untrained", "lapglow-small", "--set", "batch=1", "--set", "segment=4096")  # fmt: skip
     assert run(*command) == 0
     table = capsys.readouterr().out
@@ -60,13 +60,13 @@ def test_inverse_without_state_costs_more_rows() -> None:
     [
         (("--presets", "waveglow"), "unknown preset 'waveglow'"),
         (("--presets", "waveglow-256:model.chanels=3"), "did you mean channels"),
-        (("--minutes", 0), "--minutes must be above 0"),
-        (("--limit", 0), "--limit must be 1 or more"),
-        (("--temperature", "nan"), "--temperature must be"),
+        (("--minutes", 0), "must be above 0"),
+        (("--limit", 0), "must be 1 or above"),
+        (("--temperature", "nan"), "temperature must be"),
     ],
 )
 def test_refusals(
     options: tuple[object, ...], message: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = refused(capsys, "compare", "--corpus", corpus, "--out", tmp_path / "out", *options)
+    line = refused(capsys, "bench", "family", "--corpus", corpus, "--out", tmp_path / "out", *options)
     assert message in line and not (tmp_path / "out").exists()
