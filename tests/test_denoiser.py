@@ -14,6 +14,7 @@ from torch import Tensor
 from flowvocoder.cli.parsers.speech import DENOISER_MODES
 from flowvocoder.denoiser import FRAMES, Denoiser, Mode
 from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.evaluation import measure_hum
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.multiscale import Squeeze
@@ -59,6 +60,10 @@ def test_tones_go_and_speech_stays(humming: Vocoder, mode: Mode) -> None:
         before, after = tone(hum, k), abs(tone(clean[0], k) - tone(speech, k))
         assert before > 0.003 and after < 0.35 * before, (k, before, after)
     assert (clean[0] - speech).square().mean() < 0.3 * hum.square().mean()
+    meter = [measure_hum(audio.numpy(), 22050, GROUP).mean for audio in (speech, dirty[0], clean[0])]
+    assert meter[1] > meter[0] + 30.0
+    # The first frame alone, half of it a reflection, is not quite the hum's spectrum: what is left stands out.
+    assert mode == "reference" or meter[2] < meter[0] + 0.5 * (meter[1] - meter[0]), meter
     assert torch.allclose(denoiser(dirty, 0.0), dirty, atol=1e-6)
     weak, strong = ((denoiser(dirty, s) - dirty).square().mean() for s in (0.1, 1.0))
     assert 0 < weak < strong
@@ -101,6 +106,7 @@ def test_commands(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.Ca
     common = ("--checkpoint", checkpoint, "--seed", 1)
     assert run("resynth", wav, plain, *common) == 0
     assert run("resynth", wav, denoised, *common, "--denoise", 1.0) == 0
+    assert "hum: tones every 172 Hz" in capsys.readouterr().out
     assert sf.info(denoised).frames == sf.info(wav).frames and plain.read_bytes() != denoised.read_bytes()
     assert run("mel", wav, mel, "--checkpoint", checkpoint) == 0
     assert run("synth", mel, tmp_path / "s.wav", *common, "--denoise", 0.5, "--denoise-mode", "normal") == 0
