@@ -17,6 +17,9 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 LOUDEST = 16.0
 """Floating-point files may go over 1; beyond this they hold something else than audio in -1..1."""
 
+_MOST_VALUES_A_SECOND = 2 * 192_000
+"""Of all channels, where the length is limited: stereo at the highest rate in use."""
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -29,18 +32,25 @@ class Recording:
     changes: tuple[str, ...] = ()
 
 
-def read_audio(path: Path, sample_rate: int) -> Recording:
+def read_audio(path: Path, sample_rate: int, longest: float | None = None) -> Recording:
     """Read any file libsndfile knows, as mono at `sample_rate`.
 
+    Args:
+        longest: seconds; a file whose header or content says more is refused before more than that is decoded.
+
     Raises:
-        AudioError: no such file, not audio, empty, or with samples that are not finite or far outside -1..1.
+        AudioError: no such file, not audio, empty, too long, or with samples that are not finite or far outside -1..1.
     """
     if not path.exists():
         raise AudioError(f"{path}: no such file")
     if path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")
     try:
-        data, rate = sf.read(path, dtype="float32", always_2d=True)
+        with sf.SoundFile(path) as file:
+            rate = file.samplerate
+            if longest is not None:
+                _refuse_long(path, file, longest)
+            data = file.read(dtype="float32", always_2d=True)
     except (sf.LibsndfileError, OSError, RuntimeError) as error:
         reason = "is empty (0 bytes)" if path.stat().st_size == 0 else f"cannot be read as audio ({_reason(error)})"
         raise AudioError(f"{path}: {reason}") from error
@@ -61,6 +71,15 @@ def read_audio(path: Path, sample_rate: int) -> Recording:
         samples = resample(samples, rate, sample_rate)
         changes.append(f"resampled from {rate} to {sample_rate} Hz")
     return Recording(np.ascontiguousarray(samples), sample_rate, tuple(changes))
+
+
+def _refuse_long(path: Path, file: sf.SoundFile, longest: float) -> None:
+    duration = file.frames / file.samplerate
+    if duration > longest:
+        raise AudioError(f"{path}: is {duration:.0f} s long, at most {longest:.0f} s are taken here")
+    values, most = file.frames * file.channels, int(longest * _MOST_VALUES_A_SECOND)
+    if values > most:
+        raise AudioError(f"{path}: {file.channels} channels at {file.samplerate} Hz, {values} values: too many")
 
 
 def resample(samples: Samples, rate: int, new_rate: int) -> Samples:

@@ -1,8 +1,8 @@
 """The bijection interface and its composition."""
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,23 @@ class Bijection(nn.Module):
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the log-determinant told apart by where in time it arises: (B, columns), of sum logdet.
+
+        Here it is spread evenly, which is right for layers that do the same in every column. Those that do not say
+        where: `forward` is then the sum.
+        """
+        z, logdet = self(x, context)
+        columns = z.shape[-1]
+        return z, (logdet / columns)[:, None].expand(-1, columns)
+
+    def steps(self, x: Tensor, context: Tensor) -> "Iterator[Step]":
+        """From data to noise one layer at a time: each layer, its output and its log-determinant by column."""
+        yield self, *self.by_column(x, context)
+
+
+Step: TypeAlias = tuple[Bijection, Tensor, Tensor]
+
 
 class Chain(Bijection):
     """Layers applied one after another; the only loop over layers in the project."""
@@ -60,6 +77,24 @@ class Chain(Bijection):
         for layer in reversed(self.layers):
             z = layer.inverse(z, context)  # type: ignore[operator]
         return z
+
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        for layer in self.layers:
+            for step in layer.steps(x, context):  # type: ignore[operator]
+                yield step
+            x = step[1]
+
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        logdets = []
+        for _, x, logdet in self.steps(x, context):  # noqa: B007
+            logdets.append(logdet)
+        coarsest = min(logdet.shape[1] for logdet in logdets)
+        return x, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
+
+
+def fold(values: Tensor, pieces: int) -> Tensor:
+    """Sums of (B, columns) over equal pieces of time, (B, pieces); `pieces` divides the number of columns."""
+    return values.unflatten(1, (pieces, -1)).sum(2)
 
 
 def no_volume_change(x: Tensor) -> Tensor:

@@ -27,9 +27,13 @@ class AffineCoupling(Bijection):
         self.bound = bound
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        z, logdet = self.by_column(x, context)
+        return z, logdet.sum(1)
+
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         a, b = x.chunk(2, 1)
         s, t = self._scale_and_shift(a, context)
-        return torch.cat([a, b * s.exp() + t], 1), s.sum((1, 2))
+        return torch.cat([a, b * s.exp() + t], 1), s.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         a, b = z.chunk(2, 1)
