@@ -39,7 +39,7 @@ def build(service: Service) -> gr.Blocks:
     with gr.Blocks(title="flowvocoder", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as blocks:
         gr.HTML(_head(service), elem_id="head")
         page = Page(blocks)
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):
             for tab in TABS:
                 tab.build(service, page)
     blocks.queue(max_size=QUEUE, default_concurrency_limit=4, api_open=True)
@@ -92,7 +92,7 @@ def _head(service: Service) -> str:
         "<p>Speech from mel spectrograms, by a network that also runs backwards: any recording becomes noise and comes"
         " back exactly, and how likely it is can be told to the last digit.</p>"
         f'<p class="voice">Voice {html.escape(service.name)}, {service.parameters / 1e6:.1f} million parameters,'
-        f" {rate:,} Hz, on {device}</p>".replace(",", "\u202f", 0)
+        f" {rate / 1000:g} kHz, on {device}</p>"
     )
 
 

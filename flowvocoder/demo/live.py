@@ -13,14 +13,15 @@ from flowvocoder.audio import Samples
 from flowvocoder.demo.parts import pcm
 
 _TEMPLATE = """<div class="live"><button type="button" disabled aria-label="Stop">Stop</button>
-<progress max="1" value="0"></progress><span role="status">Plays here while it is synthesised.</span></div>"""
+<div class="bar"><div></div></div><span role="status">Plays here while it is synthesised.</span></div>"""
 
 _STYLE = """
 .live { display: flex; align-items: center; gap: 12px; padding: 10px 14px; border-radius: 8px;
   border: 1px solid var(--border-color-primary); background: var(--block-background-fill); flex-wrap: wrap; }
 .live button { border: 1px solid var(--border-color-primary); border-radius: 6px; padding: 4px 12px; }
 .live button:disabled { opacity: .45; }
-.live progress { flex: 1 1 120px; height: 6px; accent-color: #0f766e; }
+.live .bar { flex: 1 1 120px; height: 6px; border-radius: 3px; background: var(--border-color-primary); }
+.live .bar div { width: 0; height: 6px; border-radius: 3px; background: #0f766e; }
 .live span { font-size: .85rem; color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 """
 
@@ -31,12 +32,12 @@ const seconds = (value) => value.toFixed(1) + ' s';
 const show = () => {
   const value = props.value;
   if (!value || !value.run || !context) return;
-  const bar = part('progress'), text = part('span'), button = part('button');
+  const bar = part('.bar div'), text = part('span'), button = part('button');
   if (!bar) return;
   const made = Math.floor(value.pcm.length * 3 / 4 / 2) / value.rate;
   const at = Math.max(0, Math.min(made, context.currentTime - starts));
   const over = stopped || (value.done && context.currentTime >= ends);
-  bar.value = value.seconds ? (over ? 1 : at / value.seconds) : 0;
+  bar.style.width = (value.seconds ? 100 * (stopped ? 0 : over ? 1 : at / value.seconds) : 0) + '%';
   button.disabled = over;
   text.textContent = stopped ? 'Stopped.' : over ? 'Played ' + seconds(made) + '.'
     : 'Playing ' + seconds(at) + ' of ' + seconds(made) + (value.done ? '' : ' made so far');

@@ -70,10 +70,10 @@ def player(label: str) -> gr.Audio:
     return gr.Audio(label=label, interactive=False, type="filepath", buttons=["download"])
 
 
-def picture(label: str) -> gr.Image:
+def picture(label: str, visible: bool = True) -> gr.Image:
     """A drawing, to be enlarged or saved."""
     return gr.Image(label=label, interactive=False, format="png", buttons=["download", "fullscreen"],
-                    alt_text=label, elem_classes="drawing")  # fmt: skip
+                    visible=visible, alt_text=label, elem_classes="drawing")  # fmt: skip
 
 
 def numbers() -> gr.HTML:
@@ -87,15 +87,20 @@ def number(label: str, value: float, text: str, note: str = "") -> dict[str, Any
 
 
 def table(headings: list[str], rows: list[list[str]], numeric: int) -> str:
-    """HTML with everything escaped; the last `numeric` columns are figures."""
+    """HTML with everything escaped; the last `numeric` columns are figures, after a line break comes small print."""
 
     def cells(tag: str, texts: list[str]) -> str:
         words = len(texts) - numeric
         style = ["" if index < words else ' class="number"' for index in range(len(texts))]
-        return "".join(f"<{tag}{s}>{html.escape(t)}</{tag}>" for s, t in zip(style, texts, strict=True))
+        return "".join(f"<{tag}{s}>{_cell(t)}</{tag}>" for s, t in zip(style, texts, strict=True))
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f'<table class="table"><thead><tr>{cells("th", headings)}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(text: str) -> str:
+    main, _, small = text.partition("\n")
+    return html.escape(main) + (f"<small>{html.escape(small)}</small>" if small else "")
 
 
 def verdict(text: str, kind: str = "") -> str:

@@ -34,7 +34,7 @@ def build(service: Service, page: Page) -> None:
                     SECOND: gr.Button("B is better"),
                 }
             said = gr.HTML(verdict("Listen to both, then vote.", "idle"))
-            drawn = picture("Both spectrograms")
+            drawn = picture("Both spectrograms", visible=False)
         # Kept on the server: the page does not know the names before the vote.
         pair, tally = gr.State(None, time_to_live=3600), gr.State({}, time_to_live=3600)
 
@@ -45,7 +45,7 @@ def build(service: Service, page: Page) -> None:
             raise ConfigError("Choose at least two systems to compare")
         names = tuple(random.sample(sorted(set(systems)), 2))
         spoken = [service.speak(name, recording, seed=0) for name in names]
-        return pcm(*spoken[0]), pcm(*spoken[1]), names, verdict("Listen to both, then vote.", "idle"), None
+        return pcm(*spoken[0]), pcm(*spoken[1]), names, verdict("Listen to both, then vote.", "idle")
 
     def voter(choice: str) -> Any:
         @answer
@@ -61,11 +61,12 @@ def build(service: Service, page: Page) -> None:
             words = f"You said {choice} sounds better." if choice != NEITHER else "You heard no difference."
             told = verdict(f"{words} A was {names[0]}, B was {names[1]}.")
             both = drawing.comparison(service.samples(a), service.samples(b), service.spec.sample_rate, names, narrow)
-            return None, counted, told, _tally(counted), both
+            return None, counted, told, _tally(counted), gr.Image(both, visible=True)
 
         return vote
 
-    tab.on_click(button, draw, [recording, systems], [a, b, pair, said, drawn], api_name="pair", **MODEL_WORK)
+    drawing_pair = tab.on_click(button, draw, [recording, systems], [a, b, pair, said], api_name="pair", **MODEL_WORK)
+    drawing_pair.then(lambda: gr.Image(None, visible=False), None, drawn, queue=False, **PRIVATE)
     for choice, vote_button in votes.items():
         vote_button.click(
             voter(choice), [pair, tally, a, b, page.narrow], [pair, tally, said, tally_table, drawn], **PRIVATE

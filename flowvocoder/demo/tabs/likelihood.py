@@ -29,7 +29,7 @@ clipping make it fall. Silence and missing bands make it *rise*, since they are 
 as good. The last line tells both apart: 1 is what speech is like, above is odd, below is too smooth to be real."""
 
 OWN, CLEAN = "its own mel", "the clean recording's mel"
-NO_NOISE, MOST_FILES = -60, 20
+NO_NOISE, FIRST_NOISE, MOST_FILES = -60, -45, 20
 
 
 def build(service: Service, page: Page) -> None:
@@ -37,7 +37,7 @@ def build(service: Service, page: Page) -> None:
     with page.tab("Likelihood", LEAD) as tab:
         with tab.inputs():
             recording = recording_input()
-            noise = gr.Slider(NO_NOISE, 0, NO_NOISE, step=1, label="Noise, dB", info="Against the speech; -60 is none")
+            noise = gr.Slider(NO_NOISE, 0, FIRST_NOISE, step=1, label="Noise, dB", info="Against the speech; -60 is none")
             clip = gr.Slider(5, 100, 100, step=5, label="Clipping, % of the peak", info="100 cuts nothing off")
             gap = gr.Slider(0, 1000, 0, step=50, label="Gap, ms", info="Silence in the middle")
             band = gr.Slider(1, nyquist, nyquist, step=0.25, label="Band limit, kHz", info="Nothing is left above")

@@ -33,10 +33,11 @@ def build(service: Service, page: Page) -> None:
             (drawing.step_picture(step, rate, samples, narrow), f"{index + 1}. {step.name}")
             for index, step in enumerate(steps)
         ]
-        rows = [
-            [f"{index + 1}", step.name, step.explanation, f"{step.nats_per_sample:.3f}"]
-            for index, step in enumerate(steps)
-        ]
-        return pictures, table(["", "step", "what it does", "nats/sample"], rows, numeric=1)
+        rows, explained = [], set()
+        for index, step in enumerate(steps):
+            text = f"{index + 1}. {step.name}" + ("" if step.explanation in explained else f"\n{step.explanation}")
+            explained.add(step.explanation)  # a step that comes again needs no words
+            rows.append([text, f"{step.nats_per_sample:.3f}"])
+        return gr.Gallery(pictures, selected_index=0), table(["step", "nats/sample"], rows, numeric=1)
 
     tab.on_click(button, walk, [recording, page.narrow], [gallery, steps_table], api_name="walk", **MODEL_WORK)
