@@ -6,7 +6,7 @@ import gradio as gr
 
 from flowvocoder.demo import drawing
 from flowvocoder.demo.page import Page
-from flowvocoder.demo.parts import MODEL_WORK, answer, recording_input, table
+from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, recording_input, table
 from flowvocoder.demo.service import Service
 
 LEAD = """A flow is a chain of steps that can all be undone. Each makes the recording a little more like noise. The
@@ -38,6 +38,7 @@ def build(service: Service, page: Page) -> None:
             text = f"{index + 1}. {step.name}" + ("" if step.explanation in explained else f"\n{step.explanation}")
             explained.add(step.explanation)  # a step that comes again needs no words
             rows.append([text, f"{step.nats_per_sample:.3f}"])
-        return gr.Gallery(pictures, selected_index=0), table(["step", "nats/sample"], rows, numeric=1)
+        return pictures, table(["step", "nats/sample"], rows, numeric=1)
 
-    tab.on_click(button, walk, [recording, page.narrow], [gallery, steps_table], api_name="walk", **MODEL_WORK)
+    walked = tab.on_click(button, walk, [recording, page.narrow], [gallery, steps_table], api_name="walk", **MODEL_WORK)
+    walked.then(lambda: gr.Gallery(selected_index=0), None, gallery, queue=False, show_progress="hidden", **PRIVATE)
