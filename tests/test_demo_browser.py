@@ -4,13 +4,11 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
 from demo_fixtures import CHROMIUM, CHROMIUM_FLAGS, Server
-from helpers import speech_like
 
 needed = bool(os.environ.get("FLOWVOCODER_NEED_BROWSER"))
 if not CHROMIUM and not needed:
@@ -86,9 +84,10 @@ def press(panel: Locator, button: str) -> None:
 
 def give(panel: Locator, path: Path, label: str = "Recording") -> None:
     """Put a file where there is none, or in place of the one there is."""
-    clear = panel.locator(".block", has=panel.page.get_by_text(label, exact=True)).get_by_label("Clear").first
-    if clear.is_visible():
-        clear.click()
+    block = panel.locator(".block", has=panel.page.get_by_text(label, exact=True))
+    for button in ("Clear", "Upload file"):  # the second after a microphone was in use
+        if block.get_by_label(button).first.is_visible():
+            block.get_by_label(button).first.click()
     panel.locator("input[type=file]").first.set_input_files(path)
 
 
@@ -138,7 +137,7 @@ def test_resynthesize_a_recording_from_the_microphone(visit: Visit) -> None:
     press(panel, "Record")
     visit.page.wait_for_timeout(1500)
     press(panel, "Stop")
-    expect(panel.get_by_label("Play").first).to_be_visible()
+    expect(panel.get_by_label("Play", exact=True).first).to_be_visible()
     press(panel, "Resynthesize")
     expect(figure(panel, "Length")).not_to_have_text("1.2 s")
     seconds = float(figure(panel, "Length").inner_text().split()[0])
@@ -217,11 +216,10 @@ def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
 
 def test_compare_blind_and_vote(visit: Visit, wav: Path) -> None:
     panel = visit.tab("Compare")
-    press(panel, "A is better") if panel.get_by_role("button", name="A is better").is_visible() else None
     give(panel, wav)
     press(panel, "New pair")
     expect(panel.locator(".verdict")).to_have_text("Listen to both, then vote.")
-    expect(panel.get_by_label("Play")).to_have_count(3)
+    expect(panel.get_by_label("Play", exact=True)).to_have_count(3)
     press(panel, "B is better")
     expect(panel.locator(".verdict")).to_contain_text("You said B sounds better. A was ")
     expect(panel.locator(".table tbody tr")).to_have_count(2)
@@ -237,13 +235,13 @@ def test_walk_through_the_flow(visit: Visit, wav: Path) -> None:
     expect(panel.locator(".table tbody tr").first).to_contain_text("1. Recording")
     expect(panel.locator(".table tbody tr").last).to_contain_text("the noise")
     steps = panel.locator(".table tbody tr").count()
-    expect(panel.locator(".thumbnail-item")).to_have_count(steps)
+    expect(panel.locator(".thumbnail-small")).to_have_count(steps)
     expect(panel.locator(".caption").first).to_contain_text("1. Recording")
-    panel.locator(".thumbnail-item").nth(2).click()
+    panel.locator(".thumbnail-small").nth(2).click()
     expect(panel.locator(".caption").first).to_contain_text("3. Transform")
 
 
-def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path) -> None:
     large = tmp_path / "large.wav"
     with large.open("wb") as file:
         file.truncate(70 * 2**20)
@@ -251,6 +249,5 @@ def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path, monke
     give(panel, large)
     assert "maximum allowed size" in message(visit)
     visit.complaints.clear()  # the refusal has the status 413
-    assert speech_like(0.1, 22050).size  # the page goes on
     press(panel, "Kathleen (English)")
-    expect(panel.get_by_label("Play").first).to_be_visible()
+    expect(panel.get_by_label("Play", exact=True).first).to_be_visible()

@@ -16,6 +16,7 @@ from flowvocoder.analysis.walk import Step, walk
 from flowvocoder.audio import Samples
 from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.demo import inputs
+from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import bits_per_sample
@@ -125,16 +126,14 @@ class Service:
 
     def stream(self, mel: Tensor, temperature: float, seed: int, frames: int = 32) -> Iterator[Tensor]:
         """Pieces of audio while they are synthesised; together they are what the mel gives in one go."""
-        if not hasattr(self.vocoder, "stream"):  # DEVELOPMENT ONLY
-            audio = self._speak(self.vocoder, mel, temperature, seed, 0.0)
-            for piece in audio.split(frames * 256):
-                time.sleep(0.15)
-                yield piece
+        try:
+            stream = self.vocoder.stream(_checked(temperature), _generator(seed))
+        except ConfigError:  # an architecture that only decodes whole mels
+            yield self._speak(self.vocoder, mel, temperature, seed, 0.0)
             return
-        stream = self.vocoder.stream(temperature=_checked(temperature), generator=_generator(seed))
         for piece in mel.split(frames, dim=-1):
-            yield stream.push(piece)
-        yield stream.flush()
+            yield stream.push(piece).cpu()
+        yield stream.flush().cpu()
 
     def latent(self, path: str | None, temperature: float, other: str | None, share: float) -> Latent:
         """Encode, change the noise (mix in that of another recording, scale by the temperature), decode."""
@@ -203,8 +202,6 @@ class Service:
     def _speak(self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float) -> Tensor:
         audio = vocoder.synthesize(mel, _checked(temperature), _generator(seed))
         if denoise > 0.0:
-            from flowvocoder.denoiser import Denoiser
-
             audio = Denoiser(vocoder)(audio, denoise)
         return audio[0].cpu()
 
