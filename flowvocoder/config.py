@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec, convention
@@ -34,7 +34,8 @@ class TrainConfig:
     """How to train."""
 
     steps: int = 8500
-    batch: int = 8  # segments a step
+    batch: int = 8  # segments a step, over all processes
+    accumulate: int = 1  # pieces a process computes its share of the batch in, one after another
     segment: int = 16384  # samples, rounded down to whole frames
     lr: float = 1.5e-3
     warmup: int = 100  # steps
@@ -42,14 +43,31 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.998  # decay of the averaged weights
+    likelihood_weight: float = 1.0
     pitch_weight: float = 1.0  # of the pitch predictor's own loss
-    spectral_weight: float = 0.0  # of the spectral distance of samples to recordings, likelihood counting 1
-    spectral_from: int = 0  # first step at which it counts
-    spectral_temperature: float = 0.8  # of those samples
-    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of the conditioners; the flow itself is float32
+    spectral_weight: float = 0.0  # of the spectral distance of samples to recordings
+    adversarial_weight: float = 0.0  # of what the discriminators say of samples
+    feature_weight: float = 0.0  # of the distance of the discriminators' features
+    discriminator_channels: int = 32
+    discriminator_lr: float = 2e-4
+    sample_from: int = 0  # first step at which samples are drawn, for the three terms above that judge them
+    sample_temperature: float = 0.8  # of those samples
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the networks; the flow itself is float32
+    recompute: bool = False  # backpropagate through inverses instead of stored activations: less memory, more time
+    compile: bool = False  # torch.compile the networks
+    patience: int = 0  # stop after so many validations without a better one; 0: never
     seed: int = 0
     validate_every: int = 500  # steps
     save_every: int = 250  # steps
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether discriminators take part."""
+        return self.adversarial_weight > 0 or self.feature_weight > 0
+
+    def samples_at(self, step: int) -> bool:
+        """Whether samples are drawn at a step."""
+        return step >= self.sample_from and (self.spectral_weight > 0 or self.adversarial)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +88,7 @@ PRESETS: dict[str, Experiment] = {
     "lapglow-base-refine": Experiment(
         LapGlowConfig(),
         convention("tacotron2"),
-        TrainConfig(steps=3600, lr=6e-4, warmup=30, spectral_weight=1.0),
+        TrainConfig(steps=3600, lr=6e-4, warmup=30, spectral_weight=1.0, adversarial_weight=0.1, feature_weight=0.2),
     ),
     "lapglow-small": Experiment(
         LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),
@@ -148,8 +166,9 @@ def check(experiment: Experiment) -> None:
         )
     if train.segment < 4 * mel.n_fft:
         raise ConfigError(f"train.segment {train.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples")
-    if train.precision not in ("float32", "bfloat16"):
-        raise ConfigError(f"train.precision must be float32 or bfloat16, not {train.precision}")
+    precisions = get_args(get_type_hints(TrainConfig)["precision"])
+    if train.precision not in precisions:
+        raise ConfigError(f"train.precision must be one of {', '.join(precisions)}, not {train.precision}")
 
 
 LOWEST_RATE_WITH_PITCH = 13500  # Hz; the shortest lag, 1/500 s, must be longer than the taps of the recursion
@@ -163,10 +182,13 @@ LIMITS: dict[str, dict[str, tuple[float, float]]] = {
         "pitch_channels": _COUNT,
     },
     "train": {
-        "steps": (1, 10**9), "batch": (1, 10**6), "segment": (1, 10**8), "lr": (1e-12, 10.0), "warmup": (0, 10**9),
-        "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0), "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
-        "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT, "spectral_from": (0, 10**9),
-        "spectral_temperature": (0.0, 10.0), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),
+        "steps": (1, 10**9), "batch": (1, 10**6), "accumulate": (1, 10**6), "segment": (1, 10**8),
+        "lr": (1e-12, 10.0), "warmup": (0, 10**9), "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0),
+        "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
+        "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT,
+        "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
+        "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0),
+        "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),
     },
 }  # fmt: skip
 """Smallest and largest sensible value of every number."""

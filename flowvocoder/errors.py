@@ -27,3 +27,7 @@ class ConfigError(FlowVocoderError):
 
 class OutputError(FlowVocoderError):
     """A result cannot be written."""
+
+
+class TrainingError(FlowVocoderError):
+    """A run cannot go on; what it saved last is still there."""

@@ -39,6 +39,25 @@ def draw_pair(recording: Samples, vocoded: Samples, sample_rate: int) -> npt.NDA
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
+def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label: str, mark: float | None) -> None:
+    """Write a picture of y over x, x on a log scale, with a vertical line at `mark`. Raises OutputError."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot(x, y)
+    axes.set_xscale("log")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    if mark is not None:
+        axes.axvline(mark, color="tab:red", linestyle="--")
+        axes.annotate(f" {mark:.1e}", (mark, max(y)), color="tab:red", va="top")
+    with writing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
 def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -69,15 +69,18 @@ class SegmentSampler:
         self.starts = starts
         self.probability = starts / starts.sum()
 
-    def batch(self, step: int, size: int) -> Batch:
-        """The batch of a training step: the same for the same (seed, step), whatever was drawn before."""
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
+        """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
+
+        Args:
+            part: of the `size` items, those to make.
+        """
         rng = np.random.default_rng((self.seed, step))
         chosen = rng.choice(len(self.ids), size=size, p=self.probability)
         span = self.segment + self.spec.n_fft - self.spec.hop_length
-        chunks = []
-        for index in chosen:
-            start = int(rng.integers(self.starts[index])) * self.spec.hop_length
-            chunks.append(self.padded[index][start : start + span])
+        starts = rng.integers(self.starts[chosen])[part] * self.spec.hop_length
+        chosen = chosen[part]
+        chunks = [self.padded[i][start : start + span] for i, start in zip(chosen, starts, strict=True)]
         padded = torch.from_numpy(np.stack(chunks))
         audio = padded[:, self.left : self.left + self.segment]
         return Batch(audio, self.front_end.frames(padded), tuple(self.ids[i] for i in chosen))

@@ -1,11 +1,14 @@
 """The bijection interface and its composition."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from flowvocoder.flows.reversible import cascade, forward_without_storing
 
 
 def exact(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,6 +38,9 @@ class Bijection(nn.Module):
         logdet: (B,), log |det dz/dx| in nats
     """
 
+    cheap_inverse = True
+    """Whether `inverse` costs about what `forward` does."""
+
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
@@ -60,17 +66,23 @@ Step: TypeAlias = tuple[Bijection, Tensor, Tensor]
 
 
 class Chain(Bijection):
-    """Layers applied one after another; the only loop over layers in the project."""
+    """Layers applied one after another.
+
+    Attributes:
+        recompute: keep no activations for the backward pass, see `flows.reversible`.
+    """
 
     def __init__(self, layers: Iterable[Bijection]):
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.recompute = False
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         logdet = x.new_zeros(x.shape[0])
-        for layer in self.layers:
-            x, layer_logdet = layer(x, context)
-            logdet = logdet + layer_logdet
+        for cheap, run in itertools.groupby(self.layers, lambda layer: layer.cheap_inverse):
+            forward = forward_without_storing if self.recompute and cheap and torch.is_grad_enabled() else cascade
+            x, run_logdet = forward(list(run), x, context)
+            logdet = logdet + run_logdet
         return x, logdet
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
