@@ -7,8 +7,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], what: str, unit: str) -> Iterator[T]:
-    """Iterate with a bar; silent when standard error is no terminal."""
+def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a bar; silent when standard error is no terminal. `total` for items that have no length."""
     from tqdm import tqdm
 
-    yield from tqdm(items, desc=what, unit=unit, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    yield from tqdm(
+        items, desc=what, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True
+    )

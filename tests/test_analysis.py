@@ -39,9 +39,7 @@ def test_frames_sum_to_the_score(vocoder: Vocoder, audio: torch.Tensor) -> None:
     samples = frames.shape[1] * 256
     assert torch.allclose(frames.sum(1) / samples, vocoder.score(both, seed=3), atol=1e-9)
     other = vocoder.mel(audio.flip(0))
-    assert torch.allclose(
-        vocoder.score_by_frame(audio, other).sum(1) / samples, vocoder.score(audio, other), atol=1e-9
-    )
+    assert torch.allclose(vocoder.score_by_frame(audio, other).sum(1) / samples, vocoder.score(audio, other), atol=1e-9)
 
 
 def test_every_layer_tells_its_log_determinant_by_column(vocoder: Vocoder, audio: torch.Tensor) -> None:

@@ -10,16 +10,20 @@ PACKAGE = Path(__file__).parent.parent / "flowvocoder"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "units"},
-    {"files", "progress"},
+    {"extras", "files", "progress"},
     {"audio"},
     {"mel"},
+    {"architectures"},
     {"config"},
     {"flows"},
     {"models"},
     {"checkpoint", "pictures", "data"},
+    {"importing"},
     {"vocoder"},
-    {"analysis", "training"},
-    {"demo"},
+    {"denoiser"},
+    {"evaluation", "training"},
+    {"analysis"},
+    {"benchmark", "demo"},
     {"cli"},
 ]
 

@@ -11,7 +11,6 @@ import pytest
 import soundfile as sf
 import torch
 from demo_fixtures import Server, running
-from helpers import speech_like
 
 from flowvocoder.demo.inputs import LONGEST
 from flowvocoder.vocoder import Vocoder
@@ -175,9 +174,7 @@ def test_twenty_clients_at_once(demo: Server, checkpoint: Path, wav: Path, tmp_p
     assert max(memory[half:]) < 1.15 * max(memory[:half]), [m // 2**20 for m in memory]
 
 
-def test_temporary_files_go_and_nothing_is_asked_of_the_network(
-    checkpoint: Path, wav: Path, tmp_path: Path
-) -> None:
+def test_temporary_files_go_and_nothing_is_asked_of_the_network(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     with running(tmp_path, "--checkpoint", str(checkpoint)) as server:
         visitor = Client(server.address, verbose=False, download_files=str(tmp_path / "answers"))
         visitor.predict(handle_file(wav), 0.7, 0, 0, False, api_name="/resynthesize")

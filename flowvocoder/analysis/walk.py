@@ -5,11 +5,14 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform
+from flowvocoder.flows.multiscale import Squeeze
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix
+from flowvocoder.flows.rows import RowAutoregression
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.models.flow_vocoder import standard_normal_log_prob
 from flowvocoder.vocoder import Vocoder
@@ -27,6 +30,12 @@ EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
     ConditionalScale: (
         "Scale",
         "Every band is divided by the level that the mel states for it. What is left is nearly white.",
+    ),
+    Squeeze: ("Squeeze", "Neighbouring samples are put side by side as channels. As many numbers as before."),
+    ActNorm: ("Scale", "Every channel is shifted and stretched by a constant that training has found."),
+    RowAutoregression: (
+        "Autoregression",
+        "Row after row of the folded samples is shifted and stretched as the mel and the rows before it say.",
     ),
     AffineCoupling: (
         "Coupling",
@@ -70,8 +79,9 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[Step]:
         if isinstance(layer, PointwiseLU | PointwiseMatrix):
             bands = False
             continue
+        bands = bands and not isinstance(layer, Squeeze)
         name, explanation = EXPLANATIONS.get(type(layer), (type(layer).__name__, ""))
-        if isinstance(layer, AffineCoupling):
+        if isinstance(layer, AffineCoupling | RowAutoregression):
             couplings += 1
             name = f"{name} {couplings}"
         steps.append(Step(name, explanation, z[0], bands, _nats(z, total)))

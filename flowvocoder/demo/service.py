@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from flowvocoder.analysis.damage import Damage
-from flowvocoder.analysis.griffin_lim import griffin_lim
 from flowvocoder.analysis.latent import FrameLikelihood, Gaussianity, gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import Step, walk
 from flowvocoder.audio import Samples
@@ -18,6 +17,7 @@ from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.demo import inputs
 from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import ConfigError
+from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import bits_per_sample
 from flowvocoder.vocoder import Vocoder

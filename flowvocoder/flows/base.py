@@ -65,7 +65,21 @@ class Bijection(nn.Module):
 Step: TypeAlias = tuple[Bijection, Tensor, Tensor]
 
 
-class Chain(Bijection):
+class Composite(Bijection):
+    """A bijection made of others, which says so in `steps`."""
+
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        raise NotImplementedError
+
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        logdets = []
+        for _, x, logdet in self.steps(x, context):  # noqa: B007
+            logdets.append(logdet)
+        coarsest = min(logdet.shape[1] for logdet in logdets)
+        return x, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
+
+
+class Chain(Composite):
     """Layers applied one after another.
 
     Attributes:
@@ -95,13 +109,6 @@ class Chain(Bijection):
             for step in layer.steps(x, context):  # type: ignore[operator]
                 yield step
             x = step[1]
-
-    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        logdets = []
-        for _, x, logdet in self.steps(x, context):  # noqa: B007
-            logdets.append(logdet)
-        coarsest = min(logdet.shape[1] for logdet in logdets)
-        return x, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
 
 
 def fold(values: Tensor, pieces: int) -> Tensor:

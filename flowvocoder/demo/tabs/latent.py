@@ -30,9 +30,7 @@ def build(service: Service, page: Page) -> None:
             drawn = picture("The noise, and what was decoded from it")
 
     @answer
-    def latent(
-        recording: str | None, temperature: float, share: float, other: str | None, narrow: bool
-    ) -> Any:
+    def latent(recording: str | None, temperature: float, share: float, other: str | None, narrow: bool) -> Any:
         """Encode a recording to noise, scale it and mix it with another's, and decode it.
 
         Returns the decoded recording, figures, and a picture of the noise and its statistics.

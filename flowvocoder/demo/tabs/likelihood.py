@@ -37,7 +37,9 @@ def build(service: Service, page: Page) -> None:
     with page.tab("Likelihood", LEAD) as tab:
         with tab.inputs():
             recording = recording_input()
-            noise = gr.Slider(NO_NOISE, 0, FIRST_NOISE, step=1, label="Noise, dB", info="Against the speech; -60 is none")
+            noise = gr.Slider(
+                NO_NOISE, 0, FIRST_NOISE, step=1, label="Noise, dB", info="Against the speech; -60 is none"
+            )
             clip = gr.Slider(5, 100, 100, step=5, label="Clipping, % of the peak", info="100 cuts nothing off")
             gap = gr.Slider(0, 1000, 0, step=50, label="Gap, ms", info="Silence in the middle")
             band = gr.Slider(1, nyquist, nyquist, step=0.25, label="Band limit, kHz", info="Nothing is left above")

@@ -84,8 +84,11 @@ def build(service: Service, page: Page) -> None:
             number("Speed", seconds / elapsed, f"{seconds / elapsed:.1f} ×", "real time, waits for the page included"),
             number("Length", seconds, f"{seconds:.1f} s", f"{mel.shape[-1]} frames"),
         ]
-        yield sound.finish(), pcm(rate, torch.cat(pieces).numpy()), shown, drawing.mel_picture(
-            mel.double().numpy(), seconds, narrow
+        yield (
+            sound.finish(),
+            pcm(rate, torch.cat(pieces).numpy()),
+            shown,
+            drawing.mel_picture(mel.double().numpy(), seconds, narrow),
         )
 
     @answer
