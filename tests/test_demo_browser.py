@@ -10,6 +10,8 @@ import pytest
 import soundfile as sf
 from demo_fixtures import CHROMIUM, CHROMIUM_FLAGS, Server
 
+from flowvocoder.cli.main import main
+
 needed = bool(os.environ.get("FLOWVOCODER_NEED_BROWSER"))
 if not CHROMIUM and not needed:
     pytest.skip("no chromium on this machine: apt-get install chromium", allow_module_level=True)
@@ -17,9 +19,7 @@ if not needed:
     pytest.importorskip("gradio")
     pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-
-from flowvocoder.cli.main import main
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright  # noqa: E402
 
 expect.set_options(timeout=60_000)
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}

@@ -31,7 +31,7 @@ class Damage:
             raise ConfigError(f"gap ({self.gap} s) and band limit ({self.band_limit} Hz) cannot be negative")
 
     def apply(self, audio: Tensor, sample_rate: int, seed: int = 0) -> Tensor:
-        """Audio (T,) in [-1, 1), damaged; in the order in which a bad recording would be: band, noise, clipping, gap."""
+        """Audio (T,) in [-1, 1), damaged in the order of a bad recording: band, noise, clipping, gap."""
         peak = audio.abs().max()
         if self.band_limit is not None:
             audio = _low_pass(audio, self.band_limit / sample_rate)

@@ -24,45 +24,37 @@ MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 2}
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
-NUMBERS = """<dl class="numbers">{{#each value}}<div><dt>{{label}}</dt><dd>{{text}}</dd><small>{{note}}</small></div>{{/each}}
-</dl>"""
+NUMBERS = """<dl class="numbers">
+{{#each value}}<div><dt>{{label}}</dt><dd>{{text}}</dd><small>{{note}}</small></div>{{/each}}</dl>"""
 
 
-async def _no_addresses(component: Any, kind: type[Any], path: Any) -> str | None:
-    if str(path or "").lower().startswith(("http:", "https:")):
-        raise gr.Error("Upload the file itself: this server fetches no addresses", print_exception=False)
-    moved: str | None = await kind.async_move_resource_to_block_cache(component, path)
-    return moved
+def files_only(component: Any) -> Any:
+    """The same component of Gradio's, taking no addresses: the server would go and fetch them.
 
+    Not a subclass, for which Gradio would write a file beside this one.
+    """
+    keep = component.async_move_resource_to_block_cache
 
-class LocalAudio(gr.Audio):
-    """gr.Audio for files only: given an address, the server would go and fetch it."""
+    async def refuse_addresses(url_or_file_path: Any) -> str | None:
+        if str(url_or_file_path or "").lower().startswith(("http:", "https:")):
+            raise gr.Error("Upload the file itself: this server fetches no addresses", print_exception=False)
+        moved: str | None = await keep(url_or_file_path)
+        return moved
 
-    is_template = True  # the page shows it as its parent
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        return await _no_addresses(self, gr.Audio, url_or_file_path)
-
-
-class LocalFile(gr.File):
-    """gr.File, likewise."""
-
-    is_template = True
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        return await _no_addresses(self, gr.File, url_or_file_path)
+    component.async_move_resource_to_block_cache = refuse_addresses
+    return component
 
 
 def recording_input(label: str = "Recording", example: bool = True) -> gr.Audio:
     """Upload or record, with the bundled examples a click away; the first is there from the start if `example`."""
     first = str(next(iter(EXAMPLE_NAMES.values()))) if example else None
-    audio = LocalAudio(value=first, label=label, type="filepath", sources=["upload", "microphone"], buttons=[])
+    audio = gr.Audio(value=first, label=label, type="filepath", sources=["upload", "microphone"], buttons=[])
     with gr.Row():
         for name, path in EXAMPLE_NAMES.items():
             gr.Button(name, size="sm", min_width=120).click(
                 functools.partial(str, path), None, audio, queue=False, **PRIVATE
             )
-    return audio
+    return files_only(audio)
 
 
 def player(label: str) -> gr.Audio:

@@ -59,8 +59,8 @@ footer .divider { display: none !important; }
 .table small { display: block; color: var(--body-text-color-subdued); line-height: 1.4; max-width: 44rem; }
 .table .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
   padding-right: 0 !important; padding-left: 10px !important; }
-.empty { border: 1px dashed var(--border-color-primary); border-radius: 8px; padding: clamp(20px, 4vw, 48px) 20px; text-align: center;
-  color: var(--body-text-color-subdued); }
+.empty { border: 1px dashed var(--border-color-primary); border-radius: 8px; padding: clamp(20px, 4vw, 48px) 20px;
+  text-align: center;  color: var(--body-text-color-subdued); }
 .drawing .image-container, .drawing .image-frame { padding-top: 4px; }
 .drawing { padding-top: 30px !important; }
 footer { opacity: .75; }

@@ -72,11 +72,11 @@ class Composite(Bijection):
         raise NotImplementedError
 
     def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        logdets = []
-        for _, x, logdet in self.steps(x, context):  # noqa: B007
+        z, logdets = x, []
+        for _, z, logdet in self.steps(x, context):  # noqa: B007
             logdets.append(logdet)
         coarsest = min(logdet.shape[1] for logdet in logdets)
-        return x, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
+        return z, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
 
 
 class Chain(Composite):

@@ -64,9 +64,9 @@ def _npz(path: Path, most: int) -> npt.NDArray[np.generic]:
 
 def _array(file: BinaryIO, path: Path, most: int) -> npt.NDArray[np.generic]:
     try:
-        version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
+        version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = header(file)  # type: ignore[arg-type]
+        shape, fortran, dtype = header(file)
         if dtype.hasobject:
             raise MelError(f"{path}: holds pickled Python objects, which are not read: save an array of numbers")
         count = _count(shape, path, most)

@@ -10,8 +10,8 @@ from flowvocoder.demo import drawing
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import (
     MODEL_WORK,
-    LocalFile,
     answer,
+    files_only,
     number,
     numbers,
     pcm,
@@ -46,7 +46,9 @@ def build(service: Service, page: Page) -> None:
             given = gr.Radio([OWN, CLEAN], value=OWN, label="Judged given")
             button = gr.Button("Score", variant="primary")
             with gr.Accordion("Score several recordings", open=False):
-                files = LocalFile(label=f"Recordings, at most {MOST_FILES}", file_count="multiple", height=120)
+                files = files_only(
+                    gr.File(label=f"Recordings, at most {MOST_FILES}", file_count="multiple", height=120)
+                )
                 many = gr.Button("Score all")
                 scores = gr.HTML()
         with tab.results("Take an example or your own voice, do some damage, and press Score."):

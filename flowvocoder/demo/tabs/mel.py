@@ -16,9 +16,9 @@ from flowvocoder.demo.parts import (
     EXAMPLE_NAMES,
     MODEL_WORK,
     PRIVATE,
-    LocalFile,
     answer,
     answer_in_pieces,
+    files_only,
     number,
     numbers,
     pcm,
@@ -42,7 +42,7 @@ IDLE = "Drop a mel file: bands × frames, as .npy, .npz or .pt (numbers only, no
 def build(service: Service, page: Page) -> None:
     with page.tab("Mel to speech", LEAD) as tab:
         with tab.inputs():
-            file = LocalFile(label="Mel file", file_types=list(SUFFIXES), height=132)
+            file = files_only(gr.File(label="Mel file", file_types=list(SUFFIXES), height=132))
             example = gr.Button("Take an example: Kathleen's mel", size="sm")
             checked = gr.HTML(verdict(IDLE, "idle"))
             trust = gr.Checkbox(False, label="Synthesise it whatever it looks like")
@@ -65,7 +65,7 @@ def build(service: Service, page: Page) -> None:
             return verdict(str(error), "bad")
 
     @answer_in_pieces
-    def speak(file: str | None, trust: bool, temperature: float, seed: float, narrow: bool) -> Iterator[Any]:
+    def speak(file: str | None, trust: bool, temperature: float, seed: int, narrow: bool) -> Iterator[Any]:
         """A mel file to speech, in pieces as they are made.
 
         Returns the live player's value, at the end the whole recording, figures and a picture of the mel.
@@ -75,8 +75,10 @@ def build(service: Service, page: Page) -> None:
         sound, pieces = LiveAudio(uuid.uuid4().hex, rate, seconds), []
         started, first = time.perf_counter(), 0.0
         for piece in service.stream(mel, temperature, seed):
-            first = first or time.perf_counter() - started
             pieces.append(piece)
+            if not len(piece):  # the model still looks ahead
+                continue
+            first = first or time.perf_counter() - started
             yield sound.add(piece.numpy()), None, [], None
         elapsed = time.perf_counter() - started
         shown = [

@@ -28,9 +28,7 @@ def build(service: Service, page: Page) -> None:
             recording = recording_input()
             temperature = gr.Slider(0, MOST_TEMPERATURE, service.vocoder.temperature, step=0.05, label="Temperature",
                                     info="How much chance: 0 buzzes, 1 is hoarse")  # fmt: skip
-            denoise = gr.Slider(
-                0, 1, 0, step=0.05, label="Denoise", info="Takes off the hum that the model adds itself"
-            )
+            denoise = gr.Slider(0, 1, 0, step=0.05, label="Denoise", info="Takes off hum that the model adds")
             seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="The same seed gives the same samples")
             button = gr.Button("Resynthesize", variant="primary")
         with tab.results("Take an example or your own voice, and press Resynthesize."):
@@ -40,7 +38,7 @@ def build(service: Service, page: Page) -> None:
             spectrograms = picture("Spectrograms of both, and the difference")
 
     @answer
-    def resynthesize(recording: str | None, temperature: float, seed: float, denoise: float, narrow: bool) -> Any:
+    def resynthesize(recording: str | None, temperature: float, seed: int, denoise: float, narrow: bool) -> Any:
         """A recording through its mel and back.
 
         Returns the original and the vocoded recording, figures, and a picture of both spectrograms.
