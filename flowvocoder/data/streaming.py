@@ -23,7 +23,6 @@ class Sampler(Protocol):
 
     samples: int  # of audio there are to draw from
     skipped: list[str]  # recordings shorter than a segment
-    segment: int  # samples of one item
 
     def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
         """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
