@@ -136,9 +136,7 @@ def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
     bad = int(np.count_nonzero(~np.isfinite(samples)))
     if bad:
         raise AudioError(f"{path}: not written: {bad} of {len(samples)} samples came out as NaN or infinite")
-    scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
-    clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
-    pcm = np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
+    pcm, clipped = to_pcm16(samples)
     # Through memory: libsndfile tells a full disk by an assertion only.
     encoded = io.BytesIO()
     sf.write(encoded, pcm, sample_rate, subtype="PCM_16", format=formats[suffix])
@@ -157,6 +155,13 @@ def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArra
 def speech_level(levels: npt.NDArray[np.float64]) -> float:
     """Level in dBFS of the loud frames: what counts as the recording's level, whatever its pauses."""
     return float(np.percentile(levels, 95))
+
+
+def to_pcm16(samples: Samples) -> tuple[npt.NDArray[np.int16], int]:
+    """(T,) in [-1, 1) as 16-bit integers, and how many samples had to be clipped."""
+    scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
+    clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
+    return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16), clipped
 
 
 def _reason(error: Exception) -> str:

@@ -138,10 +138,12 @@ def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:
 def self_similarity(x: Tensor, min_lag: int, max_lag: int, blocks: int) -> tuple[Tensor, Tensor]:
     """Where audio repeats itself: a distribution over lags (B, L, N) and how strongly it does (B, N) in 0..1.
 
-    Normalised cross-correlation of a window around each block with itself one lag earlier, less 0.03 an octave so
-    that of two lags that explain the audio equally well the shorter wins.
+    Normalised cross-correlation of a window around each block (about two of the longest lags) with itself one lag
+    earlier, less 0.03 an octave so that of two lags that explain the audio equally well the shorter wins. Only the
+    band of the lower harmonics counts: noise above it hides the period of a creaking voice, rumble below it is none.
     """
-    window, sharpness, per_octave = 2 * (max_lag // 2), 0.02, 0.03
+    window, sharpness, per_octave = 4 * (max_lag // 2), 0.02, 0.03
+    x = _band(x, 1.0 / max_lag, 16.0 / max_lag)
     step = x.shape[1] // blocks
     left = window // 2 - step // 2 + max_lag
     frames = F.pad(x, (left, window + max_lag)).unfold(-1, window + max_lag, step)[:, :blocks]
@@ -156,6 +158,13 @@ def self_similarity(x: Tensor, min_lag: int, max_lag: int, blocks: int) -> tuple
     target = torch.softmax((ncc - per_octave * torch.log2(lags / min_lag)) / sharpness, -1)
     weight = ((ncc.amax(-1) - 0.4) / 0.4).clamp(0.0, 1.0)
     return target.transpose(1, 2), weight
+
+
+def _band(x: Tensor, lowest: float, highest: float) -> Tensor:
+    """What of (B, T) lies between two frequencies, in cycles a sample."""
+    spectrum = torch.fft.rfft(x)
+    frequency = torch.fft.rfftfreq(x.shape[-1], device=x.device)
+    return torch.fft.irfft(spectrum * ((frequency >= lowest) & (frequency <= highest)), x.shape[-1])
 
 
 def _tile_entropy(x: Tensor, block: int = 128, bands: int = 4, blocks: int = 4) -> Tensor:
