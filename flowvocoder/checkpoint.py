@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,33 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from flowvocoder.architectures import (
+    FloWaveNetConfig,
+    LapGlowConfig,
+    SqueezeWaveConfig,
+    WaveFlowConfig,
+    WaveGlowConfig,
+)
 from flowvocoder.config import Experiment, experiment_from_dict
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.files import readable_folder, writing_folder
+from flowvocoder.files import readable_folder, sha256_of, writing_folder
 from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.models.flowavenet import FloWaveNet
 from flowvocoder.models.lapglow import LapGlow
+from flowvocoder.models.waveflow import WaveFlow
+from flowvocoder.models.waveglow import SqueezeWave, WaveGlow
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-base"
+
+MODELS: dict[type, Callable[..., FlowVocoder]] = {
+    LapGlowConfig: LapGlow,
+    WaveGlowConfig: WaveGlow,
+    SqueezeWaveConfig: SqueezeWave,
+    WaveFlowConfig: WaveFlow,
+    FloWaveNetConfig: FloWaveNet,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +55,7 @@ class Checkpoint:
 
 def build_model(experiment: Experiment) -> FlowVocoder:
     """A fresh model of the experiment's architecture."""
-    return LapGlow(experiment.mel, experiment.model)
+    return MODELS[type(experiment.model)](experiment.mel, experiment.model)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
@@ -58,7 +77,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = tor
             "format_version": FORMAT_VERSION,
             **checkpoint.experiment.to_dict(),
             "about": checkpoint.about,
-            "weights_sha256": _sha256(folder / WEIGHTS),
+            "weights_sha256": sha256_of(folder / WEIGHTS),
         }
         config["config_sha256"] = _config_sha256(config)
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -74,7 +93,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     weights = readable_folder(path) / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{path}: no {WEIGHTS} in this folder")
-    if _sha256(weights) != config.get("weights_sha256"):
+    if sha256_of(weights) != config.get("weights_sha256"):
         raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
     try:
         experiment = experiment_from_dict(config)
@@ -99,7 +118,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     if not path.is_dir():
-        raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG}")
+        hint = "`flowvocoder import-checkpoint` makes one of a published file"
+        raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG} ({hint})")
     file = path / CONFIG
     if not file.is_file():
         raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint")
@@ -122,8 +142,3 @@ def _config_sha256(config: dict[str, Any]) -> str:
     """Of everything in the configuration but this hash itself."""
     rest = {key: value for key, value in config.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,11 +13,12 @@ from flowvocoder.inference.engines import Engine, solver_of
 from flowvocoder.inference.lapglow import LapGlowStep, streaming_step
 from flowvocoder.inference.noise import NoiseSource, Seeds
 from flowvocoder.inference.session import Session, from_tensor, pieces
+from flowvocoder.inference.stream import Stream
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
-from flowvocoder.units import PCM16_STEP, ceil_div, seconds
+from flowvocoder.units import PCM16_STEP, ceil_div
 
 DEFAULT_TEMPERATURE = 0.8
 
@@ -137,7 +138,7 @@ class Vocoder:
         drawn = noise(mel.shape[2]).to(mel).transpose(1, 2)
         yield self._checked_audio(self._decode_items(drawn, mel, frames))
 
-    def stream(self, temperature: float | None = None, seed: int | torch.Generator = 0) -> "Stream":
+    def stream(self, temperature: float | None = None, seed: int | torch.Generator = 0) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
         The samples together are those of `synthesize` with the same seed (to rounding, 1e-4), whatever the chunks.
@@ -145,7 +146,8 @@ class Vocoder:
         Raises:
             ConfigError: this model cannot stream, or the temperature is negative.
         """
-        return Stream(self, self._streaming_step(), self._noise(1, temperature, seed))
+        session = Session(self._streaming_step(), self._noise(1, temperature, seed))
+        return Stream(session, self.spec, self._checked_mel, self._checked_audio)
 
     @property
     def look_ahead(self) -> int:
@@ -235,13 +237,17 @@ class Vocoder:
         Raises:
             AudioError: shorter than the mel's analysis window, or than the mel given.
         """
-        audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
-        mel = self._front_end(audio) if mel is None else self._checked_mel(mel)
-        samples = audio.shape[-1] // self.spec.hop_length * self.spec.hop_length
-        mel = mel[..., : samples // self.spec.hop_length]
-        noise = torch.Generator().manual_seed(seed)
-        noisy = dequantise(audio[:, :samples].cpu(), PCM16_STEP, noise).to(self.device)
-        return self.log_prob(noisy, mel) / samples
+        audio, mel = self._as_recorded(audio, mel, seed)
+        return self.log_prob(audio, mel) / audio.shape[-1]
+
+    @torch.inference_mode()
+    def score_by_frame(self, audio: Tensor, mel: Tensor | None = None, seed: int = 0) -> Tensor:
+        """What each mel frame contributes to `score`: nats (B, F), whose sum is the score times its samples.
+
+        Args, Raises:
+            as `score`.
+        """
+        return self.model.log_prob_by_frame(*self._aligned(*self._as_recorded(audio, mel, seed)))
 
     def resynthesize(
         self, audio: Tensor, temperature: float | None = None, generator: torch.Generator | None = None
@@ -283,6 +289,15 @@ class Vocoder:
                 noise[one, :, :blocks], mel[one, :, :frames]
             )
         return audio
+
+    def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+        """16-bit audio in whole frames with dequantisation noise, and its mel."""
+        audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
+        mel = self._front_end(audio) if mel is None else self._checked_mel(mel)
+        frames = audio.shape[-1] // self.spec.hop_length
+        noise = torch.Generator().manual_seed(seed)
+        whole = audio[:, : frames * self.spec.hop_length].cpu()
+        return dequantise(whole, PCM16_STEP, noise).to(self.device), mel[..., :frames]
 
     def _checked_audio(self, audio: Tensor) -> Tensor:
         if not torch.isfinite(audio).all():
@@ -334,41 +349,3 @@ class Vocoder:
         if not x.is_floating_point():
             raise kind(f"an array of {x.dtype}: expected floating-point numbers (audio in -1..1)")
         return x.to(self.device, self.dtype)
-
-
-class Stream:
-    """One utterance as it comes in; made by `Vocoder.stream`.
-
-    Attributes:
-        seconds_behind: how much later than its own frame a sample can be given, look-ahead of the model.
-    """
-
-    def __init__(self, vocoder: Vocoder, step: LapGlowStep, noise: Callable[[int], Tensor]):
-        self._vocoder = vocoder
-        self._session = Session(step, noise)
-        self._ended = False
-        self.seconds_behind = seconds(step.delay * step.block, vocoder.sample_rate)
-
-    @torch.inference_mode()
-    def push(self, mel: Tensor) -> Tensor:
-        """The next frames, (n_mels, F) -> the samples (T,) that they decide: none at first, F * hop_length later.
-
-        Raises:
-            MelError: wrong number of bands, values that are not finite, several items, or the stream has ended.
-        """
-        if self._ended:
-            raise MelError("this stream has ended: begin another")
-        mel = torch.as_tensor(mel)
-        if mel.ndim and mel.shape[-1] == 0:
-            return torch.zeros(0, device=self._vocoder.device, dtype=self._vocoder.dtype)
-        mel = self._vocoder._checked_mel(mel)
-        if len(mel) != 1:
-            raise MelError(f"a stream is one utterance, not {len(mel)}")
-        return self._vocoder._checked_audio(self._session.push(mel.transpose(1, 2)))[0]
-
-    @torch.inference_mode()
-    def flush(self) -> Tensor:
-        """The samples (T,) that were waiting for frames to come; the stream has ended with them."""
-        self._ended = True
-        empty = torch.zeros(1, 1, self._vocoder.spec.n_mels, device=self._vocoder.device, dtype=self._vocoder.dtype)
-        return self._vocoder._checked_audio(self._session.flush(empty))[0]

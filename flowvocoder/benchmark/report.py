@@ -1,100 +1,90 @@
-"""Results as JSON, Markdown and a picture."""
+"""What was measured of training, as a table and as JSON."""
 
 import dataclasses
 import json
-import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flowvocoder.benchmark.measure import Result, StreamResult
-from flowvocoder.files import writing
+from flowvocoder.benchmark.training import Setting, Speed
+
+Results = Sequence[tuple[Setting, Speed | str]]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass
+COLUMNS = (
+    "preset", "batch", "precision", "processes", "audio s/s", "steps/s", "s/step (fastest to slowest)",
+    "processor s/step", "peak GB", "GFLOP/step", "of matmul peak, GFLOP/s", "scaling",
+)  # fmt: skip
+
+
+def describe(device: str, threads: int | None) -> dict[str, Any]:
+    """The machine, for the record."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     return {
-        "cpu": name,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "device": device,
+        "name": name,
+        "threads": threads or torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "date": time.strftime("%Y-%m-%d"),
     }
 
 
-def write_report(folder: Path, command: str, results: Sequence[Result], streams: Sequence[StreamResult]) -> None:
-    """Write bench.json, bench.md and bench.png.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
-    values = {
-        "command": command,
-        "machine": machine(),
-        "results": [dataclasses.asdict(r) for r in results],
-        "streaming": [dataclasses.asdict(s) for s in streams],
-    }
-    with writing(folder / "bench.json") as file:
-        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    with writing(folder / "bench.md") as file:
-        file.write_text(markdown(command, results, streams), encoding="utf-8")
-    with writing(folder / "bench.png") as file:
-        _draw(file, results)
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return "CPU"
 
 
-def markdown(command: str, results: Sequence[Result], streams: Sequence[StreamResult]) -> str:
-    """Two tables, with the command and the machine above them."""
-    about = machine()
-    lines = [f"`{command}`, {about['gpu'] or about['cpu']}, {about['threads']} thread(s), torch {about['torch']}", ""]
-    rows = [
-        (
-            r.name, r.engine, f"{r.parameters / 1e6:.1f}", f"{r.seconds:g}", r.batch, f"{r.speed:.1f}",
-            f"{r.median:.1f}",
-            "" if r.gmacs is None else f"{r.gmacs:.2f}", "" if r.peak_mb is None else f"{r.peak_mb:.0f}",
-        )
-        for r in results
-    ]  # fmt: skip
-    lines += _table(
-        ("system", "engine", "M params", "s", "batch", "x real time", "median", "GMAC/s of audio", "peak MB"), rows
-    )
-    if streams:
-        lines.append("")
-        lines += _table(
-            ("streaming", "engine", "frames", "chunk ms", "p50 ms", "p99 ms", "first audio ms", "look-ahead ms"),
-            [
-                (
-                    s.name,
-                    s.engine,
-                    s.frames,
-                    *(f"{v:.1f}" for v in (s.chunk, s.p50, s.p99, s.first_audio, s.look_ahead)),
-                )
-                for s in streams
-            ],
-        )
+def markdown(results: Results, machine: dict[str, Any]) -> str:
+    """A table, a row a setting; scaling is the audio rate over that of one process times the processes."""
+    alone = {dataclasses.replace(s, processes=1): r.audio_rate for s, r in results
+             if isinstance(r, Speed) and s.processes == 1}  # fmt: skip
+    lines = [
+        f"{machine['name']}, {machine['threads']} thread(s) a process, PyTorch {machine['torch']}, {machine['date']}.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+    ]
+    for setting, result in results:
+        if isinstance(result, str):
+            cells = [setting.preset, setting.batch, setting.precision, setting.processes, result]
+            cells += [""] * (len(COLUMNS) - len(cells))
+        else:
+            cells = _cells(result, alone.get(dataclasses.replace(setting, processes=1)))
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    return [f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)]
+def _cells(speed: Speed, alone: float | None) -> list[object]:
+    """Of a row; `alone` is the audio rate of one process."""
+    setting, (median, fastest, slowest) = speed.setting, speed.seconds
+    several = setting.processes > 1 and alone is not None
+    return [
+        setting.preset,
+        setting.batch,
+        speed.dtype,
+        setting.processes,
+        f"{speed.audio_rate:.1f}",
+        f"{1 / median:.2f}",
+        f"{median:.3f} ({fastest:.3f} to {slowest:.3f})",
+        f"{speed.busy:.3f}",
+        f"{speed.memory / 1e9:.2f}",
+        "" if speed.flops is None else f"{speed.flops / 1e9:.1f}",
+        "" if speed.share is None else f"{speed.share:.0%} of {speed.peak / 1e9:.0f}",
+        f"{speed.audio_rate / alone / setting.processes:.0%}" if several and alone else "",
+    ]
 
 
-def _draw(path: Path, results: Sequence[Result]) -> None:
-    from matplotlib.figure import Figure
-
-    labels = [f"{r.name} {r.engine}, {r.seconds:g} s x {r.batch}" for r in results]
-    figure = Figure(figsize=(8, 0.6 + 0.3 * len(results)), layout="constrained")
-    axes = figure.subplots()
-    colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(r.name for r in results))}
-    bars = axes.barh(labels, [r.speed for r in results], color=[colours[r.name] for r in results])
-    axes.bar_label(bars, fmt="%.1f", padding=2)
-    axes.invert_yaxis()
-    axes.set_xlabel("x real time (best round)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120, format="png")
+def to_json(results: Results, machine: dict[str, Any]) -> str:
+    """Everything, `error` in place of figures for what could not be measured."""
+    rows = [
+        result.to_dict() if isinstance(result, Speed) else {"setting": dataclasses.asdict(setting), "error": result}
+        for setting, result in results
+    ]
+    return json.dumps({"machine": machine, "results": rows}, indent=1) + "\n"

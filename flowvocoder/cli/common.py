@@ -3,17 +3,20 @@
 import argparse
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 
 from flowvocoder.audio import Recording, Samples, read_audio, write_audio
+from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.mel.frontend import edge_padding
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
+
+LOUD_HUM = -40.0  # dB of full scale
 
 
 def set_machine(arguments: argparse.Namespace) -> torch.device:
@@ -36,10 +39,14 @@ def set_machine(arguments: argparse.Namespace) -> torch.device:
 def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
     """The vocoder of --checkpoint on --device."""
     device = set_machine(arguments)
-    temperature = getattr(arguments, "temperature", None)
+    check_temperature(getattr(arguments, "temperature", None))
+    return Vocoder.from_pretrained(arguments.checkpoint, device, getattr(arguments, "engine", "eager"))
+
+
+def check_temperature(temperature: float | None) -> None:
+    """Raises ConfigError for one below 0 or infinite."""
     if temperature is not None and not 0.0 <= temperature < math.inf:
         raise ConfigError(f"--temperature must be 0 or above, not {temperature}")
-    return Vocoder.from_pretrained(arguments.checkpoint, device, getattr(arguments, "engine", "eager"))
 
 
 def read_recording(path: Path, spec: MelSpec) -> Recording:
@@ -71,3 +78,17 @@ def say_clipped(where: str, clipped: int) -> None:
     """Tell that samples were clipped, if any were."""
     if clipped:
         print(f"{where}: {clipped} samples clipped (lower --temperature or a quieter mel)", file=sys.stderr)
+
+
+def load_denoiser(arguments: argparse.Namespace, vocoder: Vocoder) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What --denoise does to audio (B, T): nothing at strength 0. Warns where the hum is as loud as speech."""
+    strength = arguments.denoise
+    if not 0.0 <= strength < math.inf:
+        raise ConfigError(f"--denoise must be 0 or above, not {strength}")
+    if strength == 0.0:
+        return lambda audio: audio
+    denoiser = Denoiser(vocoder, arguments.denoise_mode)
+    if denoiser.level > LOUD_HUM:
+        print(f"--denoise-mode {arguments.denoise_mode}: this model's hum is as loud as speech there"
+              f" ({denoiser.level:.0f} dB of full scale), so little may be left of it", file=sys.stderr)  # fmt: skip
+    return lambda audio: denoiser(audio, strength)

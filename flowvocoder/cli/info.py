@@ -5,8 +5,8 @@ import json
 import math
 from typing import Any
 
+from flowvocoder.architectures import ModelConfig
 from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
-from flowvocoder.config import LapGlowConfig
 from flowvocoder.inference.lapglow import LapGlowStep, streaming_step
 from flowvocoder.mel.spec import MelSpec
 
@@ -27,7 +27,9 @@ def info(arguments: argparse.Namespace) -> int:
         )
         return 0
     spec = checkpoint.experiment.mel
-    print(f"{path}: lapglow, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB")
+    print(
+        f"{path}: {checkpoint.experiment.model.architecture}, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB"
+    )
     print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
           f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
     print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
@@ -45,7 +47,7 @@ def _streaming(step: LapGlowStep | None, spec: MelSpec) -> str:
     return f"{ahead:.0f} ms behind the mel; a frame influences what follows it {reach}"
 
 
-def _sizes(config: LapGlowConfig) -> str:
+def _sizes(config: ModelConfig) -> str:
     return ", ".join(f"{k} {v}" for k, v in vars(config).items())
 
 

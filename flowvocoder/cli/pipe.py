@@ -10,8 +10,9 @@ import torch
 from flowvocoder.audio import to_pcm16
 from flowvocoder.cli.common import load_vocoder, say_clipped
 from flowvocoder.errors import AudioError, ConfigError, MelError
+from flowvocoder.inference.stream import Stream
 from flowvocoder.units import PCM16_SCALE, seconds
-from flowvocoder.vocoder import Stream, Vocoder
+from flowvocoder.vocoder import Vocoder
 
 
 def stream_mel(arguments: argparse.Namespace) -> int:
@@ -54,6 +55,8 @@ def _begin(arguments: argparse.Namespace) -> tuple[Vocoder, Stream]:
         raise ConfigError(f"--chunk must be from 1 to 100000 frames, not {arguments.chunk}")
     if sys.stdin.isatty() or sys.stdout.isatty():
         raise ConfigError("standard input and output must be pipes or files, not a terminal")
+    if getattr(arguments, "denoise", 0.0):
+        raise ConfigError("--denoise works on whole utterances: not with --stream")
     vocoder = load_vocoder(arguments)
     stream = vocoder.stream(arguments.temperature, arguments.seed)
     print(f"look-ahead {1000 * stream.seconds_behind:.0f} ms; {vocoder.sample_rate} Hz, mono", file=sys.stderr)

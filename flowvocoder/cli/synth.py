@@ -3,18 +3,22 @@
 import argparse
 import glob
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_vocoder, set_machine, write_speech
+from flowvocoder.cli.common import check_output, load_denoiser, load_vocoder, set_machine, write_speech
 from flowvocoder.cli.pipe import stream_mel
-from flowvocoder.errors import ConfigError, FlowVocoderError, MelError, OutputError
+from flowvocoder.errors import ConfigError, FlowVocoderError, ImplausibleMelError, MelError, OutputError
 from flowvocoder.export.runtime import OnnxVocoder
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
 from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
+
+Denoise = Callable[[torch.Tensor], torch.Tensor]
+Voice = tuple[Vocoder | OnnxVocoder, Denoise | None]
 
 
 def synth(arguments: argparse.Namespace) -> int:
@@ -26,8 +30,8 @@ def synth(arguments: argparse.Namespace) -> int:
     target = Path(arguments.paths[-1])
     jobs = plan(arguments.paths[:-1], target)
     if len(jobs) == 1 and jobs[0][1] == target:
-        vocoder = _load(arguments)
-        duration = _one(vocoder, *jobs[0], arguments)
+        voice = _load(arguments)
+        duration = _one(voice, *jobs[0], arguments)
         print(f"{target}: {duration:.2f} s")
         return 0
     todo = [(m, o) for m, o in jobs if arguments.force or not o.exists()]
@@ -35,11 +39,11 @@ def synth(arguments: argparse.Namespace) -> int:
         print(f"{len(jobs) - len(todo)} of {len(jobs)} are there already (--force does them again)", file=sys.stderr)
     if not todo:
         return 0
-    vocoder = _load(arguments)
+    voice = _load(arguments)
     failed = 0
     for mel, output in progress(todo, "synth", "mel"):
         try:
-            _one(vocoder, mel, output, arguments)
+            _one(voice, mel, output, arguments)
         except OutputError:
             raise  # the next file would meet the same disk
         except FlowVocoderError as error:
@@ -86,19 +90,30 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
     return [(mel, target) for target, mel in jobs.items()]
 
 
-def _load(arguments: argparse.Namespace) -> Vocoder | OnnxVocoder:
-    if arguments.engine != "onnx":
-        return load_vocoder(arguments)
-    if arguments.checkpoint is None:
-        raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
-    set_machine(arguments)
-    return OnnxVocoder(arguments.checkpoint, arguments.threads)
+def _load(arguments: argparse.Namespace) -> Voice:
+    """The engine that synthesises, and what --denoise does to its audio: None where nothing."""
+    if arguments.engine == "onnx":
+        if arguments.checkpoint is None:
+            raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
+        if arguments.denoise:
+            raise ConfigError("--denoise needs the checkpoint itself: not with --engine onnx")
+        set_machine(arguments)
+        return OnnxVocoder(arguments.checkpoint, arguments.threads), None
+    vocoder = load_vocoder(arguments)
+    denoise = load_denoiser(arguments, vocoder)
+    return vocoder, denoise if arguments.denoise else None
 
 
-def _one(vocoder: Vocoder | OnnxVocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
+def _one(voice: Voice, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
     """Returns the duration in seconds."""
-    mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
+    vocoder, denoise = voice
+    try:
+        mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
+    except ImplausibleMelError as error:
+        raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
     pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed)
+    if denoise is not None:
+        pieces = iter([denoise(torch.cat(list(pieces), 1))])
     try:
         write_speech(output, (piece[0].cpu().numpy() for piece in pieces), vocoder.sample_rate)
     except MelError as error:

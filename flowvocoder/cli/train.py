@@ -3,29 +3,65 @@
 import argparse
 import sys
 
+from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.cli.common import set_machine
 from flowvocoder.config import override, preset
+from flowvocoder.errors import TrainingError
+from flowvocoder.training.distributed import World
+from flowvocoder.training.range_test import find_learning_rate
+from flowvocoder.training.schedule import RangeTest
 from flowvocoder.training.trainer import Trainer
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train, or go on with a run."""
+    """Train, or go on with a run; on one process, or on those that torchrun started."""
     experiment = override(preset(arguments.preset), arguments.settings)
-    device = set_machine(arguments)
-    trainer = Trainer(
-        experiment,
-        arguments.corpus,
-        arguments.out,
-        arguments.resume,
-        arguments.init_from,
-        str(device),
-        arguments.licence,
-    )
+    world = World.join(str(set_machine(arguments)))
+    try:
+        trainer = Trainer(
+            experiment,
+            arguments.corpus,
+            arguments.out,
+            arguments.resume,
+            BUNDLED_VOICE if str(arguments.init_from) == "bundled" else arguments.init_from,
+            arguments.licence,
+            world,
+        )
+        if arguments.find_lr:
+            return _find_lr(trainer, arguments)
+        if world.leads:
+            _say_what_is_special(trainer, arguments)
+        trainer.run(arguments.max_steps, arguments.max_minutes)
+    except RuntimeError as error:
+        if world.size == 1:
+            raise
+        # Without this, every surviving process would print the traceback of whatever it was waiting in.
+        first = str(error).strip().splitlines()[0]
+        raise TrainingError(f"process {world.rank} of {world.size} cannot go on: {first}") from error
+    world.leave()
+    if trainer.stopped and world.leads:
+        print(f"{trainer.stopped} at step {trainer.step}: saved, --resume goes on", file=sys.stderr)
+    return 0
+
+
+def _find_lr(trainer: Trainer, arguments: argparse.Namespace) -> int:
+    picture = arguments.out / "learning_rate.png"
+    suggestion = find_learning_rate(trainer, RangeTest(steps=arguments.max_steps or RangeTest.steps), picture)
+    if trainer.world.leads:
+        if suggestion is None:
+            print(f"the loss never fell: no suggestion; see {picture}")
+        else:
+            print(f"suggested: --set lr={suggestion:.1e}; the curve is in {picture}")
+    trainer.world.leave()
+    return 0
+
+
+def _say_what_is_special(trainer: Trainer, arguments: argparse.Namespace) -> None:
     if arguments.resume and trainer.step == 0:
         print(f"{arguments.out}: nothing to resume: a new run starts", file=sys.stderr)
     if trainer.changed:
         print(f"{arguments.out}: goes on with other settings: {trainer.changed}", file=sys.stderr)
-    if trainer.step >= experiment.train.steps:
+    if trainer.step >= trainer.config.steps:
         print(f"{arguments.out}: has its {trainer.step} steps already", file=sys.stderr)
     if not trainer.validation.items:
         print("no held-out recording: no validation, no best/ checkpoint", file=sys.stderr)
@@ -33,9 +69,3 @@ def train(arguments: argparse.Namespace) -> int:
     if skipped:
         shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
         print(f"{len(skipped)} recordings are shorter than a segment and left out: {shown}", file=sys.stderr)
-    trainer.run()
-    if trainer.stop_signal is not None:
-        print(
-            f"stopped by signal {trainer.stop_signal} at step {trainer.step}: saved, --resume goes on", file=sys.stderr
-        )
-    return 0

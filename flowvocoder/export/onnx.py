@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from flowvocoder.checkpoint import Checkpoint
-from flowvocoder.errors import ConfigError
 from flowvocoder.export.metadata import metadata
 from flowvocoder.export.modules import Step, Whole
+from flowvocoder.extras import library
 from flowvocoder.files import writing
 
 OPSET = 18
@@ -26,14 +26,10 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
         ConfigError: the export tools are not installed, or the model cannot be exported.
         OutputError: the file cannot be written.
     """
-    try:
-        import onnx
-        from onnxscript.values import Op, Opset
-    except ImportError as error:
-        raise ConfigError("export to ONNX needs more packages: pip install 'flowvocoder[onnx]'") from error
-    from flowvocoder.export import recursion
+    onnx, values = library("onnx", "onnx"), library("onnxscript.values", "onnx")
+    from flowvocoder.export import recursion  # needs onnx
 
-    operator = Op(Opset(recursion.DOMAIN, 1), recursion.NAME, recursion.schema())
+    operator = values.Op(values.Opset(recursion.DOMAIN, 1), recursion.NAME, recursion.schema())
 
     def translated(e: Any, lag: Any, taps: Any, past: Any, groups: int) -> Any:
         return operator(e, lag, taps, past)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowvocoder.errors import CheckpointError, ConfigError
+from flowvocoder.errors import CheckpointError
+from flowvocoder.extras import library
 from flowvocoder.inference.noise import NoiseSource
 from flowvocoder.inference.session import CHUNK
 from flowvocoder.mel.spec import MelSpec
@@ -34,10 +35,7 @@ class OnnxVocoder:
     """
 
     def __init__(self, path: Path, threads: int | None = None):
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ConfigError("the engine `onnx` needs onnxruntime: pip install 'flowvocoder[onnx]'") from error
+        onnxruntime = library("onnxruntime", "onnx")
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file: the engine `onnx` runs what `flowvocoder export` wrote")
         options = onnxruntime.SessionOptions()

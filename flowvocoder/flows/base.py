@@ -1,11 +1,14 @@
 """The bijection interface and its composition."""
 
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from flowvocoder.flows.reversible import cascade, forward_without_storing
 
 
 def exact(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,31 +38,82 @@ class Bijection(nn.Module):
         logdet: (B,), log |det dz/dx| in nats
     """
 
+    cheap_inverse = True
+    """Whether `inverse` costs about what `forward` does."""
+
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the log-determinant told apart by where in time it arises: (B, columns), of sum logdet.
 
-class Chain(Bijection):
-    """Layers applied one after another; the only loop over layers in the project."""
+        Here it is spread evenly, which is right for layers that do the same in every column. Those that do not say
+        where: `forward` is then the sum.
+        """
+        z, logdet = self(x, context)
+        columns = z.shape[-1]
+        return z, (logdet / columns)[:, None].expand(-1, columns)
+
+    def steps(self, x: Tensor, context: Tensor) -> "Iterator[Step]":
+        """From data to noise one layer at a time: each layer, its output and its log-determinant by column."""
+        yield self, *self.by_column(x, context)
+
+
+Step: TypeAlias = tuple[Bijection, Tensor, Tensor]
+
+
+class Composite(Bijection):
+    """A bijection made of others, which says so in `steps`."""
+
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        raise NotImplementedError
+
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        z, logdets = x, []
+        for _, z, logdet in self.steps(x, context):  # noqa: B007
+            logdets.append(logdet)
+        coarsest = min(logdet.shape[1] for logdet in logdets)
+        return z, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
+
+
+class Chain(Composite):
+    """Layers applied one after another.
+
+    Attributes:
+        recompute: keep no activations for the backward pass, see `flows.reversible`.
+    """
 
     def __init__(self, layers: Iterable[Bijection]):
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.recompute = False
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         logdet = x.new_zeros(x.shape[0])
-        for layer in self.layers:
-            x, layer_logdet = layer(x, context)
-            logdet = logdet + layer_logdet
+        for cheap, run in itertools.groupby(self.layers, lambda layer: layer.cheap_inverse):
+            forward = forward_without_storing if self.recompute and cheap and torch.is_grad_enabled() else cascade
+            x, run_logdet = forward(list(run), x, context)
+            logdet = logdet + run_logdet
         return x, logdet
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         for layer in reversed(self.layers):
             z = layer.inverse(z, context)  # type: ignore[operator]
         return z
+
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        for layer in self.layers:
+            for step in layer.steps(x, context):  # type: ignore[operator]
+                yield step
+            x = step[1]
+
+
+def fold(values: Tensor, pieces: int) -> Tensor:
+    """Sums of (B, columns) over equal pieces of time, (B, pieces); `pieces` divides the number of columns."""
+    return values.unflatten(1, (pieces, -1)).sum(2)
 
 
 def no_volume_change(x: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ class PitchPredictor(Bijection):
         causal: that network looks back only.
     """
 
+    cheap_inverse = False  # a recursion over samples
+
     def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int, causal: bool = False):
         super().__init__()
         if min_lag <= REACH + GROUP:
@@ -81,7 +83,8 @@ class PitchPredictor(Bijection):
         target, weight = self_similarity(x[:, 0], self.min_lag, self.max_lag, context.shape[-1])
         h = self.net(context)
         log_p = F.log_softmax(self.lag_head(h).float(), 1)
-        cross_entropy = -((target * log_p).sum(1) * weight).sum() / (weight.sum() + 1.0)
+        # An item at a time, so that a batch in parts has the same loss as a whole one.
+        cross_entropy = -(((target * log_p).sum(1) * weight).sum(1) / (weight.sum(1) + 1.0)).mean()
         lag, taps = self._interpolate(fractional_lag(target.log(), self.min_lag), self._gain(h, x.dtype), x)
         with torch.autocast(x.device.type, enabled=False):
             residual = x[:, 0] - predict(x[:, 0], lag, taps)
@@ -146,10 +149,12 @@ def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:
 def self_similarity(x: Tensor, min_lag: int, max_lag: int, blocks: int) -> tuple[Tensor, Tensor]:
     """Where audio repeats itself: a distribution over lags (B, L, N) and how strongly it does (B, N) in 0..1.
 
-    Normalised cross-correlation of a window around each block with itself one lag earlier, less 0.03 an octave so
-    that of two lags that explain the audio equally well the shorter wins.
+    Normalised cross-correlation of a window around each block (about two of the longest lags) with itself one lag
+    earlier, less 0.03 an octave so that of two lags that explain the audio equally well the shorter wins. Only the
+    band of the lower harmonics counts: noise above it hides the period of a creaking voice, rumble below it is none.
     """
-    window, sharpness, per_octave = 2 * (max_lag // 2), 0.02, 0.03
+    window, sharpness, per_octave = 4 * (max_lag // 2), 0.02, 0.03
+    x = _band(x, 1.0 / max_lag, 16.0 / max_lag)
     step = x.shape[1] // blocks
     left = window // 2 - step // 2 + max_lag
     frames = F.pad(x, (left, window + max_lag)).unfold(-1, window + max_lag, step)[:, :blocks]
@@ -164,6 +169,13 @@ def self_similarity(x: Tensor, min_lag: int, max_lag: int, blocks: int) -> tuple
     target = torch.softmax((ncc - per_octave * torch.log2(lags / min_lag)) / sharpness, -1)
     weight = ((ncc.amax(-1) - 0.4) / 0.4).clamp(0.0, 1.0)
     return target.transpose(1, 2), weight
+
+
+def _band(x: Tensor, lowest: float, highest: float) -> Tensor:
+    """What of (B, T) lies between two frequencies, in cycles a sample."""
+    spectrum = torch.fft.rfft(x)
+    frequency = torch.fft.rfftfreq(x.shape[-1], device=x.device)
+    return torch.fft.irfft(spectrum * ((frequency >= lowest) & (frequency <= highest)), x.shape[-1])
 
 
 def _tile_entropy(x: Tensor, block: int = 128, bands: int = 4, blocks: int = 4) -> Tensor:

@@ -1,6 +1,7 @@
 """The conditioner of the couplings: a gated, dilated WaveNet."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.flows.convolution import TimeConv
@@ -19,6 +20,8 @@ class WaveNet(nn.Module):
         layers: number of gated layers; dilation 2**i in layer i.
         kernel: taps of each dilated convolution, odd.
         causal: look back only.
+        rectified: as in FloWaveNet (Kim et al. 2018, arXiv:1811.02155): three taps and a ReLU at the start, and at
+            the end one more layer between two ReLUs.
 
     Shape:
         x: (B, inputs, N), context: (B, context, N) -> (B, outputs, N)
@@ -33,10 +36,12 @@ class WaveNet(nn.Module):
         layers: int,
         kernel: int = 3,
         causal: bool = False,
+        rectified: bool = False,
     ):
         super().__init__()
         self.channels = channels
-        self.start = TimeConv(inputs, channels)
+        self.start = TimeConv(inputs, channels, 3 if rectified else 1)
+        self.last = TimeConv(channels, channels) if rectified else None
         self.context = TimeConv(context, 2 * channels * layers)  # all layers at once: one large product
         self.dilated = nn.ModuleList(
             TimeConv(channels, 2 * channels, kernel, dilation=2**i, causal=causal) for i in range(layers)
@@ -52,6 +57,8 @@ class WaveNet(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         x, context = _channels_last(x), _channels_last(context)
         h = self.start.channels_last(x)
+        if self.last is not None:
+            h = F.relu(h)
         biases = self.context.channels_last(context).chunk(len(self.mix), 1)
         skip: Tensor | None = None
         for dilated, mix, bias in zip(self.dilated, self.mix, biases, strict=True):
@@ -63,6 +70,8 @@ class WaveNet(nn.Module):
             new = out[:, -self.channels :]
             skip = new if skip is None else skip + new
         assert skip is not None
+        if self.last is not None:
+            skip = F.relu(self.last.channels_last(F.relu(skip)))
         return self.end.channels_last(skip).squeeze(2)
 
 

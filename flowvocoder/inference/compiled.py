@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.errors import ConfigError
+from flowvocoder.extras import library
 from flowvocoder.flows.recursion import GROUP, REACH
 
 
@@ -21,10 +21,7 @@ def solver() -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     Raises:
         ConfigError: numba is not installed.
     """
-    try:
-        import numba
-    except ImportError as error:
-        raise ConfigError("the engine `numba` needs numba: pip install 'flowvocoder[fast]'") from error
+    numba = library("numba", "fast")
     loop = numba.njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")(_loop)
 
     def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Where a run reports: `log.jsonl`, TensorBoard, and one line on standard error now and then."""
 
 import json
+import math
 import sys
 import threading
 import time
@@ -101,6 +102,29 @@ class RunLog:
             self._file.write(json.dumps(entry) + "\n")
         except OSError as error:
             raise OutputError(f"{self._file.name}: cannot be written ({reason(error)})") from error
+
+
+class NoLog(RunLog):
+    """The log of a process that does not lead: nothing."""
+
+    def __init__(self) -> None:
+        self.last_validation = {}
+        self._board = None
+        self._printed = math.inf
+
+    def message(self, step: int, text: str, keep: bool = True) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def _write(self, entry: dict[str, object]) -> None:
+        pass
+
+
+def open_log(out: Path, step: int, leads: bool) -> RunLog:
+    """The log of a run, or none for processes that do not lead."""
+    return RunLog(out, step) if leads else NoLog()
 
 
 def _entries_up_to(path: Path, step: int) -> list[str]:

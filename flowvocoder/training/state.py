@@ -1,6 +1,8 @@
 """What a run needs to go on exactly where it stopped."""
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +31,32 @@ class Ema:
         torch._foreach_lerp_(list(self.average.values()), parameters, 1.0 - decay)
 
 
-def save_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, about: dict[str, Any]) -> None:
-    """Write weights, average and optimiser state as one safetensors file, the rest as JSON; atomically."""
-    tensors: Named = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"ema.{k}": v for k, v in ema.average.items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v for k, v in values.items()}
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """A network and its optimiser, under the name they have in the saved state."""
+
+    name: str
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def save_state(path: Path, learners: Sequence[Learner], ema: Ema, about: dict[str, Any]) -> None:
+    """Write weights, average and optimiser states as one safetensors file, the rest as JSON; atomically.
+
+    Raises:
+        OutputError: it cannot be written; what was there before is still there.
+    """
+    tensors: Named = {f"ema.{k}": v for k, v in ema.average.items()}
+    for learner in learners:
+        tensors |= {f"{learner.name}.{k}": v for k, v in learner.net.state_dict().items()}
+        for index, values in learner.optimizer.state_dict()["state"].items():
+            tensors |= {f"{learner.name}-optimizer.{index}.{k}": v for k, v in values.items()}
     with writing_folder(path) as folder:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, folder / "state.safetensors")
         (folder / "state.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, Any]:
     """Restore what `save_state` wrote and return its `about`.
 
     Raises:
@@ -49,15 +65,17 @@ def load_state(path: Path, model: nn.Module, ema: Ema, optimizer: torch.optim.Op
     try:
         tensors = load_file(path / "state.safetensors")
         about = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        model.load_state_dict(_under("model.", tensors))
+        for learner in learners:
+            learner.net.load_state_dict(_under(f"{learner.name}.", tensors))
+            state: dict[int, Named] = {}
+            for key, value in _under(f"{learner.name}-optimizer.", tensors).items():
+                index, _, name = key.partition(".")
+                state.setdefault(int(index), {})[name] = value
+            groups = learner.optimizer.state_dict()["param_groups"]
+            learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
         average = _under("ema.", tensors)
         for name, value in ema.average.items():
             value.copy_(average[name])
-        state: dict[int, Named] = {}
-        for key, value in _under("optimizer.", tensors).items():
-            index, _, name = key.partition(".")
-            state.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no training state to resume from") from error
     except (SafetensorError, RuntimeError, KeyError, ValueError, OSError) as error:

@@ -1,56 +1,50 @@
 """The training loop."""
 
-import dataclasses
+import contextlib
 import math
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from flowvocoder.config import Experiment, TrainConfig
-from flowvocoder.data.corpus import Utterance, find_utterances, split
-from flowvocoder.data.segments import Batch, SegmentSampler
-from flowvocoder.errors import AudioError, CheckpointError, ConfigError
+from flowvocoder.config import Experiment
+from flowvocoder.data.corpus import open_corpora
+from flowvocoder.data.streaming import open_sampler
+from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import recover_folder
-from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
-from flowvocoder.training.logs import RunLog
-from flowvocoder.training.spectral import SpectralDistance
-from flowvocoder.training.state import Ema, load_state, read_experiment, save_state
+from flowvocoder.flows.base import Chain
+from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.training.distributed import World, restarted
+from flowvocoder.training.loading import Loader
+from flowvocoder.training.logs import RunLog, open_log
+from flowvocoder.training.objective import Draw, Objective, draw
+from flowvocoder.training.schedule import relative_rate
+from flowvocoder.training.state import Ema, Learner, load_state, read_experiment, save_state
 from flowvocoder.training.validation import Validation
-from flowvocoder.units import PCM16_STEP, bits_per_sample
+from flowvocoder.units import bits_per_sample
 
 CHECKPOINT, BEST, STATE = "checkpoint", "best", "state"
 
 
-@dataclasses.dataclass(frozen=True)
-class Losses:
-    """The terms of one step's objective, scalars."""
-
-    nats: Tensor  # log-likelihood per sample
-    pitch: Tensor
-    spectral: Tensor
-
-    def total(self, config: TrainConfig) -> Tensor:
-        return -self.nats + config.pitch_weight * self.pitch + config.spectral_weight * self.spectral
-
-
 class Trainer:
-    """Trains one model on one device; everything it draws at random is a function of (seed, step).
+    """Trains one model on the processes of `world`; everything drawn at random is a function of (seed, step).
 
     Args:
         experiment: what to train and how.
-        corpora: folders, as `find_utterances` takes them.
+        corpora: folders of audio, manifests or folders of shards, as `open_corpus` takes them.
         out: run folder: `checkpoint/` and `best/` (averaged weights), `state/`, `log.jsonl`, `tensorboard/`.
-        resume: go on from `out/state` if it is there.
+        resume: go on from `out/state` if it is there; so does a run that torchrun restarts.
         init_from: checkpoint folder whose weights to start from.
         licence: of the data, recorded in the checkpoints.
+        world: the processes; None: this one alone, on the CPU.
 
     Raises:
         FlowVocoderError: a corpus, checkpoint or folder is unusable.
@@ -63,129 +57,197 @@ class Trainer:
         out: Path,
         resume: bool = False,
         init_from: Path | None = None,
-        device: str = "cpu",
         licence: str = "unknown",
+        world: World | None = None,
     ):
         self.experiment, self.config = experiment, experiment.train
-        self.corpora, self.out, self.device = list(corpora), out, torch.device(device)
-        self.licence = licence
+        self.out, self.licence = out, licence
+        self.world = world or World(0, 1, torch.device("cpu"))
+        self._check_shares()
         state = out / STATE
-        for name in (STATE, CHECKPOINT, BEST):
-            recover_folder(out / name)
+        if self.world.leads:
+            for name in (STATE, CHECKPOINT, BEST):
+                recover_folder(out / name)
+        self.world.wait()
+        resume = resume or restarted()
         if state.exists() and not resume:
             raise ConfigError(f"{out}: holds a run already: add --resume to go on with it, or name another folder")
         start = load_checkpoint(init_from) if init_from is not None else None
-        training, held_out = self._utterances()
-        self.sampler = SegmentSampler(training, experiment.mel, self.config.segment, self.config.seed)
+        data = open_corpora(corpora)
+        self.names = [c.name for c in data]
+        self.sampler = open_sampler(data, experiment.mel, self.config.segment, self.config.seed)
+        self.loader = Loader(self.sampler, self.config.batch, self.world)
         torch.manual_seed(self.config.seed)
-        self.model = build_model(experiment).to(self.device)
+        self.model = build_model(experiment).to(self.world.device)
         if start is not None:
             self._start_from(start, init_from)
+        recompute_activations(self.model, self.config.recompute)
         self.ema = Ema(self.model, self.config.ema)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=self.config.lr,
-            betas=(0.9, 0.99),
-            weight_decay=self.config.weight_decay,
+            self.model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=self.config.weight_decay,
             fused=True,
+        )  # fmt: skip
+        self.objective = Objective(self.model, experiment, self.world)
+        self.learners = [Learner("model", self.model, self.optimizer)]
+        if self.objective.adversary is not None:
+            adversary = self.objective.adversary
+            self.learners.append(Learner("discriminators", adversary.net, adversary.optimizer))
+        # Where float16 gradients would underflow; its state resumes with the run.
+        self.scaler = torch.amp.grad_scaler.GradScaler(
+            self.world.device.type, enabled=self.objective.dtype is torch.float16, growth_interval=500
         )
-        self.spectral = SpectralDistance(experiment.mel).to(self.device)
         self.step, self.seconds = 0, 0.0
         self.best: float | None = None  # held-out nats per sample
+        self.stale = 0  # validations since the best one
         self.changed = ""  # settings in which a resumed run differs from what it was
         if resume and state.exists():
             self._resume(state)
-        self.validation = Validation(held_out, experiment.mel)
-        self.log = RunLog(out, self.step)
+        held_out = [u for c in data for u in c.held_out]
+        self.validation = Validation(held_out if self.world.leads else [], experiment.mel)
+        self.log: RunLog = open_log(out, self.step, self.world.leads)
         self.stop_signal: int | None = None
+        self.stopped = ""  # why, where it was not the last step
 
-    def run(self) -> None:
-        """Train to the last step, or to the first SIGTERM or SIGINT; saves either way."""
+    def run(self, max_steps: int | None = None, max_minutes: float | None = None) -> None:
+        """Train to the last step, or to the first SIGTERM or SIGINT; saves either way.
+
+        Args:
+            max_steps: stop after this step all the same (the schedule stays that of `config.steps`).
+            max_minutes: stop after so long, counted from now.
+        """
         from tqdm import tqdm
 
-        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
-        started, saved = time.monotonic() - self.seconds, self.step
+        now = time.monotonic()
+        started, saved = now - self.seconds, self.step
+        deadline = math.inf if max_minutes is None else now + 60.0 * max_minutes
+        last = self.config.steps if max_steps is None else min(max_steps, self.config.steps)
         bar = tqdm(total=self.config.steps, initial=self.step, unit="step", dynamic_ncols=True,
-                   disable=not sys.stderr.isatty())  # fmt: skip
+                   disable=not (sys.stderr.isatty() and self.world.leads))  # fmt: skip
         try:
-            while self.step < self.config.steps and self.stop_signal is None:
-                values = self._train_step(self.sampler.batch(self.step, self.config.batch))
-                self.step += 1
-                self.seconds = time.monotonic() - started
-                self.log.step(self.step, self.seconds, values)
-                bar.update()
-                if "nats" in values:
-                    bar.set_postfix_str(f"{values['nats']:.3f} nats, {bits_per_sample(values['nats']):.3f} bits/sample")
-                last = self.step == self.config.steps
-                if self.step % self.config.validate_every == 0 or last:
-                    self._validate()
-                if self.step % self.config.save_every == 0 or last:
+            with self._signals():
+                if self.step == 0 and self.validation.items and self.config.samples_at(0):
+                    self._validate()  # the likelihood before refinement
+                while self.step < last and not self._stop(deadline):
+                    values = self.train_step(self.config.lr * relative_rate(self.step, self.config))
+                    self.step += 1
+                    self.seconds = time.monotonic() - started
+                    self.log.step(self.step, self.seconds, values)
+                    bar.update()
+                    if "nats" in values:
+                        bits = bits_per_sample(values["nats"])
+                        bar.set_postfix_str(f"{values['nats']:.3f} nats, {bits:.3f} bits/sample")
+                    ends = self.step == self.config.steps
+                    if (self.step % self.config.validate_every == 0 or ends) and self.world.leads:
+                        self._validate()
+                    if self.step % self.config.save_every == 0 or ends:
+                        self._save(CHECKPOINT)
+                        saved = self.step
+                if saved != self.step:
                     self._save(CHECKPOINT)
-                    saved = self.step
-            if saved != self.step:
-                self._save(CHECKPOINT)
         finally:
             bar.close()
+            self.loader.close()
             self.log.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
-    def _train_step(self, batch: Batch) -> dict[str, float]:
-        rate = learning_rate(self.step, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        losses = self._losses(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total(self.config).backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        if not torch.isfinite(norm):
-            files = ", ".join(batch.ids)
-            self.log.message(
-                self.step + 1, f"step {self.step + 1} skipped: loss or gradient not finite; drawn from {files}"
-            )
+    def train_step(self, rate: float) -> dict[str, float]:
+        """One step at a learning rate; its terms, averaged over the batch, or {"skipped": 1} if it was not finite."""
+        batch = self.loader.batch(self.step)
+        whole = draw(
+            batch.audio, batch.mel, self.model, self.config, self.step, self.config.batch, self.loader.part,
+            self.world.device,
+        )  # fmt: skip
+        for learner in self.learners:
+            learner.optimizer.zero_grad(set_to_none=True)
+        self._set_rates(rate)
+        sums: dict[str, Tensor] = {}
+        finite: list[Tensor] = []
+        for piece, communicate in self._pieces(whole):
+            with communicate():
+                total, terms, nats = self.objective(piece)
+                self.scaler.scale(total / self.config.accumulate).backward()
+            finite.append(nats.isfinite())
+            for name, value in terms.items():
+                value = value.detach().float() / self.config.accumulate
+                sums[name] = sums[name] + value if name in sums else value
+        norms = []
+        taught = [x for x in self.learners if any(p.grad is not None for p in x.net.parameters())]
+        for learner in taught:
+            self.scaler.unscale_(learner.optimizer)
+            norms.append(nn.utils.clip_grad_norm_(learner.net.parameters(), self.config.clip))
+        if not all(torch.isfinite(norm) for norm in norms) and not self.scaler.is_enabled():
+            self._report_skipped(batch.ids, torch.cat(finite).tolist())
             return {"skipped": 1.0}
-        self.optimizer.step()
+        for learner in taught:
+            self.scaler.step(learner.optimizer)
+        self.scaler.update()
         self.ema.update(self.model, self.step)
-        terms = {name: float(value.detach()) for name, value in vars(losses).items()}
-        return {**terms, "gradient_norm": float(norm), "lr": rate}
+        means = self.world.mean(torch.stack(list(sums.values())))
+        return {**dict(zip(sums, means.tolist(), strict=True)), "gradient_norm": float(norms[0]), "lr": rate}
 
-    def _losses(self, batch: Batch) -> Losses:
-        config, model = self.config, self.model
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-        refining = config.spectral_weight > 0 and self.step >= config.spectral_from
-        noisy = dequantise(batch.audio, PCM16_STEP, generator).to(self.device)
-        audio, mel = batch.audio.to(self.device), batch.mel.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            nats = model.log_prob(noisy, mel).mean() / audio.shape[1]
-            pitch = model.auxiliary_loss(audio, mel)
-            if refining:
-                noise = torch.randn(model.noise_shape(mel), generator=generator).to(self.device)
-                sample = model.decode(config.spectral_temperature * noise, mel)
-        spectral = self.spectral(sample, audio) if refining else nats.new_zeros(())
-        return Losses(nats, pitch, spectral)
+    def _pieces(self, whole: Draw) -> Iterator[tuple[Draw, Callable[[], Any]]]:
+        """Our share of the batch in `accumulate` pieces; gradients are exchanged after the last one only."""
+        items = len(whole.audio) // self.config.accumulate
+        parallel = [m for m in self.objective.networks if isinstance(m, DistributedDataParallel)]
+
+        def quietly() -> contextlib.ExitStack:
+            stack = contextlib.ExitStack()
+            for module in parallel:
+                stack.enter_context(module.no_sync())
+            return stack
+
+        for index in range(self.config.accumulate):
+            ends = index == self.config.accumulate - 1
+            yield whole.piece(slice(index * items, (index + 1) * items)), contextlib.nullcontext if ends else quietly
+
+    def _set_rates(self, rate: float) -> None:
+        for learner in self.learners:
+            peak = self.config.lr if learner.net is self.model else self.config.discriminator_lr
+            for group in learner.optimizer.param_groups:
+                group["lr"] = rate * peak / self.config.lr
+
+    def _report_skipped(self, ids: Sequence[str], finite: list[bool]) -> None:
+        wrong = [i for i, fine in zip(ids, finite, strict=True) if not fine] or list(ids)
+        named = ", ".join(i for part in self.world.gather(wrong) for i in part)
+        step = self.step + 1
+        self.log.message(step, f"step {step} skipped: loss or gradient not finite; drawn from {named}")
+
+    def _stop(self, deadline: float) -> bool:
+        early = self.config.patience > 0 and self.stale >= self.config.patience
+        asked = [float(self.stop_signal or 0), float(time.monotonic() > deadline), float(early)]
+        number, late, early_ = self.world.largest(asked)
+        if number:
+            self.stopped = f"stopped by signal {int(number)}"
+        elif late:
+            self.stopped = "stopped: its minutes are over"
+        elif early_:
+            self.stopped = f"stopped early: no better validation in the last {self.config.patience}"
+        return bool(self.stopped)
 
     def _validate(self) -> None:
         model = self._averaged()
-        values = self.validation.measure(model, self.device)
+        values = self.validation.measure(model, self.world.device)
         if not values:
             return
         self.log.validation(self.step, values)
-        examples = self.validation.example(model, self.device)
+        examples = self.validation.example(model, self.world.device)
         self.log.pictures(self.step, examples, self.experiment.mel.sample_rate)
+        self.stale += 1
         if self.best is None or values["nats"] > self.best:
-            self.best = values["nats"]
+            self.best, self.stale = values["nats"], 0
             self._save(BEST, values)
 
     def _averaged(self) -> FlowVocoder:
-        model = build_model(self.experiment).to(self.device).eval()
+        model = build_model(self.experiment).to(self.world.device).eval()
         model.load_state_dict({**self.model.state_dict(), **self.ema.average})
         return model
 
     def _save(self, name: str, metrics: dict[str, float] | None = None) -> None:
+        if not self.world.leads:
+            return
         about: dict[str, Any] = {
             "step": self.step,
             "hours": round(self.seconds / 3600, 3),
-            "training_data": [c.resolve().name for c in self.corpora],
+            "training_data": self.names,
             "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
             "licence": self.licence,
             "metrics": metrics or self.log.last_validation,
@@ -195,24 +257,20 @@ class Trainer:
             progress = {
                 "step": self.step,
                 "best": self.best,
+                "stale": self.stale,
                 "seconds": self.seconds,
+                "scaler": self.scaler.state_dict(),
                 "experiment": self.experiment.to_dict(),
             }
-            save_state(self.out / STATE, self.model, self.ema, self.optimizer, progress)
+            save_state(self.out / STATE, self.learners, self.ema, progress)
 
-    def _utterances(self) -> tuple[list[Utterance], list[Utterance]]:
-        names = [c.resolve().name for c in self.corpora]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"two corpora are named {name!r}: utterance ids would not tell them apart")
-        training: list[Utterance] = []
-        held_out: list[Utterance] = []
-        for corpus in self.corpora:
-            t, v = split(find_utterances(corpus))
-            training, held_out = training + t, held_out + v
-        if not training:
-            raise AudioError(f"{', '.join(map(str, self.corpora))}: every recording fell into the validation split")
-        return training, held_out
+    def _check_shares(self) -> None:
+        pieces = self.world.size * self.config.accumulate
+        if self.config.batch % pieces:
+            raise ConfigError(
+                f"train.batch {self.config.batch} must be a multiple of {self.world.size} processes"
+                f" x train.accumulate {self.config.accumulate}"
+            )
 
     def _resume(self, state: Path) -> None:
         before, now = read_experiment(state), self.experiment.to_dict()
@@ -221,8 +279,11 @@ class Trainer:
                 difference = _difference(now[part], before[part])
                 raise ConfigError(f"{self.out}: --resume with another {part} than the run has: {difference}")
         self.changed = _difference(now["train"], before["train"])
-        about = load_state(state, self.model, self.ema, self.optimizer)
+        about = load_state(state, self.learners, self.ema)
         self.step, self.best, self.seconds = about["step"], about["best"], about["seconds"]
+        self.stale = about["stale"]
+        if self.scaler.is_enabled() and about["scaler"]:
+            self.scaler.load_state_dict(about["scaler"])
 
     def _start_from(self, other: Checkpoint, path: Path | None) -> None:
         if other.experiment.mel != self.experiment.mel:
@@ -233,19 +294,26 @@ class Trainer:
             raise CheckpointError(f"{path}: has other sizes than this run: {difference}")
         self.model.load_state_dict(other.model.state_dict())
 
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop_signal = number
+
+
+def recompute_activations(model: nn.Module, on: bool) -> None:
+    """Whether the model's flows keep no activations for the backward pass (`flows.reversible`)."""
+    for module in model.modules():
+        if isinstance(module, Chain):
+            module.recompute = on
 
 
 def _difference(now: dict[str, Any], before: dict[str, Any]) -> str:
     """For people: "lr 0.001, was 0.002; ..."."""
     return "; ".join(f"{k} {now[k]}, was {before[k]}" for k in now if k in before and now[k] != before[k])
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to `final_lr` of the peak."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    done = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
-    cosine = 0.5 * (1.0 + math.cos(math.pi * done))
-    return config.lr * (config.final_lr + (1.0 - config.final_lr) * cosine)

@@ -1,30 +1,12 @@
-"""bench: speed, on this machine."""
+"""bench: a group of commands."""
 
-from pathlib import Path
-
-from flowvocoder.cli.parsers.common import Commands, add_command, machine
+from flowvocoder.cli.parsers import bench_family, bench_infer, bench_train
+from flowvocoder.cli.parsers.common import Commands
 
 
 def add(commands: Commands) -> None:
-    bench = commands.add_parser("bench", help="how fast, on this machine", description="how fast, on this machine")
-    kinds = bench.add_subparsers(dest="kind", required=True, metavar="WHAT")
-    _infer(kinds)
-
-
-def _infer(kinds: Commands) -> None:
-    infer = add_command(
-        kinds, "infer", "synthesis: by model, engine, length and batch, and beside others", "bench", "infer"
-    )
-    infer.add_argument("--checkpoint", metavar="DIR", type=Path, action="append", default=[],
-                       help="a voice; several times for several (default: the bundled one)")  # fmt: skip
-    infer.add_argument("--preset", action="append", default=[], help="a preset with random weights; several times")
-    infer.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
-                       help="changes the presets: model.block=256")  # fmt: skip
-    infer.add_argument("--engines", default="eager,numba", help="reference, eager, numba, onnx (default eager,numba)")
-    infer.add_argument("--peers", default="", help="vocos, hifigan, griffin-lim: pip install 'flowvocoder[bench]'")
-    infer.add_argument("--seconds", default="10", help="lengths (default 10)")
-    infer.add_argument("--batch", default="1", help="batch sizes (default 1)")
-    infer.add_argument("--rounds", type=int, default=5, help="times everything is measured (default 5)")
-    infer.add_argument("--chunk", type=int, default=8, metavar="FRAMES", help="of streaming, 0 for none (default 8)")
-    infer.add_argument("--out", metavar="DIR", type=Path, help="also bench.json, bench.md and bench.png there")
-    machine(infer)
+    bench = commands.add_parser("bench", help="measure speed", description="measure speed")
+    benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    bench_infer.add_infer(benches)
+    bench_train.add_train(benches)
+    bench_family.add_family(benches)

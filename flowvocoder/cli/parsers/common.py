@@ -31,6 +31,22 @@ def seed(text: str) -> int:
     return value
 
 
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or above, not {text}")
+    return value
+
+
 def checkpoint(command: argparse.ArgumentParser) -> None:
     """--checkpoint, and where to run it."""
     command.add_argument("--checkpoint", metavar="DIR", type=Path, help="default: the bundled voice")

@@ -2,19 +2,26 @@
 
 from pathlib import Path
 
-from flowvocoder.cli.parsers.common import Commands, add_command, machine
+from flowvocoder.cli.parsers.common import Commands, add_command, machine, positive, positive_int
 from flowvocoder.config import PRESETS
 
 
 def add(commands: Commands) -> None:
     train = add_command(commands, "train", "train a vocoder on your recordings", "train", "train")
-    train.add_argument("--corpus", metavar="DIR", type=Path, action="append", required=True,
-                       help="folder of audio, or in LJSpeech layout; may be given several times")  # fmt: skip
+    train.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
+                       help="folder of audio or in LJSpeech layout, manifest (.jsonl), or what `prepare` wrote;"
+                       " may be given several times")  # fmt: skip
     train.add_argument("--preset", default="lapglow-base", help=f"{', '.join(PRESETS)} (default lapglow-base)")
     train.add_argument("--out", metavar="RUN", type=Path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="go on with the run in RUN")
-    train.add_argument("--init-from", metavar="CHECKPOINT", type=Path, help="start from these weights")
+    train.add_argument(
+        "--init-from", metavar="CHECKPOINT", type=Path, help="start from these weights (`bundled`: the bundled voice)"
+    )
     train.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
                        help="override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")  # fmt: skip
+    train.add_argument("--max-steps", metavar="N", type=positive_int, help="stop after step N, saved; --resume goes on")
+    train.add_argument("--max-minutes", metavar="M", type=positive, help="stop after M minutes, saved")
+    train.add_argument("--find-lr", action="store_true",
+                       help="only a range test: prints a good learning rate, draws RUN/learning_rate.png")  # fmt: skip
     train.add_argument("--licence", default="unknown", help="licence of the data, recorded in the checkpoint")
     machine(train)

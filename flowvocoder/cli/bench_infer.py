@@ -1,4 +1,4 @@
-"""`bench`: what is measured here, on this machine."""
+"""`bench infer`: synthesis, by model and engine, and beside others."""
 
 import argparse
 import shlex
@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import torch
 
-from flowvocoder.benchmark.measure import measure, measure_streaming
-from flowvocoder.benchmark.report import markdown, write_report
+from flowvocoder.benchmark.inference import measure, measure_streaming
+from flowvocoder.benchmark.inference_report import markdown, write_report
 from flowvocoder.benchmark.systems import System, ours, peer
 from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
 from flowvocoder.cli.common import set_machine

@@ -1,0 +1,30 @@
+"""`bench train`."""
+
+import argparse
+import sys
+
+from flowvocoder.benchmark.report import describe, markdown, to_json
+from flowvocoder.benchmark.training import Effort, grid, measure_all
+from flowvocoder.cli.common import set_machine
+from flowvocoder.files import writing
+from flowvocoder.progress import progress
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Measure every combination, print the table; 2 if one of them could not run."""
+    device = set_machine(arguments)
+    settings = grid(arguments.preset, arguments.batch, arguments.precision, arguments.processes)
+    effort = Effort(arguments.warmup, arguments.steps, str(device), arguments.threads, arguments.settings)
+    for setting in settings:
+        setting.experiment(effort.settings)  # all of them before the first is measured
+    measured = progress(measure_all(settings, effort), "bench train", "setting", len(settings))
+    results = list(measured)
+    machine = describe(str(device), arguments.threads)
+    table = markdown(results, machine)
+    print(table, end="")
+    if arguments.out is not None:
+        for name, text in (("results.json", to_json(results, machine)), ("table.md", table)):
+            with writing(arguments.out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        print(f"{arguments.out}: results.json, table.md", file=sys.stderr)
+    return 2 if any(isinstance(result, str) for _, result in results) else 0

@@ -1,0 +1,47 @@
+"""`evaluate`: a table, and with --out everything it was made from."""
+
+import argparse
+import sys
+
+from flowvocoder.cli.common import check_temperature, set_machine
+from flowvocoder.errors import ConfigError, OutputError
+from flowvocoder.evaluation.chart import save_chart
+from flowvocoder.evaluation.checkpoint import Settings, evaluate_checkpoint
+from flowvocoder.evaluation.report import markdown
+from flowvocoder.evaluation.results import write_json
+from flowvocoder.files import writing
+from flowvocoder.parallel import check_jobs
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure, print the table, write the files; 2 if an utterance could not be measured."""
+    device = set_machine(arguments)
+    check_temperature(arguments.temperature)
+    out = arguments.out
+    if arguments.keep_audio and out is None:
+        raise ConfigError("--keep-audio needs --out")
+    if out is not None and out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file, not a folder")
+    settings = Settings(
+        against=arguments.against,
+        everything=arguments.everything,
+        limit=arguments.limit,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+        lag=arguments.lag,
+        jobs=check_jobs(arguments.jobs),
+        device=str(device),
+        keep_audio=arguments.keep_audio,
+    )
+    evaluation = evaluate_checkpoint(arguments.checkpoint, arguments.corpus, settings, out)
+    table = markdown(evaluation)
+    print(table, end="")
+    if out is not None:
+        write_json(out / "results.json", evaluation.to_dict())
+        with writing(out / "table.md") as temporary:
+            temporary.write_text(table, encoding="utf-8")
+        save_chart(out / "chart.png", evaluation)
+        print(f"{out}: results.json, table.md, chart.png", file=sys.stderr)
+    for failure in evaluation.failures:
+        print(f"flowvocoder: {failure}", file=sys.stderr)
+    return 2 if evaluation.failures else 0

@@ -1,0 +1,237 @@
+"""Evaluating a checkpoint on its held-out utterances, beside other systems on the same ones."""
+
+import dataclasses
+import itertools
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flowvocoder.audio import EXTENSIONS
+from flowvocoder.checkpoint import BUNDLED_VOICE, CONFIG, read_config
+from flowvocoder.config import experiment_from_dict
+from flowvocoder.data.corpus import Utterance, corpus_name, open_corpus, read_shard
+from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError
+from flowvocoder.evaluation.results import Cache, Evaluation, Row
+from flowvocoder.evaluation.signals import RATE
+from flowvocoder.evaluation.systems import FlowSystem, FolderSystem, GriffinLimSystem, System, content_of, digest, load
+from flowvocoder.evaluation.work import Task, lag_of, measure, run
+from flowvocoder.extras import library
+from flowvocoder.parallel import Crashed
+
+GRIFFIN_LIM = "griffinlim"
+
+DEFINITION = 3
+"""Raised whenever a measure changes, so that rows of an older program are not reused."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to evaluate.
+
+    Attributes:
+        against: "griffinlim", another checkpoint's folder, or a folder of audio with the utterances' stems.
+        everything: all utterances rather than the held-out ones.
+        limit: at most so many of each corpus; None: no limit.
+        temperature: None: each checkpoint's own.
+        seed: of the noise and the dequantisation, the same for every utterance.
+        lag: samples by which folders of audio are late; None: the median of what is found.
+        jobs: processes, each of one thread.
+        keep_audio: also write what was measured.
+    """
+
+    against: Sequence[str] = ()
+    everything: bool = False
+    limit: int | None = None
+    temperature: float | None = None
+    seed: int = 0
+    lag: int | None = None
+    jobs: int = 1
+    device: str = "cpu"
+    keep_audio: bool = False
+
+
+def evaluate_checkpoint(
+    checkpoint: Path | None, corpora: Sequence[Path], settings: Settings | None = None, out: Path | None = None
+) -> Evaluation:
+    """Measure a checkpoint (None: the bundled voice) on corpora, and `settings.against` on the same utterances.
+
+    Rows are kept under `out` and taken from there if checkpoint, recording and settings are still the same.
+
+    Raises:
+        FlowVocoderError: a checkpoint, corpus or folder is unusable, or a library of the extra `evaluate` is missing.
+            What only concerns one utterance is told in `Evaluation.failures`.
+    """
+    settings = settings or Settings()
+    for name in ("pesq", "pystoi", "pyworld", "scipy"):
+        library(name, "evaluate")
+    path = checkpoint or BUNDLED_VOICE
+    vocoder = load(path, settings.device)
+    utterances = choose(corpora, settings)
+    systems = _systems(path, utterances, settings, vocoder.sample_rate)
+    period = vocoder.model.block
+    cache = Cache(None if out is None else out / "utterances")
+    audio = out / "audio" if out is not None and settings.keep_audio else None
+    rows: dict[tuple[str, str], Row] = {}
+    todo: dict[tuple[str, str], Task] = {}
+    keys: dict[tuple[str, str], str] = {}
+    failures: list[str] = []
+    for utterance in utterances:
+        for system in systems:
+            place = (utterance.id, system.name)
+            task = Task(utterance, system, period, vocoder.sample_rate, audio)
+            try:
+                keys[place] = _key(task)
+            except FlowVocoderError as error:
+                failures.append(f"{system.name}: {error}")
+                continue
+            row = cache.get(*place, keys[place])
+            if row is None or (task.audio_file is not None and not task.audio_file.is_file()):
+                todo[place] = task
+            else:
+                rows[place] = row
+    for result in run(measure, list(todo.values()), settings.jobs, "evaluate"):
+        if isinstance(result, Crashed):
+            lost = result.item
+            failures.append(
+                f"{lost.system.name}: {lost.utterance.id}: its process was killed, for lack of memory perhaps"
+            )
+            continue
+        if isinstance(result, str):
+            failures.append(result)
+            continue
+        place = (result.utterance, result.system)
+        rows[place] = result
+        cache.put(result, keys[place])
+    if not rows:
+        raise AudioError(f"nothing could be measured; first: {failures[0]}")
+    ordered = [rows[place] for u in utterances for s in systems if (place := (u.id, s.name)) in rows]
+    about = _about(path, corpora, systems, settings, period)
+    return Evaluation(about, [s.name for s in systems], ordered, sorted(failures))
+
+
+def choose(corpora: Sequence[Path], settings: Settings) -> list[Utterance]:
+    """The utterances to evaluate: as training splits them, of every corpus.
+
+    Raises:
+        AudioError: a corpus cannot be read, or holds out nothing.
+        ConfigError: two corpora of one name.
+    """
+    names = Counter(corpus_name(path) for path in corpora)
+    twice = [name for name, times in names.items() if times > 1]
+    if twice:
+        raise ConfigError(f"two corpora are named {twice[0]!r}: utterance ids would not tell them apart")
+    chosen = []
+    for path in corpora:
+        corpus = open_corpus(path)
+        mine = corpus.held_out
+        if settings.everything:
+            shards = itertools.chain.from_iterable(map(read_shard, corpus.shards))
+            mine = sorted([*corpus.training, *mine, *shards], key=lambda utterance: utterance.id)
+        if not mine:
+            raise AudioError(f"{path}: none of its recordings is held out: --all takes them all")
+        chosen += [_of_corpus(corpus.name, utterance) for utterance in mine[: settings.limit]]
+    return chosen
+
+
+def _of_corpus(name: str, utterance: Utterance) -> Utterance:
+    """With an id that begins with the corpus, which a manifest's need not."""
+    known = utterance.id.startswith(f"{name}/")
+    return utterance if known else dataclasses.replace(utterance, id=f"{name}/{utterance.id}")
+
+
+def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample_rate: int) -> list[System]:
+    others = [Path(text) for text in settings.against if text != GRIFFIN_LIM]
+    for other in others:
+        if not other.is_dir():
+            raise ConfigError(f"--against {other}: no such folder, and not {GRIFFIN_LIM!r}")
+    names = iter(distinct_names([path, *others]))
+    systems: list[System] = [_flow_system(next(names), path, settings)]
+    for text in settings.against:
+        if text == GRIFFIN_LIM:
+            systems.append(GriffinLimSystem(GRIFFIN_LIM, path, settings.seed))
+            continue
+        name, other = next(names), Path(text)
+        if (other / CONFIG).is_file():
+            systems.append(_flow_system(name, other, settings))
+        else:
+            systems.append(_folder_system(FolderSystem(name, other, sample_rate), utterances, settings))
+    repeated = [name for name, times in Counter(s.name for s in systems).items() if times > 1]
+    if repeated:
+        raise ConfigError(f"{repeated[0]} is named twice")
+    return systems
+
+
+def _flow_system(name: str, path: Path, settings: Settings) -> FlowSystem:
+    content = str(read_config(path)["config_sha256"])
+    return FlowSystem(name, path, content, settings.temperature, settings.seed, settings.device)
+
+
+def _folder_system(system: FolderSystem, utterances: list[Utterance], settings: Settings) -> FolderSystem:
+    """With its lag. Raises AudioError if it holds none of the utterances, ConfigError if one file would serve two."""
+    files: dict[Path, str] = {}
+    found = []
+    for utterance in utterances:
+        try:
+            file = system.file(utterance)
+        except AudioError:
+            continue  # named when it is measured
+        if file in files:
+            raise ConfigError(
+                f"{file}: would be taken for both {files[file]} and {utterance.id}: put them into folders named"
+                " like the corpora"
+            )
+        files[file] = utterance.id
+        found.append((system, utterance))
+    if not found:
+        example = utterances[0].id.partition("/")[2]
+        raise AudioError(f"{system.root}: holds none of the utterances, such as {example}{EXTENSIONS[0]}")
+    if settings.lag is not None:
+        return dataclasses.replace(system, lag=settings.lag)
+    lags = [lag for lag in run(lag_of, found, settings.jobs, f"lag of {system.name}") if isinstance(lag, int)]
+    median = statistics.median(lags) if lags else 0
+    return dataclasses.replace(system, lag=round(median * system.sample_rate / RATE))
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, or as many as tell it from the others; two at least of a run's `run/checkpoint`."""
+    parts = [path.resolve().parts[1:] for path in paths]
+    names = []
+    for mine in parts:
+        count = 2 if mine[-1:] in (("checkpoint",), ("best",)) else 1
+        while count < len(mine) and sum(other[-count:] == mine[-count:] for other in parts) > 1:
+            count += 1
+        names.append("/".join(mine[-count:]))
+    return names
+
+
+def _key(task: Task) -> str:
+    return digest({
+        "definition": DEFINITION,
+        "recording": content_of(task.utterance),
+        "system": task.system.key(task.utterance),
+        "period": task.period,
+        "sample_rate": task.sample_rate,
+    })  # fmt: skip
+
+
+def _about(
+    path: Path, corpora: Sequence[Path], systems: Sequence[System], settings: Settings, period: int
+) -> dict[str, Any]:
+    config = read_config(path)
+    experiment = experiment_from_dict(config)
+    return {
+        "checkpoint": systems[0].name,
+        "weights_sha256": config["weights_sha256"],
+        "corpora": [corpus_name(path) for path in corpora],
+        "held_out": not settings.everything,
+        "limit": settings.limit,
+        "temperature": settings.temperature if settings.temperature is not None else config["about"].get("temperature"),
+        "seed": settings.seed,
+        "lags": {s.name: s.lag for s in systems if isinstance(s, FolderSystem)},
+        "device": settings.device,
+        "processes": settings.jobs,
+        "hum_period": period,
+        "sample_rate": experiment.mel.sample_rate,
+    }

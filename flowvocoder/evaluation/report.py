@@ -1,0 +1,80 @@
+"""An evaluation for people: a table in Markdown."""
+
+from flowvocoder.evaluation.measures import MEASURES, Measure
+from flowvocoder.evaluation.results import Evaluation
+from flowvocoder.evaluation.statistics import Summary
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """Means of every system, then the differences to the first one, for each corpus; and what is missing."""
+    settings = evaluation.settings
+    chosen = "held-out utterances" if settings["held_out"] else "all utterances"
+    lines = [
+        f"# {evaluation.systems[0]}",
+        "",
+        f"Temperature {settings['temperature'] if settings['temperature'] is not None else 'of the checkpoint'},"
+        f" seed {settings['seed']}, {chosen}. Mean ± standard deviation over utterances, and in brackets the 95 %"
+        " bootstrap interval of the mean.",
+    ]  # fmt: skip
+    for group in evaluation.groups:
+        lines += ["", f"## {group}: {_counted(len(evaluation.utterances(group)))}", "", *means(evaluation, group)]
+        if len(evaluation.systems) > 1:
+            lines += ["", f"{evaluation.systems[0]} less the others, utterance by utterance (bold: the interval leaves"
+                      " out 0):", "", *differences(evaluation, group)]  # fmt: skip
+    missing = [f"{row.system}: {row.utterance}: {note}" for row in evaluation.rows for note in row.notes]
+    for title, sentences in (("Not defined", missing), ("Not measured", evaluation.failures)):
+        if sentences:
+            lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
+    return "\n".join(lines) + "\n"
+
+
+def means(evaluation: Evaluation, group: str) -> list[str]:
+    """Lines of a Markdown table: a row for each measure, a column for each system."""
+    count = len(evaluation.utterances(group))
+    rows = []
+    for measure in MEASURES:
+        found = [evaluation.summary(group, system, measure.name) for system in evaluation.systems]
+        if any(found):
+            rows.append([measure.heading, *(_mean(summary, measure, count) for summary in found)])
+    return _table(["measure", *evaluation.systems], rows)
+
+
+def differences(evaluation: Evaluation, group: str) -> list[str]:
+    """The same for the first system less each of the others."""
+    others = evaluation.systems[1:]
+    rows = []
+    for measure in MEASURES:
+        found = [evaluation.difference(group, other, measure.name) for other in others]
+        if any(found) and measure.better in ("higher", "lower"):
+            rows.append([measure.heading, *(_difference(summary, measure) for summary in found)])
+    return _table(["measure", *(f"less {other}" for other in others)], rows)
+
+
+def _counted(utterances: int) -> str:
+    return "1 utterance" if utterances == 1 else f"{utterances} utterances"
+
+
+def _mean(summary: Summary | None, measure: Measure, expected: int) -> str:
+    if summary is None:
+        return "-"
+    digits = measure.decimals
+    count = "" if summary.n == expected else f", n = {summary.n}"
+    if summary.sd is None:
+        return f"{summary.mean:.{digits}f}{count}"
+    spread = f"± {summary.sd:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+    return f"{summary.mean:.{digits}f} {spread}{count}"
+
+
+def _difference(summary: Summary | None, measure: Measure) -> str:
+    if summary is None:
+        return "-"
+    digits = measure.decimals
+    if summary.sd is None:
+        return f"{summary.mean:+.{digits}f}"
+    text = f"{summary.mean:+.{digits}f} [{summary.low:+.{digits}f}, {summary.high:+.{digits}f}]"
+    return f"**{text}**" if round(summary.low, digits) > 0 or round(summary.high, digits) < 0 else text
+
+
+def _table(heading: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]

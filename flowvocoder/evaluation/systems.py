@@ -1,0 +1,193 @@
+"""What is evaluated: a checkpoint, Griffin-Lim on the same mels, or a folder of audio that something else made.
+
+Systems are small, immutable and picklable: worker processes load what they need, once.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from flowvocoder.audio import EXTENSIONS, Samples, read_audio, to_pcm16
+from flowvocoder.checkpoint import read_config
+from flowvocoder.data.corpus import Utterance
+from flowvocoder.errors import AudioError
+from flowvocoder.evaluation.griffin_lim import ITERATIONS, griffin_lim
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import PCM16_SCALE, bits_per_sample, seconds
+from flowvocoder.vocoder import Vocoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """What a system made of one utterance.
+
+    Attributes:
+        samples: (T,), rounded to 16 bit, which is what a file of it would hold.
+        lag: samples by which it is late.
+        values: what only its maker can tell: likelihood, speed.
+    """
+
+    samples: Samples
+    sample_rate: int
+    lag: int = 0
+    values: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+class System(Protocol):
+    """Something that turns the mel of an utterance into speech, or has done so."""
+
+    @property
+    def name(self) -> str:
+        """In tables and file names."""
+
+    def key(self, utterance: Utterance) -> dict[str, Any]:
+        """All that its speech depends on but the recording, as JSON values."""
+
+    def speak(self, utterance: Utterance) -> Speech:
+        """Raises FlowVocoderError if it has nothing to say."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowSystem:
+    """A checkpoint folder, at a temperature (None: its own) and a seed, the same one for every utterance."""
+
+    name: str
+    checkpoint: Path
+    content: str  # SHA-256 of its configuration, which states that of its weights
+    temperature: float | None
+    seed: int
+    device: str = "cpu"
+
+    def key(self, utterance: Utterance) -> dict[str, Any]:
+        return {"content": self.content, "temperature": self.temperature, "seed": self.seed, "device": self.device}
+
+    def speak(self, utterance: Utterance) -> Speech:
+        vocoder = load(self.checkpoint, self.device)
+        audio = torch.from_numpy(utterance.read(vocoder.sample_rate))
+        given = given_mel(utterance, vocoder.spec, len(audio))
+        covered = audio if given is None else audio[: given.shape[-1] * vocoder.spec.hop_length]
+        nats = float(vocoder.score(covered, given, self.seed))
+        mel = vocoder.mel_for(audio) if given is None else given
+        generator = torch.Generator().manual_seed(self.seed)
+        started = _clock(self.device)
+        speech = vocoder.synthesize(mel, self.temperature, generator)[0, : len(audio)].cpu()
+        taken = _clock(self.device) - started
+        return Speech(
+            _as_written(speech.numpy()),
+            vocoder.sample_rate,
+            values={
+                "nats": nats,
+                "bits": bits_per_sample(nats),
+                "x_realtime": seconds(len(audio), vocoder.sample_rate) / taken,
+            },
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class GriffinLimSystem:
+    """Griffin-Lim on the mels of a checkpoint."""
+
+    name: str
+    checkpoint: Path
+    seed: int
+
+    def key(self, utterance: Utterance) -> dict[str, Any]:
+        mel = read_config(self.checkpoint)["mel"]
+        return {"griffinlim": ITERATIONS, "seed": self.seed, "mel": mel}
+
+    def speak(self, utterance: Utterance) -> Speech:
+        vocoder = load(self.checkpoint, "cpu")
+        spec: MelSpec = vocoder.spec
+        audio = torch.from_numpy(utterance.read(spec.sample_rate))
+        given = given_mel(utterance, spec, len(audio))
+        mel = vocoder.mel_for(audio)[0] if given is None else given
+        started = _clock("cpu")
+        speech = griffin_lim(mel, spec, seed=self.seed)[: len(audio)]
+        taken = _clock("cpu") - started
+        speed = seconds(len(audio), spec.sample_rate) / taken
+        return Speech(_as_written(speech.numpy()), spec.sample_rate, values={"x_realtime": speed})
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSystem:
+    """A folder with `corpus/stem.wav` or `stem.wav` (or .flac, ...) for every utterance.
+
+    Attributes:
+        lag: samples at `sample_rate` by which all its files are late.
+    """
+
+    name: str
+    root: Path
+    sample_rate: int
+    lag: int = 0
+
+    def key(self, utterance: Utterance) -> dict[str, Any]:
+        return {"file": sha256(self.file(utterance)), "lag": self.lag, "sample_rate": self.sample_rate}
+
+    def speak(self, utterance: Utterance) -> Speech:
+        samples = read_audio(self.file(utterance), self.sample_rate).samples
+        return Speech(samples, self.sample_rate, self.lag)
+
+    def file(self, utterance: Utterance) -> Path:
+        """Raises AudioError if there is none."""
+        inside = utterance.id.partition("/")[2]
+        for stem in (utterance.id, inside, Path(inside).name):
+            for extension in EXTENSIONS:
+                path = self.root / f"{stem}{extension}"
+                if path.is_file():
+                    return path
+        raise AudioError(f"{self.root}: no recording {inside}.* for utterance {utterance.id}")
+
+
+@functools.cache
+def load(checkpoint: Path, device: str) -> Vocoder:
+    """A vocoder, once a process, warmed up so that the first utterance's speed is like the others'."""
+    vocoder = Vocoder.from_pretrained(checkpoint, device)
+    vocoder.synthesize(torch.full((vocoder.spec.n_mels, 32), -5.0), generator=torch.Generator().manual_seed(0))
+    return vocoder
+
+
+def given_mel(utterance: Utterance, spec: MelSpec, samples: int) -> torch.Tensor | None:
+    """The mel (n_mels, F) that a manifest names for so many samples of an utterance, if it does. Raises MelError."""
+    mel = utterance.read_mel(spec, samples)
+    return None if mel is None else torch.from_numpy(mel)
+
+
+def content_of(utterance: Utterance) -> dict[str, Any]:
+    """What stands for an utterance's audio and mel, as JSON values. Raises AudioError for a file that is not there."""
+    whole = sha256(utterance.path) if utterance.content is None else hashlib.sha256(utterance.content).hexdigest()
+    mel = utterance.mel
+    if isinstance(mel, Path):
+        given: str | None = sha256(mel)
+    else:
+        given = None if mel is None else hashlib.sha256(mel.content).hexdigest()
+    return {"id": utterance.id, "audio": whole, "start": utterance.start, "duration": utterance.duration, "mel": given}
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes. Raises AudioError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def digest(values: dict[str, Any]) -> str:
+    """One string that changes whenever one of the values does."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _clock(device: str) -> float:
+    """Seconds: of this thread's processor, so that other processes do not count, or by the wall beside a GPU."""
+    return time.thread_time() if device == "cpu" else time.perf_counter()
+
+
+def _as_written(samples: Samples) -> Samples:
+    return to_pcm16(samples)[0].astype(np.float32) / np.float32(PCM16_SCALE)

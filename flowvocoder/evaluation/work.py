@@ -1,0 +1,107 @@
+"""The work on one utterance, in this process or in others beside it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from flowvocoder.audio import write_audio
+from flowvocoder.data.corpus import Utterance
+from flowvocoder.errors import FlowVocoderError, OutputError
+from flowvocoder.evaluation.alignment import find_lag
+from flowvocoder.evaluation.hum import measure_hum
+from flowvocoder.evaluation.pair import measure_pair
+from flowvocoder.evaluation.results import Row, place
+from flowvocoder.evaluation.signals import RATE, make_pair, to_rate
+from flowvocoder.evaluation.systems import FolderSystem, Speech, System
+from flowvocoder.parallel import Crashed, ordered_map
+from flowvocoder.progress import progress
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One utterance by one system.
+
+    Attributes:
+        period: samples; the hum meter looks at multiples of sample_rate / period.
+        sample_rate: Hz, of the evaluated model.
+        audio: folder to write what was measured to.
+    """
+
+    utterance: Utterance
+    system: System
+    period: int
+    sample_rate: int
+    audio: Path | None = None
+
+    @property
+    def audio_file(self) -> Path | None:
+        """Where its audio goes."""
+        return None if self.audio is None else self.audio / place(self.system.name, self.utterance.id, ".wav")
+
+
+def measure(task: Task) -> Row | str:
+    """The row, or one sentence on why there is none; on one thread."""
+    with _one_thread():
+        return _measure(task)
+
+
+def _measure(task: Task) -> Row | str:
+    try:
+        speech = task.system.speak(task.utterance)
+        recording = to_rate(task.utterance.read(RATE), RATE)
+        lag = round(speech.lag * RATE / speech.sample_rate)
+        measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag)
+        if task.audio_file is not None:
+            write_audio(task.audio_file, speech.samples, speech.sample_rate)
+    except OutputError:
+        raise  # the next utterance would meet the same disk
+    except FlowVocoderError as error:
+        return f"{task.system.name}: {task.utterance.id}: {error}"
+    values = {**speech.values, **measured.values, **_hum(task, speech)}
+    return Row(task.utterance.id, task.system.name, values, measured.notes)
+
+
+def lag_of(job: tuple[FolderSystem, Utterance]) -> int | None:
+    """How late a folder's copy of an utterance is, in samples at RATE; None if that cannot be told."""
+    system, utterance = job
+    try:
+        with _one_thread():
+            speech = system.speak(utterance)
+        recording = to_rate(utterance.read(RATE), RATE)
+        pair = make_pair(recording, to_rate(speech.samples, speech.sample_rate))
+    except FlowVocoderError:
+        return None
+    return find_lag(pair.reference, pair.generated) if len(pair.reference) > RATE // 2 else None
+
+
+def run(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, what: str
+) -> Iterator[Result | Crashed[Job]]:
+    """function(job) for all jobs, in order, with a progress bar; a single job starts no process."""
+    results = ordered_map(function, jobs, processes if len(jobs) > 1 else 1)
+    return progress(results, what, "file", len(jobs))
+
+
+def _hum(task: Task, speech: Speech) -> dict[str, float]:
+    samples = to_rate(speech.samples, speech.sample_rate, task.sample_rate)
+    hum = measure_hum(samples, task.sample_rate, task.period)
+    own = task.utterance.read(task.sample_rate)
+    recording = measure_hum(own, task.sample_rate, task.period)
+    return {"hum_db": hum.mean, "hum_peak_db": hum.peak, "hum_recording_db": recording.mean}
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,14 @@
+"""Libraries that only some commands need: imported when used, and named with their extra where they are missing."""
+
+import importlib
+from typing import Any
+
+from flowvocoder.errors import ConfigError
+
+
+def library(name: str, extra: str) -> Any:
+    """The module `name`. Raises ConfigError that says which extra of flowvocoder installs it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"this needs {name}, which is not installed: pip install 'flowvocoder[{extra}]'") from error

@@ -1,0 +1,108 @@
+"""One run on several processes, as `torchrun` starts them: who we are among them, and what all of them agree on."""
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from flowvocoder.errors import ConfigError
+
+TIMEOUT = datetime.timedelta(minutes=10)
+"""After so long without an answer a peer counts as lost; torchrun then restarts all workers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """The processes of a run; a single one needs no process group.
+
+    Attributes:
+        rank: our number, 0 .. size - 1. Process 0 alone writes files.
+        size: number of processes.
+        device: where we compute.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @classmethod
+    def join(cls, device: str) -> "World":
+        """Join the group that torchrun's environment describes (NCCL on GPUs, gloo on CPUs), or stay alone.
+
+        Raises:
+            ConfigError: the group cannot be joined.
+        """
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        chosen = torch.device(device)
+        if size == 1:
+            return cls(0, 1, chosen)
+        if chosen.type == "cuda":
+            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(chosen)
+        if not dist.is_initialized():
+            try:
+                dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
+            except (RuntimeError, ValueError) as error:
+                raise ConfigError(f"cannot join the other processes: {str(error).splitlines()[0]}") from error
+        return cls(dist.get_rank(), dist.get_world_size(), chosen)
+
+    @property
+    def leads(self) -> bool:
+        """Whether we are the process that writes."""
+        return self.rank == 0
+
+    def leave(self) -> None:
+        """Leave the group; nothing for a single process."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def part(self, items: int) -> slice:
+        """Our share of `items` that all processes number alike; `items` is a multiple of `size`."""
+        share = items // self.size
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over all processes."""
+        if self.size == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=False)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over all processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values = values / self.size
+        return values
+
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """Element-wise maximum over all processes: so that all of them stop, or none."""
+        if self.size == 1:
+            return list(values)
+        agreed = torch.tensor(values, dtype=torch.float64, device=self.device if self.device.type == "cuda" else "cpu")
+        dist.all_reduce(agreed, dist.ReduceOp.MAX)
+        return [float(v) for v in agreed]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Everybody's value, in order of rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def restarted() -> bool:
+    """Whether torchrun started us again after a worker died, so that the run has to go on from its state."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

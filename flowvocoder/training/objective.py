@@ -1,0 +1,163 @@
+"""What a step minimises: likelihood, the model's own auxiliary loss, and how samples compare with recordings."""
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from flowvocoder.config import Experiment, TrainConfig
+from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
+from flowvocoder.training.discriminators import (
+    Discriminators,
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+)
+from flowvocoder.training.distributed import World
+from flowvocoder.training.spectral import SpectralDistance
+from flowvocoder.units import PCM16_STEP
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One step's data on the device: recordings (B, T), the same dequantised, mels, and noise to sample from."""
+
+    audio: Tensor
+    noisy: Tensor
+    mel: Tensor
+    noise: Tensor | None
+
+    def piece(self, index: slice) -> "Draw":
+        noise = None if self.noise is None else self.noise[index]
+        return Draw(self.audio[index], self.noisy[index], self.mel[index], noise)
+
+
+def draw(
+    audio: Tensor, mel: Tensor, model: FlowVocoder, config: TrainConfig, step: int, total: int, part: slice,
+    device: torch.device,
+) -> Draw:  # fmt: skip
+    """The randomness of a step: a function of (seed, step) and of an item's place in the whole batch alone.
+
+    So it is the same on one process and on many.
+
+    Args:
+        audio, mel: our part of a batch of `total` items.
+        part: which part that is.
+    """
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+    everywhere = dequantise(audio.new_zeros(total, audio.shape[1]), PCM16_STEP, generator)
+    noise = None
+    if config.samples_at(step):
+        shape = model.noise_shape(mel)
+        noise = torch.randn((total, *shape[1:]), generator=generator)[part] * config.sample_temperature
+
+    def move(x: Tensor) -> Tensor:
+        return x.to(device, non_blocking=True)
+
+    noisy = audio + everywhere[part]
+    return Draw(move(audio), move(noisy), move(mel), None if noise is None else move(noise))
+
+
+class FlowPass(nn.Module):
+    """All that a step needs of the flow, as one forward pass, since data-parallel training allows no more.
+
+    Returns log-likelihood in nats per sample (B,), the auxiliary loss, and samples (B, T) where noise was drawn.
+    """
+
+    def __init__(self, model: FlowVocoder):
+        super().__init__()
+        self.model = model
+
+    def forward(self, drawn: Draw) -> tuple[Tensor, Tensor, Tensor | None]:
+        nats = self.model.log_prob(drawn.noisy, drawn.mel) / drawn.audio.shape[1]
+        auxiliary = self.model.auxiliary_loss(drawn.audio, drawn.mel)
+        sample = None if drawn.noise is None else self.model.decode(drawn.noise, drawn.mel)
+        return nats, auxiliary, sample
+
+
+class Adversary:
+    """The discriminators, what they say of samples, and their own training."""
+
+    def __init__(self, config: TrainConfig, world: World):
+        self.config = config
+        self.net = Discriminators(config.discriminator_channels).to(world.device)
+        self.parallel = world.parallel(self.net)
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=config.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0, fused=True
+        )
+
+    def against(self, recorded: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(discriminator, adversarial, features): the first teaches the discriminators alone, the others the flow."""
+        # One pass over both, since a data-parallel module runs forward once for each backward.
+        half = len(recorded)
+        both = self.parallel(torch.cat([recorded, sample.detach()]))
+        of_recorded = [(score[:half], [f[:half] for f in features]) for score, features in both]
+        own = discriminator_loss(of_recorded, [(score[half:], []) for score, _ in both])
+        self.net.requires_grad_(False)
+        of_sample = self.net(sample)
+        self.net.requires_grad_(True)
+        reference = [(score, [f.detach() for f in features]) for score, features in of_recorded]
+        return own, adversarial_loss(of_sample), feature_loss(reference, of_sample)
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The networks' dtype: None for float32. `auto` is bfloat16 where the hardware multiplies it faster."""
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else None
+    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+
+
+class Objective:
+    """The weighted sum of all terms.
+
+    Terms (scalars; names as in `log.jsonl`): nats, pitch (the model's auxiliary loss), spectral, adversarial, features,
+    discriminator.
+    """
+
+    def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
+        self.config = experiment.train
+        flow: nn.Module = FlowPass(model)
+        if self.config.compile:
+            flow = torch.compile(flow)  # type: ignore[assignment]
+        self.flow = world.parallel(flow)
+        self.spectral = SpectralDistance(experiment.mel).to(world.device)
+        self.adversary = Adversary(self.config, world) if self.config.adversarial else None
+        self.device = world.device.type
+        self.dtype = autocast_dtype(self.config.precision, world.device)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """What `World.parallel` made: gradients are exchanged after the backward pass of each."""
+        return [self.flow] if self.adversary is None else [self.flow, self.adversary.parallel]
+
+    def autocast(self) -> torch.autocast:
+        """Reduced precision for the networks; the flow's own arithmetic stays exact (`flows.base.exact`)."""
+        return torch.autocast(self.device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+
+    def __call__(self, drawn: Draw) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """(what to minimise, its terms, log-likelihood of each item (B,))."""
+        config = self.config
+        with self.autocast():
+            nats, pitch, sample = self.flow(drawn)
+        terms = {"nats": nats.mean(), "pitch": pitch}
+        total = -config.likelihood_weight * terms["nats"] + config.pitch_weight * pitch
+        if sample is None:
+            return total, {**terms, "loss": total}, nats.detach()
+        terms["spectral"] = self.spectral(sample, drawn.audio)
+        total = total + config.spectral_weight * terms["spectral"]
+        if self.adversary is not None:
+            with self.autocast():
+                terms["discriminator"], terms["adversarial"], terms["features"] = self.adversary.against(
+                    drawn.audio, sample
+                )
+            total = (
+                total
+                + config.adversarial_weight * terms["adversarial"]
+                + config.feature_weight * terms["features"]
+                + terms["discriminator"]  # no parameter has a gradient from both this term and the others
+            )
+        return total, {**terms, "loss": total}, nats.detach()

@@ -1,0 +1,232 @@
+"""Training on several processes, in pieces, and through every kind of interruption: always the same weights."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from bijection import perturb
+from safetensors.torch import load_file
+
+from flowvocoder.cli.main import main
+from flowvocoder.config import override, preset
+from flowvocoder.training.trainer import Trainer
+
+SETTINGS = [
+    "batch=4", "segment=4096", "warmup=5", "lr=2e-4", "precision=float32", "spectral_weight=0.5",
+    "adversarial_weight=0.1", "feature_weight=0.2", "discriminator_channels=2", "sample_from=10", "validate_every=1000",
+]  # fmt: skip
+
+
+def command(corpus: Path, out: Path, *settings: str) -> list[str]:
+    flags = [f for s in [*SETTINGS, *settings] for f in ("--set", s)]
+    return ["train", "--corpus", str(corpus), "--preset", "lapglow-tiny", "--out", str(out), *flags]
+
+
+def torchrun(*options: str) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options, "-m",
+            "flowvocoder"]  # fmt: skip
+
+
+def losses(run: Path) -> list[float]:
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [e["loss"] for e in entries if "loss" in e]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "state/state.safetensors")
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    ours, theirs = weights(a), weights(b)
+    assert ours.keys() == theirs.keys()
+    assert any(k.startswith("discriminators.") for k in ours)
+    different = [k for k in ours if not torch.equal(ours[k], theirs[k])]
+    assert not different, different
+
+
+@pytest.fixture(scope="module")
+def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty steps on one process."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    assert main(command(corpus, out, "steps=20", "save_every=5")) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def pair(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same twenty steps on two processes."""
+    out = tmp_path_factory.mktemp("pair") / "run"
+    subprocess.run([*torchrun(), *command(corpus, out, "steps=20", "save_every=5")], check=True, capture_output=True)
+    return out
+
+
+def assert_same_losses(a: Path, b: Path) -> None:
+    ours, theirs = losses(a), losses(b)
+    assert len(ours) == len(theirs) == 20
+    assert ours[:10] == pytest.approx(theirs[:10], abs=1e-5, rel=1e-6)
+    # Samples of a model that has seen next to nothing are loud noise, and their distance to speech is large.
+    assert ours[10:] == pytest.approx(theirs[10:], abs=1e-5, rel=1e-5)
+
+
+def test_two_processes_train_as_one_does(alone: Path, pair: Path) -> None:
+    assert_same_losses(alone, pair)
+
+
+def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, corpus: Path, tmp_path: Path) -> None:
+    assert main(command(corpus, tmp_path / "run", "steps=20", "accumulate=2")) == 0
+    assert_same_losses(alone, tmp_path / "run")
+
+
+def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*torchrun("--max-restarts=2"), *command(corpus, out, "steps=20", "save_every=5")],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (out / "state").exists():
+        time.sleep(0.02)
+    workers = children(process.pid)
+    assert len(workers) == 2, workers
+    os.kill(workers[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert f"(pid: {workers[1]})" in err or str(workers[1]) in err  # it was alive, and torchrun saw it die
+    assert_same_weights(out, pair)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        if int(after_name[1]) == pid:
+            found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit: int | None = None) -> int:
+    """Run a command in a forked process (no new interpreter to wait for); its exit code, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            if file_limit is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+            code = main(arguments)
+        finally:
+            os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_killed_at_twenty_random_moments(corpus: Path, tmp_path: Path) -> None:
+    """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
+    settings = ("steps=40", "save_every=1", "batch=1")
+    assert main(command(corpus, tmp_path / "whole", *settings)) == 0
+    arguments = [*command(corpus, tmp_path / "run", *settings), "--resume"]
+    rng = random.Random(0)
+    killed = 0
+    for _ in range(20):
+        killed += in_a_fork(arguments, kill_after=rng.uniform(0.2, 1.2)) == -signal.SIGKILL
+    assert killed >= 10, "the runs ended before they could be killed"
+    assert in_a_fork(arguments) == 0
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+    assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
+
+
+def test_full_disk_stops_the_run_and_leaves_the_last_state(corpus: Path, tmp_path: Path) -> None:
+    arguments = command(corpus, tmp_path / "run", "steps=20", "save_every=5")
+    assert main([*arguments, "--max-steps", "5"]) == 0
+    before = weights(tmp_path / "run")
+    assert in_a_fork([*arguments, "--resume"], file_limit=100_000) == 2
+    after = weights(tmp_path / "run")
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
+    assert main([*arguments, "--resume"]) == 0
+    assert len(losses(tmp_path / "run")) == 20
+
+
+def test_batch_that_cannot_be_shared_is_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(corpus, tmp_path / "run", "accumulate=3")) == 2
+    assert "train.batch 4 must be a multiple of 1 processes x train.accumulate 3" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_max_steps_and_max_minutes_stop_and_save(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(corpus, tmp_path / "run", "steps=2000")
+    assert main([*arguments, "--max-steps", "3"]) == 0
+    assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 3
+    assert main([*arguments, "--resume", "--max-minutes", "0.02"]) == 0
+    assert "its minutes are over at step" in capsys.readouterr().err
+    assert 3 < json.loads((tmp_path / "run/state/state.json").read_text())["step"] < 1000
+
+
+def test_early_stop(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("steps=100", "validate_every=2", "patience=2", "lr=1e-12", "sample_from=1000", "ema=0.0")
+    assert main(command(corpus, tmp_path / "run", *settings)) == 0
+    step = json.loads((tmp_path / "run/state/state.json").read_text())["step"]
+    assert step < 40
+    assert f"stopped early: no better validation in the last 2 at step {step}" in capsys.readouterr().err
+
+
+def test_float16_scale_resumes(corpus: Path, tmp_path: Path) -> None:
+    settings = ("precision=float16", "steps=6", "save_every=3", "sample_from=2")
+    assert main(command(corpus, tmp_path / "whole", *settings)) == 0
+    parts = command(corpus, tmp_path / "parts", *settings)
+    assert main([*parts, "--max-steps", "3"]) == 0
+    assert json.loads((tmp_path / "parts/state/state.json").read_text())["scaler"]["scale"] > 0
+    assert main([*parts, "--resume"]) == 0
+    assert_same_weights(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_learning_rate_range_test(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(corpus, tmp_path / "run", "sample_from=1000", "batch=8")
+    assert main([*arguments, "--find-lr", "--max-steps", "60"]) == 0
+    text = capsys.readouterr().out
+    suggestion = float(text.split("lr=")[1].split(";")[0])
+    assert 1e-5 < suggestion < 3e-2
+    assert (tmp_path / "run/learning_rate.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "run/state").exists()
+
+
+def test_adversarial_terms_teach_both_sides(corpus: Path, tmp_path: Path) -> None:
+    """The discriminators learn from their own loss only, the flow from the others only."""
+    experiment = override(preset("lapglow-tiny"), [*SETTINGS, "sample_from=0", "likelihood_weight=0",
+                          "pitch_weight=0", "spectral_weight=0"])  # fmt: skip
+    trainer = Trainer(experiment, [corpus], tmp_path / "run")
+    perturb(trainer.model, 0.01)  # a layer that starts at zero keeps gradients from those before it
+    adversary = trainer.objective.adversary
+    assert adversary is not None
+    recorded = 0.1 * torch.randn(2, 4096)
+    sample = (0.1 * torch.randn(2, 4096)).requires_grad_()
+    own, adversarial, features = adversary.against(recorded, sample)
+    own.backward(retain_graph=True)
+    assert sample.grad is None
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in adversary.net.parameters())
+    adversary.net.zero_grad()
+    (adversarial + features).backward()
+    assert sample.grad is not None and sample.grad.abs().sum() > 0
+    assert all(p.grad is None or p.grad.abs().sum() == 0 for p in adversary.net.parameters())
+    before = [p.clone() for p in trainer.model.parameters()]
+    trainer.train_step(1e-3)
+    moved = sum(not torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    assert moved > len(before) / 2
