@@ -185,11 +185,14 @@ class _Disk(io.FileIO):
         self._error: OSError | None = None
 
     def write(self, data: "Buffer", /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
         try:
-            return super().write(data)
+            while left:  # a disk that is nearly full takes a part, and says why only at the next attempt
+                left = left[super().write(left) :]
         except OSError as error:
             self._error = error
-            return 0
+        return size - len(left)
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:

@@ -163,6 +163,16 @@ def test_engines_agree() -> None:
         Vocoder(model, engine="steam")  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_cuda_gives_what_the_cpu_gives(dtype: torch.dtype) -> None:
+    cpu = tiny(SETTINGS[0], dtype)
+    cuda = Vocoder(tiny(SETTINGS[0], dtype).model.cuda())
+    mel = some_mel(cpu, items=2)
+    expected = cpu.synthesize(mel, 0.7, seed=1, lengths=[FRAMES, 20])
+    assert (cuda.synthesize(mel, 0.7, seed=1, lengths=[FRAMES, 20]).cpu() - expected).abs().max() < 1e-4
+
+
 def test_folded_weights_are_never_stale() -> None:
     vocoder = tiny(SETTINGS[0])
     mel = some_mel(vocoder)

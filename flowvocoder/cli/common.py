@@ -3,9 +3,10 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from flowvocoder.audio import Recording, Samples, read_audio, write_audio
@@ -71,13 +72,23 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
 
 def write_speech(path: Path, samples: Samples | Iterable[Samples], sample_rate: int) -> None:
     """Write PCM16, in pieces if they come so, and say how many samples were clipped, if any."""
-    say_clipped(str(path), write_audio(path, samples, sample_rate))
+    total = 0
+
+    def counted() -> Iterator[Samples]:
+        nonlocal total
+        for piece in [samples] if isinstance(samples, np.ndarray) else samples:
+            total += len(piece)
+            yield piece
+
+    clipped = write_audio(path, counted(), sample_rate)
+    say_clipped(str(path), clipped, total)
 
 
-def say_clipped(where: str, clipped: int) -> None:
-    """Tell that samples were clipped, if any were."""
+def say_clipped(where: str, clipped: int, samples: int) -> None:
+    """Tell how many of so many samples were clipped, if any were."""
     if clipped:
-        print(f"{where}: {clipped} samples clipped (lower --temperature or a quieter mel)", file=sys.stderr)
+        print(f"{where}: {clipped} of {samples} samples clipped (lower --temperature or a quieter mel)",
+              file=sys.stderr)  # fmt: skip
 
 
 def load_denoiser(arguments: argparse.Namespace, vocoder: Vocoder) -> Callable[[torch.Tensor], torch.Tensor]:

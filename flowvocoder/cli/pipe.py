@@ -106,5 +106,5 @@ class _Output:
         self._written += len(pcm)
 
     def __exit__(self, *exception: object) -> None:
-        say_clipped("standard output", self._clipped)
+        say_clipped("standard output", self._clipped, self._written)
         print(f"{seconds(self._written, self._rate):.2f} s", file=sys.stderr)
