@@ -28,6 +28,9 @@ LOWEST_DB = -120.0
 SILENCE_BELOW_DB = 30.0
 """A frame this far below the loud ones is silence: pauses of a quiet room are, weak consonants hardly ever."""
 
+_MOST_VALUES_A_SECOND = 2 * 192_000
+"""Of all channels, where the length is limited: stereo at the highest rate in use."""
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -46,6 +49,9 @@ def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFil
 
     Args:
         content: its bytes where it lies in an archive; `path` is then only its name.
+
+    Args:
+        longest: seconds; a file whose header or content says more is refused before more than that is decoded.
 
     Raises:
         AudioError: no such file, or not audio; also for what goes wrong while it is read.
@@ -115,6 +121,22 @@ def read_as_stored(path: Path, start: int = 0, duration: int | None = None, cont
     return Recording(np.ascontiguousarray(samples), rate, tuple(changes))
 
 
+def check_length(path: Path, longest: float) -> None:
+    """Refuse a file whose header says that it is longer than `longest` seconds, before anything of it is decoded.
+
+    Raises:
+        AudioError: it is, it holds more values than audio of that length has, or it cannot be opened.
+    """
+    with open_audio(path) as file:
+        duration = file.frames / file.samplerate
+        values = file.frames * file.channels
+        channels, rate = file.channels, file.samplerate
+    if duration > longest:
+        raise AudioError(f"{path}: is {duration:.0f} s long, at most {longest:.0f} s are taken here")
+    if values > longest * _MOST_VALUES_A_SECOND:
+        raise AudioError(f"{path}: {channels} channels at {rate} Hz, {values} values: too many")
+
+
 def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
     """Band-limited resampling (soxr, very high quality)."""
     import soxr
@@ -145,13 +167,6 @@ def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
     return clipped
 
 
-def to_pcm16(samples: Samples) -> tuple[npt.NDArray[np.int16], int]:
-    """(T,) in [-1, 1) as 16-bit integers, and how many samples had to be clipped."""
-    scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
-    clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
-    return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16), clipped
-
-
 def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.float64]:
     """Level in dBFS (RMS) of frames of 20 ms, (frames,), of audio (T,); one frame at least."""
     size = min(len(signal), max(1, round(rate * FRAME_SECONDS)))
@@ -162,6 +177,13 @@ def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArra
 def speech_level(levels: npt.NDArray[np.float64]) -> float:
     """Level in dBFS of the loud frames: what counts as the recording's level, whatever its pauses."""
     return float(np.percentile(levels, 95))
+
+
+def to_pcm16(samples: Samples) -> tuple[npt.NDArray[np.int16], int]:
+    """(T,) in [-1, 1) as 16-bit integers, and how many samples had to be clipped."""
+    scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
+    clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
+    return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16), clipped
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,33 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from flowvocoder.architectures import (
+    FloWaveNetConfig,
+    LapGlowConfig,
+    SqueezeWaveConfig,
+    WaveFlowConfig,
+    WaveGlowConfig,
+)
 from flowvocoder.config import Experiment, experiment_from_dict
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import readable_folder, sha256_of, writing_folder
 from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.models.flowavenet import FloWaveNet
 from flowvocoder.models.lapglow import LapGlow
+from flowvocoder.models.waveflow import WaveFlow
+from flowvocoder.models.waveglow import SqueezeWave, WaveGlow
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-base"
+
+MODELS: dict[type, Callable[..., FlowVocoder]] = {
+    LapGlowConfig: LapGlow,
+    WaveGlowConfig: WaveGlow,
+    SqueezeWaveConfig: SqueezeWave,
+    WaveFlowConfig: WaveFlow,
+    FloWaveNetConfig: FloWaveNet,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +55,7 @@ class Checkpoint:
 
 def build_model(experiment: Experiment) -> FlowVocoder:
     """A fresh model of the experiment's architecture."""
-    return LapGlow(experiment.mel, experiment.model)
+    return MODELS[type(experiment.model)](experiment.mel, experiment.model)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
@@ -99,7 +118,8 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     if not path.is_dir():
-        raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG}")
+        hint = "`flowvocoder import-checkpoint` makes one of a published file"
+        raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG} ({hint})")
     file = path / CONFIG
     if not file.is_file():
         raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint")

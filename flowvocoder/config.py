@@ -6,27 +6,20 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from flowvocoder.architectures import (
+    ARCHITECTURES,
+    FloWaveNetConfig,
+    LapGlowConfig,
+    Limits,
+    ModelConfig,
+    SqueezeWaveConfig,
+    WaveFlowConfig,
+    WaveGlowConfig,
+)
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec, convention
 
-Part = TypeVar("Part", bound="LapGlowConfig | TrainConfig")
-
-
-@dataclasses.dataclass(frozen=True)
-class LapGlowConfig:
-    """Sizes of a LapGlow."""
-
-    block: int = 128  # samples, M of the lapped transform
-    flows: int = 12  # so many times: 1x1 convolution and coupling
-    channels: int = 192  # of the couplings' WaveNets
-    layers: int = 2  # of each WaveNet
-    kernel: int = 3
-    encoder_channels: int = 192
-    encoder_layers: int = 4
-    scale_channels: int = 128
-    time_slots: int = 8  # the first 1x1 convolution starts by turning groups of so many high bands into time slots
-    pitch: bool = True  # long-term prediction before the transform
-    pitch_channels: int = 192
+Part = TypeVar("Part", bound="ModelConfig | TrainConfig")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +67,16 @@ class TrainConfig:
 class Experiment:
     """A model, the mels it speaks, and how it is trained."""
 
-    model: LapGlowConfig
+    model: ModelConfig
     mel: MelSpec
     train: TrainConfig
 
     def to_dict(self) -> dict[str, Any]:
-        return {"architecture": "lapglow", **dataclasses.asdict(self)}
+        return {"architecture": self.model.architecture, **dataclasses.asdict(self)}
+
+
+def _family(model: ModelConfig, lr: float, batch: int) -> Experiment:
+    return Experiment(model, convention("tacotron2"), TrainConfig(steps=500_000, lr=lr, batch=batch, warmup=1000))
 
 
 PRESETS: dict[str, Experiment] = {
@@ -103,6 +100,18 @@ PRESETS: dict[str, Experiment] = {
         convention("tacotron2"),
         TrainConfig(steps=200, batch=4, segment=8192, warmup=20, validate_every=100, save_every=50),
     ),
+    **{
+        # Sizes, learning rates and batches as published; docs/family.md says what a CPU makes of them.
+        f"waveglow-{channels}": _family(WaveGlowConfig(channels=channels), lr=1e-4, batch=24)
+        for channels in (256, 512)
+    },
+    **{
+        f"squeezewave-{group}-{channels}": _family(SqueezeWaveConfig(group=group, channels=channels), lr=4e-4, batch=96)
+        for group in (128, 256)
+        for channels in (128, 256)
+    },
+    **{f"waveflow-{channels}": _family(WaveFlowConfig(channels=channels), lr=2e-4, batch=8) for channels in (64, 128)},
+    "flowavenet": _family(FloWaveNetConfig(), lr=1e-3, batch=2),
 }
 
 
@@ -148,22 +157,12 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
 def check(experiment: Experiment) -> None:
     """Raises ConfigError for numbers that cannot work, alone or together."""
     model, mel, train = experiment.model, experiment.mel, experiment.train
-    for section, limits in LIMITS.items():
+    for section, part, limits in (("model", model, model.limits), ("train", train, TRAIN_LIMITS)):
         for name, (lowest, highest) in limits.items():
-            value = getattr(getattr(experiment, section), name)
+            value = getattr(part, name)
             if not lowest <= value <= highest:  # NaN is not, either
                 raise ConfigError(f"{section}.{name} must be from {lowest:g} to {highest:g}, not {value}")
-    if model.block % 2 or mel.hop_length % model.block:
-        fitting = [b for b in range(16, mel.hop_length + 1, 2) if mel.hop_length % b == 0]
-        choice = f"one of {', '.join(map(str, fitting))}" if fitting else "even, and no even number does"
-        raise ConfigError(f"model.block {model.block} must go into mel.hop_length {mel.hop_length}: {choice}")
-    if model.kernel % 2 == 0:
-        raise ConfigError(f"model.kernel must be odd, not {model.kernel}")
-    if model.pitch and mel.sample_rate < LOWEST_RATE_WITH_PITCH:
-        raise ConfigError(
-            f"mel.sample_rate {mel.sample_rate} is too low for the pitch predictor, which needs"
-            f" {LOWEST_RATE_WITH_PITCH}: set model.pitch=false"
-        )
+    model.check(mel)
     if train.segment < 4 * mel.n_fft:
         raise ConfigError(f"train.segment {train.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples")
     precisions = get_args(get_type_hints(TrainConfig)["precision"])
@@ -171,25 +170,15 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(f"train.precision must be one of {', '.join(precisions)}, not {train.precision}")
 
 
-LOWEST_RATE_WITH_PITCH = 13500  # Hz; the shortest lag, 1/500 s, must be longer than the taps of the recursion
-
-_COUNT = (1, 4096)
 _WEIGHT = (0.0, 1e6)
-LIMITS: dict[str, dict[str, tuple[float, float]]] = {
-    "model": {
-        "block": (16, 4096), "flows": _COUNT, "channels": _COUNT, "layers": (1, 16), "kernel": (1, 63),
-        "encoder_channels": _COUNT, "encoder_layers": (0, 64), "scale_channels": _COUNT, "time_slots": _COUNT,
-        "pitch_channels": _COUNT,
-    },
-    "train": {
-        "steps": (1, 10**9), "batch": (1, 10**6), "accumulate": (1, 10**6), "segment": (1, 10**8),
-        "lr": (1e-12, 10.0), "warmup": (0, 10**9), "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0),
-        "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
-        "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT,
-        "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
-        "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0),
-        "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),
-    },
+TRAIN_LIMITS: Limits = {
+    "steps": (1, 10**9), "batch": (1, 10**6), "accumulate": (1, 10**6), "segment": (1, 10**8),
+    "lr": (1e-12, 10.0), "warmup": (0, 10**9), "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0),
+    "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
+    "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT,
+    "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
+    "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0),
+    "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),
 }  # fmt: skip
 """Smallest and largest sensible value of every number."""
 
@@ -197,11 +186,11 @@ LIMITS: dict[str, dict[str, tuple[float, float]]] = {
 def experiment_from_dict(values: dict[str, Any]) -> Experiment:
     """The inverse of `Experiment.to_dict`; raises ConfigError for what this version does not know."""
     architecture = values.get("architecture")
-    if architecture != "lapglow":
-        raise ConfigError(f"unknown architecture {architecture!r}: this version knows lapglow")
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        raise ConfigError(f"unknown architecture {architecture!r}: this version knows {', '.join(ARCHITECTURES)}")
     try:
         experiment = Experiment(
-            _typed(LapGlowConfig, values["model"]),
+            _typed(ARCHITECTURES[architecture], values["model"]),
             MelSpec.from_dict(values["mel"]),
             _typed(TrainConfig, values.get("train", {})),
         )

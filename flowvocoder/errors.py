@@ -17,6 +17,10 @@ class MelError(FlowVocoderError):
     """A mel spectrogram cannot be read, or is not what the model was trained on."""
 
 
+class ImplausibleMelError(MelError):
+    """A mel without a spec does not look like the kind the model was trained on."""
+
+
 class CheckpointError(FlowVocoderError):
     """A checkpoint is missing, truncated, altered, or of a newer format."""
 

@@ -214,19 +214,19 @@ def _measure_here(setting: Setting, effort: Effort) -> Speed:
             busy.append(_busy(world.device) - worked)
             taken.append(_now(world.device) - started)
         memory = _peak_memory(world.device)
+        segment = trainer.loader.batch(trainer.step).audio.shape[1]  # in samples, whole frames
         trainer.loader.close()
         trainer.log.close()
         dtype = trainer.objective.dtype or torch.float32
     world.wait()
     peak = sum(world.gather(matmul_peak(world.device, dtype)))
-    seconds, mel = statistics.median(taken), experiment.mel
-    segment = experiment.train.segment // mel.hop_length * mel.hop_length
+    seconds = statistics.median(taken)
     speed = Speed(
         setting,
         str(dtype).removeprefix("torch."),
         (seconds, min(taken), max(taken)),
         statistics.median(busy),
-        experiment.train.batch * segment / mel.sample_rate / seconds,
+        experiment.train.batch * segment / experiment.mel.sample_rate / seconds,
         max(world.gather(memory)),
         None if flops is None else flops * world.size,
         peak,

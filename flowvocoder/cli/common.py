@@ -3,16 +3,20 @@
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from flowvocoder.audio import Recording, Samples, read_audio, write_audio
+from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.mel.frontend import edge_padding
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
+
+LOUD_HUM = -40.0  # dB of full scale
 
 
 def set_machine(arguments: argparse.Namespace) -> torch.device:
@@ -76,3 +80,17 @@ def write_speech(path: Path, samples: Samples, sample_rate: int) -> None:
 def seeded(arguments: argparse.Namespace) -> torch.Generator:
     """A generator at --seed."""
     return torch.Generator().manual_seed(arguments.seed)
+
+
+def load_denoiser(arguments: argparse.Namespace, vocoder: Vocoder) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What --denoise does to audio (B, T): nothing at strength 0. Warns where the hum is as loud as speech."""
+    strength = arguments.denoise
+    if not 0.0 <= strength < math.inf:
+        raise ConfigError(f"--denoise must be 0 or above, not {strength}")
+    if strength == 0.0:
+        return lambda audio: audio
+    denoiser = Denoiser(vocoder, arguments.denoise_mode)
+    if denoiser.level > LOUD_HUM:
+        print(f"--denoise-mode {arguments.denoise_mode}: this model's hum is as loud as speech there"
+              f" ({denoiser.level:.0f} dB of full scale), so little may be left of it", file=sys.stderr)  # fmt: skip
+    return lambda audio: denoiser(audio, strength)

@@ -4,8 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from flowvocoder.architectures import ModelConfig
 from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
-from flowvocoder.config import LapGlowConfig
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -18,7 +18,9 @@ def info(arguments: argparse.Namespace) -> int:
         print(json.dumps({**read_config(path), "parameters": parameters, "bytes": size}, indent=2))
         return 0
     spec = checkpoint.experiment.mel
-    print(f"{path}: lapglow, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB")
+    print(
+        f"{path}: {checkpoint.experiment.model.architecture}, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB"
+    )
     print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
           f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
     print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
@@ -27,7 +29,7 @@ def info(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sizes(config: LapGlowConfig) -> str:
+def _sizes(config: ModelConfig) -> str:
     return ", ".join(f"{k} {v}" for k, v in vars(config).items())
 
 

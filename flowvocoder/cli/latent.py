@@ -33,10 +33,9 @@ def encode(arguments: argparse.Namespace) -> int:
     )
     with writing(arguments.output) as temporary:
         temporary.write_bytes(encoded.getbuffer())
-    bands, blocks = noise.shape[1:]
-    print(
-        f"{arguments.output}: noise of {bands} bands x {blocks} blocks, mean {noise.mean():.3f}, std {noise.std():.3f}"
-    )
+    channels, columns = noise.shape[1:]
+    spread = f"mean {noise.mean():.3f}, std {noise.std():.3f}"
+    print(f"{arguments.output}: noise of {channels} channels x {columns} columns, {spread}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -10,8 +11,17 @@ from typing import Any
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_vocoder, read_recording, seeded, set_machine, write_speech
+from flowvocoder.cli.common import (
+    check_output,
+    load_denoiser,
+    load_vocoder,
+    read_recording,
+    seeded,
+    set_machine,
+    write_speech,
+)
 from flowvocoder.errors import AudioError, MelError
+from flowvocoder.evaluation import measure_hum
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
@@ -43,12 +53,14 @@ def resynth(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         check_output(arguments.picture, (".png",))
     vocoder = load_vocoder(arguments)
+    denoise = load_denoiser(arguments, vocoder)
     recording = read_recording(arguments.input, vocoder.spec)
     audio = torch.from_numpy(recording.samples)
     mel = vocoder.mel_for(audio)
     started = time.perf_counter()
     try:
-        vocoded = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0, : len(audio)].cpu()
+        synthesised = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))
+        vocoded = denoise(synthesised)[0, : len(audio)].cpu()
     except MelError as error:
         raise MelError(f"{arguments.input}: {error}") from error
     elapsed = time.perf_counter() - started
@@ -56,11 +68,23 @@ def resynth(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         save_pair(arguments.picture, recording.samples, vocoded.numpy(), vocoder.sample_rate)
         print(f"{arguments.picture}: recording, vocoded, difference")
+    if arguments.denoise:
+        _report_hum(vocoder, synthesised[0, : len(audio)].cpu(), vocoded)
     length = len(audio) / vocoder.sample_rate
     distance = float((vocoder.mel(vocoded) - vocoder.mel(audio)).abs().mean())
     print(f"{arguments.output}: {length:.2f} s, {length / elapsed:.1f} x real time on {torch.get_num_threads()}"
           f" thread(s), mel distance {distance:.3f}")  # fmt: skip
     return 0
+
+
+def _report_hum(vocoder: Vocoder, before: torch.Tensor, after: torch.Tensor) -> None:
+    """What the denoiser did to the tones that the model's blocks leave, if it has blocks."""
+    period = vocoder.model.block
+    tones = [measure_hum(audio.numpy(), vocoder.sample_rate, period).mean for audio in (before, after)]
+    if all(map(math.isfinite, tones)):
+        spacing = vocoder.sample_rate / period
+        print(f"hum: tones every {spacing:.0f} Hz stand {tones[0]:.2f} dB above the spectrum beside them,"
+              f" denoised {tones[1]:.2f} dB")  # fmt: skip
 
 
 def score(arguments: argparse.Namespace) -> int:

@@ -3,12 +3,13 @@
 import argparse
 import glob
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_vocoder, seeded, write_speech
-from flowvocoder.errors import FlowVocoderError, MelError, OutputError
+from flowvocoder.cli.common import check_output, load_denoiser, load_vocoder, seeded, write_speech
+from flowvocoder.errors import FlowVocoderError, ImplausibleMelError, MelError, OutputError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
 from flowvocoder.units import seconds
@@ -20,7 +21,7 @@ def synth(arguments: argparse.Namespace) -> int:
     jobs = plan(arguments.input, arguments.output)
     if len(jobs) == 1 and jobs[0][1] == arguments.output:
         vocoder = load_vocoder(arguments)
-        duration = _one(vocoder, *jobs[0], arguments)
+        duration = _one(vocoder, load_denoiser(arguments, vocoder), *jobs[0], arguments)
         print(f"{arguments.output}: {duration:.2f} s")
         return 0
     todo = [(m, o) for m, o in jobs if arguments.force or not o.exists()]
@@ -29,10 +30,11 @@ def synth(arguments: argparse.Namespace) -> int:
     if not todo:
         return 0
     vocoder = load_vocoder(arguments)
+    denoise = load_denoiser(arguments, vocoder)
     failed = 0
     for mel, output in progress(todo, "synth", "mel"):
         try:
-            _one(vocoder, mel, output, arguments)
+            _one(vocoder, denoise, mel, output, arguments)
         except OutputError:
             raise  # the next file would meet the same disk
         except FlowVocoderError as error:
@@ -79,11 +81,20 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
     return [(mel, target) for target, mel in jobs.items()]
 
 
-def _one(vocoder: Vocoder, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
+def _one(
+    vocoder: Vocoder,
+    denoise: Callable[[torch.Tensor], torch.Tensor],
+    mel_file: Path,
+    output: Path,
+    arguments: argparse.Namespace,
+) -> float:
     """Returns the duration in seconds."""
-    mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
     try:
-        audio = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))[0].cpu().numpy()
+        mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
+    except ImplausibleMelError as error:
+        raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
+    try:
+        audio = denoise(vocoder.synthesize(mel, arguments.temperature, seeded(arguments)))[0].cpu().numpy()
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
     write_speech(output, audio, vocoder.sample_rate)

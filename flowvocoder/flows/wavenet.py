@@ -17,15 +17,27 @@ class WaveNet(nn.Module):
         channels: residual and skip channels.
         layers: number of gated layers; dilation 2**i in layer i.
         kernel: taps of each dilated convolution, odd.
+        rectified: as in FloWaveNet (Kim et al. 2018, arXiv:1811.02155): three taps and a ReLU at the start, and at
+            the end one more layer between two ReLUs.
 
     Shape:
         x: (B, inputs, N), context: (B, context, N) -> (B, outputs, N)
     """
 
-    def __init__(self, inputs: int, outputs: int, context: int, channels: int, layers: int, kernel: int = 3):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        context: int,
+        channels: int,
+        layers: int,
+        kernel: int = 3,
+        rectified: bool = False,
+    ):
         super().__init__()
         self.channels = channels
-        self.start = nn.Conv1d(inputs, channels, 1)
+        self.start = nn.Conv1d(inputs, channels, 3, padding=1) if rectified else nn.Conv1d(inputs, channels, 1)
+        self.last = nn.Conv1d(channels, channels, 1) if rectified else None
         self.context = nn.Conv1d(context, 2 * channels * layers, 1)  # all layers at once: one large product
         self.dilated = nn.ModuleList(
             nn.Conv1d(channels, 2 * channels, kernel, dilation=2**i, padding=2**i * (kernel - 1) // 2)
@@ -42,6 +54,8 @@ class WaveNet(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         x, context = _channels_last(x), _channels_last(context)
         h = _conv(self.start, x)
+        if self.last is not None:
+            h = F.relu(h)
         biases = _conv(self.context, context).chunk(len(self.mix), 1)
         skip: Tensor | None = None
         for dilated, mix, bias in zip(self.dilated, self.mix, biases, strict=True):
@@ -52,6 +66,8 @@ class WaveNet(nn.Module):
             new = out[:, -self.channels :]
             skip = new if skip is None else skip + new
         assert skip is not None
+        if self.last is not None:
+            skip = F.relu(_conv(self.last, F.relu(skip)))
         return _conv(self.end, skip).squeeze(2)
 
 

@@ -1,4 +1,4 @@
-"""Mel files: `.npy` with the spec beside it in `.npy.json`."""
+"""Mel files: `.npy` with the spec beside it in `.npy.json`; `.npz` and `.pt` are read too."""
 
 import io
 import json
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
 from flowvocoder.files import reason, writing
+from flowvocoder.mel.arrays import MOST_VALUES, read_array
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.spec import MelSpec
 
@@ -37,16 +38,18 @@ def npy_bytes(mel: Mel) -> bytes:
     return encoded.getvalue()
 
 
-def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
+def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | None = None) -> Mel:
     """Read (n_mels, F), checked against the spec a model wants.
 
     With a spec beside the file the two must be equal; without, the numbers must be plausible for `spec` (not if
     `trust`). One leading axis of length 1 is dropped.
 
     Raises:
-        MelError: unreadable, of another shape or spec, not finite, or implausible; the message says how.
+        MelError: unreadable, of another shape or spec, longer than `most_frames`, not finite, or implausible
+            (ImplausibleMelError); the message says how.
     """
-    mel = _load(path)
+    # A few times what is wanted, so that a mel that is transposed or too long still hears so.
+    mel = read_array(path, MOST_VALUES if most_frames is None else 4 * most_frames * spec.n_mels)
     own = spec_beside(path)
     if own is not None and own != spec:
         difference = own.difference(spec)
@@ -62,13 +65,15 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
         )
     if mel.shape[1] == 0:
         raise MelError(f"{path}: has 0 frames")
+    if most_frames is not None and mel.shape[1] > most_frames:
+        raise MelError(f"{path}: has {mel.shape[1]} frames, at most {most_frames} are taken here")
     bad = int(np.count_nonzero(~np.isfinite(mel)))
     if bad:
         raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
     if own is None and not trust:
         problem = implausible(mel, spec)
         if problem:
-            raise MelError(f"{path}: not a plausible {spec.name()} mel: {problem} (--trust-mel synthesises it anyway)")
+            raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
     return mel.astype(np.float32)
 
 
@@ -102,18 +107,3 @@ def decode_mel(content: bytes, path: Path) -> Mel:
         return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float32)
     except (ValueError, EOFError, OSError) as error:
         raise MelError(f"{path}: its mel is not a .npy file of numbers") from error
-
-
-def _load(path: Path) -> npt.NDArray[np.generic]:
-    if not path.exists():
-        raise MelError(f"{path}: no such file")
-    try:
-        mel = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise MelError(f"{path}: cannot be read ({reason(error)})") from error
-    except (ValueError, EOFError, MemoryError) as error:
-        raise MelError(f"{path}: not a .npy file of numbers") from error
-    if not isinstance(mel, np.ndarray) or mel.dtype.kind != "f":
-        kind = mel.dtype if isinstance(mel, np.ndarray) else "an archive"
-        raise MelError(f"{path}: holds {kind}, expected an array of floating-point numbers")
-    return mel

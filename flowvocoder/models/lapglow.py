@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.config import LapGlowConfig
+from flowvocoder.architectures import LapGlowConfig
 from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform

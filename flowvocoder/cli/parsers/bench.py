@@ -1,6 +1,6 @@
 """bench: a group of commands."""
 
-from flowvocoder.cli.parsers import bench_train
+from flowvocoder.cli.parsers import bench_family, bench_train
 from flowvocoder.cli.parsers.common import Commands
 
 
@@ -8,3 +8,4 @@ def add(commands: Commands) -> None:
     bench = commands.add_parser("bench", help="measure speed", description="measure speed")
     benches = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
     bench_train.add_train(benches)
+    bench_family.add_family(benches)

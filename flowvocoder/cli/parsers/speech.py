@@ -1,8 +1,11 @@
 """mel, synth, resynth, encode, decode, score, info."""
 
+import argparse
 from pathlib import Path
 
 from flowvocoder.cli.parsers.common import Commands, add_command, checkpoint, sampling, seed
+
+DENOISER_MODES = ("silence", "reference", "normal")
 
 
 def add(commands: Commands) -> None:
@@ -17,6 +20,7 @@ def add(commands: Commands) -> None:
     synth.add_argument("output", metavar="OUT", type=Path, help="OUT.wav for one mel, else a folder")
     synth.add_argument("--force", action="store_true", help="also where the output is there already (several mels)")
     synth.add_argument("--trust-mel", action="store_true", help="skip the plausibility check of mels without a spec")
+    denoising(synth)
     checkpoint(synth)
     sampling(synth)
 
@@ -24,6 +28,7 @@ def add(commands: Commands) -> None:
     resynth.add_argument("input", metavar="IN", type=Path, help="recording")
     resynth.add_argument("output", metavar="OUT.wav", type=Path)
     resynth.add_argument("--picture", metavar="PNG", type=Path, help="also draw both spectrograms and the difference")
+    denoising(resynth)
     checkpoint(resynth)
     sampling(resynth)
 
@@ -49,3 +54,11 @@ def add(commands: Commands) -> None:
     info = add_command(commands, "info", "what a checkpoint is: architecture, mel, licence, metrics", "info", "info")
     info.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the bundled voice")
     info.add_argument("--json", action="store_true", help="as JSON")
+
+
+def denoising(command: argparse.ArgumentParser) -> None:
+    """--denoise and --denoise-mode."""
+    strength = "subtract the model's own hum so many times: 0.1 is usual (default 0, not at all)"
+    mode = "mel that the hum is measured with: digital silence (default), 0, or normal numbers"
+    command.add_argument("--denoise", metavar="STRENGTH", type=float, default=0.0, help=strength)
+    command.add_argument("--denoise-mode", choices=DENOISER_MODES, default="silence", help=mode)
