@@ -9,6 +9,10 @@ class AudioError(FlowVocoderError):
     """A recording cannot be read, is too short, or holds values that are no audio."""
 
 
+class DataError(FlowVocoderError):
+    """A manifest or a folder of shards cannot be read, or is not what it should be."""
+
+
 class MelError(FlowVocoderError):
     """A mel spectrogram cannot be read, or is not what the model was trained on."""
 
