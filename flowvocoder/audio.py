@@ -28,6 +28,9 @@ LOWEST_DB = -120.0
 SILENCE_BELOW_DB = 30.0
 """A frame this far below the loud ones is silence: pauses of a quiet room are, weak consonants hardly ever."""
 
+_MOST_VALUES_A_SECOND = 2 * 192_000
+"""Of all channels, where the length is limited: stereo at the highest rate in use."""
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -113,6 +116,22 @@ def read_as_stored(path: Path, start: int = 0, duration: int | None = None, cont
         samples = data.mean(axis=1, dtype=np.float32)
         changes.append(f"{data.shape[1]} channels averaged to mono")
     return Recording(np.ascontiguousarray(samples), rate, tuple(changes))
+
+
+def check_length(path: Path, longest: float) -> None:
+    """Refuse a file whose header says that it is longer than `longest` seconds, before anything of it is decoded.
+
+    Raises:
+        AudioError: it is, it holds more values than audio of that length has, or it cannot be opened.
+    """
+    with open_audio(path) as file:
+        duration = file.frames / file.samplerate
+        values = file.frames * file.channels
+        channels, rate = file.channels, file.samplerate
+    if duration > longest:
+        raise AudioError(f"{path}: is {duration:.0f} s long, at most {longest:.0f} s are taken here")
+    if values > longest * _MOST_VALUES_A_SECOND:
+        raise AudioError(f"{path}: {channels} channels at {rate} Hz, {values} values: too many")
 
 
 def resample(samples: Samples, rate: int, new_rate: int) -> Samples:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.audio import Recording, open_audio, read_audio
+from flowvocoder.audio import Recording, check_length, read_audio
 from flowvocoder.errors import AudioError, FlowVocoderError, MelError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.mel.frontend import edge_padding
@@ -18,9 +18,6 @@ LONGEST = 60.0
 
 LARGEST_FILE = 64 * 2**20
 """Bytes in one upload: a minute of 24-bit stereo at 192 kHz is 66 MB."""
-
-MOST_VALUES = int(LONGEST * 2 * 192_000)
-"""Numbers in a recording: stereo at the highest rate in use. A file of a few kB can hold 255 channels of silence."""
 
 
 @contextmanager
@@ -42,22 +39,13 @@ def recording(path: str | None, spec: MelSpec) -> Recording:
         raise AudioError("Choose a recording first: upload one, record one, or take an example")
     file = Path(path)
     with nameless(file):
-        with open_audio(file) as opened:  # only its header
-            _refuse_long(file, opened.frames, opened.samplerate, opened.channels)
+        check_length(file, LONGEST)
         read = read_audio(file, spec.sample_rate)
         have, need = len(read.samples), max(edge_padding(spec)) + 1
         if have < need:
             times = [seconds(samples, spec.sample_rate) for samples in (have, need)]
             raise AudioError(f"{file}: lasts {times[0]:.3f} s, at least {times[1]:.3f} s are needed")
     return read
-
-
-def _refuse_long(file: Path, frames: int, rate: int, channels: int) -> None:
-    duration = frames / rate
-    if duration > LONGEST:
-        raise AudioError(f"{file}: is {duration:.0f} s long, at most {LONGEST:.0f} s are taken here")
-    if frames * channels > MOST_VALUES:
-        raise AudioError(f"{file}: {channels} channels of {frames} samples are too many numbers, {MOST_VALUES} are not")
 
 
 def mel(path: str | None, spec: MelSpec, trust: bool) -> torch.Tensor:
