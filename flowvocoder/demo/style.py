@@ -64,5 +64,6 @@ footer .divider { display: none !important; }
   text-align: center;  color: var(--body-text-color-subdued); }
 .drawing .image-container, .drawing .image-frame { padding-top: 4px; }
 .drawing { padding-top: 30px !important; }
+.steps .preview { background: white !important; backdrop-filter: none !important; }
 footer { opacity: .75; }
 """
