@@ -1,8 +1,11 @@
 """Reading and writing recordings: soundfile for the files, soxr for the rate."""
 
+import contextlib
 import dataclasses
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +20,17 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 LOUDEST = 16.0
 """Floating-point files may go over 1; beyond this they hold something else than audio in -1..1."""
 
+FRAME_SECONDS = 0.02
+
+LOWEST_DB = -120.0
+"""The level of digital silence, in dBFS."""
+
+SILENCE_BELOW_DB = 30.0
+"""A frame this far below the loud ones is silence: pauses of a quiet room are, weak consonants hardly ever."""
+
+_MOST_VALUES_A_SECOND = 2 * 192_000
+"""Of all channels, where the length is limited: stereo at the highest rate in use."""
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -29,21 +43,68 @@ class Recording:
     changes: tuple[str, ...] = ()
 
 
-def read_audio(path: Path, sample_rate: int) -> Recording:
-    """Read any file libsndfile knows, as mono at `sample_rate`.
+@contextlib.contextmanager
+def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFile]:
+    """An audio file open for reading.
+
+    Args:
+        content: its bytes where it lies in an archive; `path` is then only its name.
+
+    Args:
+        longest: seconds; a file whose header or content says more is refused before more than that is decoded.
 
     Raises:
-        AudioError: no such file, not audio, empty, or with samples that are not finite or far outside -1..1.
+        AudioError: no such file, or not audio; also for what goes wrong while it is read.
     """
-    if not path.exists():
+    if content is None and not path.exists():
         raise AudioError(f"{path}: no such file")
-    if path.is_dir():
+    if content is None and path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")
     try:
-        data, rate = sf.read(path, dtype="float32", always_2d=True)
+        with sf.SoundFile(path if content is None else io.BytesIO(content)) as file:
+            yield file
     except (sf.LibsndfileError, OSError, RuntimeError) as error:
-        reason = "is empty (0 bytes)" if path.stat().st_size == 0 else f"cannot be read as audio ({_reason(error)})"
+        size = path.stat().st_size if content is None else len(content)
+        reason = "is empty (0 bytes)" if size == 0 else f"cannot be read as audio ({_reason(error)})"
         raise AudioError(f"{path}: {reason}") from error
+
+
+def read_audio(
+    path: Path, sample_rate: int, start: int = 0, duration: int | None = None, content: bytes | None = None
+) -> Recording:
+    """Read any file libsndfile knows, or a stretch of it, as mono at `sample_rate`.
+
+    Args:
+        start, duration: in samples of the file; None reads to its end.
+        content: as `open_audio`.
+
+    Raises:
+        AudioError: as `read_as_stored`.
+    """
+    stored = read_as_stored(path, start, duration, content)
+    if stored.sample_rate == sample_rate:
+        return stored
+    samples = resample(stored.samples, stored.sample_rate, sample_rate)
+    change = f"resampled from {stored.sample_rate} to {sample_rate} Hz"
+    return Recording(samples, sample_rate, (*stored.changes, change))
+
+
+def read_as_stored(path: Path, start: int = 0, duration: int | None = None, content: bytes | None = None) -> Recording:
+    """The same at the file's own rate.
+
+    Raises:
+        AudioError: no such file, not audio, empty, shorter than the stretch, or with samples that are not finite or far
+            outside -1..1.
+    """
+    with open_audio(path, content) as file:
+        rate, stop = file.samplerate, None if duration is None else start + duration
+        if start or stop is not None:
+            if max(start, stop or 0) > file.frames:
+                raise AudioError(f"{path}: holds {file.frames} samples, {start} to {stop or 'its end'} are wanted")
+            file.seek(start)
+        data = file.read(-1 if duration is None else duration, dtype="float32", always_2d=True)
+    if duration is not None and len(data) < duration:
+        raise AudioError(f"{path}: breaks off after {start + len(data)} of {stop} samples")
     if not len(data):
         raise AudioError(f"{path}: holds 0 samples")
     bad = int(np.count_nonzero(~np.isfinite(data)))
@@ -57,10 +118,23 @@ def read_audio(path: Path, sample_rate: int) -> Recording:
     if data.shape[1] > 1:
         samples = data.mean(axis=1, dtype=np.float32)
         changes.append(f"{data.shape[1]} channels averaged to mono")
-    if rate != sample_rate:
-        samples = resample(samples, rate, sample_rate)
-        changes.append(f"resampled from {rate} to {sample_rate} Hz")
-    return Recording(np.ascontiguousarray(samples), sample_rate, tuple(changes))
+    return Recording(np.ascontiguousarray(samples), rate, tuple(changes))
+
+
+def check_length(path: Path, longest: float) -> None:
+    """Refuse a file whose header says that it is longer than `longest` seconds, before anything of it is decoded.
+
+    Raises:
+        AudioError: it is, it holds more values than audio of that length has, or it cannot be opened.
+    """
+    with open_audio(path) as file:
+        duration = file.frames / file.samplerate
+        values = file.frames * file.channels
+        channels, rate = file.channels, file.samplerate
+    if duration > longest:
+        raise AudioError(f"{path}: is {duration:.0f} s long, at most {longest:.0f} s are taken here")
+    if values > longest * _MOST_VALUES_A_SECOND:
+        raise AudioError(f"{path}: {channels} channels at {rate} Hz, {values} values: too many")
 
 
 def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
@@ -91,6 +165,18 @@ def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
     with writing(path) as temporary:
         temporary.write_bytes(encoded.getbuffer())
     return clipped
+
+
+def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.float64]:
+    """Level in dBFS (RMS) of frames of 20 ms, (frames,), of audio (T,); one frame at least."""
+    size = min(len(signal), max(1, round(rate * FRAME_SECONDS)))
+    frames = signal[: len(signal) // size * size].reshape(-1, size)
+    return np.maximum(10.0 * np.log10(np.square(frames, dtype=np.float64).mean(1) + 1e-30), LOWEST_DB)
+
+
+def speech_level(levels: npt.NDArray[np.float64]) -> float:
+    """Level in dBFS of the loud frames: what counts as the recording's level, whatever its pauses."""
+    return float(np.percentile(levels, 95))
 
 
 def to_pcm16(samples: Samples) -> tuple[npt.NDArray[np.int16], int]:

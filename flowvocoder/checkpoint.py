@@ -20,7 +20,7 @@ from flowvocoder.architectures import (
 )
 from flowvocoder.config import Experiment, experiment_from_dict
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.files import readable_folder, writing_folder
+from flowvocoder.files import readable_folder, sha256_of, writing_folder
 from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.models.flowavenet import FloWaveNet
 from flowvocoder.models.lapglow import LapGlow
@@ -77,7 +77,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = tor
             "format_version": FORMAT_VERSION,
             **checkpoint.experiment.to_dict(),
             "about": checkpoint.about,
-            "weights_sha256": _sha256(folder / WEIGHTS),
+            "weights_sha256": sha256_of(folder / WEIGHTS),
         }
         config["config_sha256"] = _config_sha256(config)
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -93,7 +93,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     weights = readable_folder(path) / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{path}: no {WEIGHTS} in this folder")
-    if _sha256(weights) != config.get("weights_sha256"):
+    if sha256_of(weights) != config.get("weights_sha256"):
         raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
     try:
         experiment = experiment_from_dict(config)
@@ -142,8 +142,3 @@ def _config_sha256(config: dict[str, Any]) -> str:
     """Of everything in the configuration but this hash itself."""
     rest = {key: value for key, value in config.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

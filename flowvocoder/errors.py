@@ -9,8 +9,16 @@ class AudioError(FlowVocoderError):
     """A recording cannot be read, is too short, or holds values that are no audio."""
 
 
+class DataError(FlowVocoderError):
+    """A manifest or a folder of shards cannot be read, or is not what it should be."""
+
+
 class MelError(FlowVocoderError):
     """A mel spectrogram cannot be read, or is not what the model was trained on."""
+
+
+class ImplausibleMelError(MelError):
+    """A mel without a spec does not look like the kind the model was trained on."""
 
 
 class CheckpointError(FlowVocoderError):

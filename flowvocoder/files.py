@@ -1,6 +1,7 @@
 """Writing so that a file is either whole or not there."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -87,6 +88,12 @@ def recover_folder(path: Path) -> None:
         old.replace(path)
     for left in path.parent.glob(f".{path.name}.*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def reason(error: BaseException) -> str:

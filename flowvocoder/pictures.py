@@ -10,6 +10,11 @@ from flowvocoder.audio import Samples
 from flowvocoder.files import writing
 
 RANGE_DB = 80.0
+"""From the loudest point of a spectrogram down to black."""
+
+LEVELS = "magma"
+DIFFERENCES, MOST_DIFFERENCE_DB = "RdBu_r", 20.0
+"""Colour maps of levels, and of differences up to so many dB."""
 
 
 def spectrogram_db(samples: Samples, n_fft: int = 1024, hop: int = 256) -> npt.NDArray[np.float64]:
@@ -66,10 +71,10 @@ def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
     axes = figure.subplots(3, 1, sharex=True)
     shades = {"origin": "lower", "aspect": "auto", "extent": extent}
     for axis, values, title in ((axes[0], a, "recording"), (axes[1], b, "flowvocoder")):
-        image = axis.imshow(values, vmin=top - RANGE_DB, vmax=top, cmap="magma", **shades)
+        image = axis.imshow(values, vmin=top - RANGE_DB, vmax=top, cmap=LEVELS, **shades)
         axis.set_title(title, loc="left")
         figure.colorbar(image, ax=axis, label="dB")
-    image = axes[2].imshow(b - a, vmin=-20, vmax=20, cmap="RdBu_r", **shades)
+    image = axes[2].imshow(b - a, vmin=-MOST_DIFFERENCE_DB, vmax=MOST_DIFFERENCE_DB, cmap=DIFFERENCES, **shades)
     axes[2].set_title("difference", loc="left")
     figure.colorbar(image, ax=axes[2], label="dB")
     for axis in axes:

@@ -1,7 +1,8 @@
 """Progress bars, on standard error and only where a person watches or asked for lines."""
 
+import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,3 +15,15 @@ def progress(items: Iterable[T], what: str, unit: str, total: int | None = None)
     yield from tqdm(
         items, desc=what, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True
     )
+
+
+@contextlib.contextmanager
+def progress_bytes(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], object]]:
+    """A bar in bytes; call what it gives with the bytes that came. `total` may be unknown."""
+    from tqdm import tqdm
+
+    with tqdm(
+        desc=what, total=total, initial=done, unit="B", unit_scale=True, unit_divisor=1024,
+        leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True,
+    ) as bar:  # fmt: skip
+        yield bar.update

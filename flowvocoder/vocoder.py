@@ -141,13 +141,17 @@ class Vocoder:
         Raises:
             AudioError: shorter than the mel's analysis window, or than the mel given.
         """
-        audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
-        mel = self._front_end(audio) if mel is None else self._checked_mel(mel)
-        samples = audio.shape[-1] // self.spec.hop_length * self.spec.hop_length
-        mel = mel[..., : samples // self.spec.hop_length]
-        noise = torch.Generator().manual_seed(seed)
-        noisy = dequantise(audio[:, :samples].cpu(), PCM16_STEP, noise).to(self.device)
-        return self.log_prob(noisy, mel) / samples
+        audio, mel = self._as_recorded(audio, mel, seed)
+        return self.log_prob(audio, mel) / audio.shape[-1]
+
+    @torch.inference_mode()
+    def score_by_frame(self, audio: Tensor, mel: Tensor | None = None, seed: int = 0) -> Tensor:
+        """What each mel frame contributes to `score`: nats (B, F), whose sum is the score times its samples.
+
+        Args, Raises:
+            as `score`.
+        """
+        return self.model.log_prob_by_frame(*self._aligned(*self._as_recorded(audio, mel, seed)))
 
     def resynthesize(
         self, audio: Tensor, temperature: float | None = None, generator: torch.Generator | None = None
@@ -162,6 +166,15 @@ class Vocoder:
         """The mel (B, n_mels, ceil(T / hop_length)) whose synthesis covers the audio."""
         padded = self._pad(self._batch(audio, 1))
         return self._front_end(padded)[..., : padded.shape[-1] // self.spec.hop_length]
+
+    def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+        """16-bit audio in whole frames with dequantisation noise, and its mel."""
+        audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
+        mel = self._front_end(audio) if mel is None else self._checked_mel(mel)
+        frames = audio.shape[-1] // self.spec.hop_length
+        noise = torch.Generator().manual_seed(seed)
+        whole = audio[:, : frames * self.spec.hop_length].cpu()
+        return dequantise(whole, PCM16_STEP, noise).to(self.device), mel[..., :frames]
 
     def _decode(self, noise: Tensor, mel: Tensor) -> Tensor:
         audio = self.model.decode(noise, mel)

@@ -4,14 +4,17 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; threads would only get in each other's way
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from demo_fixtures import Server, running
 from helpers import make_corpus, speech_like
 
+from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.cli.main import main
 
 torch.set_num_threads(1)
@@ -52,3 +55,12 @@ def wav(tmp_path: Path) -> Path:
 def samples() -> np.ndarray:
     """The samples of a recording of 1.2 s."""
     return speech_like(1.2, 22050)
+
+
+@pytest.fixture(scope="session")
+def demo(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The web demo, served by a program of its own with a checkpoint that is quick, and the bundled voice beside it."""
+    pytest.importorskip("gradio")
+    voices = ["--checkpoint", str(checkpoint), "--checkpoint", str(BUNDLED_VOICE), "--threads", "1"]
+    with running(tmp_path_factory.mktemp("demo"), *voices) as server:
+        yield server

@@ -1,9 +1,14 @@
 """Signals and corpora that tests make for themselves."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+
+from flowvocoder.data.corpus import find_utterances
+from flowvocoder.data.manifest import Entry, choose_split, write_manifest
+from flowvocoder.files import sha256_of
 
 
 def speech_like(seconds: float, sample_rate: int, seed: int = 0) -> np.ndarray:
@@ -34,3 +39,22 @@ def make_corpus(root: Path, utterances: int = 6, seconds: float = 1.5, sample_ra
         lines.append(f"{name}|text|text\n")
     (root / "metadata.csv").write_text("".join(lines), encoding="utf-8")
     return root
+
+
+def entries_of(root: Path, **changes: object) -> Iterator[Entry]:
+    """Manifest lines for a folder that `find_utterances` knows, for a manifest in `root`."""
+    for utterance in find_utterances(root):
+        info = sf.info(utterance.path)
+        values = {
+            "id": utterance.id, "path": utterance.path.relative_to(root).as_posix(), "duration": info.frames,
+            "rate": info.samplerate, "speaker": "a", "language": "en", "sha256": sha256_of(utterance.path),
+            "split": choose_split(utterance.id, "a"), **changes,
+        }  # fmt: skip
+        yield Entry(**values)
+
+
+def make_manifest(root: Path, **changes: object) -> Path:
+    """`root/manifest.jsonl` of its recordings."""
+    path = root / "manifest.jsonl"
+    write_manifest(path, list(entries_of(root, **changes)))
+    return path

@@ -1,16 +1,18 @@
 """The package's layers: imports go down only, never up and never round."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "flowvocoder"
+RECIPES = PACKAGE.parent / "recipes"
 
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "units"},
-    {"extras", "files", "progress"},
+    {"extras", "files", "progress", "parallel"},
     {"audio"},
     {"mel"},
     {"architectures"},
@@ -18,11 +20,11 @@ LAYERS = [
     {"flows"},
     {"models"},
     {"checkpoint", "pictures", "data"},
-    {"importing"},
-    {"vocoder"},
+    {"vocoder", "audit", "prepare", "importing"},
     {"denoiser"},
     {"evaluation", "training"},
-    {"benchmark"},
+    {"analysis"},
+    {"benchmark", "demo"},
     {"cli"},
 ]
 
@@ -83,12 +85,22 @@ def test_no_import_cycles() -> None:
 def test_package_and_help_import_no_torch() -> None:
     code = (
         "import sys, flowvocoder, flowvocoder.cli.main as m; m.parser().format_help();"
-        "bad = {'torch', 'torchaudio', 'librosa', 'numpy', 'matplotlib'} & set(sys.modules); assert not bad, bad"
+        "bad = {'torch', 'torchaudio', 'librosa', 'numpy', 'matplotlib', 'gradio'} & set(sys.modules);"
+        "assert not bad, bad"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_files_stay_readable() -> None:
-    long = {str(p): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    files = [*PACKAGE.rglob("*.py"), *RECIPES.rglob("*.py")]
+    long = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_recipes_use_the_package_and_facts_are_only_facts() -> None:
+    assert not [p for p in PACKAGE.rglob("*.py") if re.search(r"^\s*(from|import) recipes", p.read_text(), re.M)]
+    allowed = r"^(?:from (?:recipes\.(?:facts|layouts|lists|corpora\.\w+)|pathlib)|import dataclasses)"
+    for path in (RECIPES / "corpora").glob("[!_]*.py"):
+        imported = re.findall(r"^(?:from|import) .*", path.read_text(), re.M)
+        assert imported and all(re.match(allowed, line) for line in imported), path

@@ -47,7 +47,7 @@ def test_what_cannot_run_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatc
 
 def made_up(setting: Setting) -> Speed:
     rate = {1: 10.0, 2: 15.0}[setting.processes]
-    return Speed(setting, "float32", (0.5, 0.4, 0.7), rate, 10**9, 10**9, 2e10)
+    return Speed(setting, "float32", (0.5, 0.4, 0.7), 0.25, rate, 10**9, 10**9, 2e10)
 
 
 def test_the_table_and_the_files(
@@ -59,16 +59,16 @@ def test_the_table_and_the_files(
     monkeypatch.setattr(bench_train, "measure_all", lambda *_: results)
     assert run("bench", "train", "--preset", "lapglow-tiny", "--out", tmp_path / "b") == 2
     table = capsys.readouterr().out
-    assert (
-        "| lapglow-tiny | 4 | float32 | 2 | 15.0 | 2.00 | 0.500 (0.400 to 0.700) | 1.00 | 1.0 | 10% of 20 | 75% |"
-        in table
+    row = (
+        "| lapglow-tiny | 4 | float32 | 2 | 15.0 | 2.00 | 0.500 (0.400 to 0.700) | 0.250 | 1.00 | 1.0 | 20% of 20 | 75%"
     )
+    assert row in table
     assert "| lapglow-base | 4 | float16 | 1 | no float16 here |" in table
     assert (tmp_path / "b" / "table.md").read_text() == table
     rows = json.loads((tmp_path / "b" / "results.json").read_text())["results"]
-    assert rows[0]["steps_per_second"] == 2.0 and rows[0]["share_of_peak"] == pytest.approx(0.1)
+    assert rows[0]["steps_per_second"] == 2.0 and rows[0]["share_of_peak"] == pytest.approx(0.2)
     assert rows[2]["error"] == "no float16 here"
-    assert {line.count("|") for line in table.splitlines()[2:]} == {12}
+    assert {line.count("|") for line in table.splitlines()[2:]} == {13}
 
 
 def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:

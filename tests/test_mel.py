@@ -162,5 +162,5 @@ def test_text_named_npy_is_refused(tmp_path: Path) -> None:
 
 def test_pickled_npy_is_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(MelError, match=r"not a \.npy file of numbers"):
+    with pytest.raises(MelError, match="pickled Python objects"):
         read_mel(tmp_path / "a.npy", convention("tacotron2"))

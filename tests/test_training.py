@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from flowvocoder.cli.main import main
 from flowvocoder.config import TrainConfig, override, preset
-from flowvocoder.data.corpus import find_utterances, is_held_out, split
+from flowvocoder.data.corpus import find_utterances, split
+from flowvocoder.data.manifest import is_held_out
 from flowvocoder.data.segments import SegmentSampler
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 from flowvocoder.mel.frontend import MelFrontEnd
@@ -238,8 +239,8 @@ def test_a_segments_mel_is_the_recordings_mel(name: str, corpus: Path) -> None:
     sampler = SegmentSampler(find_utterances(corpus)[:3], spec, 4096)
     batch = sampler.batch(step=5, size=4)
     for audio, mel, utterance in zip(batch.audio, batch.mel, batch.ids, strict=True):
-        padded = sampler.padded[sampler.ids.index(utterance)]
-        whole = torch.from_numpy(padded[sampler.left : len(padded) - sampler.right])
+        (clip,) = [c for c in sampler.clips if c.id == utterance]
+        whole = torch.from_numpy(clip.padded[sampler.cutter.left : len(clip.padded) - sampler.cutter.right])
         expected = MelFrontEnd(spec)(whole)
         starts = [s for s in range(0, len(whole) - 4095, spec.hop_length) if torch.equal(whole[s : s + 4096], audio)]
         assert starts

@@ -15,8 +15,8 @@ Results = Sequence[tuple[Setting, Speed | str]]
 
 
 COLUMNS = (
-    "preset", "batch", "precision", "processes", "audio s/s", "steps/s", "s/step (fastest to slowest)", "peak GB",
-    "GFLOP/step", "of matmul peak, GFLOP/s", "scaling",
+    "preset", "batch", "precision", "processes", "audio s/s", "steps/s", "s/step (fastest to slowest)",
+    "processor s/step", "peak GB", "GFLOP/step", "of matmul peak, GFLOP/s", "scaling",
 )  # fmt: skip
 
 
@@ -73,6 +73,7 @@ def _cells(speed: Speed, alone: float | None) -> list[object]:
         f"{speed.audio_rate:.1f}",
         f"{1 / median:.2f}",
         f"{median:.3f} ({fastest:.3f} to {slowest:.3f})",
+        f"{speed.busy:.3f}",
         f"{speed.memory / 1e9:.2f}",
         "" if speed.flops is None else f"{speed.flops / 1e9:.1f}",
         "" if speed.share is None else f"{speed.share:.0%} of {speed.peak / 1e9:.0f}",

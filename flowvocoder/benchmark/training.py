@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 import multiprocessing
 import os
 import resource
@@ -31,7 +30,8 @@ MATRIX = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices whose product is taken for the peak of a device."""
 
 PRODUCTS = 12
-"""Products timed; the fastest one counts."""
+PEAK_SECONDS = 1.0
+"""At least so many products, and for at least so long; the fastest one counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +72,17 @@ class Speed:
     Attributes:
         dtype: that the networks ran in.
         seconds: of a step, median, fastest and slowest.
+        busy: processor seconds of the median step, of one process and all its threads; beside a GPU, of the wall.
         audio_rate: seconds of audio trained on in a second, all processes together.
         memory: peak, bytes of one process: of the GPU's memory, or of the process on a CPU.
         flops: of the matrix products and convolutions of a step, all processes together; None if not countable.
-        peak: FLOP/s of a matrix product in `dtype`, all processes together.
+        peak: FLOP/s of a matrix product in `dtype`, by the same clock as `busy`, all processes together.
     """
 
     setting: Setting
     dtype: str
     seconds: tuple[float, float, float]
+    busy: float
     audio_rate: float
     memory: int
     flops: int | None
@@ -88,8 +90,8 @@ class Speed:
 
     @property
     def share(self) -> float | None:
-        """Of the peak."""
-        return None if self.flops is None else self.flops / self.seconds[0] / self.peak
+        """Of the peak. On a CPU both by processor time, so that other programs on the machine do not count."""
+        return None if self.flops is None else self.flops / self.busy / self.peak
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -151,12 +153,12 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the fastest of a few products of square matrices."""
     size = MATRIX.get(device.type, 2048)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = math.inf
-    for _ in range(PRODUCTS):
-        started = _now(device)
+    taken: list[float] = []
+    while len(taken) < PRODUCTS or sum(taken) < PEAK_SECONDS:
+        started = _busy(device)
         a @ b
-        best = min(best, _now(device) - started)
-    return 2.0 * size**3 / best
+        taken.append(_busy(device) - started)
+    return 2.0 * size**3 / min(taken)
 
 
 def _received(connection: Connection) -> Speed:
@@ -204,17 +206,18 @@ def _measure_here(setting: Setting, effort: Effort) -> Speed:
         flops = None if experiment.train.compile else _count(step)
         if world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(world.device)
-        taken = []
+        taken, busy = [], []
         for _ in range(effort.steps):
             world.wait()
-            started = _now(world.device)
+            started, worked = _now(world.device), _busy(world.device)
             step()
+            busy.append(_busy(world.device) - worked)
             taken.append(_now(world.device) - started)
         memory = _peak_memory(world.device)
+        segment = trainer.loader.batch(trainer.step).audio.shape[1]  # in samples, whole frames
         trainer.loader.close()
         trainer.log.close()
         dtype = trainer.objective.dtype or torch.float32
-        segment = trainer.sampler.segment
     world.wait()
     peak = sum(world.gather(matmul_peak(world.device, dtype)))
     seconds = statistics.median(taken)
@@ -222,6 +225,7 @@ def _measure_here(setting: Setting, effort: Effort) -> Speed:
         setting,
         str(dtype).removeprefix("torch."),
         (seconds, min(taken), max(taken)),
+        statistics.median(busy),
         experiment.train.batch * segment / experiment.mel.sample_rate / seconds,
         max(world.gather(memory)),
         None if flops is None else flops * world.size,
@@ -241,6 +245,11 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def _busy(device: torch.device) -> float:
+    """Seconds of this process' processors, or of the wall where something else does the work."""
+    return time.process_time() if device.type == "cpu" else _now(device)
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from flowvocoder.cli.common import check_output, load_denoiser, load_vocoder, seeded, write_speech
-from flowvocoder.errors import FlowVocoderError, MelError, OutputError
+from flowvocoder.errors import FlowVocoderError, ImplausibleMelError, MelError, OutputError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
 from flowvocoder.units import seconds
@@ -89,7 +89,10 @@ def _one(
     arguments: argparse.Namespace,
 ) -> float:
     """Returns the duration in seconds."""
-    mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
+    try:
+        mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
+    except ImplausibleMelError as error:
+        raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
     try:
         audio = denoise(vocoder.synthesize(mel, arguments.temperature, seeded(arguments)))[0].cpu().numpy()
     except MelError as error:

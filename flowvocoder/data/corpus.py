@@ -1,34 +1,139 @@
-"""Finding the recordings of a corpus, and which of them are held out."""
+"""What a run trains on: folders of audio, manifests and folders of shards; and which recordings are held out."""
 
 import dataclasses
-import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowvocoder.audio import EXTENSIONS
-from flowvocoder.errors import AudioError
+from flowvocoder.audio import EXTENSIONS, Samples, read_as_stored, resample
+from flowvocoder.data.manifest import TRAIN, VALIDATION, hash_of, is_held_out, read_lines
+from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
+from flowvocoder.errors import AudioError, ConfigError, DataError, MelError
+from flowvocoder.mel.files import Mel, check_length, decode_mel, read_mel
+from flowvocoder.mel.spec import MelSpec
 
-HELD_OUT_SHARE = 40
-"""One utterance in so many is kept for validation."""
+HELD_OUT_OF_SHARDS = 256
+"""Utterances of a folder of shards that are kept at hand for validation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredMel:
+    """A mel inside a shard."""
+
+    content: bytes  # of a .npy file
+    spec: MelSpec
+    given: bool  # by a text-to-speech model, say; else computed from the audio
 
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-    """One recording: its id (corpus/file stem) and where it is."""
+    """One recording, or a stretch of one: its id (corpus/name) and where it is."""
 
     id: str
     path: Path
+    start: int = 0  # samples
+    duration: int | None = None  # samples; None: to the end
+    rate: int | None = None  # Hz that the file must have
+    split: str | None = None  # None: by the hash of the id
+    mel: Path | StoredMel | None = None  # to train on instead of the audio's own
+    content: bytes | None = None  # of the audio file, where `path` only names it
+
+    def read(self, sample_rate: int) -> Samples:
+        """The audio (T,) at `sample_rate`. Raises AudioError."""
+        stored = read_as_stored(self.path, self.start, self.duration, self.content)
+        if self.rate not in (None, stored.sample_rate):
+            raise AudioError(f"{self.path}: has {stored.sample_rate} Hz, the manifest says {self.rate}")
+        if stored.sample_rate == sample_rate:
+            return stored.samples
+        return resample(stored.samples, stored.sample_rate, sample_rate)
+
+    def read_mel(self, spec: MelSpec, samples: int) -> Mel | None:
+        """The mel (n_mels, F) that goes with so many samples at the spec's rate; None: that of the audio.
+
+        Raises:
+            MelError: unreadable, of another convention, or not as long as the audio.
+        """
+        if self.mel is None:
+            return None
+        if isinstance(self.mel, Path):
+            path, mel = self.mel, read_mel(self.mel, spec)
+        else:
+            path = self.path
+            if self.mel.spec != spec:
+                if not self.mel.given:
+                    return None
+                raise MelError(f"{path}: its mels are of another convention: {self.mel.spec.difference(spec)}")
+            mel = decode_mel(self.mel.content, path)
+        check_length(path, mel, samples, spec)
+        return mel
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """What one `--corpus` holds: utterances to keep in memory, or shards to read one after the other."""
+
+    name: str
+    training: list[Utterance]
+    held_out: list[Utterance]
+    shards: list[Shard] = dataclasses.field(default_factory=list)
+    rate: int | None = None  # Hz of all shards
+
+
+def open_corpora(paths: Sequence[Path]) -> list[Corpus]:
+    """Each path as `open_corpus` takes it.
+
+    Raises:
+        ConfigError: two have one name, so that utterance ids would not tell them apart.
+        AudioError, DataError: as `open_corpus`, or nothing to train on.
+    """
+    names = [corpus_name(p) for p in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two corpora are named {name!r}: utterance ids would not tell them apart")
+    corpora = [open_corpus(p) for p in paths]
+    if not any(c.training or c.shards for c in corpora):
+        raise AudioError(f"{', '.join(map(str, paths))}: every recording fell into the validation split")
+    return corpora
+
+
+def open_corpus(path: Path) -> Corpus:
+    """A folder of audio, a manifest (`.jsonl`), or a folder that `flowvocoder prepare` wrote.
+
+    Raises:
+        AudioError, DataError: as `find_utterances` and `open_shards`.
+    """
+    if not is_shard_folder(path):
+        training, held_out = split(find_utterances(path))
+        return Corpus(corpus_name(path), training, held_out)
+    rate, shards = open_shards(path)
+    stored = (u for s in shards if s.split == VALIDATION for u in read_shard(s))
+    held_out = list(itertools.islice(stored, HELD_OUT_OF_SHARDS))
+    training_shards = [s for s in shards if s.split == TRAIN]
+    if not training_shards:
+        raise DataError(f"{path}: has no shard of the train split")
+    return Corpus(corpus_name(path), [], held_out, training_shards, rate)
+
+
+def corpus_name(path: Path) -> str:
+    """The folder's name, or the manifest's; that of its folder for `manifest.jsonl`."""
+    resolved = path.resolve()
+    if resolved.suffix == ".jsonl":
+        return resolved.parent.name if resolved.stem == "manifest" else resolved.stem
+    return resolved.name
 
 
 def find_utterances(root: Path) -> list[Utterance]:
-    """Recordings of a folder in LJSpeech layout (`metadata.csv` and `wavs/`) or of any folder tree of audio.
+    """Recordings of a manifest, a folder in LJSpeech layout (`metadata.csv` and `wavs/`) or any folder tree of audio.
 
     Raises:
         AudioError: no such folder, no audio in it, or a recording that metadata.csv names is missing.
+        DataError: as `read_lines`, no entries, or a file that is missing.
     """
+    if root.suffix == ".jsonl" and not root.is_dir():
+        return _of_manifest(root)
     if not root.is_dir():
         raise AudioError(f"{root}: no such folder")
-    corpus = root.resolve().name
+    corpus = corpus_name(root)
     metadata = root / "metadata.csv"
     if metadata.is_file() and (root / "wavs").is_dir():
         found = _ljspeech(root, metadata)
@@ -41,22 +146,55 @@ def find_utterances(root: Path) -> list[Utterance]:
     return [Utterance(f"{corpus}/{p.relative_to(base).with_suffix('').as_posix()}", p) for p in found]
 
 
-def is_held_out(utterance_id: str) -> bool:
-    """Whether an utterance is for validation: by a hash of its id, so the same whatever else the corpus holds."""
-    return _hash(utterance_id) % HELD_OUT_SHARE == 0
+def read_shard(shard: Shard) -> list[Utterance]:
+    """The utterances of a shard, with the content of their files.
+
+    Raises:
+        DataError: it cannot be read, or is not the shard that its JSON tells of.
+    """
+    found = []
+    for number, member in enumerate(read_members(shard.path)):
+        try:
+            about, mel = member.about, None
+            if member.mel is not None:
+                mel = StoredMel(member.mel, MelSpec.from_dict(about["mel"]), bool(about["mel_is_given"]))
+            name = shard.path / f"{number:05d}.flac"
+            found.append(Utterance(str(about["id"]), name, rate=about["rate"], mel=mel, content=member.audio))
+        except (KeyError, TypeError, ConfigError) as error:
+            raise DataError(f"{shard.path}: utterance {number} is damaged ({error})") from error
+    if len(found) != len(shard.lengths):
+        raise DataError(f"{shard.path}: holds {len(found)} utterances, its JSON says {len(shard.lengths)}")
+    return found
 
 
 def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """(training, validation). Where the hash holds out none of two or more utterances, it chooses one."""
-    held_out = [u for u in utterances if is_held_out(u.id)]
-    if not held_out and len(utterances) > 1:
-        held_out = [min(utterances, key=lambda u: _hash(u.id))]
-    chosen = {u.id for u in held_out}
-    return [u for u in utterances if u.id not in chosen], held_out
+    """(training, validation): by what a manifest says, else by hash; what is in other splits is left out.
+
+    Where that holds out none of two or more utterances, the hash chooses one.
+    """
+    training = [u for u in utterances if (u.split or _by_hash(u)) == TRAIN]
+    held_out = [u for u in utterances if (u.split or _by_hash(u)) == VALIDATION]
+    if not held_out and len(training) > 1:
+        held_out = [min(training, key=lambda u: hash_of(u.id))]
+        training = [u for u in training if u is not held_out[0]]
+    return training, held_out
 
 
-def _hash(utterance_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:8], "big")
+def _by_hash(utterance: Utterance) -> str:
+    return VALIDATION if is_held_out(utterance.id) else TRAIN
+
+
+def _of_manifest(path: Path) -> list[Utterance]:
+    found = []
+    for entry, number, _ in read_lines(path):
+        audio, mel = entry.audio_file(path.parent), entry.mel_file(path.parent)
+        for file, name in ((audio, entry.path), (mel, entry.mel)):
+            if file is not None and not file.is_file():
+                raise DataError(f"{path}: line {number}: no file {name}")
+        found.append(Utterance(entry.id, audio, entry.start, entry.duration, entry.rate, entry.split, mel))
+    if not found:
+        raise DataError(f"{path}: holds no utterance")
+    return found
 
 
 def _ljspeech(root: Path, metadata: Path) -> list[Path]:

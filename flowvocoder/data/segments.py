@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.audio import Samples, read_audio
+from flowvocoder.audio import Samples
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError
+from flowvocoder.mel.files import Mel
 from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.progress import progress
@@ -24,50 +25,90 @@ class Batch:
     ids: tuple[str, ...]
 
 
-class SegmentSampler:
-    """Draws segments of a whole number of frames, utterances in proportion to their length.
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A recording that segments can be cut from."""
 
-    Recordings are held in memory with the reflection at their ends, so that the mel of a segment equals the same
-    frames of the whole recording's mel.
+    id: str
+    padded: Samples  # with the reflection at its ends, so that a segment's mel equals those frames of the whole mel
+    mel: Mel | None  # given for it; None: the audio's own
+    starts: int  # frames at which a segment may begin
+
+
+class Cutter:
+    """Cuts segments of a whole number of frames out of recordings, with their mels.
 
     Args:
-        utterances: what to draw from; those shorter than a segment are left out (`skipped`).
-        spec: the mel to compute.
+        spec: of the mels.
         segment: samples of a segment; rounded down to whole frames.
-
-    Raises:
-        AudioError: an unreadable file, or none long enough.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, segment: int, seed: int = 0):
+    def __init__(self, spec: MelSpec, segment: int):
         self.spec = spec
         self.frames = segment // spec.hop_length
         self.segment = self.frames * spec.hop_length
-        self.seed = seed
         self.front_end = MelFrontEnd(spec)
         self.left, self.right = edge_padding(spec)
-        self.ids: list[str] = []
-        self.padded: list[Samples] = []
-        self.skipped: list[str] = []
-        self.samples = 0
-        for utterance in progress(utterances, "reading", "file"):
-            samples = read_audio(utterance.path, spec.sample_rate).samples
-            if len(samples) < max(self.segment, self.left + 1):
-                self.skipped.append(utterance.id)
-                continue
-            self.ids.append(utterance.id)
-            self.padded.append(np.pad(samples, (self.left, self.right), mode="reflect"))
-            self.samples += len(samples)
-        if not self.ids:
-            raise AudioError(
-                f"none of {len(utterances)} recordings is as long as a segment of {self.segment} samples"
-                f" ({self.segment / spec.sample_rate:.2f} s): record longer ones or set a smaller segment"
-            )
-        starts = np.array(
-            [(len(p) - self.left - self.right - self.segment) // spec.hop_length + 1 for p in self.padded]
+        self.shortest = max(self.segment, self.left + 1)
+
+    def clip(self, utterance: Utterance) -> Clip | None:
+        """The recording, read; None if it is shorter than a segment. Raises AudioError or MelError."""
+        samples = utterance.read(self.spec.sample_rate)
+        mel = utterance.read_mel(self.spec, len(samples))
+        if len(samples) < self.shortest:
+            return None
+        whole = len(samples) // self.spec.hop_length
+        starts = whole - self.frames + 1
+        if mel is not None:  # some toolkits leave the last frame out
+            mel = np.pad(mel, ((0, 0), (0, max(0, whole - mel.shape[1]))), mode="edge")
+        return Clip(utterance.id, np.pad(samples, (self.left, self.right), mode="reflect"), mel, starts)
+
+    def batch(self, drawn: Sequence[tuple[Clip, int]]) -> Batch:
+        """The segments that begin at the given frames."""
+        span, hop = self.segment + self.spec.n_fft - self.spec.hop_length, self.spec.hop_length
+        padded = torch.from_numpy(np.stack([clip.padded[at * hop : at * hop + span] for clip, at in drawn]))
+        audio = padded[:, self.left : self.left + self.segment]
+        mel = self.front_end.frames(padded)
+        for row, (clip, at) in enumerate(drawn):
+            if clip.mel is not None:
+                mel[row] = torch.from_numpy(clip.mel[:, at : at + self.frames])
+        return Batch(audio, mel, tuple(clip.id for clip, _ in drawn))
+
+    def none_long_enough(self, recordings: int) -> AudioError:
+        """The error to raise then."""
+        return AudioError(
+            f"none of {recordings} recordings is as long as a segment of {self.segment} samples"
+            f" ({self.segment / self.spec.sample_rate:.2f} s): record longer ones or set a smaller segment"
         )
-        self.starts = starts
-        self.probability = starts / starts.sum()
+
+
+class SegmentSampler:
+    """Draws segments from recordings held in memory, in proportion to their length.
+
+    Args:
+        utterances: what to draw from; those shorter than a segment are left out (`skipped`).
+        spec, segment: as `Cutter`.
+
+    Raises:
+        AudioError, MelError: an unreadable file, or none long enough.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, segment: int, seed: int = 0):
+        self.cutter = Cutter(spec, segment)
+        self.seed = seed
+        self.clips: list[Clip] = []
+        self.skipped: list[str] = []
+        for utterance in progress(utterances, "reading", "file"):
+            clip = self.cutter.clip(utterance)
+            if clip is None:
+                self.skipped.append(utterance.id)
+            else:
+                self.clips.append(clip)
+        if not self.clips:
+            raise self.cutter.none_long_enough(len(utterances))
+        self.samples = sum(len(c.padded) - self.cutter.left - self.cutter.right for c in self.clips)
+        self.starts = np.array([c.starts for c in self.clips])
+        self.probability = self.starts / self.starts.sum()
 
     def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
         """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
@@ -76,11 +117,6 @@ class SegmentSampler:
             part: of the `size` items, those to make.
         """
         rng = np.random.default_rng((self.seed, step))
-        chosen = rng.choice(len(self.ids), size=size, p=self.probability)
-        span = self.segment + self.spec.n_fft - self.spec.hop_length
-        starts = rng.integers(self.starts[chosen])[part] * self.spec.hop_length
-        chosen = chosen[part]
-        chunks = [self.padded[i][start : start + span] for i, start in zip(chosen, starts, strict=True)]
-        padded = torch.from_numpy(np.stack(chunks))
-        audio = padded[:, self.left : self.left + self.segment]
-        return Batch(audio, self.front_end.frames(padded), tuple(self.ids[i] for i in chosen))
+        chosen = rng.choice(len(self.clips), size=size, p=self.probability)
+        starts = rng.integers(self.starts[chosen])[part]
+        return self.cutter.batch([(self.clips[i], int(at)) for i, at in zip(chosen[part], starts, strict=True)])

@@ -2,8 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,39 @@ class Bijection(nn.Module):
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the log-determinant told apart by where in time it arises: (B, columns), of sum logdet.
 
-class Chain(Bijection):
+        Here it is spread evenly, which is right for layers that do the same in every column. Those that do not say
+        where: `forward` is then the sum.
+        """
+        z, logdet = self(x, context)
+        columns = z.shape[-1]
+        return z, (logdet / columns)[:, None].expand(-1, columns)
+
+    def steps(self, x: Tensor, context: Tensor) -> "Iterator[Step]":
+        """From data to noise one layer at a time: each layer, its output and its log-determinant by column."""
+        yield self, *self.by_column(x, context)
+
+
+Step: TypeAlias = tuple[Bijection, Tensor, Tensor]
+
+
+class Composite(Bijection):
+    """A bijection made of others, which says so in `steps`."""
+
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        raise NotImplementedError
+
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        z, logdets = x, []
+        for _, z, logdet in self.steps(x, context):  # noqa: B007
+            logdets.append(logdet)
+        coarsest = min(logdet.shape[1] for logdet in logdets)
+        return z, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
+
+
+class Chain(Composite):
     """Layers applied one after another.
 
     Attributes:
@@ -72,6 +103,17 @@ class Chain(Bijection):
         for layer in reversed(self.layers):
             z = layer.inverse(z, context)  # type: ignore[operator]
         return z
+
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        for layer in self.layers:
+            for step in layer.steps(x, context):  # type: ignore[operator]
+                yield step
+            x = step[1]
+
+
+def fold(values: Tensor, pieces: int) -> Tensor:
+    """Sums of (B, columns) over equal pieces of time, (B, pieces); `pieces` divides the number of columns."""
+    return values.unflatten(1, (pieces, -1)).sum(2)
 
 
 def no_volume_change(x: Tensor) -> Tensor:

@@ -30,9 +30,13 @@ class AffineCoupling(Bijection):
         self.exchange = exchange
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        z, logdet = self.by_column(x, context)
+        return z, logdet.sum(1)
+
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self._halves(x)
         s, t = self._scale_and_shift(a, context)
-        return self._joined(a, b * s.exp() + t), s.sum((1, 2))
+        return self._joined(a, b * s.exp() + t), s.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         a, b = self._halves(z)

@@ -1,9 +1,11 @@
 """Samples into channels and back, and channels that leave early: what makes a flow of several stages one bijection."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from flowvocoder.flows.base import Bijection, no_volume_change
+from flowvocoder.flows.base import Bijection, Composite, Step, no_volume_change
 
 
 def squeeze(x: Tensor, factor: int) -> Tensor:
@@ -37,7 +39,7 @@ class Squeeze(Bijection):
         return f"factor={self.factor}"
 
 
-class Squeezed(Bijection):
+class Squeezed(Composite):
     """`inner` at a lower rate: data and context are squeezed, and the noise has the shape of the data again.
 
     Args:
@@ -56,6 +58,10 @@ class Squeezed(Bijection):
         z, logdet = self.inner(squeeze(x, self.factor), squeeze(context, self.factor))
         return unsqueeze(z, self.factor), logdet
 
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        for layer, z, logdet in self.inner.steps(squeeze(x, self.factor), squeeze(context, self.factor)):
+            yield layer, unsqueeze(z, self.factor), logdet
+
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return unsqueeze(self.inner.inverse(squeeze(z, self.factor), squeeze(context, self.factor)), self.factor)
 
@@ -63,7 +69,7 @@ class Squeezed(Bijection):
         return f"factor={self.factor}"
 
 
-class EarlyOut(Bijection):
+class EarlyOut(Composite):
     """The first `channels` are noise already; `inner` goes on with the others (Dinh et al. 2017, arXiv:1605.08803).
 
     Args:
@@ -81,6 +87,10 @@ class EarlyOut(Bijection):
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         z, logdet = self.inner(x[:, self.channels :], context)
         return torch.cat([x[:, : self.channels], z], 1), logdet
+
+    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+        for layer, z, logdet in self.inner.steps(x[:, self.channels :], context):
+            yield layer, torch.cat([x[:, : self.channels], z], 1), logdet
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return torch.cat([z[:, : self.channels], self.inner.inverse(z[:, self.channels :], context)], 1)

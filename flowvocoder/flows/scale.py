@@ -21,8 +21,12 @@ class ConditionalScale(Bijection):
         self.log_scale = log_scale
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        z, logdet = self.by_column(x, context)
+        return z, logdet.sum(1)
+
+    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         s = self._log_scale(x, context)
-        return x * torch.exp(-s), -s.sum((1, 2))
+        return x * torch.exp(-s), -s.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return z * torch.exp(self._log_scale(z, context))

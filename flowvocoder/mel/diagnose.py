@@ -5,7 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.spec import CONVENTIONS, MelSpec
 
 LOUDEST = {"slaney": 3.5, "none": 7.0}
 """Natural log of the largest magnitude that full-scale audio gives, by the normalisation of the filters."""
@@ -48,3 +48,10 @@ def implausible(mel: npt.NDArray[np.generic], spec: MelSpec) -> str | None:
     if high > LOUDEST[spec.norm] / unit:
         return f"is too loud for audio in -1..1; integer samples were perhaps not divided by 32768 ({numbers})"
     return None
+
+
+def conventions_it_could_be(mel: npt.NDArray[np.generic]) -> list[str]:
+    """Names of the conventions in which (n_mels, F) would be plausible; several, since some differ in no number."""
+    return [
+        name for name, spec in CONVENTIONS.items() if spec.n_mels == mel.shape[0] and implausible(mel, spec) is None
+    ]

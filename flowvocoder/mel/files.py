@@ -1,4 +1,4 @@
-"""Mel files: `.npy` with the spec beside it in `.npy.json`."""
+"""Mel files: `.npy` with the spec beside it in `.npy.json`; `.npz` and `.pt` are read too."""
 
 import io
 import json
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
 from flowvocoder.files import reason, writing
+from flowvocoder.mel.arrays import MOST_VALUES, read_array
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.spec import MelSpec
 
@@ -24,29 +25,35 @@ def write_mel(path: Path, mel: Mel, spec: MelSpec) -> None:
     """Write (n_mels, F) and its spec. Raises OutputError if either cannot be written, MelError for another suffix."""
     if path.suffix != ".npy":
         raise MelError(f"{path}: a mel file's name ends in .npy")
-    encoded = io.BytesIO()  # numpy words a full disk in its own way
-    np.save(encoded, np.asarray(mel, dtype=np.float32))
+    content = npy_bytes(mel)  # numpy words a full disk in its own way
     with writing(sidecar(path)) as spec_file, writing(path) as mel_file:
         spec_file.write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
-        mel_file.write_bytes(encoded.getbuffer())
+        mel_file.write_bytes(content)
 
 
-def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
+def npy_bytes(mel: Mel) -> bytes:
+    """The content of a `.npy` file of 32-bit floats."""
+    encoded = io.BytesIO()
+    np.save(encoded, np.asarray(mel, dtype=np.float32))
+    return encoded.getvalue()
+
+
+def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | None = None) -> Mel:
     """Read (n_mels, F), checked against the spec a model wants.
 
     With a spec beside the file the two must be equal; without, the numbers must be plausible for `spec` (not if
     `trust`). One leading axis of length 1 is dropped.
 
     Raises:
-        MelError: unreadable, of another shape or spec, not finite, or implausible; the message says how.
+        MelError: unreadable, of another shape or spec, longer than `most_frames`, not finite, or implausible
+            (ImplausibleMelError); the message says how.
     """
-    mel = _load(path)
-    beside = sidecar(path)
-    if beside.exists():
-        own = _read_spec(beside)
-        if own != spec:
-            difference = own.difference(spec)
-            raise MelError(f"{path}: is a {own.name()} mel, the checkpoint wants {spec.name()}: {difference}")
+    # A few times what is wanted, so that a mel that is transposed or too long still hears so.
+    mel = read_array(path, MOST_VALUES if most_frames is None else 4 * most_frames * spec.n_mels)
+    own = spec_beside(path)
+    if own is not None and own != spec:
+        difference = own.difference(spec)
+        raise MelError(f"{path}: is a {own.name()} mel, the checkpoint wants {spec.name()}: {difference}")
     if mel.ndim == 3 and mel.shape[0] == 1:
         mel = mel[0]
     if mel.ndim != 2:
@@ -58,35 +65,45 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False) -> Mel:
         )
     if mel.shape[1] == 0:
         raise MelError(f"{path}: has 0 frames")
+    if most_frames is not None and mel.shape[1] > most_frames:
+        raise MelError(f"{path}: has {mel.shape[1]} frames, at most {most_frames} are taken here")
     bad = int(np.count_nonzero(~np.isfinite(mel)))
     if bad:
         raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
-    if not beside.exists() and not trust:
+    if own is None and not trust:
         problem = implausible(mel, spec)
         if problem:
-            raise MelError(f"{path}: not a plausible {spec.name()} mel: {problem} (--trust-mel synthesises it anyway)")
+            raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
     return mel.astype(np.float32)
 
 
-def _load(path: Path) -> npt.NDArray[np.generic]:
+def check_length(path: Path, mel: Mel, samples: int, spec: MelSpec) -> None:
+    """Refuse a mel (n_mels, F) that does not belong to so many samples: toolkits differ by a frame, not by more.
+
+    Raises:
+        MelError: naming the file and both numbers of frames.
+    """
+    have, need = mel.shape[1], samples // spec.hop_length
+    if abs(have - need) > 1:
+        raise MelError(f"{path}: has {have} frames, its audio of {samples} samples has {need} (hop {spec.hop_length})")
+
+
+def spec_beside(path: Path) -> MelSpec | None:
+    """The spec kept beside a mel file, if there is one. Raises MelError if it cannot be read."""
+    path = sidecar(path)
     if not path.exists():
-        raise MelError(f"{path}: no such file")
-    try:
-        mel = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise MelError(f"{path}: cannot be read ({reason(error)})") from error
-    except (ValueError, EOFError, MemoryError) as error:
-        raise MelError(f"{path}: not a .npy file of numbers") from error
-    if not isinstance(mel, np.ndarray) or mel.dtype.kind != "f":
-        kind = mel.dtype if isinstance(mel, np.ndarray) else "an archive"
-        raise MelError(f"{path}: holds {kind}, expected an array of floating-point numbers")
-    return mel
-
-
-def _read_spec(path: Path) -> MelSpec:
+        return None
     try:
         return MelSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise MelError(f"{path}: not a mel spec ({reason(error)})") from error
     except ConfigError as error:
         raise MelError(f"{path}: {error}") from error
+
+
+def decode_mel(content: bytes, path: Path) -> Mel:
+    """The array of a `.npy` file that lies in an archive; `path` is its name there. Raises MelError."""
+    try:
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float32)
+    except (ValueError, EOFError, OSError) as error:
+        raise MelError(f"{path}: its mel is not a .npy file of numbers") from error

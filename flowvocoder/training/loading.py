@@ -2,7 +2,8 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from flowvocoder.data.segments import Batch, SegmentSampler
+from flowvocoder.data.segments import Batch
+from flowvocoder.data.streaming import Sampler
 from flowvocoder.training.distributed import World
 
 
@@ -15,7 +16,7 @@ class Loader:
         size: items of a batch over all processes.
     """
 
-    def __init__(self, sampler: SegmentSampler, size: int, world: World, ahead: int = 4):
+    def __init__(self, sampler: Sampler, size: int, world: World, ahead: int = 4):
         self.sampler, self.size, self.part = sampler, size, world.part(size)
         self.pin = world.device.type == "cuda"
         self.ahead = ahead if self.pin else 0

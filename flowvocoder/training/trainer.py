@@ -16,9 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from flowvocoder.config import Experiment
-from flowvocoder.data.corpus import Utterance, find_utterances, split
-from flowvocoder.data.segments import SegmentSampler
-from flowvocoder.errors import AudioError, CheckpointError, ConfigError
+from flowvocoder.data.corpus import open_corpora
+from flowvocoder.data.streaming import open_sampler
+from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import recover_folder
 from flowvocoder.flows.base import Chain
 from flowvocoder.models.flow_vocoder import FlowVocoder
@@ -39,7 +39,7 @@ class Trainer:
 
     Args:
         experiment: what to train and how.
-        corpora: folders, as `find_utterances` takes them.
+        corpora: folders of audio, manifests or folders of shards, as `open_corpus` takes them.
         out: run folder: `checkpoint/` and `best/` (averaged weights), `state/`, `log.jsonl`, `tensorboard/`.
         resume: go on from `out/state` if it is there; so does a run that torchrun restarts.
         init_from: checkpoint folder whose weights to start from.
@@ -61,7 +61,7 @@ class Trainer:
         world: World | None = None,
     ):
         self.experiment, self.config = experiment, experiment.train
-        self.corpora, self.out, self.licence = list(corpora), out, licence
+        self.out, self.licence = out, licence
         self.world = world or World(0, 1, torch.device("cpu"))
         self._check_shares()
         state = out / STATE
@@ -73,8 +73,9 @@ class Trainer:
         if state.exists() and not resume:
             raise ConfigError(f"{out}: holds a run already: add --resume to go on with it, or name another folder")
         start = load_checkpoint(init_from) if init_from is not None else None
-        training, held_out = self._utterances()
-        self.sampler = SegmentSampler(training, experiment.mel, self.config.segment, self.config.seed)
+        data = open_corpora(corpora)
+        self.names = [c.name for c in data]
+        self.sampler = open_sampler(data, experiment.mel, self.config.segment, self.config.seed)
         self.loader = Loader(self.sampler, self.config.batch, self.world)
         torch.manual_seed(self.config.seed)
         self.model = build_model(experiment).to(self.world.device)
@@ -101,6 +102,7 @@ class Trainer:
         self.changed = ""  # settings in which a resumed run differs from what it was
         if resume and state.exists():
             self._resume(state)
+        held_out = [u for c in data for u in c.held_out]
         self.validation = Validation(held_out if self.world.leads else [], experiment.mel)
         self.log: RunLog = open_log(out, self.step, self.world.leads)
         self.stop_signal: int | None = None
@@ -245,7 +247,7 @@ class Trainer:
         about: dict[str, Any] = {
             "step": self.step,
             "hours": round(self.seconds / 3600, 3),
-            "training_data": [c.resolve().name for c in self.corpora],
+            "training_data": self.names,
             "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
             "licence": self.licence,
             "metrics": metrics or self.log.last_validation,
@@ -269,20 +271,6 @@ class Trainer:
                 f"train.batch {self.config.batch} must be a multiple of {self.world.size} processes"
                 f" x train.accumulate {self.config.accumulate}"
             )
-
-    def _utterances(self) -> tuple[list[Utterance], list[Utterance]]:
-        names = [c.resolve().name for c in self.corpora]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"two corpora are named {name!r}: utterance ids would not tell them apart")
-        training: list[Utterance] = []
-        held_out: list[Utterance] = []
-        for corpus in self.corpora:
-            t, v = split(find_utterances(corpus))
-            training, held_out = training + t, held_out + v
-        if not training:
-            raise AudioError(f"{', '.join(map(str, self.corpora))}: every recording fell into the validation split")
-        return training, held_out
 
     def _resume(self, state: Path) -> None:
         before, now = read_experiment(state), self.experiment.to_dict()

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowvocoder.audio import read_audio
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
@@ -25,12 +24,14 @@ class Validation:
             corpus = utterance.id.split("/")[0]
             if taken.get(corpus, 0) >= limit:
                 continue
-            audio = torch.from_numpy(read_audio(utterance.path, spec.sample_rate).samples)
-            frames = len(audio) // spec.hop_length
+            audio = torch.from_numpy(utterance.read(spec.sample_rate))
             if len(audio) < spec.n_fft:
                 continue
             taken[corpus] = taken.get(corpus, 0) + 1
-            self.items.append((corpus, audio[: frames * spec.hop_length], front_end(audio)[:, :frames]))
+            given = utterance.read_mel(spec, len(audio))
+            mel = front_end(audio) if given is None else torch.from_numpy(given)
+            frames = min(len(audio) // spec.hop_length, mel.shape[1])
+            self.items.append((corpus, audio[: frames * spec.hop_length], mel[:, :frames]))
 
     @torch.no_grad()
     def measure(self, model: FlowVocoder, device: torch.device) -> dict[str, float]:

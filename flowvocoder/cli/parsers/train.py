@@ -8,8 +8,9 @@ from flowvocoder.config import PRESETS
 
 def add(commands: Commands) -> None:
     train = add_command(commands, "train", "train a vocoder on your recordings", "train", "train")
-    train.add_argument("--corpus", metavar="DIR", type=Path, action="append", required=True,
-                       help="folder of audio, or in LJSpeech layout; may be given several times")  # fmt: skip
+    train.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
+                       help="folder of audio or in LJSpeech layout, manifest (.jsonl), or what `prepare` wrote;"
+                       " may be given several times")  # fmt: skip
     train.add_argument("--preset", default="lapglow-base", help=f"{', '.join(PRESETS)} (default lapglow-base)")
     train.add_argument("--out", metavar="RUN", type=Path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="go on with the run in RUN")

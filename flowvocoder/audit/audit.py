@@ -1,0 +1,189 @@
+"""A whole manifest: every utterance by itself, then what only shows between them; and writing it without the faults."""
+
+import array
+import collections
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from flowvocoder.audit.measure import KINDS, Finding, Limits, Measurement, measure
+from flowvocoder.data.manifest import Entry, Line, read_lines, read_manifest, write_manifest
+from flowvocoder.errors import DataError
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.parallel import Crashed, ordered_map
+from flowvocoder.progress import progress
+
+EXAMPLES = 1000
+"""Findings of one kind that are kept with their utterance; beyond that they are only counted."""
+
+
+@dataclasses.dataclass
+class Tally:
+    """Findings of one kind."""
+
+    hurts: int = 0
+    notes: int = 0
+    examples: list[tuple[int, str, Finding]] = dataclasses.field(default_factory=list)  # (line, utterance id, finding)
+
+    def add(self, line: int, utterance_id: str, finding: Finding) -> None:
+        self.hurts += finding.hurts
+        self.notes += not finding.hurts
+        if len(self.examples) < EXAMPLES:
+            self.examples.append((line, utterance_id, finding))
+
+
+class Audit:
+    """What an audit found. Holds some 30 bytes an utterance, however long their texts and many their faults.
+
+    Args:
+        manifest: to audit.
+        limits: where a fault begins.
+        spec: convention of mels that say none.
+        jobs: processes.
+        rate: Hz that the corpus is meant to have; None: what most of it has.
+
+    Raises:
+        DataError: the manifest cannot be read, or is empty.
+    """
+
+    def __init__(self, manifest: Path, limits: Limits, spec: MelSpec, jobs: int = 1, rate: int | None = None):
+        self.manifest, self.limits = manifest, limits
+        self.tallies = {kind: Tally() for kind in KINDS}
+        self._seconds, self._level, self._bandwidth = (array.array("f") for _ in range(3))
+        self._content, self._rate = array.array("Q"), array.array("q")
+        self._hurt = bytearray()  # by entry: whether it has a fault that hurts and no correction mends
+        self._corrections: dict[int, tuple[int, int]] = {}  # entry: (rate in Hz, duration in samples) of the file
+        work = functools.partial(measure, folder=manifest.parent, limits=limits, spec=spec)
+        results = ordered_map(work, read_lines(manifest), jobs, ahead=16)
+        for result in progress(results, "audit", "file"):
+            self._take(_of_crash(result) if isinstance(result, Crashed) else result)
+        if not self._hurt:
+            raise DataError(f"{manifest}: holds no utterance")
+        self.rate = rate or _most_common(self._rate)
+        self._between()
+
+    @property
+    def utterances(self) -> int:
+        return len(self._hurt)
+
+    @property
+    def hurts(self) -> int:
+        """Utterances with a fault that hurts training."""
+        return sum(1 for h in self._hurt if h) + len(self._corrections)
+
+    @property
+    def seconds(self) -> npt.NDArray[np.float32]:
+        """Duration of each utterance, (utterances,)."""
+        return np.frombuffer(self._seconds, dtype=np.float32)
+
+    @property
+    def level_db(self) -> npt.NDArray[np.float32]:
+        """Speech level in dBFS of each, NaN where there is no audio."""
+        return np.frombuffer(self._level, dtype=np.float32)
+
+    @property
+    def bandwidth_hz(self) -> npt.NDArray[np.float32]:
+        """Where the spectrum falls off a cliff, else the Nyquist frequency; NaN where there is no audio."""
+        return np.frombuffer(self._bandwidth, dtype=np.float32)
+
+    def fix(self, output: Path) -> int:
+        """Write the manifest without what hurts training and with the files' own rates and lengths; how many are left.
+
+        Audio is not touched. Paths are made to fit the new manifest's folder.
+
+        Raises:
+            DataError: nothing would be left.
+            OutputError: it cannot be written.
+        """
+        if all(self._hurt):
+            raise DataError(f"{self.manifest}: no utterance is without a fault that hurts: {output} is not written")
+        return write_manifest(output, self._fixed(output))
+
+    def _fixed(self, output: Path) -> Iterator[Entry]:
+        folder = self.manifest.parent
+        moved = folder.resolve() != output.parent.resolve()
+        for place, entry in enumerate(read_manifest(self.manifest)):
+            if self._hurt[place]:
+                continue
+            if place in self._corrections:
+                rate, duration = self._corrections[place]
+                entry = dataclasses.replace(entry, rate=rate, duration=duration)
+            if moved:
+                mel = entry.mel_file(folder)
+                entry = dataclasses.replace(
+                    entry,
+                    path=_seen_from(output.parent, entry.audio_file(folder)),
+                    mel=None if mel is None else _seen_from(output.parent, mel),
+                )
+            yield entry
+
+    def _take(self, result: Measurement) -> None:
+        place = len(self._hurt)
+        for finding in result.findings:
+            self.tallies[finding.kind].add(result.line, result.id, finding)
+        hurting = {f.kind for f in result.findings if f.hurts}
+        correctable = bool(hurting) and hurting <= {"rate", "length"} and result.mendable
+        if correctable:
+            self._corrections[place] = (result.rate, result.duration)
+        self._hurt.append(bool(hurting) and not correctable)
+        self._seconds.append(result.seconds)
+        self._level.append(result.level_db)
+        self._bandwidth.append(result.bandwidth_hz)
+        self._content.append(result.content)
+        self._rate.append(result.rate)
+
+    def _between(self) -> None:
+        """Rates below the corpus's, and the same audio twice."""
+        rates = np.frombuffer(self._rate, dtype=np.int64)
+        first = _first_of_equals(np.frombuffer(self._content, dtype=np.uint64))
+        odd = (rates > 0) & (rates != self.rate)
+        if not odd.any() and not first:
+            return
+        names = dict.fromkeys(first.values(), "")
+        for place, (entry, line, _) in enumerate(read_lines(self.manifest)):
+            if place in names:
+                names[place] = entry.id
+            found = []
+            if odd[place]:
+                low = bool(rates[place] < self.rate)
+                detail = f"{rates[place]} Hz, {'the corpus has' if low else 'will be resampled to'} {self.rate}"
+                found.append(Finding("rate", low, detail))
+            if place in first:
+                found.append(Finding("duplicate", True, f"the same audio as {names[first[place]]}"))
+            for finding in found:
+                self.tallies[finding.kind].add(line, entry.id, finding)
+                if finding.hurts:
+                    self._hurt[place] = True
+                    self._corrections.pop(place, None)
+
+
+def _of_crash(crashed: Crashed[Line]) -> Measurement:
+    entry, line, _ = crashed.item
+    finding = Finding("unreadable", True, f"{entry.path} crashes the decoder or needs more memory than there is")
+    return Measurement(entry.id, line, (finding,), entry.duration / entry.rate)
+
+
+def _most_common(rates: "array.array[int]") -> int:
+    counts = collections.Counter(rate for rate in rates if rate > 0)
+    return max(counts, key=lambda rate: (counts[rate], rate)) if counts else 0
+
+
+def _first_of_equals(content: npt.NDArray[np.uint64]) -> dict[int, int]:
+    """{place: earlier place of the same content}; 0 is no content."""
+    order = np.argsort(content, kind="stable")
+    ordered = content[order]
+    same = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)) + 1
+    first: dict[int, int] = {}
+    for position in same:
+        earlier = int(order[position - 1])
+        first[int(order[position])] = first.get(earlier, earlier)
+    return first
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

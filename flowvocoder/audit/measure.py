@@ -1,0 +1,171 @@
+"""Everything one utterance can tell: a pure function of its manifest line and its files, for any process to run."""
+
+import dataclasses
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf
+
+from flowvocoder.audio import frame_levels, open_audio, speech_level
+from flowvocoder.audit import checks
+from flowvocoder.data.manifest import Entry, Line
+from flowvocoder.errors import AudioError, MelError
+from flowvocoder.mel.files import check_length, read_mel, spec_beside
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import seconds
+
+KINDS = ("missing", "unreadable", "changed", "length", "rate", "channels", "non-finite", "clipping", "dc", "level",
+         "silence", "bandwidth", "short", "duplicate", "mel")  # fmt: skip
+"""What the audit looks for, in the order of its table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Where each check draws its two lines: from the first on a fault is worth knowing, from the second on it hurts."""
+
+    segment: int = 16384  # samples: what training draws
+    clipped_share: tuple[float, float] = (0.0, 1e-4)
+    clipped_samples: tuple[int, int] = (3, 8)
+    dc: tuple[float, float] = (0.003, 0.01)  # of full scale
+    level_db: tuple[float, float] = (-40.0, -50.0)  # dBFS of the loud frames; lower is worse
+    silence: tuple[float, float] = (0.5, 0.7)  # share of frames
+    bandwidth: float = 0.88  # of the Nyquist frequency; an empty band from below that on hurts
+    cancelled_db: float = 10.0  # dB lost by averaging channels that cancel each other
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with one utterance."""
+
+    kind: str  # one of KINDS
+    hurts: bool  # training, that is; else only worth knowing
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measurement:
+    """What was found in one utterance, and the numbers that the pictures show (NaN without audio)."""
+
+    id: str
+    line: int  # of the manifest
+    findings: tuple[Finding, ...]
+    seconds: float
+    level_db: float = float("nan")
+    bandwidth_hz: float = float("nan")
+    content: int = 0  # hash of the samples; 0 without audio
+    rate: int = 0  # Hz, of the file; 0 if it cannot be read
+    duration: int = 0  # samples that are there of the stretch
+    mendable: bool = False  # a wrong rate or length in the manifest can be put right from the file
+
+
+def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurement:
+    """Read the audio (and mel) of one manifest line and look at it; never raises for what is wrong with them.
+
+    Args:
+        folder: of the manifest.
+        spec: convention of mels that have none beside them.
+    """
+    entry = line.entry
+    path = entry.audio_file(folder)
+    empty = functools.partial(Measurement, entry.id, line.number, seconds=seconds(entry.duration, entry.rate))
+    try:
+        if not path.is_file():
+            return empty((Finding("missing", True, f"no file {entry.path}"),))
+        unchanged = entry.is_unchanged(folder)
+        with open_audio(path) as file:
+            rate, stored = file.samplerate, file.frames
+            file.seek(min(entry.start, stored))
+            data = file.read(entry.duration, dtype="float32", always_2d=True)
+    except (AudioError, OSError, sf.LibsndfileError, RuntimeError) as error:
+        return empty((Finding("unreadable", True, _without(path, entry.path, error)),))
+    there = min(entry.duration, max(0, stored - entry.start))
+    if len(data) < there:
+        detail = f"{entry.path} breaks off after {entry.start + len(data)} of {stored} samples"
+        return empty((Finding("unreadable", True, detail),), rate=rate)
+    findings = [*_against_manifest(entry, rate, stored), *_channels(data, limits)]
+    if not unchanged:
+        findings.append(Finding("changed", True, f"{entry.path} is not the file the manifest was made from (sha256)"))
+    if not len(data):
+        return empty(tuple(findings), rate=rate)
+    bad = int(np.count_nonzero(~np.isfinite(data)))
+    if bad:
+        findings.append(Finding("non-finite", True, f"{bad} of {data.size} samples are NaN or infinite"))
+        return empty(tuple(findings), rate=rate, duration=len(data))
+    signal = data.mean(axis=1, dtype=np.float64)
+    levels = frame_levels(signal, rate)
+    edge, nothing_above = checks.band_edge(signal, rate)
+    findings += [*_clipping(signal, rate, limits), *_offset(signal, limits), *_levels(levels, limits)]
+    if nothing_above and edge < limits.bandwidth * rate / 2:
+        findings.append(Finding("bandwidth", True, f"nothing above {edge / 1000:.1f} of {rate / 2000:.1f} kHz"))
+    if len(data) < limits.segment:
+        findings.append(Finding("short", False, f"{len(data)} samples, a segment has {limits.segment}"))
+    findings += _mel(entry, folder, len(data), rate, spec)
+    mendable = rate == entry.rate or entry.start == 0
+    content = hashlib.sha256(np.rint(signal * 32768.0).astype(np.int32).tobytes()).digest()
+    return Measurement(entry.id, line.number, tuple(findings), seconds(len(data), rate), speech_level(levels), edge,
+                       int.from_bytes(content[:8], "big"), rate, len(data), mendable)  # fmt: skip
+
+
+def _against_manifest(entry: Entry, rate: int, stored: int) -> list[Finding]:
+    found = []
+    if rate != entry.rate:
+        found.append(Finding("rate", True, f"{rate} Hz, the manifest says {entry.rate}"))
+    if entry.start + entry.duration > stored:
+        wanted = f"samples {entry.start} to {entry.start + entry.duration}"
+        found.append(Finding("length", True, f"{stored} samples, the manifest wants {wanted}"))
+    return found
+
+
+def _channels(data: npt.NDArray[np.float32], limits: Limits) -> list[Finding]:
+    if data.shape[1] == 1 or not len(data):
+        return []
+    apart = float(np.square(data, dtype=np.float64).mean())
+    together = float(np.square(data.mean(axis=1, dtype=np.float64)).mean())
+    cancels = 10.0 * np.log10((apart + 1e-30) / (together + 1e-30)) > limits.cancelled_db
+    more = ", which cancel each other when averaged" if cancels else ", averaged to mono"
+    return [Finding("channels", bool(cancels), f"{data.shape[1]} channels{more}")]
+
+
+def _clipping(signal: checks.Signal, rate: int, limits: Limits) -> list[Finding]:
+    count = checks.clipped_samples(signal, rate)
+    (low, high), (few, many) = limits.clipped_share, limits.clipped_samples
+    share = count / len(signal)
+    if count < few or share < low:
+        return []
+    return [Finding("clipping", count >= many and share >= high, f"{count} samples ({100 * share:.3f} %) are clipped")]
+
+
+def _offset(signal: checks.Signal, limits: Limits) -> list[Finding]:
+    mean = float(signal.mean())
+    return _graded("dc", abs(mean), limits.dc, f"mean {mean:+.4f} of full scale")
+
+
+def _levels(levels: checks.Signal, limits: Limits) -> list[Finding]:
+    level, share = speech_level(levels), checks.silence_share(levels)
+    low, lower = limits.level_db
+    found = _graded("level", -level, (-low, -lower), f"speech at {level:.1f} dBFS")
+    return found + _graded("silence", share, limits.silence, f"{100 * share:.0f} % silence")
+
+
+def _graded(kind: str, value: float, limits: tuple[float, float], detail: str) -> list[Finding]:
+    return [Finding(kind, value > limits[1], detail)] if value > limits[0] else []
+
+
+def _mel(entry: Entry, folder: Path, samples: int, rate: int, default: MelSpec) -> list[Finding]:
+    path = entry.mel_file(folder)
+    if path is None or entry.mel is None:
+        return []
+    try:
+        spec = spec_beside(path) or default
+        check_length(path, read_mel(path, spec), samples * spec.sample_rate // rate, spec)
+    except MelError as error:
+        return [Finding("mel", True, _without(path, entry.mel, error))]
+    return []
+
+
+def _without(path: Path, name: str, error: Exception) -> str:
+    """The message with the name that the manifest has, which is the same on every machine."""
+    return str(getattr(error, "error_string", error)).replace(str(path), name)

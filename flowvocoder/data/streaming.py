@@ -1,0 +1,154 @@
+"""Training segments from shards, read one after the other, for corpora that no memory holds."""
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from flowvocoder.data.corpus import Corpus, Utterance, read_shard
+from flowvocoder.data.segments import Batch, Clip, Cutter, SegmentSampler
+from flowvocoder.data.shards import Shard
+from flowvocoder.errors import ConfigError, DataError
+from flowvocoder.mel.spec import MelSpec
+
+BUFFER_SHARDS = 4
+"""Shards whose utterances are shuffled together, and held in memory together."""
+
+
+class Sampler(Protocol):
+    """Where a trainer gets its batches from."""
+
+    samples: int  # of audio there are to draw from
+    skipped: list[str]  # recordings shorter than a segment
+
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
+        """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
+
+        Args:
+            part: of the `size` items, those to make.
+        """
+        ...
+
+
+def open_sampler(corpora: Sequence[Corpus], spec: MelSpec, segment: int, seed: int = 0) -> Sampler:
+    """A sampler for all of them.
+
+    Raises:
+        ConfigError: shards and other corpora together.
+        AudioError, DataError, MelError: as the samplers.
+    """
+    shards = [c for c in corpora if c.shards]
+    others = [c for c in corpora if not c.shards]
+    if not shards:
+        return SegmentSampler([u for c in others for u in c.training], spec, segment, seed)
+    if others:
+        raise ConfigError(f"{shards[0].name} is shards and {others[0].name} is not: `flowvocoder prepare` that one too")
+    for corpus in shards:
+        if corpus.rate != spec.sample_rate:
+            rates = f"is at {corpus.rate} Hz, the model wants {spec.sample_rate}"
+            raise DataError(f"{corpus.name}: {rates}: prepare it with --rate {spec.sample_rate}")
+    return ShardSampler([s for c in shards for s in c.shards], spec, segment, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Epoch:
+    """The order of one pass: groups of shards, and where in the pass each begins."""
+
+    groups: list[npt.NDArray[np.int64]]  # numbers of shards
+    begins: npt.NDArray[np.int64]  # draws before each group, and their total
+
+
+class ShardSampler:
+    """Draws segments shard after shard, through a shuffle buffer of `buffer` shards.
+
+    A pass over the corpus draws from every utterance once for each segment it is long. The order of the shards, that of
+    the utterances within the buffer and the places where segments begin come from (seed, pass, place), so any step can
+    be had at once, after a resume too. Two buffers are in memory at a time: this one and the one before.
+
+    Args:
+        shards: of the training split.
+        spec, segment: as `Cutter`.
+        buffer: shards shuffled together.
+
+    Raises:
+        AudioError: no utterance is long enough.
+    """
+
+    def __init__(
+        self, shards: Sequence[Shard], spec: MelSpec, segment: int, seed: int = 0, buffer: int = BUFFER_SHARDS
+    ):
+        self.cutter = Cutter(spec, segment)
+        self.shards, self.seed, self.buffer = list(shards), seed, buffer
+        self.samples, self.skipped = 0, []
+        self._draws: list[npt.NDArray[np.int64]] = []  # how often a pass draws from each utterance of each shard
+        for shard in self.shards:
+            long_enough = shard.lengths >= self.cutter.shortest
+            self._draws.append(np.where(long_enough, np.maximum(1, shard.lengths // self.cutter.segment), 0))
+            self.samples += int(shard.lengths[long_enough].sum())
+            self.skipped += [f"{shard.path.stem} no. {n}" for n in np.flatnonzero(~long_enough)]
+        self._shard_draws = np.array([int(d.sum()) for d in self._draws])
+        self.draws = int(self._shard_draws.sum())  # in one pass
+        if not self.draws:
+            raise self.cutter.none_long_enough(sum(len(s.lengths) for s in self.shards))
+        self._lock = threading.Lock()  # batches may be made ahead of time, in threads
+        self._recent: list[tuple[int, int]] = []  # (pass, group), the newest last
+        self._epochs: dict[int, _Epoch] = {}
+        self._orders: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
+        self._open: dict[int, list[Utterance]] = {}
+        self._clips: dict[tuple[int, int], Clip | None] = {}
+
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
+        """As `SegmentSampler.batch`; raises DataError or AudioError for a damaged shard."""
+        places = [self._place(step * size + i) for i in range(size)[part]]
+        with self._lock:
+            self._keep({place[:2] for place in places})
+            drawn = [self._draw(*place) for place in places]
+        return self.cutter.batch(drawn)
+
+    def _place(self, item: int) -> tuple[int, int, int]:
+        """(pass, group of the pass, draw of the group) of the item-th draw of all."""
+        number, within = divmod(item, self.draws)
+        begins = self._epoch(number).begins
+        group = int(np.searchsorted(begins, within, side="right")) - 1
+        return number, group, within - int(begins[group])
+
+    def _epoch(self, number: int) -> _Epoch:
+        if number not in self._epochs:
+            order = np.random.default_rng((self.seed, number)).permutation(len(self.shards))
+            groups = [order[i : i + self.buffer] for i in range(0, len(order), self.buffer)]
+            sizes = [int(self._shard_draws[g].sum()) for g in groups]
+            self._epochs = {n: e for n, e in self._epochs.items() if abs(n - number) <= 1}
+            self._epochs[number] = _Epoch(groups, np.concatenate([[0], np.cumsum(sizes)]))
+        return self._epochs[number]
+
+    def _draw(self, epoch: int, group: int, place: int) -> tuple[Clip, int]:
+        if (epoch, group) not in self._orders:
+            shards = self._epoch(epoch).groups[group]
+            pairs = [(s, u) for s in shards for u, n in enumerate(self._draws[s]) for _ in range(n)]
+            rng = np.random.default_rng((self.seed, epoch, group, 0))
+            self._orders[epoch, group] = np.array(pairs)[rng.permutation(len(pairs))]
+        shard, number = map(int, self._orders[epoch, group][place])
+        clip = self._clip(shard, number)
+        return clip, int(np.random.default_rng((self.seed, epoch, group, 1 + place)).integers(clip.starts))
+
+    def _clip(self, shard: int, number: int) -> Clip:
+        if shard not in self._open:
+            self._open[shard] = read_shard(self.shards[shard])
+        if (shard, number) not in self._clips:
+            self._clips[shard, number] = self.cutter.clip(self._open[shard][number])
+        clip = self._clips[shard, number]
+        if clip is None:
+            have = int(self.shards[shard].lengths[number])
+            raise DataError(f"{self.shards[shard].path}: utterance {number} is shorter than the {have} samples it says")
+        return clip
+
+    def _keep(self, groups: set[tuple[int, int]]) -> None:
+        """Drop what is no longer needed: all but these groups and the one before, which another thread may be at."""
+        self._recent = [g for g in self._recent if g not in groups][-1:] + sorted(groups)
+        kept = {int(shard) for epoch, group in self._recent for shard in self._epoch(epoch).groups[group]}
+        self._open = {s: u for s, u in self._open.items() if s in kept}
+        self._clips = {k: c for k, c in self._clips.items() if k[0] in kept}
+        self._orders = {k: o for k, o in self._orders.items() if k in self._recent}

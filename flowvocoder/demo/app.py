@@ -1,0 +1,124 @@
+"""The page itself, and the server for it."""
+
+import html
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+# Before gradio is imported: it would tell its makers that it was.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import gradio as gr
+import torch
+
+from flowvocoder.demo import inputs
+from flowvocoder.demo.page import Page
+from flowvocoder.demo.parts import EXAMPLES
+from flowvocoder.demo.service import Service
+from flowvocoder.demo.style import CSS, THEME
+from flowvocoder.demo.tabs import compare, latent, likelihood, mel, resynthesize, walk
+from flowvocoder.errors import ConfigError
+
+TABS = (resynthesize, mel, latent, likelihood, compare, walk)
+"""Modules with a `build(service, page)`, in their order."""
+
+QUEUE = 64
+"""Requests that may wait; more are told that the server is busy."""
+
+KEEP_SECONDS = 900
+"""How long uploads and results stay on the server's disk."""
+
+
+def build(service: Service) -> gr.Blocks:
+    """The page over a service."""
+    with gr.Blocks(title="flowvocoder", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as blocks:
+        gr.HTML(_head(service), elem_id="head")
+        page = Page(blocks)
+        with gr.Tabs(overflow_behavior="wrap"):
+            for tab in TABS:
+                tab.build(service, page)
+    blocks.queue(max_size=QUEUE, default_concurrency_limit=4, api_open=True)
+    return blocks
+
+
+def serve(service: Service, host: str, port: int, share: bool) -> None:
+    """Serve until interrupted or terminated. Files of visitors are deleted while it runs and when it ends.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    with _own_folder(), _until_terminated():
+        blocks = build(service)
+        try:
+            launch(blocks, host, port, share)
+        except OSError as error:
+            raise ConfigError(f"port {port} of {host} cannot be used: choose another with --port") from error
+        try:
+            blocks.block_thread()
+        finally:
+            blocks.close()
+
+
+def launch(blocks: gr.Blocks, host: str, port: int, share: bool) -> str:
+    """Start the server in a thread; returns its address."""
+    _, address, _ = blocks.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        prevent_thread_lock=True,
+        show_error=True,
+        max_file_size=inputs.LARGEST_FILE,
+        allowed_paths=[str(EXAMPLES)],
+        ssr_mode=False,
+        enable_monitoring=False,
+        footer_links=["api"],
+        theme=THEME,
+        css=CSS,
+        quiet=True,
+    )
+    print(f"flowvocoder demo at {address} (Ctrl-C stops it)", flush=True)
+    return str(address)
+
+
+def _head(service: Service) -> str:
+    rate, device = service.spec.sample_rate, torch.device(service.vocoder.device).type.upper()
+    return (
+        "<h1>flowvocoder</h1>"
+        "<p>Speech from mel spectrograms, by a network that also runs backwards: any recording becomes noise and comes"
+        " back exactly, and how likely it is can be told to the last digit.</p>"
+        f'<p class="voice">Voice {html.escape(service.name)}, {service.parameters / 1e6:.1f} million parameters,'
+        f" {rate / 1000:g} kHz, on {device}</p>"
+    )
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """A temporary folder for all that Gradio writes."""
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    with tempfile.TemporaryDirectory(prefix="flowvocoder-demo-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["GRADIO_TEMP_DIR"]
+            else:
+                os.environ["GRADIO_TEMP_DIR"] = before
+
+
+@contextmanager
+def _until_terminated() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does, so that the temporary folder goes."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Any = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,61 @@
+"""What visitors give the demo: read with limits, and refused in a sentence that shows no path of the server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from flowvocoder.audio import Recording, check_length, read_audio
+from flowvocoder.errors import AudioError, FlowVocoderError, MelError
+from flowvocoder.mel.files import read_mel
+from flowvocoder.mel.frontend import edge_padding
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import seconds
+
+LONGEST = 60.0
+"""Seconds of audio in one request."""
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes in one upload: a minute of 24-bit stereo at 192 kHz is 66 MB."""
+
+
+@contextmanager
+def nameless(path: Path) -> Iterator[None]:
+    """Errors name the file, not where on the server it lies."""
+    try:
+        yield
+    except FlowVocoderError as error:
+        raise type(error)(str(error).replace(str(path), path.name)) from error
+
+
+def recording(path: str | None, spec: MelSpec) -> Recording:
+    """A recording at the mel's rate.
+
+    Raises:
+        AudioError: none given, unreadable, too long, or too short for a mel.
+    """
+    if not path:
+        raise AudioError("Choose a recording first: upload one, record one, or take an example")
+    file = Path(path)
+    with nameless(file):
+        check_length(file, LONGEST)
+        read = read_audio(file, spec.sample_rate)
+        have, need = len(read.samples), max(edge_padding(spec)) + 1
+        if have < need:
+            times = [seconds(samples, spec.sample_rate) for samples in (have, need)]
+            raise AudioError(f"{file}: lasts {times[0]:.3f} s, at least {times[1]:.3f} s are needed")
+    return read
+
+
+def mel(path: str | None, spec: MelSpec, trust: bool) -> torch.Tensor:
+    """A mel (n_mels, F) from a `.npy`, `.npz` or `.pt` file.
+
+    Raises:
+        MelError: none given, unreadable, too long, or not what the model understands.
+    """
+    if not path:
+        raise MelError("Choose a mel file first: drop one, or take the example")
+    file = Path(path)
+    with nameless(file):
+        return torch.from_numpy(read_mel(file, spec, trust, int(LONGEST * spec.sample_rate / spec.hop_length)))

@@ -1,0 +1,142 @@
+"""Pieces that the tabs are made of."""
+
+import contextlib
+import functools
+import html
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+import flowvocoder
+from flowvocoder.audio import Samples
+from flowvocoder.errors import FlowVocoderError
+from flowvocoder.units import PCM16_SCALE
+
+EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
+EXAMPLE_NAMES = {"Kathleen (English)": EXAMPLES / "kathleen.flac", "Kerstin (German)": EXAMPLES / "kerstin.flac"}
+
+MODEL_WORK: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 2}
+"""Two requests at a time use the model; the others wait in the queue and see their place in it."""
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+NUMBERS = """<dl class="numbers">
+{{#each value}}<div><dt>{{label}}</dt><dd>{{text}}</dd><small>{{note}}</small></div>{{/each}}</dl>"""
+
+
+def files_only(component: Any) -> Any:
+    """The same component of Gradio's, taking no addresses: the server would go and fetch them.
+
+    Not a subclass, for which Gradio would write a file beside this one.
+    """
+    keep = component.async_move_resource_to_block_cache
+
+    async def refuse_addresses(url_or_file_path: Any) -> str | None:
+        if str(url_or_file_path or "").lower().startswith(("http:", "https:")):
+            raise gr.Error("Upload the file itself: this server fetches no addresses", print_exception=False)
+        moved: str | None = await keep(url_or_file_path)
+        return moved
+
+    component.async_move_resource_to_block_cache = refuse_addresses
+    return component
+
+
+def recording_input(label: str = "Recording", example: bool = True) -> gr.Audio:
+    """Upload or record, with the bundled examples a click away; the first is there from the start if `example`."""
+    first = str(next(iter(EXAMPLE_NAMES.values()))) if example else None
+    audio = gr.Audio(value=first, label=label, type="filepath", sources=["upload", "microphone"], buttons=[])
+    with gr.Row():
+        for name, path in EXAMPLE_NAMES.items():
+            gr.Button(name, size="sm", min_width=120).click(
+                functools.partial(str, path), None, audio, queue=False, **PRIVATE
+            )
+    return files_only(audio)
+
+
+def player(label: str) -> gr.Audio:
+    """Plays and downloads what came out."""
+    return gr.Audio(label=label, interactive=False, type="filepath", buttons=["download"])
+
+
+def picture(label: str, visible: bool = True) -> gr.Image:
+    """A drawing, to be enlarged or saved."""
+    return gr.Image(label=label, interactive=False, format="png", buttons=["download", "fullscreen"],
+                    visible=visible, alt_text=label, elem_classes="drawing")  # fmt: skip
+
+
+def numbers() -> gr.HTML:
+    """Tiles with a figure each; the value is a list of `number(...)`."""
+    return gr.HTML(value=[], html_template=NUMBERS, js_on_load=None)
+
+
+def number(label: str, value: float, text: str, note: str = "") -> dict[str, Any]:
+    """One tile: the API gives the value, the page shows the text."""
+    return {"label": label, "value": value, "text": text, "note": note}
+
+
+def table(headings: list[str], rows: list[list[str]], numeric: int) -> str:
+    """HTML with everything escaped; the last `numeric` columns are figures, after a line break comes small print."""
+
+    def cells(tag: str, texts: list[str]) -> str:
+        words = len(texts) - numeric
+        style = ["" if index < words else ' class="number"' for index in range(len(texts))]
+        return "".join(f"<{tag}{s}>{_cell(t)}</{tag}>" for s, t in zip(style, texts, strict=True))
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f'<table class="table"><thead><tr>{cells("th", headings)}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(text: str) -> str:
+    main, _, small = text.partition("\n")
+    return html.escape(main) + (f"<small>{html.escape(small)}</small>" if small else "")
+
+
+def verdict(text: str, kind: str = "") -> str:
+    """A sentence set off by a coloured bar: kind "", "bad" or "idle"."""
+    return f'<div class="verdict {kind}">{html.escape(text)}</div>'
+
+
+def pcm(sample_rate: int, samples: Samples) -> tuple[int, Any]:
+    """For a player: 16 bit, since gr.Audio scales floating-point audio to its peak."""
+    scaled = np.clip(np.rint(samples.astype(np.float64) * PCM16_SCALE), -PCM16_SCALE, PCM16_SCALE - 1)
+    return sample_rate, scaled.astype(np.int16)
+
+
+def answer(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Bad input becomes a message in the page; what nobody foresaw is logged, and the visitor is told no details."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any) -> Any:
+        with _messages():
+            return function(*arguments)
+
+    return wrapped
+
+
+def answer_in_pieces(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """The same for a generator."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any) -> Iterator[Any]:
+        with _messages():
+            yield from function(*arguments)
+
+    return wrapped
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[None]:
+    try:
+        yield
+    except FlowVocoderError as error:
+        # The text may hold the name of a stranger's file, and the page would take it for HTML.
+        raise gr.Error(html.escape(str(error)), 20, title="That did not work", print_exception=False) from error
+    except gr.Error:
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).exception("not foreseen")
+        raise gr.Error("Something went wrong on the server; it has been noted there", print_exception=False) from error

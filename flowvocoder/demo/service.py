@@ -1,0 +1,218 @@
+"""What the demo computes: from a visitor's file and settings to arrays and numbers. Knows nothing of the page."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flowvocoder.analysis.damage import Damage
+from flowvocoder.analysis.latent import FrameLikelihood, Gaussianity, gaussianity, likelihood_by_frame, mix
+from flowvocoder.analysis.walk import Step, walk
+from flowvocoder.audio import Samples
+from flowvocoder.checkpoint import BUNDLED_VOICE
+from flowvocoder.demo import inputs
+from flowvocoder.denoiser import Denoiser
+from flowvocoder.errors import ConfigError
+from flowvocoder.evaluation.griffin_lim import griffin_lim
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import bits_per_sample
+from flowvocoder.vocoder import Vocoder
+
+MOST_TEMPERATURE = 1.5
+GRIFFIN_LIM, ORIGINAL = "Griffin-Lim", "the recording itself"
+
+
+@dataclasses.dataclass(frozen=True)
+class Resynthesis:
+    """A recording and what the vocoder made of its mel, (T,) each."""
+
+    original: Samples
+    vocoded: Samples
+    sample_rate: int
+    seconds: float
+    times_real_time: float
+    bits_per_sample: float
+    mel_distance: float
+    changes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent:
+    """A recording's noise (M, N), its statistics, and the audio decoded from it once changed, (T,)."""
+
+    noise: Tensor
+    statistics: Gaussianity
+    decoded: Samples
+    sample_rate: int
+    block: int
+    round_trip_error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """A recording and a damaged copy, (T,) each, and the likelihood of both over time."""
+
+    original: Samples
+    damaged: Samples
+    sample_rate: int
+    hop: int
+    before: FrameLikelihood
+    after: FrameLikelihood
+
+    def nats_per_sample(self, which: FrameLikelihood) -> float:
+        return float(which.nats.sum()) / (len(which.nats) * self.hop)
+
+
+class Service:
+    """The vocoders, loaded once, and what can be asked of them.
+
+    Args:
+        checkpoints: folders; the first is used everywhere, all of them in comparisons. None loads the bundled voice.
+        device: of the models.
+
+    Raises:
+        CheckpointError: one cannot be loaded. Every method raises AudioError, MelError or ConfigError for bad input.
+    """
+
+    def __init__(self, checkpoints: list[Path] | None = None, device: str | torch.device = "cpu"):
+        paths = checkpoints or [BUNDLED_VOICE]
+        names = [path.resolve().name for path in paths]
+        if names.count("checkpoint") > 1:  # as training names them: runs/NAME/checkpoint
+            names = [path.resolve().parent.name for path in paths]
+        self.vocoders = {
+            name if names.count(name) == 1 else f"{name} {index + 1}": Vocoder.from_pretrained(path, device)
+            for index, (name, path) in enumerate(zip(names, paths, strict=True))
+        }
+        self.name, self.vocoder = next(iter(self.vocoders.items()))
+
+    @property
+    def spec(self) -> MelSpec:
+        return self.vocoder.spec
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.vocoder.model.parameters())
+
+    def samples(self, path: str | None) -> Samples:
+        """A recording at the first vocoder's rate."""
+        return inputs.recording(path, self.spec).samples
+
+    def resynthesize(self, path: str | None, temperature: float, seed: int, denoise: float) -> Resynthesis:
+        """Recording to mel and back. `denoise` is the strength of the denoiser, 0 for none."""
+        recording = inputs.recording(path, self.spec)
+        audio = torch.from_numpy(recording.samples)
+        mel = self.vocoder.mel_for(audio)
+        started = time.perf_counter()
+        vocoded = self._speak(self.vocoder, mel, temperature, seed, denoise)[: len(audio)]
+        elapsed = time.perf_counter() - started
+        return Resynthesis(
+            original=recording.samples,
+            vocoded=vocoded.numpy(),
+            sample_rate=self.spec.sample_rate,
+            seconds=len(audio) / self.spec.sample_rate,
+            times_real_time=len(audio) / self.spec.sample_rate / elapsed,
+            bits_per_sample=bits_per_sample(float(self.vocoder.score(audio))),
+            mel_distance=float((self.vocoder.mel(vocoded) - self.vocoder.mel(audio)).abs().mean()),
+            changes=recording.changes,
+        )
+
+    def mel(self, path: str | None, trust: bool) -> Tensor:
+        """The mel (n_mels, F) in a file."""
+        return inputs.mel(path, self.spec, trust)
+
+    def stream(self, mel: Tensor, temperature: float, seed: int, frames: int = 32) -> Iterator[Tensor]:
+        """Pieces of audio while they are synthesised; together they are what the mel gives in one go."""
+        try:
+            stream = self.vocoder.stream(_checked(temperature), _generator(seed))
+        except ConfigError:  # an architecture that only decodes whole mels
+            yield self._speak(self.vocoder, mel, temperature, seed, 0.0)
+            return
+        for piece in mel.split(frames, dim=-1):
+            yield stream.push(piece).cpu()
+        yield stream.flush().cpu()
+
+    def latent(self, path: str | None, temperature: float, other: str | None, share: float) -> Latent:
+        """Encode, change the noise (mix in that of another recording, scale by the temperature), decode."""
+        samples = self.samples(path)
+        noise, mel = self.vocoder.encode(torch.from_numpy(samples))
+        back = self.vocoder.decode(noise, mel)[0, : len(samples)].cpu()
+        changed = noise[0]
+        if share > 0.0:
+            second = self.vocoder.encode(torch.from_numpy(self.samples(other)))[0]
+            changed = mix(changed, second[0], min(share, 1.0))
+        changed = _checked(temperature) * changed
+        decoded = self.vocoder.decode(changed, mel)[0, : len(samples)].cpu()
+        return Latent(
+            noise=changed.cpu(),
+            statistics=gaussianity(changed),
+            decoded=decoded.numpy(),
+            sample_rate=self.spec.sample_rate,
+            block=self.vocoder.model.block,
+            round_trip_error=float((back - torch.from_numpy(samples)).abs().max()),
+        )
+
+    def likelihood(self, path: str | None, damage: Damage, clean_mel: bool) -> Likelihood:
+        """Over time, before and after the damage; the damaged copy given the clean recording's mel or its own."""
+        samples = self.samples(path)
+        audio = torch.from_numpy(samples)
+        damaged = damage.apply(audio, self.spec.sample_rate)
+        mel = self.vocoder.mel(audio) if clean_mel else None
+        return Likelihood(
+            original=samples,
+            damaged=damaged.numpy(),
+            sample_rate=self.spec.sample_rate,
+            hop=self.spec.hop_length,
+            before=likelihood_by_frame(self.vocoder, audio),
+            after=likelihood_by_frame(self.vocoder, damaged, mel),
+        )
+
+    def score(self, path: str) -> tuple[float, float]:
+        """Seconds and nats per sample of a recording."""
+        samples = self.samples(path)
+        return len(samples) / self.spec.sample_rate, float(self.vocoder.score(torch.from_numpy(samples)))
+
+    @property
+    def systems(self) -> list[str]:
+        """What can be compared."""
+        return [*self.vocoders, GRIFFIN_LIM, ORIGINAL]
+
+    def speak(self, system: str, path: str | None, seed: int) -> tuple[int, Samples]:
+        """A recording as one of `systems` says it: rate and samples. All vocoders run at their own temperature."""
+        if system not in self.systems:
+            raise ConfigError(f"there is no system {system!r}: choose from {', '.join(self.systems)}")
+        vocoder = self.vocoders.get(system, self.vocoder)
+        samples = inputs.recording(path, vocoder.spec).samples
+        if system != ORIGINAL:
+            mel = vocoder.mel_for(torch.from_numpy(samples))
+            if system == GRIFFIN_LIM:
+                spoken = griffin_lim(mel[0].cpu(), vocoder.spec)
+            else:
+                spoken = self._speak(vocoder, mel, vocoder.temperature, seed, 0.0)
+            samples = spoken[: len(samples)].numpy()
+        return vocoder.sample_rate, samples
+
+    def walk(self, path: str | None) -> list[Step]:
+        """A recording's way through the flow."""
+        return walk(self.vocoder, torch.from_numpy(self.samples(path)))
+
+    def _speak(self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float) -> Tensor:
+        audio = vocoder.synthesize(mel, _checked(temperature), _generator(seed))
+        if denoise > 0.0:
+            audio = Denoiser(vocoder)(audio, denoise)
+        return audio[0].cpu()
+
+
+def _checked(temperature: float) -> float:
+    if not 0.0 <= temperature <= MOST_TEMPERATURE:
+        raise ConfigError(f"the temperature must be from 0 to {MOST_TEMPERATURE}, not {temperature}")
+    return float(temperature)
+
+
+def _generator(seed: float) -> torch.Generator:
+    if not (math.isfinite(seed) and 0 <= seed < 2**53 and float(seed).is_integer()):
+        raise ConfigError(f"the seed must be a whole number from 0 to 2^53, not {seed}")
+    return torch.Generator().manual_seed(int(seed))

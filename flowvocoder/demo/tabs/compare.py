@@ -1,0 +1,78 @@
+"""Blind listening: which of two is better, and a tally."""
+
+import random
+from typing import Any
+
+import gradio as gr
+
+from flowvocoder.demo import drawing
+from flowvocoder.demo.page import Page
+from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, pcm, picture, player, recording_input, table, verdict
+from flowvocoder.demo.service import Service
+from flowvocoder.errors import ConfigError
+
+LEAD = """Two systems say the same recording, made from the same mel; you are not told which is which. Say which sounds
+better, see what they were, go on to the next pair. Start the demo with several `--checkpoint` to compare your own."""
+
+FIRST, SECOND, NEITHER = "A", "B", "neither"
+
+
+def build(service: Service, page: Page) -> None:
+    with page.tab("Compare", LEAD) as tab:
+        with tab.inputs():
+            recording = recording_input()
+            systems = gr.CheckboxGroup(service.systems, value=service.systems, label="Systems in the draw")
+            button = gr.Button("New pair", variant="primary")
+            tally_table = gr.HTML()
+        with tab.results("Press New pair, listen to both, and vote."):
+            with gr.Row():
+                a, b = player("A"), player("B")
+            with gr.Row():
+                votes = {
+                    FIRST: gr.Button("A is better"),
+                    NEITHER: gr.Button("No difference"),
+                    SECOND: gr.Button("B is better"),
+                }
+            said = gr.HTML(verdict("Listen to both, then vote.", "idle"))
+            drawn = picture("Both spectrograms", visible=False)
+        # Kept on the server: the page does not know the names before the vote.
+        pair, tally = gr.State(None, time_to_live=3600), gr.State({}, time_to_live=3600)
+
+    @answer
+    def draw(recording: str | None, systems: list[str]) -> Any:
+        """Two of the systems, in random order, say a recording. Returns A, B, and what hides their names."""
+        if len(set(systems or [])) < 2:
+            raise ConfigError("Choose at least two systems to compare")
+        names = tuple(random.sample(sorted(set(systems)), 2))
+        spoken = [service.speak(name, recording, seed=0) for name in names]
+        return pcm(*spoken[0]), pcm(*spoken[1]), names, verdict("Listen to both, then vote.", "idle")
+
+    def voter(choice: str) -> Any:
+        @answer
+        def vote(
+            names: tuple[str, str] | None, tally: dict[str, list[int]], a: str | None, b: str | None, narrow: bool
+        ) -> Any:
+            if names is None:
+                raise ConfigError("There is no pair to vote on: press New pair")
+            counted = {name: list(counts) for name, counts in tally.items()}
+            for side, name in zip((FIRST, SECOND), names, strict=True):
+                counts = counted.setdefault(name, [0, 0, 0])  # better, equal, worse
+                counts[1 if choice == NEITHER else 0 if choice == side else 2] += 1
+            words = f"You said {choice} sounds better." if choice != NEITHER else "You heard no difference."
+            told = verdict(f"{words} A was {names[0]}, B was {names[1]}.")
+            both = drawing.comparison(service.samples(a), service.samples(b), service.spec.sample_rate, names, narrow)
+            return None, counted, told, _tally(counted), gr.Image(both, visible=True)
+
+        return vote
+
+    drawing_pair = tab.on_click(button, draw, [recording, systems], [a, b, pair, said], api_name="pair", **MODEL_WORK)
+    drawing_pair.then(lambda: gr.Image(None, visible=False), None, drawn, queue=False, **PRIVATE)
+    for choice, vote_button in votes.items():
+        vote_button.click(
+            voter(choice), [pair, tally, a, b, page.narrow], [pair, tally, said, tally_table, drawn], **PRIVATE
+        )
+
+
+def _tally(counted: dict[str, list[int]]) -> str:
+    rows = [[name, *map(str, counts)] for name, counts in sorted(counted.items(), key=lambda item: -item[1][0])]
+    return table(["your votes", "better", "equal", "worse"], rows, numeric=3)

@@ -1,0 +1,65 @@
+"""Recording to mel and back."""
+
+from typing import Any
+
+import gradio as gr
+
+from flowvocoder.demo import drawing
+from flowvocoder.demo.page import Page
+from flowvocoder.demo.parts import (
+    MODEL_WORK,
+    answer,
+    number,
+    numbers,
+    pcm,
+    picture,
+    player,
+    recording_input,
+)
+from flowvocoder.demo.service import MOST_TEMPERATURE, Service
+
+LEAD = """Your recording becomes a mel spectrogram, 80 numbers every 12 ms, and the vocoder makes speech of that
+alone. What you hear second was never recorded."""
+
+
+def build(service: Service, page: Page) -> None:
+    with page.tab("Resynthesize", LEAD) as tab:
+        with tab.inputs():
+            recording = recording_input()
+            temperature = gr.Slider(0, MOST_TEMPERATURE, service.vocoder.temperature, step=0.05, label="Temperature",
+                                    info="How much chance: 0 buzzes, 1 is hoarse")  # fmt: skip
+            denoise = gr.Slider(0, 1, 0, step=0.05, label="Denoise", info="Takes off hum that the model adds")
+            seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="The same seed gives the same samples")
+            button = gr.Button("Resynthesize", variant="primary")
+        with tab.results("Take an example or your own voice, and press Resynthesize."):
+            with gr.Row():
+                original, vocoded = player("Original"), player("Vocoded")
+            figures = numbers()
+            spectrograms = picture("Spectrograms of both, and the difference")
+
+    @answer
+    def resynthesize(recording: str | None, temperature: float, seed: int, denoise: float, narrow: bool) -> Any:
+        """A recording through its mel and back.
+
+        Returns the original and the vocoded recording, figures, and a picture of both spectrograms.
+        """
+        result = service.resynthesize(recording, temperature, seed, denoise)
+        rate = result.sample_rate
+        shown = [
+            number("Speed", result.times_real_time, f"{result.times_real_time:.1f} ×", "real time, on this server"),
+            number("Bits per sample", result.bits_per_sample, f"{result.bits_per_sample:.2f}",
+                   "to code the original; 16 as recorded"),
+            number("Mel distance", result.mel_distance, f"{result.mel_distance:.2f}", "mean difference, in nats"),
+            number("Length", result.seconds, f"{result.seconds:.1f} s", ", ".join(result.changes) or "mono as it came"),
+        ]  # fmt: skip
+        drawn = drawing.comparison(result.original, result.vocoded, rate, ("recording", "vocoded"), narrow)
+        return pcm(rate, result.original), pcm(rate, result.vocoded), shown, drawn
+
+    tab.on_click(
+        button,
+        resynthesize,
+        [recording, temperature, seed, denoise, page.narrow],
+        [original, vocoded, figures, spectrograms],
+        api_name="resynthesize",
+        **MODEL_WORK,
+    )

@@ -1,0 +1,22 @@
+"""A crash for the tests of crashes; a module of its own, so that the processes that die start fast (no torch)."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flowvocoder.data.manifest import Entry
+from flowvocoder.prepare.convert import Converted, Skipped
+from flowvocoder.prepare.plan import Plan, ShardPlan
+from flowvocoder.prepare.shard import Done, Mapper, write_shard
+
+
+def deadly(convert_one: Callable[[Entry], Converted | Skipped], entry: Entry) -> Converted | Skipped:
+    if entry.id == "toy/utt011":
+        os._exit(139)
+    return convert_one(entry)
+
+
+def write_deadly(shard: ShardPlan, plan: Plan, out: Path, mapper: Mapper = map) -> Done:
+    """As `write_shard`, in a process that utt011 kills as a decoder's crash would."""
+    return write_shard(shard, plan, out, mapper=lambda f, entries: mapper(functools.partial(deadly, f), entries))

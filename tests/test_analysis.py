@@ -1,0 +1,139 @@
+"""What the demo shows, without the page: likelihood over time, damage, Gaussianity, the walk through the layers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from bijection import perturb
+from helpers import speech_like
+
+from flowvocoder.analysis.damage import Damage
+from flowvocoder.analysis.latent import gaussianity, likelihood_by_frame, mix
+from flowvocoder.analysis.walk import walk
+from flowvocoder.checkpoint import BUNDLED_VOICE
+from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.vocoder import Vocoder
+
+RATE = 22050
+
+
+@pytest.fixture(scope="module")
+def vocoder(checkpoint: Path) -> Vocoder:
+    """Perturbed, so that no layer is the identity; in float64, so that sums can be compared."""
+    model = Vocoder.from_pretrained(checkpoint).model.double()
+    perturb(model, 0.02)
+    return Vocoder(model)
+
+
+@pytest.fixture
+def audio() -> torch.Tensor:
+    return torch.from_numpy(speech_like(1.0, RATE)).double()
+
+
+def test_frames_sum_to_the_score(vocoder: Vocoder, audio: torch.Tensor) -> None:
+    both = torch.stack([audio, 0.5 * audio.flip(0)])
+    frames = vocoder.score_by_frame(both, seed=3)
+    assert frames.shape == (2, len(audio) // 256)
+    samples = frames.shape[1] * 256
+    assert torch.allclose(frames.sum(1) / samples, vocoder.score(both, seed=3), atol=1e-9)
+    other = vocoder.mel(audio.flip(0))
+    assert torch.allclose(vocoder.score_by_frame(audio, other).sum(1) / samples, vocoder.score(audio, other), atol=1e-9)
+
+
+def test_every_layer_tells_its_log_determinant_by_column(vocoder: Vocoder, audio: torch.Tensor) -> None:
+    mel = vocoder.mel_for(audio)
+    x = torch.nn.functional.pad(audio, (0, mel.shape[-1] * 256 - len(audio)))[None, None]
+    context = vocoder.model.encoder(mel)
+    whole, logdet = vocoder.model.flow(x, context)
+    total = torch.zeros(())
+    for layer, z, by_column in vocoder.model.flow.steps(x, context):
+        assert torch.allclose(by_column.sum(1), layer(x, context)[1], atol=1e-8), type(layer).__name__
+        x, total = z, total + by_column.sum()
+    assert torch.equal(x, whole) and torch.allclose(total, logdet[0])
+
+
+def test_a_click_lowers_the_likelihood_where_it_is(vocoder: Vocoder, audio: torch.Tensor) -> None:
+    clicked = audio.clone()
+    clicked[50 * 256 : 50 * 256 + 40] += 0.2
+    mel = vocoder.mel(audio)
+    change = (vocoder.score_by_frame(clicked, mel) - vocoder.score_by_frame(audio, mel))[0]
+    assert 48 <= int(change.argmin()) <= 52
+    assert change[:40].abs().max() < 0.01 * change.abs().max()
+
+
+def test_energy_of_the_noise_is_one_for_the_models_own_speech(vocoder: Vocoder, audio: torch.Tensor) -> None:
+    mel = vocoder.mel_for(audio)
+    own = vocoder.decode(vocoder.draw_noise(mel, 1.0, torch.Generator().manual_seed(0)), mel)[0]
+    energy = likelihood_by_frame(vocoder, own, mel).energy
+    assert energy.mean() == pytest.approx(1.0, abs=0.05)
+    silent = likelihood_by_frame(vocoder, torch.zeros_like(own), mel)
+    assert silent.energy.mean() < 0.5 * energy.mean() and silent.nats.shape == energy.shape
+
+
+def test_damage_is_what_it_says() -> None:
+    audio = torch.from_numpy(speech_like(1.0, RATE))
+    assert torch.equal(Damage().apply(audio, RATE), audio)
+    noisy = Damage(noise_db=-20.0).apply(audio, RATE)
+    ratio = (noisy - audio).square().mean() / audio.square().mean()
+    assert 10 * float(ratio.log10()) == pytest.approx(-20.0, abs=0.2)
+    assert torch.equal(noisy, Damage(noise_db=-20.0).apply(audio, RATE)), "another seed"
+    clipped = Damage(peak=0.25).apply(audio, RATE)
+    assert clipped.abs().max() == pytest.approx(0.25 * float(audio.abs().max()))
+    gap = Damage(gap=0.2)
+    first, end = gap.gap_range(len(audio), RATE)
+    assert end - first == 4410 and not gap.apply(audio, RATE)[first:end].any()
+    assert torch.equal(gap.apply(audio, RATE)[:first], audio[:first])
+    spectrum = torch.fft.rfft(Damage(band_limit=3000.0).apply(audio, RATE)).abs()
+    hz = torch.fft.rfftfreq(len(audio), 1 / RATE)
+    assert spectrum[hz > 3001].max() < 1e-3 * spectrum.max()
+    assert torch.allclose(spectrum[hz < 2700], torch.fft.rfft(audio).abs()[hz < 2700], atol=1e-3)
+    for bad in ({"peak": 0.0}, {"peak": 2.0}, {"gap": -1.0}, {"band_limit": 0.0}):
+        with pytest.raises(ConfigError):
+            Damage(**bad)
+
+
+def test_gaussianity_tells_a_gaussian_from_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(100, 1000, generator=generator)
+    good = gaussianity(normal)
+    assert abs(good.mean) < 0.02 and abs(good.deviation - 1) < 0.02 and abs(good.kurtosis) < 0.1
+    assert good.distance < 0.01
+    assert np.abs(good.expected - good.measured)[20:-20].max() < 0.1
+    assert (good.density * np.diff(good.edges)).sum() == pytest.approx(1.0)
+    assert gaussianity(2.0 * normal).distance > 0.1
+    flat = gaussianity(torch.rand(100, 1000, generator=generator) * 12**0.5 - 3**0.5)
+    assert flat.kurtosis == pytest.approx(-1.2, abs=0.05) and flat.distance > 0.02
+
+
+def test_mixed_noise_stays_standard_normal() -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randn(64, 500, generator=generator), torch.randn(64, 200, generator=generator)
+    assert torch.equal(mix(one, other, 0.0), one)
+    assert torch.allclose(mix(one, other, 1.0)[:, 200:400], other, atol=1e-6)
+    assert mix(one, other, 0.4).std() == pytest.approx(1.0, abs=0.01)
+
+
+def test_walk_ends_in_the_noise_and_its_likelihood(vocoder: Vocoder, audio: torch.Tensor) -> None:
+    audio = audio[: 80 * 256]
+    steps = walk(vocoder, audio)
+    names = [step.name for step in steps]
+    assert names[:4] == ["Recording", "Pitch prediction", "Transform", "Scale"]
+    assert names[4:] == [f"Coupling {i + 1}" for i in range(len(names) - 5)] + [f"Coupling {len(names) - 4}: the noise"]
+    noise, mel = vocoder.encode(audio)
+    assert torch.equal(steps[-1].state, noise[0])
+    assert steps[-1].nats_per_sample == pytest.approx(float(vocoder.log_prob(audio, mel)) / len(audio))
+    assert [step.bands for step in steps[:5]] == [True, True, True, True, False]
+
+
+def test_each_part_of_the_bundled_voice_adds_to_the_likelihood() -> None:
+    voice = Vocoder.from_pretrained()
+    speech = torch.from_numpy(sf.read(BUNDLED_VOICE.parent.parent / "examples" / "kerstin.flac", dtype="float32")[0])
+    recording, _, transform, scale, *_, noise = (step.nats_per_sample for step in walk(voice, speech))
+    assert recording == pytest.approx(transform, abs=0.01) and transform + 5.0 < scale < noise
+
+
+def test_too_short_a_recording_is_refused(vocoder: Vocoder) -> None:
+    with pytest.raises(AudioError):
+        likelihood_by_frame(vocoder, torch.zeros(100).double())

@@ -1,0 +1,262 @@
+"""The audit: each planted fault is found where it was planted, a clean corpus is clean."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import soxr
+from helpers import make_corpus, make_manifest, speech_like
+
+from flowvocoder.audit.checks import band_edge, clipped_samples
+from flowvocoder.cli.main import main
+from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
+from flowvocoder.files import sha256_of
+from flowvocoder.mel.files import write_mel
+from flowvocoder.mel.spec import CONVENTIONS
+from flowvocoder.parallel import Crashed, ordered_map
+
+RATE = 22050
+
+
+def good(seed: int = 0, seconds: float = 1.2) -> np.ndarray:
+    return speech_like(seconds, RATE, seed)
+
+
+def band_limited(x: np.ndarray, rate: int = 16000) -> np.ndarray:
+    return soxr.resample(soxr.resample(x, RATE, rate), rate, RATE)[: len(x)]
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    root = make_corpus(tmp_path / "toy", utterances=6, seconds=1.2)
+    return make_manifest(root)
+
+
+def report(manifest: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict]:
+    code = main(["audit", str(manifest), "--json", "--jobs", "1", *more])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_clean_corpus_is_clean(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = report(clean, capsys)
+    assert code == 0 and found["utterances"] == 6 and found["utterances_that_hurt"] == 0
+    assert found["minutes"] == pytest.approx(6 * 1.2 / 60, abs=1e-3) and found["rate"] == RATE
+    assert {kind: (c["hurts"], c["notes"]) for kind, c in found["checks"].items() if c["utterances"]} == {}
+
+
+def rewrite(change: Callable[[np.ndarray], np.ndarray], rate: int = RATE, subtype: str = "PCM_16") -> Callable:
+    """A fault in the samples; the manifest line is made from the faulty file, as a recipe would."""
+
+    def plant(entry: Entry, root: Path) -> Entry:
+        path = root / "wavs" / "faulty.wav"
+        sf.write(path, change(good(7)), rate, subtype=subtype)
+        info = sf.info(path)
+        return dataclasses.replace(
+            entry, path="wavs/faulty.wav", duration=info.frames, rate=info.samplerate, sha256=sha256_of(path)
+        )
+
+    return plant
+
+
+def missing(entry: Entry, root: Path) -> Entry:
+    return dataclasses.replace(entry, path="wavs/ghost.wav")
+
+
+def corrupt(entry: Entry, root: Path) -> Entry:
+    path = root / "wavs" / "faulty.flac"
+    path.write_bytes(b"fLaC" + bytes(range(256)) * 8)
+    return dataclasses.replace(entry, path="wavs/faulty.flac", sha256=sha256_of(path))
+
+
+def changed(entry: Entry, root: Path) -> Entry:
+    return dataclasses.replace(entry, sha256="0" * 64)
+
+
+def duplicate(entry: Entry, root: Path) -> Entry:
+    data, rate = sf.read(root / "wavs" / "utt001.flac", dtype="int16")
+    sf.write(root / "wavs" / "copy.wav", data, rate, subtype="PCM_16")
+    return dataclasses.replace(entry, path="wavs/copy.wav", sha256=sha256_of(root / "wavs" / "copy.wav"))
+
+
+def short_mel(entry: Entry, root: Path) -> Entry:
+    spec = CONVENTIONS["tacotron2"]
+    write_mel(root / "mels.npy", np.random.default_rng(0).uniform(-11, 0, (80, 50)).astype(np.float32), spec)
+    return dataclasses.replace(entry, mel="mels.npy")
+
+
+def with_nan(x: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(len(x)) == 500, np.nan, x)
+
+
+FAULTS: dict[str, tuple[str, bool, Callable[[Entry, Path], Entry], str]] = {
+    "missing": ("missing", True, missing, "no file wavs/ghost.wav"),
+    "corrupt": ("unreadable", True, corrupt, "wavs/faulty.flac: cannot be read as audio"),
+    "changed": ("changed", True, changed, "is not the file the manifest was made from"),
+    "too long": ("length", True, lambda e, r: dataclasses.replace(e, start=9), "26460 samples, the manifest wants"),
+    "wrong rate": ("rate", True, lambda e, r: dataclasses.replace(e, rate=24000), "22050 Hz, the manifest says 24000"),
+    "lower rate": ("rate", True, rewrite(lambda x: x, rate=16000), "16000 Hz, the corpus has 22050"),
+    "higher rate": ("rate", False, rewrite(lambda x: x, rate=24000), "24000 Hz, will be resampled to 22050"),
+    "stereo": ("channels", False, rewrite(lambda x: np.stack([x, 0.5 * x], 1)), "2 channels, averaged"),
+    "out of phase": ("channels", True, rewrite(lambda x: np.stack([x, -x], 1)), "cancel each other"),
+    "nan": ("non-finite", True, rewrite(with_nan, subtype="FLOAT"), "1 of 26460 samples are NaN"),
+    "clipped": ("clipping", True, rewrite(lambda x: np.clip(8 * x, -1, 1)), "samples ("),
+    "clipped, then quieter": ("clipping", True, rewrite(lambda x: 0.3 * np.clip(8 * x, -1, 1)), "are clipped"),
+    "offset": ("dc", True, rewrite(lambda x: x + 0.02), "mean +0.02"),
+    "quiet": ("level", True, rewrite(lambda x: 0.005 * x), "speech at -"),
+    "digital silence": ("level", True, rewrite(np.zeros_like), "speech at -120.0 dBFS"),
+    "pauses": ("silence", True, rewrite(lambda x: np.pad(x, (RATE, 4 * RATE))), "% silence"),
+    "16 kHz": ("bandwidth", True, rewrite(band_limited), "of 11.0 kHz"),
+    "telephone": ("bandwidth", True, rewrite(lambda x: band_limited(x, 8000)), "of 11.0 kHz"),
+    "short": ("short", False, rewrite(lambda x: x[:9000]), "9000 samples, a segment has 16384"),
+    "duplicate": ("duplicate", True, duplicate, "the same audio as toy/utt001"),
+    "mel": ("mel", True, short_mel, "has 50 frames, its audio of 26460 samples has 103 (hop 256)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_planted_fault_is_found(name: str, clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, hurts, plant, detail = FAULTS[name]
+    entries = list(read_manifest(clean))
+    entries[4] = plant(entries[4], clean.parent)
+    write_manifest(clean, entries)
+    code, found = report(clean, capsys)
+    assert code == int(hurts) and found["utterances_that_hurt"] == int(hurts)
+    (utterance,) = found["checks"][kind]["utterances"]
+    assert (
+        (utterance["line"], utterance["id"]) == (5, entries[4].id)
+        and utterance["hurts"] == hurts
+        and detail in utterance["detail"]
+    )
+    others = {k for k, c in found["checks"].items() if c["hurts"] and k != kind}
+    assert not others - {"level"}, others  # channels that cancel leave silence
+
+
+def test_the_table_and_the_picture_show_it(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    entries = list(read_manifest(clean))
+    entries[2] = missing(entries[2], clean.parent)
+    write_manifest(clean, entries)
+    assert main(["audit", str(clean), "--picture", str(tmp_path / "a.png"), "--jobs", "2"]) == 1
+    out = capsys.readouterr().out
+    assert "6 utterances" in out and "1 of 6 utterances would hurt training" in out
+    assert "line 3: toy/utt002: no file wavs/ghost.wav" in out
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_fix_leaves_what_is_good_and_mends_what_the_file_tells(
+    clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    entries = list(read_manifest(clean))
+    before = {p: p.stat().st_mtime_ns for p in (clean.parent / "wavs").iterdir()}
+    planted = [missing(entries[0], clean.parent), dataclasses.replace(entries[1], duration=99_999), entries[2],
+               dataclasses.replace(entries[3], rate=16000), duplicate(entries[4], clean.parent)]  # fmt: skip
+    write_manifest(clean, planted)
+    fixed = tmp_path / "elsewhere" / "fixed.jsonl"
+    assert main(["audit", str(clean), "--fix", str(fixed), "--jobs", "1"]) == 1
+    left = list(read_manifest(fixed))
+    assert [e.id for e in left] == [e.id for e in entries[1:4]]
+    assert [(e.rate, e.duration) for e in left] == [(RATE, 26460)] * 3
+    capsys.readouterr()
+    assert report(fixed, capsys)[0] == 0
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items())
+
+
+def test_bad_input_is_one_sentence(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    everything = tmp_path / "gone.jsonl"
+    write_manifest(everything, [missing(e, clean.parent) for e in read_manifest(clean)])
+    for arguments, message in (
+        ([str(tmp_path / "ghost.jsonl")], "ghost.jsonl: no such file"),
+        ([str(empty)], "holds no utterance"),
+        ([str(clean), "--fix", str(clean)], "is the manifest itself"),
+        ([str(clean), "--fix", str(tmp_path / "fixed.txt")], "must end in .jsonl"),
+        ([str(clean), "--picture", str(tmp_path / "a.svg")], "must end in .png"),
+        ([str(clean), "--jobs", "-1"], "--jobs must be from 1"),
+        ([str(clean), "--convention", "mine"], "unknown mel convention"),
+        ([str(everything), "--fix", str(tmp_path / "f.jsonl")], "is not written"),
+    ):
+        assert main(["audit", "--jobs", "1", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert message in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "f.jsonl").exists()
+
+
+def test_stretches_of_one_recording_are_audited_by_themselves(
+    clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    long = np.concatenate([good(1), np.zeros(RATE), good(2)])
+    sf.write(tmp_path / "long.flac", long, RATE)
+    whole = Entry(id="l/0", path="long.flac", duration=len(long), rate=RATE, speaker="a", language="en",
+                  sha256=sha256_of(tmp_path / "long.flac"), split="train")  # fmt: skip
+    spans = [(0, 26460), (26460, RATE), (26460 + RATE, 26460)]
+    manifest = tmp_path / "m.jsonl"
+    write_manifest(
+        manifest, [dataclasses.replace(whole, id=f"l/{i}", start=s, duration=d) for i, (s, d) in enumerate(spans)]
+    )
+    code, found = report(manifest, capsys)
+    assert code == 1 and found["utterances_that_hurt"] == 1
+    assert [u["id"] for u in found["checks"]["level"]["utterances"]] == ["l/1"]
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 24000, 48000])
+def test_band_edge_finds_where_the_spectrum_ends(rate: int) -> None:
+    noise = 0.05 * np.random.default_rng(0).standard_normal(2 * rate)
+    assert band_edge(noise, rate) == (rate / 2, False)
+    for share in (0.4, 0.6, 0.8):
+        low = soxr.resample(soxr.resample(noise, rate, rate * share), rate * share, rate)
+        edge, empty = band_edge(np.rint(low * 32768) / 32768, rate)
+        assert empty and abs(edge - share * rate / 2) < 600
+
+
+def test_a_natural_roll_off_is_no_band_edge() -> None:
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(2 * RATE))
+    hz = np.linspace(0, RATE / 2, len(spectrum))
+    steep = np.fft.irfft(spectrum / (1 + (hz / 500) ** 2)) + 3e-4 * np.random.default_rng(1).standard_normal(2 * RATE)
+    assert not band_edge(0.1 * steep / steep.std(), RATE)[1]
+
+
+def test_clipping_is_counted_and_loud_speech_is_not() -> None:
+    loud = 0.999 * good().astype(np.float64) / np.abs(good()).max()
+    assert clipped_samples(loud, RATE) == 0
+    clipped = np.clip(2.0 * loud, -1, 1)
+    runs = np.count_nonzero(np.abs(clipped) == 1)
+    assert 0.5 * runs < clipped_samples(clipped, RATE) <= runs
+    again = soxr.resample(soxr.resample(np.clip(4.0 * loud, -1, 1), RATE, 48000) / 2, 48000, RATE)
+    assert clipped_samples(again, RATE) > 100
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 48000, 96000])
+@pytest.mark.parametrize("peak", [0.005, 0.05, 0.9])
+def test_tops_of_slow_waves_are_not_clipping(rate: int, peak: float) -> None:
+    time = np.arange(rate) / rate
+    for hertz in (85.0, 120.3, 440.0):
+        wave = np.rint(peak * np.sin(2 * np.pi * hertz * time) * 32768) / 32768
+        assert clipped_samples(wave, rate) == 0
+    flat = np.clip(2.0 * wave, -peak, peak)
+    assert clipped_samples(flat, rate) > 0.3 * rate
+
+
+def pid_or_die(item: int) -> tuple[int, int]:
+    if item == 13:
+        os._exit(9)
+    return item, os.getpid()
+
+
+def test_a_process_that_dies_costs_its_own_item_only() -> None:
+    results = list(ordered_map(pid_or_die, iter(range(20)), jobs=2))
+    assert results[13] == Crashed(13)
+    assert [r[0] for r in results if not isinstance(r, Crashed)] == [i for i in range(20) if i != 13]
+    assert os.getpid() not in {r[1] for r in results if not isinstance(r, Crashed)}
+
+
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken = []
+    results = ordered_map(math.sqrt, (taken.append(i) or i for i in range(1000)), jobs=2, ahead=2)
+    assert next(results) == 0.0 and len(taken) <= 5
+    results.close()

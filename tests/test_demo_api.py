@@ -1,0 +1,186 @@
+"""The demo over its API: what it answers, what it refuses, and twenty visitors at once."""
+
+import struct
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from demo_fixtures import Server, running
+
+from flowvocoder.demo.inputs import LONGEST
+from flowvocoder.vocoder import Vocoder
+
+gradio_client = pytest.importorskip("gradio_client")
+Client, handle_file = gradio_client.Client, gradio_client.handle_file
+
+
+@pytest.fixture
+def client(demo: Server, tmp_path: Path) -> "gradio_client.Client":
+    return Client(demo.address, verbose=False, download_files=str(tmp_path / "answers"))
+
+
+def expected(checkpoint: Path, wav: Path, seed: int) -> np.ndarray:
+    vocoder = Vocoder.from_pretrained(checkpoint)
+    audio = torch.from_numpy(sf.read(wav, dtype="float32")[0])
+    # A checkpoint of twelve steps shouts.
+    return vocoder.resynthesize(audio, 0.7, torch.Generator().manual_seed(seed))[0].clamp(-1.0, 1.0).numpy()
+
+
+def refusal(client: "gradio_client.Client", *arguments: object, api_name: str) -> str:
+    with pytest.raises(gradio_client.exceptions.AppError) as caught:
+        client.predict(*arguments, api_name=api_name)
+    assert "Traceback" not in str(caught.value) and "/tmp" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_resynthesis_is_what_the_package_gives(client: "gradio_client.Client", checkpoint: Path, wav: Path) -> None:
+    original, vocoded, figures, picture = client.predict(
+        recording=handle_file(wav), temperature=0.7, seed=3, denoise=0, narrow=False, api_name="/resynthesize"
+    )
+    assert np.array_equal(sf.read(original, dtype="int16")[0], sf.read(wav, dtype="int16")[0])
+    assert np.abs(sf.read(vocoded)[0] - expected(checkpoint, wav, 3)).max() < 2 / 32768
+    assert [f["label"] for f in figures] == ["Speed", "Bits per sample", "Mel distance", "Length"]
+    assert figures[3]["value"] == pytest.approx(1.2, abs=0.01)
+    assert Path(picture["path"] if isinstance(picture, dict) else picture).read_bytes()[1:4] == b"PNG"
+
+
+def test_speaking_a_mel_streams_the_same_audio(
+    client: "gradio_client.Client", checkpoint: Path, wav: Path, tmp_path: Path
+) -> None:
+    vocoder = Vocoder.from_pretrained(checkpoint)
+    mel = vocoder.mel_for(torch.from_numpy(sf.read(wav, dtype="float32")[0]))
+    torch.save({"mel": mel[0]}, tmp_path / "m.pt")
+    job = client.submit(handle_file(tmp_path / "m.pt"), True, 0.7, 5, False, api_name="/speak")
+    live, whole, figures, _ = job.result(60)
+    assert len(job.outputs()) > 2, "came in one piece"
+    assert live["done"] and live["pcm"].startswith(job.outputs()[0][0]["pcm"])
+    audio = vocoder.synthesize(mel, 0.7, torch.Generator().manual_seed(5))[0].numpy()
+    spoken = sf.read(whole)[0]
+    assert len(spoken) == len(audio) and np.abs(spoken - audio).max() < 1e-3
+    assert figures[0]["value"] > 0
+
+
+def test_latent_score_walk_and_pair(client: "gradio_client.Client", wav: Path) -> None:
+    decoded, figures, _ = client.predict(handle_file(wav), 1.0, 0.0, None, False, api_name="/latent")
+    assert np.abs(sf.read(decoded)[0] - sf.read(wav)[0]).max() < 2 / 32768, "temperature 1 changes nothing"
+    assert figures[0]["value"] < 1e-4
+    _, figures, _ = client.predict(handle_file(wav), -20, 100, 0, 11.025, "its own mel", False, api_name="/score")
+    assert figures[2]["value"] < -0.5, "noise did not lower the likelihood"
+    pictures, table = client.predict(handle_file(wav), False, api_name="/walk")
+    assert len(pictures) >= 5 and "Transform" in table
+    a, b, _ = client.predict(handle_file(wav), ["Griffin-Lim", "the recording itself"], api_name="/pair")
+    assert sorted(Path(p).name for p in (a, b)) == ["audio.wav", "audio.wav"], "the names would tell"
+    scores = client.predict([handle_file(wav), handle_file(wav)], api_name="/score_files")
+    assert scores.count("in.wav") == 2
+
+
+def _write_bomb(path: Path) -> None:
+    """A few kB that claim, and unpack to, 4 GB of zeros."""
+    header = b"\x93NUMPY\x01\x00"
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (80, 12500000), }"
+    text += b" " * (117 - len(text)) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("mel.npy", "w") as file:
+        file.write(header + struct.pack("<H", len(text)) + text)
+        for _ in range(40):  # 40 MB are enough to show that it is not read
+            file.write(bytes(2**20))
+
+
+class _Marker:
+    """Pickled, it would create a file when loaded."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.path,)
+
+
+def test_bad_uploads_are_refused_and_nothing_is_run(
+    client: "gradio_client.Client", demo: Server, wav: Path, tmp_path: Path
+) -> None:
+    text, long, bomb, marker = (tmp_path / n for n in ("text.wav", "long.flac", "bomb.npz", "ran"))
+    text.write_text("this is no audio")
+    with sf.SoundFile(long, "w", 8000, 1, "PCM_16") as file:  # two hours of silence in 100 kB
+        for _ in range(7200):
+            file.write(np.zeros(8000, dtype=np.int16))
+    _write_bomb(bomb)
+    torch.save(_Marker(marker), tmp_path / "pickled.pt")
+    np.save(tmp_path / "pickled.npy", np.array([_Marker(marker)], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "nan.npy", np.full((80, 50), np.nan, dtype=np.float32))
+    np.save(tmp_path / "turned.npy", np.zeros((50, 80), dtype=np.float32))
+    np.save(tmp_path / "bands.npy", np.zeros((64, 50), dtype=np.float32))
+    (tmp_path / "empty.wav").write_bytes(b"")
+    torch.save(torch.zeros(1).expand(80, 10**9), tmp_path / "wide.pt")
+
+    def recording(name: str) -> str:
+        return refusal(client, handle_file(tmp_path / name), 0.7, 0, 0, False, api_name="/resynthesize")
+
+    def mel(name: str) -> str:
+        return refusal(client, handle_file(tmp_path / name), False, 0.7, 0, False, api_name="/speak")
+
+    before = demo.memory()
+    assert "text.wav: cannot be read as audio" in recording("text.wav")
+    assert f"long.flac: is 7200 s long, at most {LONGEST:.0f} s" in recording("long.flac")
+    assert "empty.wav" in recording("empty.wav")
+    assert "12500000" in mel("bomb.npz")
+    assert "no other Python objects" in mel("pickled.pt")
+    assert "pickled Python objects" in mel("pickled.npy")
+    assert "4000 of 4000 values are NaN" in mel("nan.npy")
+    assert "transposed" in mel("turned.npy")
+    assert "64 bands, the checkpoint wants 80" in mel("bands.npy")
+    assert "80000000000 values" in mel("wide.pt")
+    assert not marker.exists()
+    assert demo.memory() - before < 200e6
+    # Addresses are not fetched, settings out of range not taken; and after all this it still answers.
+    address = {"path": "http://127.0.0.1:1/a.wav", "meta": {"_type": "gradio.FileData"}}
+    assert "fetches no addresses" in refusal(client, address, 0.7, 0, 0, False, api_name="/resynthesize")
+    refusal(client, handle_file(wav), 1e9, 0, 0, False, api_name="/resynthesize")
+    assert "-1" in refusal(client, handle_file(wav), 0.7, -1, 0, False, api_name="/resynthesize")
+    assert len(client.predict(handle_file(wav), 0.7, 0, 0, False, api_name="/resynthesize")) == 4
+
+
+def test_twenty_clients_at_once(demo: Server, checkpoint: Path, wav: Path, tmp_path: Path) -> None:
+    """All answered, each with its own seed's samples, in flat memory. demo/load.py does it for a minute."""
+    clients, rounds = 20, 2
+    wanted = {seed: expected(checkpoint, wav, seed) for seed in range(clients)}
+    wrong: list[str] = []
+    memory: list[int] = []
+
+    def visit(seed: int) -> None:
+        try:
+            visitor = Client(demo.address, verbose=False, download_files=str(tmp_path / "answers"))
+            for _ in range(rounds):
+                answer = visitor.predict(handle_file(wav), 0.7, seed, 0, True, api_name="/resynthesize")
+                error = np.abs(sf.read(answer[1])[0] - wanted[seed]).max()
+                if error > 2 / 32768:
+                    wrong.append(f"seed {seed}: off by {error}")
+                memory.append(demo.memory())
+        except Exception as error:
+            wrong.append(f"seed {seed}: {error!r}")
+
+    threads = [threading.Thread(target=visit, args=(seed,)) for seed in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong
+    assert len(memory) == clients * rounds
+    half = len(memory) // 2
+    assert max(memory[half:]) < 1.15 * max(memory[:half]), [m // 2**20 for m in memory]
+
+
+def test_temporary_files_go_and_nothing_is_asked_of_the_network(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
+    with running(tmp_path, "--checkpoint", str(checkpoint)) as server:
+        visitor = Client(server.address, verbose=False, download_files=str(tmp_path / "answers"))
+        visitor.predict(handle_file(wav), 0.7, 0, 0, False, api_name="/resynthesize")
+        assert any(path.suffix == ".wav" for path in server.temporary.rglob("*"))
+        time.sleep(1)
+    assert server.process.returncode is not None
+    assert not [path for path in server.temporary.rglob("*") if path.is_file()], "files were left behind"
+    assert not server.foreign_hosts()
+    assert "Traceback" not in server.log.read_text()

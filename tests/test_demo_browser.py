@@ -1,0 +1,253 @@
+"""Every tab of the demo used as a person would, in a real Chromium, on a desk and on a phone."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from demo_fixtures import CHROMIUM, CHROMIUM_FLAGS, Server
+
+from flowvocoder.cli.main import main
+
+needed = bool(os.environ.get("FLOWVOCODER_NEED_BROWSER"))
+if not CHROMIUM and not needed:
+    pytest.skip("no chromium on this machine: apt-get install chromium", allow_module_level=True)
+if not needed:
+    pytest.importorskip("gradio")
+    pytest.importorskip("playwright")
+
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright  # noqa: E402
+
+expect.set_options(timeout=60_000)
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page that is open, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, address: str, size: tuple[int, int]):
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, permissions=["microphone"])
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.width, self.complaints = size[0], []  # type: tuple[int, list[str]]
+        self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        self.page.on("request", lambda request: self._check(request.url))
+        self.page.on("response", lambda r: r.status >= 400 and self.complaints.append(f"{r.status}: {r.url}"))
+        self.page.goto(address)
+
+    def _check(self, url: str) -> None:
+        if not re.match(r"(https?://(127\.0\.0\.1|localhost)[:/]|data:|blob:)", url):
+            self.complaints.append(f"request to {url}")
+
+    def tab(self, name: str) -> Locator:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+        return self.page.get_by_role("tabpanel").filter(visible=True)
+
+    def fits(self) -> bool:
+        """Nothing makes the page wider than the window."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth")) <= self.width
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def open_page(request: pytest.FixtureRequest, browser: Browser, demo: Server) -> Iterator[Visit]:
+    visit = Visit(browser, demo.address, WIDTHS[request.param])
+    expect(visit.page.get_by_role("heading", name="flowvocoder")).to_be_visible()
+    yield visit
+    visit.context.close()
+    assert not demo.foreign_hosts(), "the server spoke to other machines"
+
+
+@pytest.fixture
+def visit(open_page: Visit) -> Iterator[Visit]:
+    """The page, in which the test must leave no complaint."""
+    yield open_page
+    complaints, open_page.complaints = open_page.complaints, []
+    assert not complaints, complaints
+    assert open_page.fits(), "the page is wider than the window"
+
+
+def press(panel: Locator, button: str) -> None:
+    panel.get_by_role("button", name=button, exact=True).click()
+
+
+def give(panel: Locator, path: Path, label: str = "Recording") -> None:
+    """Put a file where there is none, or in place of the one there is."""
+    block = panel.locator(".block", has=panel.page.get_by_text(label, exact=True))
+    for button in ("Clear", "Upload file"):  # the second after a microphone was in use
+        if block.get_by_label(button).first.is_visible():
+            block.get_by_label(button).first.click()
+    panel.locator("input[type=file]").first.set_input_files(path)
+
+
+def figure(panel: Locator, name: str) -> Locator:
+    return panel.locator(".numbers > div", has=panel.page.locator("dt", has_text=re.compile(f"^{name}$"))).locator("dd")
+
+
+def pictures(panel: Locator) -> Locator:
+    return panel.locator(".drawing img")
+
+
+def set_to(panel: Locator, slider: str, value: float) -> None:
+    box = panel.get_by_label(f"number input for {slider}")
+    box.fill(str(value))
+    box.press("Enter")
+
+
+def message(visit: Visit) -> str:
+    """The text of the error message in the page, which is then closed."""
+    toast = visit.page.get_by_test_id("toast-body").first
+    expect(toast).to_be_visible()
+    text = toast.inner_text()
+    toast.get_by_role("button").first.click()
+    expect(toast).to_be_hidden()
+    return text
+
+
+def test_resynthesize_an_upload_and_download_it(visit: Visit, wav: Path, tmp_path: Path) -> None:
+    panel = visit.tab("Resynthesize")
+    give(panel, wav)
+    set_to(panel, "Temperature", 0.5)
+    press(panel, "Resynthesize")
+    expect(figure(panel, "Length")).to_have_text("1.2 s")
+    expect(figure(panel, "Speed")).to_contain_text("×")
+    expect(pictures(panel)).to_be_visible()
+    vocoded = panel.locator(".block", has=visit.page.get_by_text("Vocoded", exact=True))
+    with visit.page.expect_download() as download:
+        vocoded.get_by_label("Download").first.click()
+    download.value.save_as(tmp_path / "out.wav")
+    assert sf.info(tmp_path / "out.wav").frames == sf.info(wav).frames
+
+
+def test_resynthesize_a_recording_from_the_microphone(visit: Visit) -> None:
+    panel = visit.tab("Resynthesize")
+    panel.get_by_label("Clear").first.click()
+    panel.get_by_label("Record audio").first.click()
+    press(panel, "Record")
+    visit.page.wait_for_timeout(1500)
+    press(panel, "Stop")
+    expect(panel.get_by_label("Play", exact=True).first).to_be_visible()
+    press(panel, "Resynthesize")
+    expect(figure(panel, "Length")).not_to_have_text("1.2 s")
+    seconds = float(figure(panel, "Length").inner_text().split()[0])
+    assert 0.5 < seconds < 10
+    press(panel, "Kerstin (German)")
+    press(panel, "Resynthesize")
+    expect(figure(panel, "Length")).to_have_text("4.3 s")
+
+
+def test_a_text_file_for_audio_is_refused_in_the_page(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("this is no audio")
+    panel = visit.tab("Resynthesize")
+    give(panel, tmp_path / "text.wav")
+    press(panel, "Resynthesize")
+    assert "text.wav: cannot be read as audio" in message(visit)
+    visit.complaints.clear()  # the browser itself says that it cannot decode it
+    press(panel, "Kathleen (English)")
+    press(panel, "Resynthesize")
+    expect(figure(panel, "Length")).to_have_text("4.0 s")
+
+
+def test_mel_is_checked_and_heard_while_it_is_made(visit: Visit, checkpoint: Path, wav: Path, tmp_path: Path) -> None:
+    mel = tmp_path / "m.npy"
+    assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
+    np.save(tmp_path / "db.npy", 8.7 * np.load(mel))
+    panel = visit.tab("Mel to speech")
+    give(panel, tmp_path / "db.npy", "Mel file")
+    expect(panel.locator(".verdict")).to_contain_text("looks like decibels")
+    press(panel, "Speak")
+    assert "looks like decibels" in message(visit)
+    give(panel, mel, "Mel file")
+    expect(panel.locator(".verdict")).not_to_contain_text("looks like decibels")
+    panel.get_by_label("Synthesise it whatever it looks like").check()  # it is not quite speech
+    press(panel, "Speak")
+    live = panel.locator("#live [data-over]")
+    expect(live).to_have_attribute("data-over", "true")
+    assert float(live.get_attribute("data-played") or 0) == pytest.approx(1.2, abs=0.1)
+    expect(panel.locator(".live span")).to_contain_text("Played 1.2 s")
+    expect(pictures(panel)).to_be_visible()
+    press(panel, "Take an example: Kathleen's mel")
+    expect(panel.locator(".verdict")).to_contain_text("It looks like tacotron2")
+
+
+def test_latent_mixed_and_decoded(visit: Visit, wav: Path) -> None:
+    panel = visit.tab("Latent")
+    give(panel, wav)
+    press(panel, "Encode and decode")
+    expect(figure(panel, "Round trip")).to_have_text(re.compile(r"^\de-0[5-9]$"))
+    deviation = float(figure(panel, "Deviation").inner_text())
+    set_to(panel, "Temperature", 0.5)
+    set_to(panel, "Mix", 0.5)
+    panel.get_by_role("button", name="The other recording").click()
+    press(panel.locator(".block", has_text="Its noise is mixed in").last.locator(".."), "Kerstin (German)")
+    press(panel, "Encode and decode")
+    expect(figure(panel, "Deviation")).not_to_have_text(f"{deviation:.3f}")
+    assert float(figure(panel, "Deviation").inner_text()) < 0.8 * deviation
+    expect(pictures(panel)).to_be_visible()
+
+
+def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
+    panel = visit.tab("Likelihood")
+    give(panel, wav)
+    set_to(panel, "Noise, dB", -60)
+    press(panel, "Score")
+    expect(figure(panel, "Change")).to_have_text("+0.00")
+    set_to(panel, "Noise, dB", -20)
+    set_to(panel, "Gap, ms", 200)
+    press(panel, "Score")
+    expect(figure(panel, "Change")).to_have_text(re.compile(r"^-\d"))
+    expect(pictures(panel)).to_be_visible()
+    panel.get_by_role("button", name="Score several recordings").click()
+    panel.locator("input[type=file]").last.set_input_files([wav, wav])
+    press(panel, "Score all")
+    expect(panel.locator(".table tbody tr")).to_have_count(2)
+
+
+def test_compare_blind_and_vote(visit: Visit, wav: Path) -> None:
+    panel = visit.tab("Compare")
+    give(panel, wav)
+    press(panel, "New pair")
+    expect(panel.locator(".verdict")).to_have_text("Listen to both, then vote.")
+    expect(panel.get_by_label("Play", exact=True)).to_have_count(3)
+    press(panel, "B is better")
+    expect(panel.locator(".verdict")).to_contain_text("You said B sounds better. A was ")
+    expect(panel.locator(".table tbody tr")).to_have_count(2)
+    expect(pictures(panel)).to_be_visible()
+    press(panel, "B is better")
+    assert "press New pair" in message(visit)
+
+
+def test_walk_through_the_flow(visit: Visit, wav: Path) -> None:
+    panel = visit.tab("How a flow works")
+    give(panel, wav)
+    press(panel, "Walk through")
+    expect(panel.locator(".table tbody tr").first).to_contain_text("1. Recording")
+    expect(panel.locator(".table tbody tr").last).to_contain_text("the noise")
+    steps = panel.locator(".table tbody tr").count()
+    expect(panel.locator(".thumbnail-small")).to_have_count(steps)
+    expect(panel.locator(".caption").first).to_contain_text("1. Recording")
+    panel.locator(".thumbnail-small").nth(2).click()
+    expect(panel.locator(".caption").first).to_contain_text("3. Transform")
+
+
+def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path) -> None:
+    large = tmp_path / "large.wav"
+    with large.open("wb") as file:
+        file.truncate(70 * 2**20)
+    panel = visit.tab("Resynthesize")
+    give(panel, large)
+    assert "maximum allowed size" in message(visit)
+    visit.complaints.clear()  # the refusal has the status 413
+    press(panel, "Kathleen (English)")
+    expect(panel.get_by_label("Play", exact=True).first).to_be_visible()
