@@ -82,10 +82,16 @@ def _family(model: ModelConfig, lr: float, batch: int) -> Experiment:
 PRESETS: dict[str, Experiment] = {
     "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
     # The second half of the bundled voice's training, from a lapglow-base checkpoint (--init-from).
+    "lapglow-base-spectral": Experiment(
+        LapGlowConfig(), convention("tacotron2"), TrainConfig(steps=3600, lr=6e-4, warmup=30, spectral_weight=1.0)
+    ),
+    # The same with discriminators, for a GPU.
     "lapglow-base-refine": Experiment(
         LapGlowConfig(),
         convention("tacotron2"),
-        TrainConfig(steps=3600, lr=6e-4, warmup=30, spectral_weight=1.0, adversarial_weight=0.1, feature_weight=0.2),
+        TrainConfig(
+            steps=50_000, batch=32, lr=3e-4, warmup=100, spectral_weight=1.0, adversarial_weight=0.2, feature_weight=0.5
+        ),
     ),
     "lapglow-small": Experiment(
         LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),

@@ -8,17 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from helpers import speech_like
 from test_cli import refused, run
 
 from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
 from flowvocoder.config import override, preset
 from flowvocoder.data.corpus import find_utterances, split
+from flowvocoder.data.manifest import Entry, write_manifest
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation import checkpoint as evaluating
 from flowvocoder.evaluation.checkpoint import Settings, distinct_names, evaluate_checkpoint
 from flowvocoder.evaluation.measures import MEASURES
 from flowvocoder.evaluation.results import Cache
+from flowvocoder.mel.files import write_mel
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import convention
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +215,25 @@ def test_a_model_of_another_rate_is_measured_at_the_common_one(corpus: Path, tmp
     assert evaluation.settings["sample_rate"] == 24000
     ours, griffin_lim = (row.values for row in evaluation.rows)
     assert griffin_lim["stoi"] > 0.7 and griffin_lim["mel_l1"] < 0.6 and np.isfinite(ours["hum_db"])
+
+
+def test_manifests_with_stretches_odd_ids_and_given_mels(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    audio = find_utterances(corpus)[0].path
+    spec = convention("tacotron2")
+    stretch = torch.from_numpy(sf.read(audio, dtype="float32")[0][1000:16000])
+    mel = MelFrontEnd(spec)(stretch)[:, : len(stretch) // spec.hop_length]  # a frame less than a synthesis has
+    write_mel(tmp_path / "given.npy", mel.numpy(), spec)
+    write_mel(tmp_path / "other.npy", mel.numpy() - 2.0, spec)
+    common = {"path": str(audio), "start": 1000, "duration": 15000, "rate": 22050, "speaker": "s", "language": "en",
+              "sha256": "0" * 64, "split": "validation"}  # fmt: skip
+    names = {"../own": None, "given": "given.npy", "other": "other.npy"}
+    write_manifest(tmp_path / "tts.jsonl", (Entry(id=id, mel=mel, **common) for id, mel in names.items()))
+    evaluation = evaluate_checkpoint(checkpoint, [tmp_path / "tts.jsonl"], Settings(), tmp_path / "out" / "deep")
+    own, given, other = (row.values for row in evaluation.rows)
+    assert evaluation.groups == ["tts"] and evaluation.rows[0].utterance == "tts/../own"
+    assert given["nats"] == pytest.approx(own["nats"], abs=0.2) and other["nats"] < own["nats"] - 0.5
+    written = [path for path in tmp_path.rglob("*.json") if path.name.startswith("own")]
+    assert written == [tmp_path / "out/deep/utterances/toy-checkpoint/tts/_/own.json"]
 
 
 def test_names_tell_checkpoints_apart() -> None:

@@ -220,13 +220,14 @@ def _measure_here(setting: Setting, effort: Effort) -> Speed:
         dtype = trainer.objective.dtype or torch.float32
     world.wait()
     peak = sum(world.gather(matmul_peak(world.device, dtype)))
-    seconds = statistics.median(taken)
+    seconds, mel = statistics.median(taken), experiment.mel
+    segment = experiment.train.segment // mel.hop_length * mel.hop_length
     speed = Speed(
         setting,
         str(dtype).removeprefix("torch."),
         (seconds, min(taken), max(taken)),
         statistics.median(busy),
-        experiment.train.batch * segment / experiment.mel.sample_rate / seconds,
+        experiment.train.batch * segment / mel.sample_rate / seconds,
         max(world.gather(memory)),
         None if flops is None else flops * world.size,
         peak,

@@ -9,11 +9,8 @@ from flowvocoder.evaluation.chart import save_chart
 from flowvocoder.evaluation.checkpoint import Settings, evaluate_checkpoint
 from flowvocoder.evaluation.report import markdown
 from flowvocoder.evaluation.results import write_json
-from flowvocoder.evaluation.work import processors
 from flowvocoder.files import writing
-
-JOBS_BESIDE_A_GPU = 2
-"""Each has its own copy of the model there."""
+from flowvocoder.parallel import check_jobs
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -32,7 +29,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         temperature=arguments.temperature,
         seed=arguments.seed,
         lag=arguments.lag,
-        jobs=arguments.jobs or (processors() if device.type == "cpu" else JOBS_BESIDE_A_GPU),
+        jobs=check_jobs(arguments.jobs),
         device=str(device),
         keep_audio=arguments.keep_audio,
     )

@@ -1,6 +1,7 @@
 """Evaluating a checkpoint on its held-out utterances, beside other systems on the same ones."""
 
 import dataclasses
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -10,17 +11,18 @@ from typing import Any
 from flowvocoder.audio import EXTENSIONS
 from flowvocoder.checkpoint import BUNDLED_VOICE, CONFIG, read_config
 from flowvocoder.config import experiment_from_dict
-from flowvocoder.data.corpus import Utterance, find_utterances, split
+from flowvocoder.data.corpus import Utterance, corpus_name, open_corpus, read_shard
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError
 from flowvocoder.evaluation.results import Cache, Evaluation, Row
 from flowvocoder.evaluation.signals import RATE
-from flowvocoder.evaluation.systems import FlowSystem, FolderSystem, GriffinLimSystem, System, digest, load, sha256
+from flowvocoder.evaluation.systems import FlowSystem, FolderSystem, GriffinLimSystem, System, content_of, digest, load
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
+from flowvocoder.parallel import Crashed
 
 GRIFFIN_LIM = "griffinlim"
 
-DEFINITION = 2
+DEFINITION = 3
 """Raised whenever a measure changes, so that rows of an older program are not reused."""
 
 
@@ -90,6 +92,12 @@ def evaluate_checkpoint(
             else:
                 rows[place] = row
     for result in run(measure, list(todo.values()), settings.jobs, "evaluate"):
+        if isinstance(result, Crashed):
+            lost = result.item
+            failures.append(
+                f"{lost.system.name}: {lost.utterance.id}: its process was killed, for lack of memory perhaps"
+            )
+            continue
         if isinstance(result, str):
             failures.append(result)
             continue
@@ -110,18 +118,27 @@ def choose(corpora: Sequence[Path], settings: Settings) -> list[Utterance]:
         AudioError: a corpus cannot be read, or holds out nothing.
         ConfigError: two corpora of one name.
     """
-    names = Counter(corpus.resolve().name for corpus in corpora)
+    names = Counter(corpus_name(path) for path in corpora)
     twice = [name for name, times in names.items() if times > 1]
     if twice:
         raise ConfigError(f"two corpora are named {twice[0]!r}: utterance ids would not tell them apart")
     chosen = []
-    for corpus in corpora:
-        found = find_utterances(corpus)
-        mine = found if settings.everything else split(found)[1]
+    for path in corpora:
+        corpus = open_corpus(path)
+        mine = corpus.held_out
+        if settings.everything:
+            shards = itertools.chain.from_iterable(map(read_shard, corpus.shards))
+            mine = sorted([*corpus.training, *mine, *shards], key=lambda utterance: utterance.id)
         if not mine:
-            raise AudioError(f"{corpus}: a single recording, so none is held out: --all takes it")
-        chosen += mine[: settings.limit]
+            raise AudioError(f"{path}: none of its recordings is held out: --all takes them all")
+        chosen += [_of_corpus(corpus.name, utterance) for utterance in mine[: settings.limit]]
     return chosen
+
+
+def _of_corpus(name: str, utterance: Utterance) -> Utterance:
+    """With an id that begins with the corpus, which a manifest's need not."""
+    known = utterance.id.startswith(f"{name}/")
+    return utterance if known else dataclasses.replace(utterance, id=f"{name}/{utterance.id}")
 
 
 def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample_rate: int) -> list[System]:
@@ -172,7 +189,7 @@ def _folder_system(system: FolderSystem, utterances: list[Utterance], settings: 
         raise AudioError(f"{system.root}: holds none of the utterances, such as {example}{EXTENSIONS[0]}")
     if settings.lag is not None:
         return dataclasses.replace(system, lag=settings.lag)
-    lags = [lag for lag in run(lag_of, found, settings.jobs, f"lag of {system.name}") if lag is not None]
+    lags = [lag for lag in run(lag_of, found, settings.jobs, f"lag of {system.name}") if isinstance(lag, int)]
     median = statistics.median(lags) if lags else 0
     return dataclasses.replace(system, lag=round(median * system.sample_rate / RATE))
 
@@ -192,7 +209,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
 def _key(task: Task) -> str:
     return digest({
         "definition": DEFINITION,
-        "recording": sha256(task.utterance.path),
+        "recording": content_of(task.utterance),
         "system": task.system.key(task.utterance),
         "period": task.period,
         "sample_rate": task.sample_rate,
@@ -207,7 +224,7 @@ def _about(
     return {
         "checkpoint": systems[0].name,
         "weights_sha256": config["weights_sha256"],
-        "corpora": [corpus.resolve().name for corpus in corpora],
+        "corpora": [corpus_name(path) for path in corpora],
         "held_out": not settings.everything,
         "limit": settings.limit,
         "temperature": settings.temperature if settings.temperature is not None else config["about"].get("temperature"),

@@ -120,12 +120,14 @@ class Cache:
             write_json(path, {"key": key, **row.to_dict()})
 
     def _path(self, utterance: str, system: str) -> Path | None:
-        return None if self.folder is None else self.folder / file_name(system) / f"{utterance}.json"
+        return None if self.folder is None else self.folder / place(system, utterance, ".json")
 
 
-def file_name(system: str) -> str:
-    """A system's name as one part of a path."""
-    return system.replace("/", "-").replace("\\", "-")
+def place(system: str, utterance: str, suffix: str) -> Path:
+    """Where a file about an utterance goes inside a folder: `system/corpus/name`, never out of it."""
+    folder = system.replace("/", "-").replace("\\", "-")
+    parts = [part if part.strip(".") else "_" for part in utterance.split("/")]
+    return Path(folder, *parts[:-1], parts[-1] + suffix)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

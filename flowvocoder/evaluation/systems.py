@@ -70,9 +70,11 @@ class FlowSystem:
 
     def speak(self, utterance: Utterance) -> Speech:
         vocoder = load(self.checkpoint, self.device)
-        audio = torch.from_numpy(read_audio(utterance.path, vocoder.sample_rate).samples)
-        nats = float(vocoder.score(audio, seed=self.seed))
-        mel = vocoder.mel_for(audio)
+        audio = torch.from_numpy(utterance.read(vocoder.sample_rate))
+        given = given_mel(utterance, vocoder.spec, len(audio))
+        covered = audio if given is None else audio[: given.shape[-1] * vocoder.spec.hop_length]
+        nats = float(vocoder.score(covered, given, self.seed))
+        mel = vocoder.mel_for(audio) if given is None else given
         generator = torch.Generator().manual_seed(self.seed)
         started = _clock(self.device)
         speech = vocoder.synthesize(mel, self.temperature, generator)[0, : len(audio)].cpu()
@@ -103,8 +105,9 @@ class GriffinLimSystem:
     def speak(self, utterance: Utterance) -> Speech:
         vocoder = load(self.checkpoint, "cpu")
         spec: MelSpec = vocoder.spec
-        audio = torch.from_numpy(read_audio(utterance.path, spec.sample_rate).samples)
-        mel = vocoder.mel_for(audio)[0]
+        audio = torch.from_numpy(utterance.read(spec.sample_rate))
+        given = given_mel(utterance, spec, len(audio))
+        mel = vocoder.mel_for(audio)[0] if given is None else given
         started = _clock("cpu")
         speech = griffin_lim(mel, spec, seed=self.seed)[: len(audio)]
         taken = _clock("cpu") - started
@@ -149,6 +152,23 @@ def load(checkpoint: Path, device: str) -> Vocoder:
     vocoder = Vocoder.from_pretrained(checkpoint, device)
     vocoder.synthesize(torch.full((vocoder.spec.n_mels, 32), -5.0), generator=torch.Generator().manual_seed(0))
     return vocoder
+
+
+def given_mel(utterance: Utterance, spec: MelSpec, samples: int) -> torch.Tensor | None:
+    """The mel (n_mels, F) that a manifest names for so many samples of an utterance, if it does. Raises MelError."""
+    mel = utterance.read_mel(spec, samples)
+    return None if mel is None else torch.from_numpy(mel)
+
+
+def content_of(utterance: Utterance) -> dict[str, Any]:
+    """What stands for an utterance's audio and mel, as JSON values. Raises AudioError for a file that is not there."""
+    whole = sha256(utterance.path) if utterance.content is None else hashlib.sha256(utterance.content).hexdigest()
+    mel = utterance.mel
+    if isinstance(mel, Path):
+        given: str | None = sha256(mel)
+    else:
+        given = None if mel is None else hashlib.sha256(mel.content).hexdigest()
+    return {"id": utterance.id, "audio": whole, "start": utterance.start, "duration": utterance.duration, "mel": given}
 
 
 def sha256(path: Path) -> str:

@@ -1,27 +1,23 @@
 """The work on one utterance, in this process or in others beside it."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from flowvocoder.audio import read_audio, write_audio
+from flowvocoder.audio import write_audio
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import FlowVocoderError, OutputError
 from flowvocoder.evaluation.alignment import find_lag
 from flowvocoder.evaluation.hum import measure_hum
 from flowvocoder.evaluation.pair import measure_pair
-from flowvocoder.evaluation.results import Row, file_name
+from flowvocoder.evaluation.results import Row, place
 from flowvocoder.evaluation.signals import RATE, make_pair, to_rate
 from flowvocoder.evaluation.systems import FolderSystem, Speech, System
+from flowvocoder.parallel import Crashed, ordered_map
 from flowvocoder.progress import progress
 
 Job = TypeVar("Job")
@@ -47,14 +43,19 @@ class Task:
     @property
     def audio_file(self) -> Path | None:
         """Where its audio goes."""
-        return None if self.audio is None else self.audio / file_name(self.system.name) / f"{self.utterance.id}.wav"
+        return None if self.audio is None else self.audio / place(self.system.name, self.utterance.id, ".wav")
 
 
 def measure(task: Task) -> Row | str:
-    """The row, or one sentence on why there is none."""
+    """The row, or one sentence on why there is none; on one thread."""
+    with _one_thread():
+        return _measure(task)
+
+
+def _measure(task: Task) -> Row | str:
     try:
         speech = task.system.speak(task.utterance)
-        recording = to_rate(read_audio(task.utterance.path, RATE).samples, RATE)
+        recording = to_rate(task.utterance.read(RATE), RATE)
         lag = round(speech.lag * RATE / speech.sample_rate)
         measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag)
         if task.audio_file is not None:
@@ -71,55 +72,29 @@ def lag_of(job: tuple[FolderSystem, Utterance]) -> int | None:
     """How late a folder's copy of an utterance is, in samples at RATE; None if that cannot be told."""
     system, utterance = job
     try:
-        speech = system.speak(utterance)
-        recording = to_rate(read_audio(utterance.path, RATE).samples, RATE)
+        with _one_thread():
+            speech = system.speak(utterance)
+        recording = to_rate(utterance.read(RATE), RATE)
         pair = make_pair(recording, to_rate(speech.samples, speech.sample_rate))
     except FlowVocoderError:
         return None
     return find_lag(pair.reference, pair.generated) if len(pair.reference) > RATE // 2 else None
 
 
-def run(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, what: str) -> Iterator[Result]:
-    """function(job) for all jobs as they finish, with a progress bar; one thread a process.
-
-    Raises:
-        FlowVocoderError: a process was killed, by lack of memory most likely.
-    """
-    if processes == 1 or len(jobs) < 2:
-        with _one_thread():
-            yield from map(function, progress(jobs, what, "file"))
-        return
-    context = multiprocessing.get_context("spawn")
-    workers = min(processes, len(jobs))
-    with concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-        futures = [pool.submit(function, job) for job in jobs]
-        try:
-            for future in progress(concurrent.futures.as_completed(futures), what, "file", len(futures)):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise FlowVocoderError(
-                f"a worker process was killed, perhaps for lack of memory: try less than --jobs {processes}"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def run(
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, what: str
+) -> Iterator[Result | Crashed[Job]]:
+    """function(job) for all jobs, in order, with a progress bar; a single job starts no process."""
+    results = ordered_map(function, jobs, processes if len(jobs) > 1 else 1)
+    return progress(results, what, "file", len(jobs))
 
 
 def _hum(task: Task, speech: Speech) -> dict[str, float]:
     samples = to_rate(speech.samples, speech.sample_rate, task.sample_rate)
     hum = measure_hum(samples, task.sample_rate, task.period)
-    own = read_audio(task.utterance.path, task.sample_rate).samples
+    own = task.utterance.read(task.sample_rate)
     recording = measure_hum(own, task.sample_rate, task.period)
     return {"hum_db": hum.mean, "hum_peak_db": hum.peak, "hum_recording_db": recording.mean}
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flowvocoder.cli.parsers.common import Commands, add_command, machine, positive_int, sampling
+from flowvocoder.cli.parsers.data import jobs
 
 
 def add(commands: Commands) -> None:
@@ -10,8 +11,8 @@ def add(commands: Commands) -> None:
         commands, "evaluate", "measure a vocoder on held-out recordings, beside others", "evaluate", "evaluate"
     )
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the bundled voice")
-    evaluate.add_argument("--corpus", metavar="DIR", type=Path, action="append", required=True,
-                          help="folder of audio, or in LJSpeech layout; may be given several times")  # fmt: skip
+    evaluate.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
+                          help="folder of audio, manifest or folder of shards; may be given several times")  # fmt: skip
     evaluate.add_argument("--against", metavar="WHAT", action="append", default=[],
                           help="compare with: griffinlim (on the same mels), another checkpoint's folder, or a folder"
                           " of audio files named like the utterances; may be given several times")  # fmt: skip
@@ -24,8 +25,6 @@ def add(commands: Commands) -> None:
     evaluate.add_argument("--limit", metavar="N", type=positive_int, help="at most N utterances of each corpus")
     evaluate.add_argument("--lag", metavar="SAMPLES", type=int,
                           help="by which folders of audio are late (default: found, one for each folder)")  # fmt: skip
-    evaluate.add_argument(
-        "--jobs", metavar="N", type=positive_int, help="processes, of one thread each (default: every core)"
-    )
+    jobs(evaluate)
     sampling(evaluate)
     machine(evaluate)
