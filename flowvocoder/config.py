@@ -98,6 +98,12 @@ PRESETS: dict[str, Experiment] = {
         convention("tacotron2"),
         TrainConfig(),
     ),
+    # Little look-ahead (`flowvocoder info` states it), for live use.
+    "lapglow-live": Experiment(
+        LapGlowConfig(block=256, channels=256, flows=8, layers=1, causal=True, encoder_ahead=3),
+        convention("tacotron2"),
+        TrainConfig(),
+    ),
     # Small enough to train in seconds: for trying things out and for tests.
     "lapglow-tiny": Experiment(
         LapGlowConfig(

@@ -198,7 +198,7 @@ def test_training_after_inference_in_the_same_process(checkpoint: Path, corpus: 
     from flowvocoder.flows import lapped
     from flowvocoder.vocoder import Vocoder
 
-    lapped._tables.cache_clear()
+    lapped.rotation_tables.cache_clear()
     Vocoder.from_pretrained(checkpoint).synthesize(torch.full((80, 8), -5.0))
     assert train(corpus, tmp_path / "run", "--set", "steps=1") == 0
 
