@@ -20,7 +20,7 @@ from flowvocoder.units import PCM16_STEP
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """One step's data on the device: recordings (B, T), the same dequantised, mels, noise (B, K, M, N) for K samples."""
+    """One step's data on the device: recordings (B, T), also dequantised, mels, noise (B, K, M, N) for K samples."""
 
     audio: Tensor
     noisy: Tensor
