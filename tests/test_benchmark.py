@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from flowvocoder.benchmark.measure import measure
 
+from flowvocoder.benchmark.inference import measure
 from flowvocoder.benchmark.systems import System
 from flowvocoder.cli.main import main
 

@@ -1,6 +1,7 @@
 """How fast, with what delay, in how much memory."""
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -9,8 +10,14 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from flowvocoder.audio import read_audio
 from flowvocoder.benchmark.systems import System
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import MelSpec
 from flowvocoder.progress import progress
+from flowvocoder.units import ceil_div
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "kathleen.flac"
 
 
 @dataclasses.dataclass
@@ -118,10 +125,16 @@ def frames_of(system: System, seconds: float) -> int:
 
 
 def mel_of(system: System, seconds: float, batch: int, device: torch.device) -> torch.Tensor:
-    """Something like a mel of speech."""
-    generator = torch.Generator().manual_seed(0)
-    frames = frames_of(system, seconds)
-    return (torch.randn(batch, system.n_mels, frames, generator=generator) - 5.0).to(device)
+    """The mel of a bundled recording, as often as it takes: the pitch recursion costs what its lags make it cost."""
+    mel, frames = _speech(system.spec), frames_of(system, seconds)
+    return mel.repeat(batch, 1, ceil_div(frames, mel.shape[1]))[..., :frames].to(device)
+
+
+@functools.cache
+def _speech(spec: MelSpec) -> torch.Tensor:
+    recording = read_audio(EXAMPLE, spec.sample_rate)
+    mel: torch.Tensor = MelFrontEnd(spec)(torch.from_numpy(recording.samples))
+    return mel
 
 
 @torch.inference_mode()

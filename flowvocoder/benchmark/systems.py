@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.errors import ConfigError
+from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.vocoder import Vocoder
 
 N_MELS, HOP, RATE = 80, 256, 22050
@@ -25,16 +26,19 @@ class System:
     Attributes:
         run: mel (B, n_mels, F) -> audio.
         vocoder: ours, for streaming; None for others and for engines that are not measured in streaming.
-        seconds_per_frame: of audio.
+        spec: of the mels it is given.
     """
 
     name: str
     engine: str
     parameters: int
     run: Callable[[Tensor], object]
-    n_mels: int = N_MELS
-    seconds_per_frame: float = HOP / RATE
+    spec: MelSpec = dataclasses.field(default_factory=lambda: convention("tacotron2"))
     vocoder: Vocoder | None = None
+
+    @property
+    def seconds_per_frame(self) -> float:
+        return self.spec.hop_length / self.spec.sample_rate
 
 
 def ours(name: str, checkpoint: Checkpoint, engines: list[str], threads: int) -> Iterator[System]:
@@ -53,8 +57,7 @@ def ours(name: str, checkpoint: Checkpoint, engines: list[str], threads: int) ->
             if engine != "onnx"
             else _exported(checkpoint, threads)
         )
-        seconds = spec.hop_length / spec.sample_rate
-        yield System(name, engine, parameters, run, spec.n_mels, seconds, vocoder)
+        yield System(name, engine, parameters, run, spec, vocoder)
 
 
 def _reference(checkpoint: Checkpoint, _: Vocoder | None, mel: Tensor) -> Tensor:

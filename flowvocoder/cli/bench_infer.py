@@ -45,6 +45,7 @@ def _systems(arguments: argparse.Namespace, device: torch.device) -> list[System
     for name in arguments.preset:
         experiment = override(preset(name), arguments.settings)
         torch.manual_seed(0)
+        name = " ".join([name, *arguments.settings])
         voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, {})))
     engines = [e for e in arguments.engines.split(",") if e]
     systems = [s for name, voice in voices for s in ours(name, voice, engines, torch.get_num_threads())]

@@ -54,7 +54,7 @@ class Clock:
         self.start = start
         self.length = length
         self._shortest = None if length is None or exact else int(length.min())
-        self._exact = exact
+        self.exact = exact
 
     def positions(self, count: int, delay: int, rate: int, like: Tensor) -> Tensor:
         """Numbers (count,) of the columns that a step sees of a signal with `rate` columns a frame, `delay` of them
@@ -63,7 +63,7 @@ class Clock:
 
     def inside(self, count: int, delay: int, rate: int, like: Tensor) -> Tensor | None:
         """Which of them are within the signal, (B or 1, count); None if all are."""
-        if not self._exact:
+        if not self.exact:
             first = self.start * rate - delay
             if first >= 0 and (self._shortest is None or first + count <= self._shortest * rate):
                 return None

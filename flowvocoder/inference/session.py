@@ -16,7 +16,7 @@ bounds the memory that synthesis needs, whatever the length; larger chunks are n
 
 
 class Session:
-    """The state of one synthesis; `push` and `flush` give audio as soon as it is decided.
+    """The state of one synthesis; `push` and `finish` give audio as soon as it is decided.
 
     Args:
         step: the model.
@@ -42,13 +42,14 @@ class Session:
         self._state = memory.new
         return audio[:, early:]
 
-    def flush(self, like: Tensor, length: Tensor | None = None) -> Tensor:
-        """What is still to come after the last frame: (B, T); `like` is some mel, for its type."""
-        frames = self.frames
-        length = torch.full((len(like),), frames, device=like.device) if length is None else length
+    def finish(self, mel: Tensor, length: Tensor | None = None) -> Tensor:
+        """The last frames (B, f, n_mels), none if f is 0 -> all that is still to come, (B, T)."""
+        blocks = self.frames * self.step.rate
+        frames = self.frames + mel.shape[1]
+        length = torch.full((len(mel),), frames, device=mel.device) if length is None else length
         rest = ceil_div(self.step.delay, self.step.rate)
-        audio = self.push(like.new_zeros(len(like), rest, like.shape[2]), length)
-        return audio[:, : min(self.step.delay, frames * self.step.rate) * self.step.block]
+        audio = self.push(F.pad(mel, (0, 0, 0, rest)), length)
+        return audio[:, : (frames * self.step.rate - max(0, blocks - self.step.delay)) * self.step.block]
 
 
 def pieces(
@@ -63,8 +64,8 @@ def pieces(
     size = max(1, CHUNK // len(mel))
     for first in range(0, mel.shape[2], size):
         frames = mel[:, :, first : first + size].transpose(1, 2)
-        yield session.push(frames, length)
-    yield session.flush(mel[:, :, :1].transpose(1, 2), length)
+        last = first + size >= mel.shape[2]
+        yield session.finish(frames, length) if last else session.push(frames, length)
 
 
 def from_tensor(noise: Tensor, rate: int) -> Callable[[int], Tensor]:

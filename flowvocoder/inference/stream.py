@@ -28,7 +28,7 @@ class Stream:
     def __init__(self, session: Session, spec: MelSpec, checked_mel: Check, checked_audio: Check):
         self._session = session
         self._checked_mel, self._checked_audio = checked_mel, checked_audio
-        self._empty = checked_mel(torch.zeros(spec.n_mels, 1)).transpose(1, 2)
+        self._empty = checked_mel(torch.zeros(spec.n_mels, 1)).transpose(1, 2)[:, :0]
         self._ended = False
         self.seconds_behind = seconds(session.step.delay * session.step.block, spec.sample_rate)
 
@@ -59,4 +59,4 @@ class Stream:
         if self._ended:
             raise MelError("this stream has ended: begin another")
         self._ended = True
-        return self._checked_audio(self._session.flush(self._empty))[0]
+        return self._checked_audio(self._session.finish(self._empty))[0]
