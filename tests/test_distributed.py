@@ -93,7 +93,7 @@ def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, speech: Path, tm
 def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, speech: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [*torchrun("--max-restarts=2"), *command(speech, out, "steps=20", "save_every=5")],
+        [*torchrun("--max-restarts=5"), *command(speech, out, "steps=20", "save_every=5")],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -102,7 +102,7 @@ def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, speech: Pa
     workers = children(process.pid)
     assert len(workers) == 2, workers
     os.kill(workers[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=180)
+    _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     assert f"(pid: {workers[1]})" in err or str(workers[1]) in err  # it was alive, and torchrun saw it die
     assert_same_weights(out, pair)
