@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ import soundfile as sf
 from flowvocoder.errors import AudioError
 from flowvocoder.files import writing
 from flowvocoder.units import PCM16_SCALE
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 
@@ -141,8 +144,10 @@ def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
     return np.asarray(soxr.resample(samples, rate, new_rate, quality="VHQ"), dtype=np.float32)
 
 
-def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
-    """Write (T,) as 16-bit PCM, in the format the name asks for; returns how many samples had to be clipped.
+def write_audio(path: Path, samples: Samples | Iterable[Samples], sample_rate: int) -> int:
+    """Write (T,), or pieces of it as they come, as 16-bit PCM in the format the name asks for.
+
+    Returns how many samples had to be clipped.
 
     Raises:
         AudioError: the format is unknown, or samples are not finite.
@@ -152,16 +157,45 @@ def write_audio(path: Path, samples: Samples, sample_rate: int) -> int:
     formats = {"wav": "WAV", "flac": "FLAC", "aiff": "AIFF", "aif": "AIFF"}
     if suffix not in formats:
         raise AudioError(f"{path}: unknown audio format {path.suffix!r}: use .wav or .flac")
-    bad = int(np.count_nonzero(~np.isfinite(samples)))
-    if bad:
-        raise AudioError(f"{path}: not written: {bad} of {len(samples)} samples came out as NaN or infinite")
-    pcm, clipped = to_pcm16(samples)
-    # Through memory: libsndfile tells a full disk by an assertion only.
-    encoded = io.BytesIO()
-    sf.write(encoded, pcm, sample_rate, subtype="PCM_16", format=formats[suffix])
-    with writing(path) as temporary:
-        temporary.write_bytes(encoded.getbuffer())
+    clipped = 0
+    with (
+        writing(path) as temporary,
+        _Disk(temporary) as disk,
+        disk.errors(),
+        sf.SoundFile(disk, "w", sample_rate, 1, "PCM_16", format=formats[suffix]) as file,
+    ):
+        for piece in [samples] if isinstance(samples, np.ndarray) else samples:
+            bad = int(np.count_nonzero(~np.isfinite(piece)))
+            if bad:
+                raise AudioError(f"{path}: not written: {bad} of {len(piece)} samples came out as NaN or infinite")
+            pcm, over = to_pcm16(piece)
+            clipped += over
+            file.write(pcm)
     return clipped
+
+
+class _Disk(io.FileIO):
+    """A file for libsndfile, which tells a full disk by an assertion only: remembers what the system said."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self._error: OSError | None = None
+
+    def write(self, data: "Buffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._error = error
+            return 0
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raises what the system said instead of what libsndfile makes of it."""
+        try:
+            yield
+        finally:
+            if self._error is not None:
+                raise self._error
 
 
 def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """The class most users need: mel to audio, audio to noise and back, and the likelihood of a recording."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,14 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
+from flowvocoder.inference.engines import Engine, solver_of
+from flowvocoder.inference.lapglow import LapGlowStep, streaming_step
+from flowvocoder.inference.noise import NoiseSource, Seeds
+from flowvocoder.inference.session import Session, from_tensor, pieces
+from flowvocoder.inference.stream import Stream
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.streaming import MelStream
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.units import PCM16_STEP, ceil_div
 
@@ -28,7 +35,7 @@ class Vocoder:
         >>> audio = vocoder.synthesize(vocoder.mel(recording), temperature=0.7)
     """
 
-    def __init__(self, model: FlowVocoder, about: dict[str, Any] | None = None):
+    def __init__(self, model: FlowVocoder, about: dict[str, Any] | None = None, engine: Engine = "eager"):
         self.model = model.eval().requires_grad_(False)
         self.about = about or {}
         self.spec: MelSpec = model.spec
@@ -36,16 +43,24 @@ class Vocoder:
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._front_end = MelFrontEnd(model.spec).to(self.device)
+        self._solve = solver_of(engine)
+        self._folded: tuple[tuple[tuple[int, int], ...], LapGlowStep | None] | None = None
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None, device: str | torch.device = "cpu") -> "Vocoder":
+    def from_pretrained(
+        cls, path: str | Path | None = None, device: str | torch.device = "cpu", engine: Engine = "eager"
+    ) -> "Vocoder":
         """Load a checkpoint folder, or the bundled voice if none is named.
+
+        Args:
+            engine: what runs synthesis: `eager`, PyTorch alone, or `numba`, which compiles the pitch recursion.
 
         Raises:
             CheckpointError: it is missing, truncated, altered or of a newer format.
+            ConfigError: the engine is unknown or not installed.
         """
         checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else Path(path), device)
-        return cls(checkpoint.model, checkpoint.about)
+        return cls(checkpoint.model, checkpoint.about, engine)
 
     @property
     def sample_rate(self) -> int:
@@ -68,30 +83,108 @@ class Vocoder:
         mel: Tensor = self._front_end(self._batch(audio, 1))
         return mel
 
+    def mel_stream(self) -> MelStream:
+        """Frames of audio that is still coming in: what `mel_for` gives of the whole."""
+        return MelStream(self._front_end)
+
     @torch.inference_mode()
     def synthesize(
-        self, mel: Tensor, temperature: float | None = None, generator: torch.Generator | None = None
+        self,
+        mel: Tensor,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        seed: int | Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Tensor:
         """Audio (B, F * hop_length) for a mel.
+
+        Noise belongs to a position, and each item of a batch has its own: an item comes out as it does alone, and as
+        `stream` gives it, whatever the length of the batch.
 
         Args:
             temperature: standard deviation of the noise: 0 gives the most likely noise (buzzy), 1 samples the model's
                 own distribution (hoarse where the model is unsure). None: the checkpoint's own.
-            generator: a CPU generator; the same state gives the same audio. None: torch's global one.
+            generator: a CPU generator to draw a seed for each item from; the same state gives the same audio. None:
+                torch's global one.
+            seed: instead of a generator, the seed of each item, or that of the first: item i of a batch with seed s
+                is what it is alone with seed s + i.
+            lengths: frames of each item where the others are padding; the audio after them is zeros.
 
         Raises:
-            MelError: wrong number of bands, no frames, or values that are not finite.
+            MelError: wrong number of bands, no frames, values that are not finite, or lengths that do not fit.
         """
-        mel = self._checked_mel(mel)
-        return self._decode(self.draw_noise(mel, temperature, generator), mel)
+        return torch.cat(list(self.synthesize_pieces(mel, temperature, generator, seed=seed, lengths=lengths)), 1)
 
-    def draw_noise(self, mel: Tensor, temperature: float | None, generator: torch.Generator | None) -> Tensor:
-        """The noise that `synthesize` decodes. Drawn on the CPU, so that a seed means the same on every device."""
+    @torch.inference_mode()
+    def synthesize_pieces(
+        self,
+        mel: Tensor,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        seed: int | Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> Iterator[Tensor]:
+        """What `synthesize` gives, (B, T) after (B, T), in memory that does not grow with the length."""
+        mel = self._checked_mel(mel)
+        frames = self._checked_lengths(mel, lengths)
+        noise = self._noise(len(mel), temperature, generator if seed is None else seed)
+        step = self._step()
+        if step is not None:
+            for audio in pieces(step, mel, noise, frames):
+                yield self._checked_audio(audio)
+            return
+        drawn = noise(mel.shape[2]).to(mel).transpose(1, 2)
+        yield self._checked_audio(self._decode_items(drawn, mel, frames))
+
+    def stream(self, temperature: float | None = None, seed: int | torch.Generator = 0) -> Stream:
+        """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
+
+        The samples together are those of `synthesize` with the same seed (to rounding, 1e-4), whatever the chunks.
+
+        Raises:
+            ConfigError: this model cannot stream, or the temperature is negative.
+        """
+        session = Session(self._streaming_step(), self._noise(1, temperature, seed))
+        return Stream(session, self.spec, self._checked_mel, self._checked_audio)
+
+    @property
+    def look_ahead(self) -> int:
+        """Samples that `stream` is behind: audio comes out when the frame so much later is there.
+
+        Raises:
+            ConfigError: this model cannot stream.
+        """
+        step = self._streaming_step()
+        return step.delay * step.block
+
+    @property
+    def look_back(self) -> float:
+        """Samples after the end of a frame that it can still change; infinite with a pitch predictor, which recurs.
+
+        Raises:
+            ConfigError: this model cannot stream.
+        """
+        step = self._streaming_step()
+        return step.back * step.block
+
+    def draw_noise(
+        self, mel: Tensor, temperature: float | None = None, seed: int | Sequence[int] | torch.Generator | None = None
+    ) -> Tensor:
+        """The noise (B, M, N) that `synthesize` decodes."""
+        return self._noise(len(mel), temperature, seed)(mel.shape[-1]).transpose(1, 2).to(self.device, self.dtype)
+
+    def _noise(self, items: int, temperature: float | None, seeds: Seeds) -> Callable[[int], Tensor]:
         temperature = self.temperature if temperature is None else temperature
         if not 0.0 <= temperature < float("inf"):
             raise ConfigError(f"temperature must be 0 or above, not {temperature}")
-        noise = torch.randn(self.model.noise_shape(mel), generator=generator, dtype=torch.float32)
-        return temperature * noise.to(self.device, self.dtype)
+        rate = self.spec.hop_length // self.model.block
+        try:
+            source = NoiseSource(seeds, items, rate, self.model.block)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        return lambda frames: temperature * source.draw(frames)
 
     @torch.inference_mode()
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -114,7 +207,10 @@ class Vocoder:
         noise = self._batch(noise, 2)
         if tuple(noise.shape) != self.model.noise_shape(mel):
             raise MelError(f"noise of shape {tuple(noise.shape)} does not fit a mel of shape {tuple(mel.shape)}")
-        return self._decode(noise, mel)
+        step = self._step()
+        if step is None:
+            return self._checked_audio(self.model.decode(noise, mel))
+        return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(noise, step.rate))), 1))
 
     @torch.inference_mode()
     def log_prob(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
@@ -167,6 +263,33 @@ class Vocoder:
         padded = self._pad(self._batch(audio, 1))
         return self._front_end(padded)[..., : padded.shape[-1] // self.spec.hop_length]
 
+    def _step(self) -> LapGlowStep | None:
+        """The model folded for inference; None for an architecture that is only decoded as a whole."""
+        # Made anew when a weight was replaced or changed in place, so that it is never stale.
+        state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters())
+        if self._folded is None or self._folded[0] != state:
+            self._folded = state, streaming_step(self.model, self._solve)
+        return self._folded[1]
+
+    def _streaming_step(self) -> LapGlowStep:
+        step = self._step()
+        if step is None:
+            raise ConfigError(f"{type(self.model).__name__} cannot stream: use synthesize, which takes whole mels")
+        return step
+
+    def _decode_items(self, noise: Tensor, mel: Tensor, lengths: Tensor | None) -> Tensor:
+        """Whole items through a model without steps, each as it is alone."""
+        if lengths is None:
+            return self.model.decode(noise, mel)
+        audio = mel.new_zeros(len(mel), mel.shape[2] * self.spec.hop_length)
+        for item, frames in enumerate(lengths.tolist()):
+            blocks = frames * self.spec.hop_length // self.model.block
+            one = slice(item, item + 1)
+            audio[one, : frames * self.spec.hop_length] = self.model.decode(
+                noise[one, :, :blocks], mel[one, :, :frames]
+            )
+        return audio
+
     def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
         """16-bit audio in whole frames with dequantisation noise, and its mel."""
         audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
@@ -176,11 +299,20 @@ class Vocoder:
         whole = audio[:, : frames * self.spec.hop_length].cpu()
         return dequantise(whole, PCM16_STEP, noise).to(self.device), mel[..., :frames]
 
-    def _decode(self, noise: Tensor, mel: Tensor) -> Tensor:
-        audio = self.model.decode(noise, mel)
+    def _checked_audio(self, audio: Tensor) -> Tensor:
         if not torch.isfinite(audio).all():
             raise MelError("synthesis gives values that are not finite: mel or temperature are too large")
         return audio
+
+    def _checked_lengths(self, mel: Tensor, lengths: Sequence[int] | None) -> Tensor | None:
+        if lengths is None:
+            return None
+        wrong = [n for n in lengths if not 1 <= n <= mel.shape[2]]
+        if wrong or len(lengths) != len(mel):
+            raise MelError(
+                f"lengths {list(lengths)} do not fit a batch of {len(mel)} mels of up to {mel.shape[2]} frames"
+            )
+        return torch.as_tensor(list(lengths), device=self.device)
 
     def _pad(self, audio: Tensor) -> Tensor:
         hop = self.spec.hop_length

@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -40,7 +40,7 @@ def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
     """The vocoder of --checkpoint on --device."""
     device = set_machine(arguments)
     check_temperature(getattr(arguments, "temperature", None))
-    return Vocoder.from_pretrained(arguments.checkpoint, device)
+    return Vocoder.from_pretrained(arguments.checkpoint, device, getattr(arguments, "engine", "eager"))
 
 
 def check_temperature(temperature: float | None) -> None:
@@ -69,17 +69,15 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise OutputError(f"{path}: is a folder")
 
 
-def write_speech(path: Path, samples: Samples, sample_rate: int) -> None:
-    """Write PCM16 and say how many samples were clipped, if any."""
-    clipped = write_audio(path, samples, sample_rate)
+def write_speech(path: Path, samples: Samples | Iterable[Samples], sample_rate: int) -> None:
+    """Write PCM16, in pieces if they come so, and say how many samples were clipped, if any."""
+    say_clipped(str(path), write_audio(path, samples, sample_rate))
+
+
+def say_clipped(where: str, clipped: int) -> None:
+    """Tell that samples were clipped, if any were."""
     if clipped:
-        print(f"{path}: {clipped} of {len(samples)} samples clipped (lower --temperature or a quieter mel)",
-              file=sys.stderr)  # fmt: skip
-
-
-def seeded(arguments: argparse.Namespace) -> torch.Generator:
-    """A generator at --seed."""
-    return torch.Generator().manual_seed(arguments.seed)
+        print(f"{where}: {clipped} samples clipped (lower --temperature or a quieter mel)", file=sys.stderr)
 
 
 def load_denoiser(arguments: argparse.Namespace, vocoder: Vocoder) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -2,20 +2,29 @@
 
 import argparse
 import json
+import math
 from typing import Any
 
 from flowvocoder.architectures import ModelConfig
 from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
+from flowvocoder.inference.lapglow import LapGlowStep, streaming_step
+from flowvocoder.mel.spec import MelSpec
 
 
 def info(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
     path = arguments.checkpoint or BUNDLED_VOICE
     checkpoint = load_checkpoint(path)
+    step = streaming_step(checkpoint.model)
     parameters = sum(p.numel() for p in checkpoint.model.parameters())
     size = (path / WEIGHTS).stat().st_size
+    behind = None if step is None else step.delay * step.block
     if arguments.json:
-        print(json.dumps({**read_config(path), "parameters": parameters, "bytes": size}, indent=2))
+        print(
+            json.dumps(
+                {**read_config(path), "parameters": parameters, "bytes": size, "look_ahead_samples": behind}, indent=2
+            )
+        )
         return 0
     spec = checkpoint.experiment.mel
     print(
@@ -24,9 +33,18 @@ def info(arguments: argparse.Namespace) -> int:
     print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
           f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
     print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
+    print(f"  streams   {_streaming(step, spec)}")
     for key, value in checkpoint.about.items():
         print(f"  {key:<9} {_plain(value)}")
     return 0
+
+
+def _streaming(step: LapGlowStep | None, spec: MelSpec) -> str:
+    if step is None:
+        return "no: takes whole mels only"
+    ahead, back = (1000 * blocks * step.block / spec.sample_rate for blocks in (step.delay, step.back))
+    reach = f"up to {back:.0f} ms" if math.isfinite(back) else "without end (pitch recursion)"
+    return f"{ahead:.0f} ms behind the mel; a frame influences what follows it {reach}"
 
 
 def _sizes(config: ModelConfig) -> str:

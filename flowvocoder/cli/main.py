@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from flowvocoder import __version__
-from flowvocoder.cli.parsers import bench, data, demo, evaluate, importing, speech, train
+from flowvocoder.cli.parsers import bench, data, demo, evaluate, export, importing, speech, train
 from flowvocoder.cli.parsers.common import FAILED, Parser
 from flowvocoder.errors import FlowVocoderError
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-COMMANDS = (speech, train, evaluate, data, bench, importing, demo)
+COMMANDS = (speech, train, evaluate, data, bench, export, importing, demo)
 """Modules with an `add(commands)`, in the order of --help."""
 
 

@@ -16,7 +16,6 @@ from flowvocoder.cli.common import (
     load_denoiser,
     load_vocoder,
     read_recording,
-    seeded,
     set_machine,
     write_speech,
 )
@@ -59,7 +58,7 @@ def resynth(arguments: argparse.Namespace) -> int:
     mel = vocoder.mel_for(audio)
     started = time.perf_counter()
     try:
-        synthesised = vocoder.synthesize(mel, arguments.temperature, seeded(arguments))
+        synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed)
         vocoded = denoise(synthesised)[0, : len(audio)].cpu()
     except MelError as error:
         raise MelError(f"{arguments.input}: {error}") from error

@@ -8,39 +8,48 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_denoiser, load_vocoder, seeded, write_speech
-from flowvocoder.errors import FlowVocoderError, ImplausibleMelError, MelError, OutputError
+from flowvocoder.cli.common import check_output, load_denoiser, load_vocoder, set_machine, write_speech
+from flowvocoder.cli.pipe import stream_mel
+from flowvocoder.errors import ConfigError, FlowVocoderError, ImplausibleMelError, MelError, OutputError
+from flowvocoder.export.runtime import OnnxVocoder
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
 from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
 
+Denoise = Callable[[torch.Tensor], torch.Tensor]
+Voice = tuple[Vocoder | OnnxVocoder, Denoise | None]
+
 
 def synth(arguments: argparse.Namespace) -> int:
-    """One mel to OUT.wav, or a folder, glob or several files to a folder of .wav."""
-    jobs = plan(arguments.input, arguments.output)
-    if len(jobs) == 1 and jobs[0][1] == arguments.output:
-        vocoder = load_vocoder(arguments)
-        duration = _one(vocoder, load_denoiser(arguments, vocoder), *jobs[0], arguments)
-        print(f"{arguments.output}: {duration:.2f} s")
+    """One mel to OUT.wav, a folder, glob or several files to a folder of .wav, or a pipe to a pipe."""
+    if arguments.stream:
+        return stream_mel(arguments)
+    if len(arguments.paths) < 2:
+        raise MelError("synth needs a mel and where to put the audio: MEL.npy OUT.wav (or --stream)")
+    target = Path(arguments.paths[-1])
+    jobs = plan(arguments.paths[:-1], target)
+    if len(jobs) == 1 and jobs[0][1] == target:
+        voice = _load(arguments)
+        duration = _one(voice, *jobs[0], arguments)
+        print(f"{target}: {duration:.2f} s")
         return 0
     todo = [(m, o) for m, o in jobs if arguments.force or not o.exists()]
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} are there already (--force does them again)", file=sys.stderr)
     if not todo:
         return 0
-    vocoder = load_vocoder(arguments)
-    denoise = load_denoiser(arguments, vocoder)
+    voice = _load(arguments)
     failed = 0
     for mel, output in progress(todo, "synth", "mel"):
         try:
-            _one(vocoder, denoise, mel, output, arguments)
+            _one(voice, mel, output, arguments)
         except OutputError:
             raise  # the next file would meet the same disk
         except FlowVocoderError as error:
             failed += 1
             print(f"flowvocoder: {error}", file=sys.stderr)
-    print(f"{len(todo) - failed} written to {arguments.output}, {failed} refused")
+    print(f"{len(todo) - failed} written to {target}, {failed} refused")
     return 2 if failed else 0
 
 
@@ -81,21 +90,32 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
     return [(mel, target) for target, mel in jobs.items()]
 
 
-def _one(
-    vocoder: Vocoder,
-    denoise: Callable[[torch.Tensor], torch.Tensor],
-    mel_file: Path,
-    output: Path,
-    arguments: argparse.Namespace,
-) -> float:
+def _load(arguments: argparse.Namespace) -> Voice:
+    """The engine that synthesises, and what --denoise does to its audio: None where nothing."""
+    if arguments.engine == "onnx":
+        if arguments.checkpoint is None:
+            raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
+        if arguments.denoise:
+            raise ConfigError("--denoise needs the checkpoint itself: not with --engine onnx")
+        set_machine(arguments)
+        return OnnxVocoder(arguments.checkpoint, arguments.threads), None
+    vocoder = load_vocoder(arguments)
+    denoise = load_denoiser(arguments, vocoder)
+    return vocoder, denoise if arguments.denoise else None
+
+
+def _one(voice: Voice, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
     """Returns the duration in seconds."""
+    vocoder, denoise = voice
     try:
         mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
+    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed)
+    if denoise is not None:
+        pieces = iter([denoise(torch.cat(list(pieces), 1))])
     try:
-        audio = denoise(vocoder.synthesize(mel, arguments.temperature, seeded(arguments)))[0].cpu().numpy()
+        write_speech(output, (piece[0].cpu().numpy() for piece in pieces), vocoder.sample_rate)
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
-    write_speech(output, audio, vocoder.sample_rate)
-    return seconds(len(audio), vocoder.sample_rate)
+    return seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate)

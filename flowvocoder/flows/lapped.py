@@ -16,7 +16,8 @@ def dct_iv(size: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _tables(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def rotation_tables(block: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Sine and cosine (M/2,) of the rotations, and the basis (M, M) that a rotated block is multiplied with."""
     # Made from float64 for each dtype rather than kept as buffers: a buffer rounded to float32 and moved back to
     # float64 would no longer be orthogonal to float64 precision.
     with torch.inference_mode(False):  # else a table first made in inference could not be used in training
@@ -50,13 +51,13 @@ class LappedTransform(Bijection):
 
     @exact
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        sin, cos, basis = _tables(self.block, x.dtype, x.device)
+        sin, cos, basis = rotation_tables(self.block, x.dtype, x.device)
         y = self._rotate(x.reshape(x.shape[0], -1, self.block), sin, cos)
         return torch.einsum("km,bnm->bkn", basis, y), no_volume_change(x)
 
     @exact
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
-        sin, cos, basis = _tables(self.block, z.dtype, z.device)
+        sin, cos, basis = rotation_tables(self.block, z.dtype, z.device)
         y = torch.einsum("km,bkn->bnm", basis, z)
         return self._rotate(y, sin, -cos).reshape(z.shape[0], 1, -1)
 

@@ -7,13 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection, no_volume_change
+from flowvocoder.flows.convolution import TimeConv
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
 from flowvocoder.units import PCM16_STEP, ceil_div
 
 WIDTHS = (1.0, 2.0, 4.0)
-"""Standard deviations of the tap shapes, in samples. The wider the shape, the lower the band it predicts: the gain
-falls to half at 0.19/width of the sampling rate, 4.1, 2.1 and 1.0 kHz at 22 050 Hz."""
+"""Standard deviations of the tap shapes, in samples, each twice the one before. The wider the shape, the lower the band
+it predicts: the gain falls to half at 0.19/width of the sampling rate, 4.1, 2.1 and 1.0 kHz at 22 050 Hz."""
 
 MAX_GAIN = 0.98
 """Upper limit of the sum of all taps. They are positive, so below 1 the synthesis recursion is stable."""
@@ -35,24 +36,25 @@ class PitchPredictor(Bijection):
         context: channels of the context.
         min_lag, max_lag: range of the lag in samples.
         hidden: width of the predicting network.
+        causal: that network looks back only.
     """
 
     cheap_inverse = False  # a recursion over samples
 
-    def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int):
+    def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int, causal: bool = False):
         super().__init__()
         if min_lag <= REACH + GROUP:
             raise ValueError(f"min_lag must be above {REACH + GROUP} samples, not {min_lag}")
         self.min_lag, self.max_lag = min_lag, max_lag
         lags = max_lag - min_lag + 1
         self.net = nn.Sequential(
-            nn.Conv1d(context, hidden, 3, padding=1),
+            TimeConv(context, hidden, 3, causal=causal),
             nn.SiLU(),
-            nn.Conv1d(hidden, hidden, 3, padding=1),
+            TimeConv(hidden, hidden, 3, causal=causal),
             nn.SiLU(),
         )
-        self.lag_head = nn.Conv1d(hidden, lags, 1)
-        self.gain_head = nn.Conv1d(hidden, len(WIDTHS) + 1, 1)
+        self.lag_head = TimeConv(hidden, lags)
+        self.gain_head = TimeConv(hidden, len(WIDTHS) + 1)
         nn.init.zeros_(self.gain_head.weight)
         with torch.no_grad():
             self.gain_head.bias.copy_(torch.tensor([0.0] * len(WIDTHS) + [2.0]))  # type: ignore[union-attr]
@@ -99,31 +101,41 @@ class PitchPredictor(Bijection):
 
     def _interpolate(self, lag: Tensor, gain: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Block rate to nodes: (B, N), (B, W, N) -> whole lags (B, G + 1), taps (B, G + 1, 2 * REACH + 1)."""
-        lag, gain = _at_nodes(lag, x.shape[-1]), _at_nodes(gain, x.shape[-1])
-        # NaN in the data must reach the loss, where the step is skipped, not the index of a gather.
-        whole = lag.nan_to_num(float(self.min_lag)).round()
-        offset = torch.arange(-REACH, REACH + 1, device=x.device, dtype=x.dtype) + (whole - lag)[..., None]
-        taps = torch.zeros_like(offset)
-        for width, g in zip(WIDTHS, gain.unbind(1), strict=True):
-            shape = torch.exp(-0.5 * (offset / width) ** 2)
-            taps = taps + g[..., None] * shape / shape.sum(-1, keepdim=True)
-        return whole.long(), taps
+        blocks, samples = lag.shape[-1], x.shape[-1]
+        before, share = node_positions(0, ceil_div(samples, GROUP) + 1, samples // blocks, x)
+        first, second = before.clamp(0, blocks - 1), (before + 1).clamp(0, blocks - 1)
+        return taps_at(
+            torch.lerp(lag[..., first], lag[..., second], share),
+            torch.lerp(gain[..., first], gain[..., second], share),
+            self.min_lag,
+        )
 
     def extra_repr(self) -> str:
         return f"min_lag={self.min_lag}, max_lag={self.max_lag}"
 
 
-def _at_nodes(values: Tensor, samples: int) -> Tensor:
-    """Linear interpolation from block centres (..., N) to the nodes (..., G + 1) of the recursion, constant outside.
+def node_positions(first: int | Tensor, count: int, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Where nodes lie between the centres of blocks: the block before each (count,) and the share of the next one.
 
-    Node i is at sample i * GROUP whatever the length, so that the start of a signal does not depend on its end.
+    Node i is at sample i * GROUP whatever the length, so that the start of a signal does not depend on its end; in
+    whole numbers, since float32 has no room for the samples of an hour.
     """
-    blocks = values.shape[-1]
-    nodes = torch.arange(ceil_div(samples, GROUP) + 1, device=values.device, dtype=values.dtype)
-    at = (nodes * GROUP * blocks / samples - 0.5).clamp(0, blocks - 1)
-    before = at.floor().long()
-    after = (before + 1).clamp_max(blocks - 1)
-    return torch.lerp(values[..., before], values[..., after], at - before)
+    twice = 2 * GROUP * (torch.arange(count, device=like.device) + first) - block
+    before = torch.div(twice, 2 * block, rounding_mode="floor")
+    return before, (twice - 2 * block * before).to(like.dtype) / (2 * block)
+
+
+def taps_at(lag: Tensor, gain: Tensor, min_lag: int) -> tuple[Tensor, Tensor]:
+    """Fractional lags (B, G + 1) and gains (B, W, G + 1) to whole lags and taps (B, G + 1, 2 * REACH + 1)."""
+    # NaN in the data must reach the loss, where the step is skipped, not the index of a gather.
+    whole = lag.nan_to_num(float(min_lag)).round()
+    offset = torch.arange(-REACH, REACH + 1, device=lag.device, dtype=lag.dtype) + (whole - lag)[..., None]
+    taps = torch.zeros_like(offset)
+    shape = torch.exp((offset * (0.5**0.5 / WIDTHS[-1])).square().neg())
+    for g in gain.unbind(1)[::-1]:
+        taps = torch.addcmul(taps, shape, (g / shape.sum(-1))[..., None])
+        shape = shape.square().square()  # half as wide, cheaper than by exp
+    return whole.long(), taps
 
 
 def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:

@@ -71,10 +71,10 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | 
     if bad:
         raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
     if own is None and not trust:
-        problem = implausible(mel, spec)
+        problem = implausible(mel[:, :: max(1, mel.shape[1] // 20_000)], spec)
         if problem:
             raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
-    return mel.astype(np.float32)
+    return mel.astype(np.float32, copy=False)
 
 
 def check_length(path: Path, mel: Mel, samples: int, spec: MelSpec) -> None:

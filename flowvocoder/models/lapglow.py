@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flowvocoder.architectures import LapGlowConfig
 from flowvocoder.flows.base import Bijection, Chain
+from flowvocoder.flows.convolution import TimeConv
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.pitch import PitchPredictor, lag_range
@@ -29,20 +30,23 @@ class MelEncoder(nn.Module):
     The first channels are the mel itself, repeated; the others are features of it with a receptive field of
     2 * layers + 3 frames, so that what every coupling needs to know (pitch, voicing, envelope) is worked out once, at
     the lower rate.
+
+    Args:
+        ahead: so many of its layers + 1 convolutions look a frame ahead, the others only back.
     """
 
-    def __init__(self, n_mels: int, channels: int, layers: int, blocks_per_frame: int):
+    def __init__(self, n_mels: int, channels: int, layers: int, blocks_per_frame: int, ahead: int):
         super().__init__()
         self.blocks_per_frame = blocks_per_frame
-        self.start = nn.Conv1d(n_mels, channels, 3, padding=1)
+        self.start = TimeConv(n_mels, channels, 3, causal=ahead < 1)
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.SiLU(),
-                nn.Conv1d(channels, channels, 3, padding=1),
+                TimeConv(channels, channels, 3, causal=ahead < layer + 2),
                 nn.SiLU(),
-                nn.Conv1d(channels, channels, 1),
+                TimeConv(channels, channels),
             )
-            for _ in range(layers)
+            for layer in range(layers)
         )
         self.up = nn.ConvTranspose1d(channels, channels, 2 * blocks_per_frame, blocks_per_frame, blocks_per_frame // 2)
 
@@ -61,15 +65,15 @@ class Envelope(nn.Module):
     Starts as the spectral envelope that the mel itself states, interpolated to the bands; a small network corrects it.
     """
 
-    def __init__(self, spec: MelSpec, context: int, block: int, channels: int):
+    def __init__(self, spec: MelSpec, context: int, block: int, channels: int, causal: bool = False):
         super().__init__()
         self.n_mels = spec.n_mels
-        self.skip = nn.Conv1d(spec.n_mels, block, 3, padding=1)
-        last = nn.Conv1d(channels, block, 1)
+        self.skip = TimeConv(spec.n_mels, block, 3, causal=causal)
+        last = TimeConv(channels, block)
         self.net = nn.Sequential(
-            nn.Conv1d(context, channels, 3, padding=1),
+            TimeConv(context, channels, 3, causal=causal),
             nn.SiLU(),
-            nn.Conv1d(channels, channels, 3, padding=1),
+            TimeConv(channels, channels, 3, causal=causal),
             nn.SiLU(),
             last,
         )
@@ -78,13 +82,14 @@ class Envelope(nn.Module):
         weight, bias = mel_to_envelope(spec, block)
         with torch.no_grad():
             self.skip.weight.zero_()
-            self.skip.weight[:, :, 1] = weight
+            self.skip.weight[:, :, self.skip.back] = weight  # the tap at the block itself
             self.skip.bias.copy_(bias)  # type: ignore[union-attr]
 
     def forward(self, context: Tensor) -> Tensor:
         s: Tensor = self.skip(context[:, : self.n_mels]) + self.net(context)
         # A soft lower bound: mels go down to -100 dB and more, dequantised audio does not.
-        return LOWEST + F.softplus(s.float() - LOWEST, beta=4.0)
+        s = s.to(torch.promote_types(s.dtype, torch.float32))
+        return LOWEST + F.softplus(s - LOWEST, beta=4.0)
 
 
 def mel_to_envelope(spec: MelSpec, block: int) -> tuple[Tensor, Tensor]:
@@ -117,20 +122,22 @@ class LapGlow(FlowVocoder):
 
     def __init__(self, spec: MelSpec, config: LapGlowConfig):
         block = config.block
-        encoder = MelEncoder(spec.n_mels, config.encoder_channels, config.encoder_layers, spec.hop_length // block)
-        context = spec.n_mels + config.encoder_channels
+        ahead = config.encoder_layers + 1 if config.encoder_ahead < 0 else config.encoder_ahead
+        rate = spec.hop_length // block
+        encoder = MelEncoder(spec.n_mels, config.encoder_channels, config.encoder_layers, rate, ahead)
+        context, causal = spec.n_mels + config.encoder_channels, config.causal
         layers: list[Bijection] = []
         if config.pitch:
-            layers.append(PitchPredictor(context, *lag_range(spec.sample_rate), config.pitch_channels))
+            layers.append(PitchPredictor(context, *lag_range(spec.sample_rate), config.pitch_channels, causal))
         layers.append(LappedTransform(block))
-        layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels)))
+        layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels, causal)))
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
         # way round.
         start = even_odd(block) @ time_slots(block, config.time_slots)
         for _ in range(config.flows):
             layers.append(PointwiseLU(start))
             start = swapped_halves(block)
-            net = WaveNet(block // 2, block, context, config.channels, config.layers, config.kernel)
+            net = WaveNet(block // 2, block, context, config.channels, config.layers, config.kernel, causal)
             layers.append(AffineCoupling(block, net))
         super().__init__(spec, encoder, Chain(layers), block)
         self.config = config

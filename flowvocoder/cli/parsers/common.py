@@ -63,3 +63,16 @@ def sampling(command: argparse.ArgumentParser) -> None:
     """--seed and --temperature."""
     command.add_argument("--seed", type=seed, default=0, help="of the noise (default 0): same seed, same samples")
     command.add_argument("--temperature", type=float, help="of the noise (default: the checkpoint's)")
+
+
+def engine(command: argparse.ArgumentParser, *more: str) -> None:
+    """--engine."""
+    command.add_argument("--engine", default="eager", choices=["eager", "numba", *more],
+                         help="what runs synthesis (default eager, PyTorch alone)")  # fmt: skip
+
+
+def chunk(command: argparse.ArgumentParser) -> None:
+    """--chunk, of a pipe."""
+    command.add_argument(
+        "--chunk", type=int, default=8, metavar="FRAMES", help="of a pipe, so many at a time (default 8)"
+    )

@@ -1,9 +1,9 @@
-"""mel, synth, resynth, encode, decode, score, info."""
+"""mel, synth, stream-resynth, resynth, encode, decode, score, info."""
 
 import argparse
 from pathlib import Path
 
-from flowvocoder.cli.parsers.common import Commands, add_command, checkpoint, sampling, seed
+from flowvocoder.cli.parsers.common import Commands, add_command, checkpoint, chunk, engine, sampling, seed
 
 DENOISER_MODES = ("silence", "reference", "normal")
 
@@ -16,13 +16,29 @@ def add(commands: Commands) -> None:
     checkpoint(mel)
 
     synth = add_command(commands, "synth", "mel spectrograms to audio", "synth", "synth")
-    synth.add_argument("input", metavar="MEL.npy", nargs="+", help="mel file, folder of them, or glob")
-    synth.add_argument("output", metavar="OUT", type=Path, help="OUT.wav for one mel, else a folder")
+    synth.add_argument("paths", metavar="PATH", nargs="*",
+                       help="mel files, folders of them or globs, then OUT.wav for one mel, else a folder")  # fmt: skip
+    synth.add_argument("--stream", action="store_true",
+                       help="no PATH: float32 frames from standard input, PCM16 to standard output")  # fmt: skip
     synth.add_argument("--force", action="store_true", help="also where the output is there already (several mels)")
     synth.add_argument("--trust-mel", action="store_true", help="skip the plausibility check of mels without a spec")
+    chunk(synth)
     denoising(synth)
     checkpoint(synth)
+    engine(synth, "onnx")
     sampling(synth)
+
+    resynth_pipe = add_command(
+        commands,
+        "stream-resynth",
+        "audio to mel to audio from pipe to pipe: PCM16 in, PCM16 out",
+        "pipe",
+        "stream_audio",
+    )
+    chunk(resynth_pipe)
+    checkpoint(resynth_pipe)
+    engine(resynth_pipe)
+    sampling(resynth_pipe)
 
     resynth = add_command(commands, "resynth", "audio to mel to audio, of the same length", "speech", "resynth")
     resynth.add_argument("input", metavar="IN", type=Path, help="recording")
@@ -30,6 +46,7 @@ def add(commands: Commands) -> None:
     resynth.add_argument("--picture", metavar="PNG", type=Path, help="also draw both spectrograms and the difference")
     denoising(resynth)
     checkpoint(resynth)
+    engine(resynth)
     sampling(resynth)
 
     encode = add_command(commands, "encode", "audio to the flow's noise", "latent", "encode")

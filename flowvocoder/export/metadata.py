@@ -1,0 +1,28 @@
+"""What an exported file says of itself."""
+
+from typing import Any
+
+from flowvocoder import __version__
+from flowvocoder.checkpoint import Checkpoint
+from flowvocoder.export.modules import Step, Whole
+
+
+def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
+    """Mel spec, sizes, licence, and for a streaming step its state; values as JSON."""
+    step = module.step
+    values: dict[str, Any] = {
+        "format": "flowvocoder",
+        "version": __version__,
+        "variant": "step" if isinstance(module, Step) else "whole",
+        "mel_spec": checkpoint.experiment.mel.to_dict(),
+        "sample_rate": checkpoint.experiment.mel.sample_rate,
+        "hop_length": checkpoint.experiment.mel.hop_length,
+        "block": step.block,
+        "delay": step.delay * step.block,
+        "temperature": checkpoint.about.get("temperature", 0.8),
+        "licence": checkpoint.about.get("licence", "unknown"),
+        "training_data": checkpoint.about.get("training_data", []),
+    }
+    if isinstance(module, Step):
+        values["state_shapes"] = module.state_shapes()
+    return values
