@@ -53,9 +53,6 @@ def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFil
     Args:
         content: its bytes where it lies in an archive; `path` is then only its name.
 
-    Args:
-        longest: seconds; a file whose header or content says more is refused before more than that is decoded.
-
     Raises:
         AudioError: no such file, or not audio; also for what goes wrong while it is read.
     """

@@ -39,6 +39,7 @@ class TrainConfig:
     likelihood_weight: float = 1.0
     pitch_weight: float = 1.0  # of the pitch predictor's own loss
     spectral_weight: float = 0.0  # of the spectral distance of samples to recordings
+    repulsion: float = 0.0  # of two samples of one mel; at 1 the spectral distance is an energy distance
     adversarial_weight: float = 0.0  # of what the discriminators say of samples
     feature_weight: float = 0.0  # of the distance of the discriminators' features
     discriminator_channels: int = 32
@@ -188,6 +189,7 @@ TRAIN_LIMITS: Limits = {
     "lr": (1e-12, 10.0), "warmup": (0, 10**9), "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0),
     "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
     "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT,
+        "repulsion": (0.0, 1.0),
     "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
     "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0),
     "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),

@@ -45,6 +45,8 @@ def assert_bijection(
     noise = torch.randn(z.shape, generator=generator, dtype=torch.float64)
     assert torch.allclose(layer(layer.inverse(noise, context), context)[0], noise, atol=1e-9)
 
+    same, by_column = layer.by_column(x, context)
+    assert torch.allclose(same, z, atol=1e-12) and torch.allclose(by_column.sum(1), logdet, atol=1e-9)
     _assert_logdet(layer, x, context, logdet)
     other = torch.cat([x[:1], 3.0 * x[1:]])
     assert torch.allclose(layer(other, context)[1][0], logdet[0]), "an item's log-det depends on another item"

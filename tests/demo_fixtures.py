@@ -60,7 +60,9 @@ def running(folder: Path, *arguments: str) -> Iterator[Server]:
         _wait(server)
         yield server
     finally:
-        process.send_signal(signal.SIGTERM)
+        for _ in range(2):  # as a shell does that ends a whole group
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:

@@ -1,5 +1,6 @@
 """What the demo shows, without the page: likelihood over time, damage, Gaussianity, the walk through the layers."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import soundfile as sf
 import torch
 from bijection import perturb
 from helpers import speech_like
+from test_family import TINY
 
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import walk
-from flowvocoder.checkpoint import BUNDLED_VOICE
+from flowvocoder.checkpoint import BUNDLED_VOICE, build_model
+from flowvocoder.config import preset
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.vocoder import Vocoder
 
@@ -125,6 +128,21 @@ def test_walk_ends_in_the_noise_and_its_likelihood(vocoder: Vocoder, audio: torc
     assert torch.equal(steps[-1].state, noise[0])
     assert steps[-1].nats_per_sample == pytest.approx(float(vocoder.log_prob(audio, mel)) / len(audio))
     assert [step.bands for step in steps[:5]] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("name", ["waveglow", "squeezewave", "waveflow", "flowavenet"])
+def test_every_architecture_tells_where_and_can_be_walked_through(name: str, audio: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = build_model(dataclasses.replace(preset("lapglow-tiny"), model=TINY[name])).double()
+    perturb(model, 0.02)
+    other, audio = Vocoder(model), audio[: 20 * 256]
+    frames = other.score_by_frame(audio)
+    assert frames.shape == (1, 20)
+    assert torch.allclose(frames.sum(1) / len(audio), other.score(audio), atol=1e-9)
+    steps = walk(other, audio)
+    noise, mel = other.encode(audio)
+    assert torch.allclose(steps[-1].state, noise[0], atol=1e-12) and len(steps) >= 4
+    assert steps[-1].nats_per_sample == pytest.approx(float(other.log_prob(audio, mel)) / len(audio))
 
 
 def test_each_part_of_the_bundled_voice_adds_to_the_likelihood() -> None:

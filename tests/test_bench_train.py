@@ -10,6 +10,7 @@ from test_cli import refused, run
 from flowvocoder.benchmark import training
 from flowvocoder.benchmark.training import Effort, Setting, Speed, grid, measure, measure_all
 from flowvocoder.cli import bench_train
+from flowvocoder.config import PRESETS
 from flowvocoder.errors import FlowVocoderError
 
 EFFORT = Effort(warmup=1, steps=2, threads=1, settings=["segment=4096"])
@@ -69,6 +70,13 @@ def test_the_table_and_the_files(
     assert rows[0]["steps_per_second"] == 2.0 and rows[0]["share_of_peak"] == pytest.approx(0.2)
     assert rows[2]["error"] == "no float16 here"
     assert {line.count("|") for line in table.splitlines()[2:]} == {13}
+
+
+def test_all_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(bench_train, "measure_all", lambda settings, _: asked.extend(s.preset for s in settings) or [])
+    assert run("bench", "train", "--preset", "all") == 0
+    assert asked == list(PRESETS)
 
 
 def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:

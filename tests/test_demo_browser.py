@@ -110,7 +110,7 @@ def message(visit: Visit) -> str:
     toast = visit.page.get_by_test_id("toast-body").first
     expect(toast).to_be_visible()
     text = toast.inner_text()
-    toast.get_by_role("button").first.click()
+    visit.page.get_by_test_id("toast-close").first.click()
     expect(toast).to_be_hidden()
     return text
 

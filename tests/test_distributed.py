@@ -15,6 +15,7 @@ import torch
 from bijection import perturb
 from safetensors.torch import load_file
 
+import flowvocoder
 from flowvocoder.cli.main import main
 from flowvocoder.config import override, preset
 from flowvocoder.training.trainer import Trainer
@@ -53,42 +54,46 @@ def assert_same_weights(a: Path, b: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def speech() -> Path:
+    """Two recordings of real speech, whose losses are of an ordinary size from the first step on."""
+    return Path(flowvocoder.__file__).parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def alone(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty steps on one process."""
     out = tmp_path_factory.mktemp("alone") / "run"
-    assert main(command(corpus, out, "steps=20", "save_every=5")) == 0
+    assert main(command(speech, out, "steps=20", "save_every=5")) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def pair(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pair(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same twenty steps on two processes."""
     out = tmp_path_factory.mktemp("pair") / "run"
-    subprocess.run([*torchrun(), *command(corpus, out, "steps=20", "save_every=5")], check=True, capture_output=True)
+    subprocess.run([*torchrun(), *command(speech, out, "steps=20", "save_every=5")], check=True, capture_output=True)
     return out
 
 
 def assert_same_losses(a: Path, b: Path) -> None:
     ours, theirs = losses(a), losses(b)
     assert len(ours) == len(theirs) == 20
-    assert ours[:10] == pytest.approx(theirs[:10], abs=1e-5, rel=1e-6)
-    # Samples of a model that has seen next to nothing are loud noise, and their distance to speech is large.
-    assert ours[10:] == pytest.approx(theirs[10:], abs=1e-5, rel=1e-5)
+    assert ours == pytest.approx(theirs, abs=1e-5)
 
 
 def test_two_processes_train_as_one_does(alone: Path, pair: Path) -> None:
     assert_same_losses(alone, pair)
 
 
-def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, corpus: Path, tmp_path: Path) -> None:
-    assert main(command(corpus, tmp_path / "run", "steps=20", "accumulate=2")) == 0
+def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, speech: Path, tmp_path: Path) -> None:
+    assert main(command(speech, tmp_path / "run", "steps=20", "accumulate=2")) == 0
     assert_same_losses(alone, tmp_path / "run")
 
 
-def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, speech: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [*torchrun("--max-restarts=2"), *command(corpus, out, "steps=20", "save_every=5")],
+        [*torchrun("--max-restarts=5"), *command(speech, out, "steps=20", "save_every=5")],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
@@ -97,7 +102,7 @@ def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, corpus: Pa
     workers = children(process.pid)
     assert len(workers) == 2, workers
     os.kill(workers[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=180)
+    _, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     assert f"(pid: {workers[1]})" in err or str(workers[1]) in err  # it was alive, and torchrun saw it die
     assert_same_weights(out, pair)

@@ -387,6 +387,10 @@ MALICIOUS: dict[str, tuple[Callable[[Path, str], object], str]] = {
         lambda p, do: zipped(p, tensor_call((2**40,), (0,)), data=bytes(4)), "elements in a storage of 1"),
     "a tensor outside its storage": (
         lambda p, do: zipped(p, tensor_call((1, 1), (2**40, 1))[:-1] + b".", data=bytes(2)), "truncated"),
+    "lists in the place of a storage's size": (
+        lambda p, do: zipped(p, b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000N"
+                                + b"]" + b"(]" * 5000 + b"e" * 5000 + b"tQ."), "no sensible size"),
+    "a name that is a list": (lambda p, do: zipped(p, b"\x80\x04]]\x93."), "a name that is no text"),
     "a huge place in the memo": (
         lambda p, do: zipped(p, b"\x80\x02}r\xff\xff\xff\x7f."), "no known layout|no WaveGlow"),
     "a huge string": (lambda p, do: zipped(p, b"\x80\x02X\xff\xff\xff\x7fabc."), "truncated"),

@@ -248,7 +248,7 @@ def test_interrupt_keeps_what_came(tmp_path: Path, server: Server) -> None:
         assert time.monotonic() < deadline and running.poll() is None
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
-    error = running.communicate(timeout=30)[1]
+    error = running.communicate(timeout=180)[1]
     assert (running.returncode, error) == (130, "recipes: interrupted; the same command goes on from here\n")
     assert main(["jsut", "prepare", str(tmp_path / "out"), "--mirror", server.url]) == 0
     assert content("jsut_ver1.1/basic5000/wav/BASIC5000_0001.wav", 48000) == next(

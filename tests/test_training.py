@@ -14,6 +14,7 @@ from conftest import TINY
 from helpers import make_corpus
 from safetensors.torch import load_file
 
+from flowvocoder.checkpoint import build_model
 from flowvocoder.cli.main import main
 from flowvocoder.config import TrainConfig, override, preset
 from flowvocoder.data.corpus import find_utterances, split
@@ -22,6 +23,8 @@ from flowvocoder.data.segments import SegmentSampler
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
+from flowvocoder.training.distributed import World
+from flowvocoder.training.objective import Objective
 from flowvocoder.training.schedule import learning_rate
 from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.training.trainer import Trainer
@@ -299,8 +302,27 @@ def test_spectral_distance_orders_what_the_ear_orders() -> None:
     distance = SpectralDistance(CONVENTIONS["tacotron2"])
     audio = torch.from_numpy(speech_like(1.0, 22050))[None]
     noise = torch.randn(audio.shape, generator=torch.Generator().manual_seed(0))
-    near, far = distance(audio + 1e-4 * noise, audio), distance(audio + 1e-2 * noise, audio)
-    assert distance(audio, audio) == 0 and 0 < near < far
+    near, far = (distance(audio + level * noise, audio, audio) for level in (1e-4, 1e-2))
+    assert distance(audio, audio, audio) == 0 and 0 < near < far
     silent = torch.zeros(1, 22050, requires_grad=True)
-    distance(silent, audio).backward()
+    distance(silent, audio, audio).backward()
     assert silent.grad is not None and torch.isfinite(silent.grad).all()
+
+
+def test_repulsion_rewards_samples_as_varied_as_recordings(corpus: Path, tmp_path: Path) -> None:
+    """Of noise the best sample without repulsion is a fixed one; with it, noise of the right level."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(level: float) -> torch.Tensor:
+        return level * torch.randn(8, 8192, generator=generator)
+
+    def score(level: float, repulsion: float) -> float:
+        """Of samples that are fixed noise and fresh noise, equally loud together."""
+        experiment = override(preset("lapglow-tiny"), ["spectral_weight=1", f"repulsion={repulsion}"])
+        objective = Objective(build_model(experiment), experiment, World(0, 1, torch.device("cpu")))
+        fixed = noise((1.0 - level**2) ** 0.5)
+        samples = torch.stack([fixed + noise(level), fixed + noise(level)], 1)
+        return float(objective._spectral(0.1 * samples, 0.1 * noise(1.0)))
+
+    assert score(1.0, 1.0) < score(0.3, 1.0) - 0.02
+    assert abs(score(1.0, 0.0) - score(0.3, 0.0)) < 0.05

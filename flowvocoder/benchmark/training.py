@@ -214,7 +214,6 @@ def _measure_here(setting: Setting, effort: Effort) -> Speed:
             busy.append(_busy(world.device) - worked)
             taken.append(_now(world.device) - started)
         memory = _peak_memory(world.device)
-        segment = trainer.loader.batch(trainer.step).audio.shape[1]  # in samples, whole frames
         trainer.loader.close()
         trainer.log.close()
         dtype = trainer.objective.dtype or torch.float32

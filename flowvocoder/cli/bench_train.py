@@ -6,6 +6,7 @@ import sys
 from flowvocoder.benchmark.report import describe, markdown, to_json
 from flowvocoder.benchmark.training import Effort, grid, measure_all
 from flowvocoder.cli.common import set_machine
+from flowvocoder.config import PRESETS
 from flowvocoder.files import writing
 from flowvocoder.progress import progress
 
@@ -13,7 +14,8 @@ from flowvocoder.progress import progress
 def train(arguments: argparse.Namespace) -> int:
     """Measure every combination, print the table; 2 if one of them could not run."""
     device = set_machine(arguments)
-    settings = grid(arguments.preset, arguments.batch, arguments.precision, arguments.processes)
+    presets = list(PRESETS) if "all" in arguments.preset else arguments.preset
+    settings = grid(presets, arguments.batch, arguments.precision, arguments.processes)
     effort = Effort(arguments.warmup, arguments.steps, str(device), arguments.threads, arguments.settings)
     for setting in settings:
         setting.experiment(effort.settings)  # all of them before the first is measured

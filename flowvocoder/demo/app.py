@@ -51,7 +51,7 @@ def serve(service: Service, host: str, port: int, share: bool) -> None:
     Raises:
         ConfigError: the port is taken.
     """
-    with _own_folder(), _until_terminated():
+    with _until_terminated(), _own_folder():
         blocks = build(service)
         try:
             launch(blocks, host, port, share)
@@ -115,6 +115,7 @@ def _until_terminated() -> Iterator[None]:
     """SIGTERM ends the program as Ctrl-C does, so that the temporary folder goes."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clearing up short
         raise KeyboardInterrupt
 
     before: Any = signal.signal(signal.SIGTERM, stop)

@@ -56,6 +56,7 @@ footer .divider { display: none !important; }
 .table th { text-align: left; font-weight: 600; font-size: .78rem; color: var(--body-text-color-subdued); }
 .table th, .table td { padding: 6px 10px 6px 0 !important; vertical-align: top; border: 0 !important;
   border-bottom: 1px solid var(--border-color-primary) !important; overflow-wrap: anywhere; }
+.table tr { border: 0 !important; }
 .table small { display: block; color: var(--body-text-color-subdued); line-height: 1.4; max-width: 44rem; }
 .table .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
   padding-right: 0 !important; padding-left: 10px !important; }
@@ -63,5 +64,6 @@ footer .divider { display: none !important; }
   text-align: center;  color: var(--body-text-color-subdued); }
 .drawing .image-container, .drawing .image-frame { padding-top: 4px; }
 .drawing { padding-top: 30px !important; }
+.steps .preview { background: white !important; backdrop-filter: none !important; }
 footer { opacity: .75; }
 """

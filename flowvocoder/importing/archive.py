@@ -86,11 +86,11 @@ def _read_stream(path: Path, file: IO[bytes]) -> tuple[Any, Storages]:
     _check_byte_order(path, isinstance(system, dict) and system.get("little_endian") is True)
     content, wanted = read_pickle(stream, str(path))
     keys, _ = read_pickle(stream, str(path))
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(wanted):
+    if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys) or sorted(keys) != sorted(wanted):
         raise CheckpointError(f"{path}: damaged: the storages it lists are not those that its tensors need")
     size = path.stat().st_size
     storages = {}
-    for key in map(str, keys):
+    for key in keys:
         record, header = wanted[key], file.read(8)
         needed = record.count * _dtype(record).itemsize
         fits = header == struct.pack("<Q", record.count) and needed <= size - file.tell()

@@ -143,7 +143,9 @@ class _Machine:
 
     def stack_name(self, _: Any) -> None:
         module, name = self.pop(2)
-        self.name(str(module), str(name))
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a name that is no text")
+        self.name(module, name)
 
     def put(self, argument: int) -> None:
         self.memo[argument] = self.stack[-1]
@@ -234,7 +236,7 @@ def _storage(kind: Any, key: Any, location: Any, count: Any, view: Any = None) -
     if not isinstance(kind, Name) or kind.text not in STORAGES or not isinstance(key, str) or view is not None:
         raise ValueError("a storage that is described in an unknown way")
     if type(count) is not int or not 0 <= count < 2**48:
-        raise ValueError(f"a storage of {count} elements")
+        raise ValueError("a storage of no sensible size")
     return StorageRecord(kind.text, key, count)
 
 
@@ -273,7 +275,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _pairs,
     "builtins.set": lambda items=(): set(map(_plain, items)),
     "torch.Size": lambda items=(): tuple(items),
-    "torch.device": lambda *arguments: ":".join(map(str, arguments)),
+    "torch.device": lambda *_: None,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,

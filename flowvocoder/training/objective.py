@@ -20,7 +20,7 @@ from flowvocoder.units import PCM16_STEP
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """One step's data on the device: recordings (B, T), the same dequantised, mels, and noise to sample from."""
+    """One step's data on the device: recordings (B, T), also dequantised, mels, noise (B, K, M, N) for K samples."""
 
     audio: Tensor
     noisy: Tensor
@@ -49,7 +49,8 @@ def draw(
     noise = None
     if config.samples_at(step):
         shape = model.noise_shape(mel)
-        noise = torch.randn((total, *shape[1:]), generator=generator)[part] * config.sample_temperature
+        samples = 2 if config.repulsion > 0 else 1
+        noise = torch.randn((total, samples, *shape[1:]), generator=generator)[part] * config.sample_temperature
 
     def move(x: Tensor) -> Tensor:
         return x.to(device, non_blocking=True)
@@ -61,7 +62,7 @@ def draw(
 class FlowPass(nn.Module):
     """All that a step needs of the flow, as one forward pass, since data-parallel training allows no more.
 
-    Returns log-likelihood in nats per sample (B,), the auxiliary loss, and samples (B, T) where noise was drawn.
+    Returns log-likelihood in nats per sample (B,), the auxiliary loss, and samples (B, K, T) where noise was drawn.
     """
 
     def __init__(self, model: FlowVocoder):
@@ -71,8 +72,10 @@ class FlowPass(nn.Module):
     def forward(self, drawn: Draw) -> tuple[Tensor, Tensor, Tensor | None]:
         nats = self.model.log_prob(drawn.noisy, drawn.mel) / drawn.audio.shape[1]
         auxiliary = self.model.auxiliary_loss(drawn.audio, drawn.mel)
-        sample = None if drawn.noise is None else self.model.decode(drawn.noise, drawn.mel)
-        return nats, auxiliary, sample
+        if drawn.noise is None:
+            return nats, auxiliary, None
+        samples = self.model.decode(drawn.noise.flatten(0, 1), drawn.mel.repeat_interleave(drawn.noise.shape[1], 0))
+        return nats, auxiliary, samples.unflatten(0, drawn.noise.shape[:2])
 
 
 class Adversary:
@@ -142,12 +145,13 @@ class Objective:
         """(what to minimise, its terms, log-likelihood of each item (B,))."""
         config = self.config
         with self.autocast():
-            nats, pitch, sample = self.flow(drawn)
+            nats, pitch, samples = self.flow(drawn)
         terms = {"nats": nats.mean(), "pitch": pitch}
         total = -config.likelihood_weight * terms["nats"] + config.pitch_weight * pitch
-        if sample is None:
+        if samples is None:
             return total, {**terms, "loss": total}, nats.detach()
-        terms["spectral"] = self.spectral(sample, drawn.audio)
+        sample = samples[:, 0]
+        terms["spectral"] = self._spectral(samples, drawn.audio)
         total = total + config.spectral_weight * terms["spectral"]
         if self.adversary is not None:
             with self.autocast():
@@ -161,3 +165,15 @@ class Objective:
                 + terms["discriminator"]  # no parameter has a gradient from both this term and the others
             )
         return total, {**terms, "loss": total}, nats.detach()
+
+    def _spectral(self, samples: Tensor, recorded: Tensor) -> Tensor:
+        """Distance of samples (B, K, T) to the recording, less half of that between them times `repulsion`.
+
+        With a repulsion of 1 this is the spectral energy distance (Gritsenko et al. 2020, arXiv:2008.01160), which is
+        least for samples distributed as recordings are. Without it the best sample is the same whatever the noise.
+        """
+        distances = [self.spectral(sample, recorded, recorded) for sample in samples.unbind(1)]
+        total = torch.stack(distances).mean()
+        if len(distances) > 1:
+            total = total - 0.5 * self.config.repulsion * self.spectral(samples[:, 0], samples[:, 1], recorded)
+        return total

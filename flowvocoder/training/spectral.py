@@ -13,8 +13,11 @@ RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
 class SpectralDistance(nn.Module):
     """Multi-resolution STFT distance (spectral convergence and log magnitude) plus log-mel distance.
 
+    Each part is a norm of the difference of two features, so that it is a metric and twice the mean distance to a
+    recording less the distance of two samples is a proper score.
+
     Shape:
-        generated, recorded: (B, T) -> scalar
+        a, b: (B, T), what to compare; unit: (B, T), whose magnitude is the unit of spectral convergence -> scalar
     """
 
     def __init__(self, spec: MelSpec, floor: float = 1e-4):
@@ -22,14 +25,14 @@ class SpectralDistance(nn.Module):
         self.floor = floor
         self.mel = MelFrontEnd(spec)
 
-    def forward(self, generated: Tensor, recorded: Tensor) -> Tensor:
-        total = generated.new_zeros(())
+    def forward(self, a: Tensor, b: Tensor, unit: Tensor) -> Tensor:
+        total = a.new_zeros(())
         for n_fft, hop, win in RESOLUTIONS:
-            window = torch.hann_window(win, device=generated.device, dtype=generated.dtype)
-            a, b = (self._magnitude(x, n_fft, hop, win, window) for x in (generated, recorded))
-            convergence = ((a - b).square().sum((1, 2)) / b.square().sum((1, 2)).clamp_min(1e-9)).sqrt().mean()
-            total = total + convergence + (a.log() - b.log()).abs().mean()
-        return total / len(RESOLUTIONS) + (self.mel(generated) - self.mel(recorded)).abs().mean()
+            window = torch.hann_window(win, device=a.device, dtype=a.dtype)
+            p, q, u = (self._magnitude(x, n_fft, hop, win, window) for x in (a, b, unit))
+            convergence = ((p - q).square().sum((1, 2)) / u.square().sum((1, 2)).clamp_min(1e-9)).sqrt().mean()
+            total = total + convergence + (p.log() - q.log()).abs().mean()
+        return total / len(RESOLUTIONS) + (self.mel(a) - self.mel(b)).abs().mean()
 
     def _magnitude(self, x: Tensor, n_fft: int, hop: int, win: int, window: Tensor) -> Tensor:
         spectrum = torch.stft(x, n_fft, hop, win, window, return_complex=True)

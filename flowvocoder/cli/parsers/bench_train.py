@@ -10,7 +10,8 @@ def add_train(bench: Commands) -> None:
     train = add_command(
         bench, "train", "training speed by preset, batch, precision and processes", "bench_train", "train"
     )
-    train.add_argument("--preset", nargs="+", default=list(PRESETS), help=f"default: {', '.join(PRESETS)}")
+    train.add_argument("--preset", nargs="+", default=["lapglow-base"],
+                       help=f"{', '.join(PRESETS)}, or all (default lapglow-base)")  # fmt: skip
     train.add_argument("--batch", nargs="+", type=positive_int, default=[8],
                        help="segments a step, over all processes (default 8)")  # fmt: skip
     train.add_argument("--precision", nargs="+", default=["auto"],

@@ -18,12 +18,14 @@ from flowvocoder.demo.parts import (
 )
 from flowvocoder.demo.service import MOST_TEMPERATURE, Service
 
-LEAD = """Your recording becomes a mel spectrogram, 80 numbers every 12 ms, and the vocoder makes speech of that
-alone. What you hear second was never recorded."""
+LEAD = """Your recording becomes a mel spectrogram, {bands} numbers every {hop:.0f} ms, and the vocoder makes speech of
+that alone. What you hear second was never recorded."""
 
 
 def build(service: Service, page: Page) -> None:
-    with page.tab("Resynthesize", LEAD) as tab:
+    spec = service.spec
+    lead = LEAD.format(bands=spec.n_mels, hop=1000 * spec.hop_length / spec.sample_rate)
+    with page.tab("Resynthesize", lead) as tab:
         with tab.inputs():
             recording = recording_input()
             temperature = gr.Slider(0, MOST_TEMPERATURE, service.vocoder.temperature, step=0.05, label="Temperature",

@@ -21,7 +21,8 @@ def build(service: Service, page: Page) -> None:
             button = gr.Button("Walk through", variant="primary")
         with tab.results("Take an example or your own voice, and press Walk through."):
             gallery = gr.Gallery(label="Step by step", columns=3, object_fit="contain", preview=True, height=560,
-                                 buttons=["download", "fullscreen"], format="png", interactive=False)  # fmt: skip
+                                 buttons=["download", "fullscreen"], format="png", interactive=False,
+                                 elem_classes="steps")  # fmt: skip
             steps_table = gr.HTML()
 
     @answer
