@@ -74,7 +74,7 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | 
         problem = implausible(mel[:, :: max(1, mel.shape[1] // 20_000)], spec)
         if problem:
             raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
-    return mel.astype(np.float32, copy=False)
+    return mel.astype(np.float32)
 
 
 def check_length(path: Path, mel: Mel, samples: int, spec: MelSpec) -> None:
