@@ -16,7 +16,9 @@ def demo(arguments: argparse.Namespace) -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: gradio would tell its makers of it
     library("gradio", "demo")
     from flowvocoder.demo.app import serve
+    from flowvocoder.demo.memory import give_back_freed_memory
     from flowvocoder.demo.service import Service
 
+    give_back_freed_memory()
     serve(Service(arguments.checkpoint, device), arguments.host, arguments.port, arguments.share)
     return 0
