@@ -47,8 +47,12 @@ class World:
             torch.cuda.set_device(chosen)
         if not dist.is_initialized():
             try:
-                dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=TIMEOUT)
-            except (RuntimeError, ValueError) as error:
+                backend = "nccl" if chosen.type == "cuda" else "gloo"
+                dist.init_process_group(
+                    backend, store=_store_of_this_attempt(), rank=int(os.environ["RANK"]), world_size=size,
+                    timeout=TIMEOUT,
+                )  # fmt: skip
+            except (RuntimeError, ValueError, KeyError) as error:
                 raise ConfigError(f"cannot join the other processes: {str(error).splitlines()[0]}") from error
         return cls(dist.get_rank(), dist.get_world_size(), chosen)
 
@@ -101,6 +105,21 @@ class World:
         """Wait until all processes are here."""
         if self.size > 1:
             dist.barrier()
+
+
+def _store_of_this_attempt() -> dist.Store:
+    """Where the processes find each other.
+
+    torchrun keeps one store for all attempts of a single node, in which restarted workers would find the addresses of
+    those that died, and wait for them for ever. Of several nodes each counts its own restarts, so there the number
+    would not do for a name.
+    """
+    of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    leads = int(os.environ["RANK"]) == 0 and not of_agent
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store: dist.Store = dist.TCPStore(address, port, int(os.environ["WORLD_SIZE"]), leads, timeout=TIMEOUT)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
+    return dist.PrefixStore(f"flowvocoder/{attempt}", store)
 
 
 def restarted() -> bool:
