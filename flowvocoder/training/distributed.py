@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowvocoder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 TIMEOUT = datetime.timedelta(minutes=10)
 """After so long without an answer a peer counts as lost; torchrun then restarts all workers."""
@@ -107,19 +110,21 @@ class World:
             dist.barrier()
 
 
-def _store_of_this_attempt() -> dist.Store:
+def _store_of_this_attempt() -> "Store":
     """Where the processes find each other.
 
     torchrun keeps one store for all attempts of a single node, in which restarted workers would find the addresses of
     those that died, and wait for them for ever. Of several nodes each counts its own restarts, so there the number
     would not do for a name.
     """
+    from torch._C._distributed_c10d import PrefixStore, TCPStore
+
     of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     leads = int(os.environ["RANK"]) == 0 and not of_agent
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store: dist.Store = dist.TCPStore(address, port, int(os.environ["WORLD_SIZE"]), leads, timeout=TIMEOUT)
+    store = TCPStore(address, port, int(os.environ["WORLD_SIZE"]), leads, timeout=TIMEOUT)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
-    return dist.PrefixStore(f"flowvocoder/{attempt}", store)
+    return PrefixStore(f"flowvocoder/{attempt}", store)
 
 
 def restarted() -> bool:
