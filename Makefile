@@ -1,4 +1,4 @@
-# `make hello` and `make test` need nothing but Python 3.11 or newer; both make their own environment in .venv.
+# Both make their own environment in .venv: `make hello` needs Python 3.11 or newer, `make test` a C compiler as well.
 PYTHON ?= python3
 PY := .venv/bin/python
 

@@ -263,6 +263,11 @@ class Vocoder:
         padded = self._pad(self._batch(audio, 1))
         return self._front_end(padded)[..., : padded.shape[-1] // self.spec.hop_length]
 
+    @torch.inference_mode()
+    def fold(self) -> None:
+        """Fold the weights for synthesis now, which the first synthesis otherwise does."""
+        self._step()
+
     def _step(self) -> LapGlowStep | None:
         """The model folded for inference; None for an architecture that is only decoded as a whole."""
         # Made anew when a weight was replaced or changed in place, so that it is never stale.

@@ -326,3 +326,10 @@ def test_repulsion_rewards_samples_as_varied_as_recordings(corpus: Path, tmp_pat
 
     assert score(1.0, 1.0) < score(0.3, 1.0) - 0.02
     assert abs(score(1.0, 0.0) - score(0.3, 0.0)) < 0.05
+
+
+def test_init_from_another_architecture_is_refused(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a lapglow, this run trains a waveglow"):
+        Trainer(
+            override(preset("waveglow-256"), ["model.channels=8"]), [corpus], tmp_path / "run", init_from=checkpoint
+        )

@@ -56,7 +56,7 @@ def resynth(arguments: argparse.Namespace) -> int:
     recording = read_recording(arguments.input, vocoder.spec)
     audio = torch.from_numpy(recording.samples)
     mel = vocoder.mel_for(audio)
-    vocoder.synthesize(mel[..., :1], 0.0)  # weights are folded at the first use, once for all recordings
+    vocoder.fold()  # not a part of synthesis: done once for any number of recordings
     started = time.perf_counter()
     try:
         synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed)

@@ -289,6 +289,9 @@ class Trainer:
         if other.experiment.mel != self.experiment.mel:
             difference = self.experiment.mel.difference(other.experiment.mel)
             raise CheckpointError(f"{path}: has another mel than this run: {difference}")
+        ours, theirs = self.experiment.model.architecture, other.experiment.model.architecture
+        if ours != theirs:
+            raise CheckpointError(f"{path}: is a {theirs}, this run trains a {ours}")
         if other.experiment.model != self.experiment.model:
             difference = _difference(vars(self.experiment.model), vars(other.experiment.model))
             raise CheckpointError(f"{path}: has other sizes than this run: {difference}")
