@@ -9,8 +9,8 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
-from flowvocoder.inference.engines import Engine, solver_of
-from flowvocoder.inference.lapglow import LapGlowStep, streaming_step
+from flowvocoder.inference.engines import Engine, Precision, check_engine, streaming_step
+from flowvocoder.inference.lapglow import LapGlowStep
 from flowvocoder.inference.noise import NoiseSource, Seeds
 from flowvocoder.inference.session import Session, from_tensor, pieces
 from flowvocoder.inference.stream import Stream
@@ -35,7 +35,14 @@ class Vocoder:
         >>> audio = vocoder.synthesize(vocoder.mel(recording), temperature=0.7)
     """
 
-    def __init__(self, model: FlowVocoder, about: dict[str, Any] | None = None, engine: Engine = "eager"):
+    def __init__(
+        self,
+        model: FlowVocoder,
+        about: dict[str, Any] | None = None,
+        engine: Engine = "eager",
+        precision: Precision = "float32",
+    ):
+        check_engine(engine, precision)
         self.model = model.eval().requires_grad_(False)
         self.about = about or {}
         self.spec: MelSpec = model.spec
@@ -43,24 +50,31 @@ class Vocoder:
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._front_end = MelFrontEnd(model.spec).to(self.device)
-        self._solve = solver_of(engine)
+        self._engine, self._precision = engine, precision
         self._folded: tuple[tuple[tuple[int, int], ...], LapGlowStep | None] | None = None
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path | None = None, device: str | torch.device = "cpu", engine: Engine = "eager"
+        cls,
+        path: str | Path | None = None,
+        device: str | torch.device = "cpu",
+        engine: Engine = "eager",
+        precision: Precision = "float32",
     ) -> "Vocoder":
         """Load a checkpoint folder, or the bundled voice if none is named.
 
         Args:
-            engine: what runs synthesis: `eager`, PyTorch alone, or `numba`, which compiles the pitch recursion.
+            engine: what runs synthesis: `eager`, PyTorch alone; `numba`, which compiles the pitch recursion; or
+                `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
+                CUDA graphs.
+            precision: of the couplings' networks in synthesis; the rest, and encoding and likelihood, are float32.
 
         Raises:
             CheckpointError: it is missing, truncated, altered or of a newer format.
-            ConfigError: the engine is unknown or not installed.
+            ConfigError: engine or precision are unknown, or the engine is not installed.
         """
         checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else Path(path), device)
-        return cls(checkpoint.model, checkpoint.about, engine)
+        return cls(checkpoint.model, checkpoint.about, engine, precision)
 
     @property
     def sample_rate(self) -> int:
@@ -273,7 +287,7 @@ class Vocoder:
         # Made anew when a weight was replaced or changed in place, so that it is never stale.
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters())
         if self._folded is None or self._folded[0] != state:
-            self._folded = state, streaming_step(self.model, self._solve)
+            self._folded = state, streaming_step(self.model, self._engine, self._precision)
         return self._folded[1]
 
     def _streaming_step(self) -> LapGlowStep:

@@ -15,13 +15,13 @@ from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, sav
 from flowvocoder.cli.main import main
 from flowvocoder.config import override, preset
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.flows.recursion import past_samples, solve
+from flowvocoder.flows.recursion import past_samples, safe_stride, solve
 from flowvocoder.vocoder import Vocoder
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from flowvocoder.export.modules import Step, group_count  # noqa: E402
+from flowvocoder.export.modules import Step  # noqa: E402
 from flowvocoder.export.runtime import OnnxVocoder  # noqa: E402
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "onnx_example.py"
@@ -110,7 +110,7 @@ def test_recursion_as_an_onnx_function(min_lag: int, block: int) -> None:
 
     from flowvocoder.export import recursion
 
-    past, groups = past_samples(200), group_count(min_lag, block)
+    past, groups = past_samples(200), safe_stride(min_lag, block)
     kinds = {"e": TensorProto.FLOAT, "lag": TensorProto.INT64, "taps": TensorProto.FLOAT, "past": TensorProto.FLOAT}
     graph = helper.make_graph(
         [helper.make_node(recursion.NAME, list(kinds), ["x"], domain=recursion.DOMAIN)],

@@ -153,26 +153,6 @@ def test_noise_belongs_to_a_position(rate: int, block: int) -> None:
     assert not torch.equal(whole[0], whole[1])
 
 
-def test_engines_agree() -> None:
-    pytest.importorskip("numba")
-    model = tiny(SETTINGS[0], torch.float32).model
-    eager, compiled = Vocoder(model), Vocoder(model, engine="numba")
-    mel = some_mel(eager, items=2)
-    assert (eager.synthesize(mel, 0.7, seed=1) - compiled.synthesize(mel, 0.7, seed=1)).abs().max() < 1e-4
-    with pytest.raises(ConfigError, match="unknown engine"):
-        Vocoder(model, engine="steam")  # type: ignore[arg-type]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_cuda_gives_what_the_cpu_gives(dtype: torch.dtype) -> None:
-    cpu = tiny(SETTINGS[0], dtype)
-    cuda = Vocoder(tiny(SETTINGS[0], dtype).model.cuda())
-    mel = some_mel(cpu, items=2)
-    expected = cpu.synthesize(mel, 0.7, seed=1, lengths=[FRAMES, 20])
-    assert (cuda.synthesize(mel, 0.7, seed=1, lengths=[FRAMES, 20]).cpu() - expected).abs().max() < 1e-4
-
-
 def test_folded_weights_are_never_stale() -> None:
     vocoder = tiny(SETTINGS[0])
     mel = some_mel(vocoder)

@@ -5,7 +5,6 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch import Tensor
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.vocoder import Vocoder
 
 N_MELS, HOP, RATE = 80, 256, 22050
@@ -41,33 +41,29 @@ class System:
         return self.spec.hop_length / self.spec.sample_rate
 
 
-def ours(name: str, checkpoint: Checkpoint, engines: list[str], threads: int) -> Iterator[System]:
-    """One model in every engine that was asked for.
+def ours(
+    name: str, checkpoint: Checkpoint, engines: list[str], precisions: list[str], threads: int
+) -> Iterator[System]:
+    """One model in every engine that was asked for, and in every precision where the engine has a choice.
 
     `reference` is the layers as training uses them; the others are what `synth --engine` takes.
     """
     spec, model = checkpoint.experiment.mel, checkpoint.model
     parameters = sum(p.numel() for p in model.parameters())
     for engine in engines:
-        if engine not in ENGINES:
-            raise ConfigError(f"unknown engine {engine!r}: there are {', '.join(ENGINES)}")
-        vocoder = None if engine in ("reference", "onnx") else Vocoder(model, checkpoint.about, engine)  # type: ignore[arg-type]
-        run = (
-            functools.partial(ENGINES[engine], checkpoint, vocoder)
-            if engine != "onnx"
-            else _exported(checkpoint, threads)
-        )
-        yield System(name, engine, parameters, run, spec, vocoder)
+        if engine in ("reference", "onnx"):
+            run = _exported(checkpoint, threads) if engine == "onnx" else functools.partial(_reference, model)
+            yield System(name, engine, parameters, run, spec)
+            continue
+        for precision in precisions:
+            vocoder = Vocoder(model, checkpoint.about, engine, precision)  # type: ignore[arg-type]
+            vocoder.fold()  # before anything is counted or timed
+            label = engine if precision == "float32" else f"{engine} {precision}"
+            yield System(name, label, parameters, functools.partial(vocoder.synthesize, seed=0), spec, vocoder)
 
 
-def _reference(checkpoint: Checkpoint, _: Vocoder | None, mel: Tensor) -> Tensor:
-    model = checkpoint.model
+def _reference(model: FlowVocoder, mel: Tensor) -> Tensor:
     return model.decode(torch.randn(model.noise_shape(mel), device=mel.device), mel)
-
-
-def _folded(_: Checkpoint, vocoder: Vocoder | None, mel: Tensor) -> Tensor:
-    assert vocoder is not None
-    return vocoder.synthesize(mel, seed=0)
 
 
 def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor], object]:
@@ -79,14 +75,6 @@ def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor], object
         export_onnx(checkpoint, file, step=False)
         onnx = OnnxVocoder(file, threads)
     return lambda mel: list(onnx.synthesize_pieces(mel.cpu()))
-
-
-ENGINES: dict[str, Callable[..., Any]] = {
-    "reference": _reference,
-    "eager": _folded,
-    "numba": _folded,
-    "onnx": _exported,
-}
 
 
 def peer(name: str, device: torch.device) -> System:

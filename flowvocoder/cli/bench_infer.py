@@ -47,9 +47,13 @@ def _systems(arguments: argparse.Namespace, device: torch.device) -> list[System
         torch.manual_seed(0)
         name = " ".join([name, *arguments.settings])
         voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, {})))
-    engines = [e for e in arguments.engines.split(",") if e]
-    systems = [s for name, voice in voices for s in ours(name, voice, engines, torch.get_num_threads())]
-    return systems + [peer(name, device) for name in arguments.peers.split(",") if name]
+    engines, precisions, peers = map(_names, (arguments.engines, arguments.precision, arguments.peers))
+    systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, torch.get_num_threads())]
+    return systems + [peer(name, device) for name in peers]
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], T], low: float, high: float) -> list[T]:

@@ -41,7 +41,8 @@ def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
     """The vocoder of --checkpoint on --device."""
     device = set_machine(arguments)
     check_temperature(getattr(arguments, "temperature", None))
-    return Vocoder.from_pretrained(arguments.checkpoint, device, getattr(arguments, "engine", "eager"))
+    engine, precision = getattr(arguments, "engine", "eager"), getattr(arguments, "precision", "float32")
+    return Vocoder.from_pretrained(arguments.checkpoint, device, engine, precision)  # type: ignore[arg-type]
 
 
 def check_temperature(temperature: float | None) -> None:

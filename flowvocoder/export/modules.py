@@ -5,27 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.errors import ConfigError
-from flowvocoder.flows.recursion import GROUP, REACH, solve
-from flowvocoder.inference.lapglow import LapGlowStep, streaming_step
+from flowvocoder.inference.lapglow import LapGlowStep, can_stream
 from flowvocoder.inference.memory import Clock, Memory
+from flowvocoder.inference.operator import recurse_by_operator
 from flowvocoder.models.flow_vocoder import FlowVocoder
-from flowvocoder.models.lapglow import LapGlow
 from flowvocoder.units import ceil_div
-
-
-@torch.library.custom_op("flowvocoder::pitch_recursion", mutates_args=())
-def pitch_recursion(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, groups: int) -> Tensor:
-    """`flows.recursion.solve` as one operator: its loop depends on data, which no graph of tensors can say.
-
-    Args:
-        groups: how many groups at a time the shortest lag there can be allows.
-    """
-    return solve(e, lag, taps, past).clone()
-
-
-@pitch_recursion.register_fake
-def _(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, groups: int) -> Tensor:
-    return torch.empty_like(e)
 
 
 class Step(nn.Module):
@@ -33,7 +17,7 @@ class Step(nn.Module):
 
     Shape:
         mel: (B, n_mels, f), noise: (B, M, f * rate), position: () frames before this step, length: (B,) frames of each
-        item in all (2^62 while it is not known), state: as `state_shapes` says, zeros before the first step
+        item in all (2^48 while it is not known), state: as `state_shapes` says, zeros before the first step
         -> audio (B, f * hop_length), `delay` blocks late, and the new state
     """
 
@@ -87,20 +71,8 @@ def exportable(model: FlowVocoder) -> LapGlowStep:
     Raises:
         ConfigError: of another architecture, or its blocks are no whole groups of the recursion.
     """
-    step = streaming_step(model)
-    if step is None or not isinstance(model, LapGlow):
+    if not can_stream(model):
         raise ConfigError(f"{type(model).__name__} cannot be exported: only what streams can")
-    if step.pitch is not None:
-        if model.block % GROUP:
-            raise ConfigError(
-                f"model.block {model.block} is no multiple of {GROUP}, which export with a pitch predictor needs"
-            )
-        groups = group_count(step.pitch.min_lag, model.block)
-        step.pitch.solve = lambda e, lag, taps, past: pitch_recursion(e, lag, taps, past, groups)
+    step = LapGlowStep(model).eval()
+    recurse_by_operator(step)
     return step
-
-
-def group_count(min_lag: int, block: int) -> int:
-    """How many groups of the recursion can be done at once whatever the lag: a divisor of a block's groups."""
-    most = (min_lag - REACH) // GROUP
-    return max(n for n in range(1, most + 1) if block // GROUP % n == 0)

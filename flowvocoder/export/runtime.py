@@ -17,7 +17,7 @@ from flowvocoder.inference.session import CHUNK
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import ceil_div
 
-UNKNOWN_END = 2**62
+UNKNOWN_END = 2**48
 
 Array = npt.NDArray[Any]
 

@@ -41,12 +41,16 @@ def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
     return _Recursion.apply(_whole_groups(e), lag, taps)[:, : e.shape[1]]
 
 
-def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
+def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int | None = None) -> Tensor:
     """`synthesise` that goes on from samples that are there already, without gradients.
 
     Runs in steps as long as their shortest lag allows: within a step every sample needs only earlier steps. Each is one
     product of matrices, made for a thousand groups at a time: thousands of steps a second of audio leave no time for
     more.
+
+    Args:
+        stride: groups a step, what no lag is shorter than; the same kernels then run whatever the lags, as a CUDA graph
+            needs. None: look at the lags.
 
     Shape:
         e: (B, G * GROUP), lag and taps: as `predict`; past: (B, P) with P from `past_samples` -> (B, G * GROUP)
@@ -68,14 +72,18 @@ def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
             item = torch.arange(batch, device=e.device)[:, None] * GROUP
             index = index // GROUP * (batch * GROUP) + item + index % GROUP
         matrices = _matrices(taps[:, first : end + 1])
-        sizes = [batch * (b - a) for a, b in _steps(lag[:, first : end + 1])]
+        steps = _steps(lag[:, first : end + 1]) if stride is None else _equal_steps(end - first, stride)
+        sizes = [batch * (b - a) for a, b in steps]
         now = x[batch * (before + first * GROUP) : batch * (before + end * GROUP)].view(-1, GROUP, 1)
-        steps = zip(
-            now.split(sizes), matrices.split(sizes), index.flatten().split([2 * SPAN * s for s in sizes]), strict=True
-        )
-        for out, matrix, source in steps:
+        sources = index.flatten().split([2 * SPAN * size for size in sizes])
+        for out, matrix, source in zip(now.split(sizes), matrices.split(sizes), sources, strict=True):
             out.baddbmm_(matrix, x.index_select(0, source).view(-1, 2 * SPAN, 1))
     return x.view(-1, batch, GROUP)[before // GROUP :].transpose(0, 1).reshape(batch, -1)
+
+
+def safe_stride(min_lag: int, block: int) -> int:
+    """Groups that can be done at once whatever the lag, and that go evenly into a block of whole groups."""
+    return max(n for n in range(1, (min_lag - REACH) // GROUP + 1) if block // GROUP % n == 0)
 
 
 def past_samples(max_lag: int) -> int:
@@ -123,6 +131,10 @@ def _steps(lag: Tensor) -> list[tuple[int, int]]:
             first, allowed = group, reach
     steps.append((first, len(reachable)))
     return steps
+
+
+def _equal_steps(groups: int, stride: int) -> list[tuple[int, int]]:
+    return [(first, min(first + stride, groups)) for first in range(0, groups, stride)]
 
 
 def _past(x: Tensor, lag: Tensor) -> tuple[Tensor, Tensor, int]:

@@ -1,23 +1,46 @@
 """What can run synthesis."""
 
-from collections.abc import Callable
 from typing import Literal
+
+import torch
+from torch import nn
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.recursion import solve
 from flowvocoder.inference import compiled
-from flowvocoder.inference.lapglow import Solver
+from flowvocoder.inference.lapglow import LapGlowStep, can_stream
 
-Engine = Literal["eager", "numba"]
+Engine = Literal["eager", "numba", "compile"]
+"""PyTorch alone; with the pitch recursion as machine code; steps of a size that comes back as compiled graphs."""
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
-def solver_of(engine: str) -> Solver:
-    """How an engine undoes the pitch prediction.
+def check_engine(engine: str, precision: str) -> None:
+    """Raises ConfigError if there is no such engine or precision, or the engine is not installed."""
+    if engine not in ("eager", "numba", "compile"):
+        raise ConfigError(f"unknown engine {engine!r}: there are eager, numba, compile")
+    if precision not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(f"unknown precision {precision!r}: there are float32, bfloat16, float16")
+    if engine == "numba":
+        compiled.solver()
+
+
+def streaming_step(model: nn.Module, engine: Engine = "eager", precision: Precision = "float32") -> LapGlowStep | None:
+    """The model folded for inference in steps; None if `can_stream` says no.
 
     Raises:
-        ConfigError: there is no such engine, or it is not installed.
+        ConfigError: the engine cannot run this model.
     """
-    solvers: dict[str, Callable[[], Solver]] = {"eager": lambda: solve, "numba": compiled.solver}
-    if engine not in solvers:
-        raise ConfigError(f"unknown engine {engine!r}: there are {', '.join(solvers)}")
-    return solvers[engine]()
+    if not can_stream(model):
+        return None
+    # None leaves float64 models, as tests use them, what they are.
+    reduced = None if precision == "float32" else getattr(torch, precision)
+    if engine != "compile":
+        return LapGlowStep(model, compiled.solver() if engine == "numba" else solve, reduced).eval()
+    from flowvocoder.inference.graphs import GraphStep
+    from flowvocoder.inference.operator import recurse_by_operator
+
+    step = GraphStep(model, precision=reduced).eval()
+    recurse_by_operator(step)
+    return step

@@ -27,7 +27,7 @@ class Product(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach().to(dtype).contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.T, self.bias)
+        return F.linear(x.to(self.weight.dtype), self.weight.T, self.bias).to(x.dtype)
 
 
 class Taps(Product):
@@ -64,18 +64,24 @@ class FoldedCoupling(nn.Module):
     The WaveNet's start convolution is folded into its first dilated one and into the residual sum, its end convolution
     into the skip sum, and each layer's share of the context into the same product as its taps.
 
+    Args:
+        precision: of the WaveNet's products; None: as the weights are.
+
     Attributes:
         ahead, back: how many columns of look-ahead and of look-back it adds.
     """
 
     edge: Tensor
 
-    def __init__(self, pointwise: PointwiseLU | PointwiseMatrix, coupling: AffineCoupling):
+    def __init__(
+        self, pointwise: PointwiseLU | PointwiseMatrix, coupling: AffineCoupling, precision: torch.dtype | None = None
+    ):
         super().__init__()
         net, bound = coupling.conditioner, coupling.bound
         assert isinstance(net, WaveNet) and bound is not None
         self.bound = bound
-        dtype, width = net.end.weight.dtype, net.channels
+        exact, width = net.end.weight.dtype, net.channels
+        dtype = precision or exact
         convs = [c for c in net.dilated if isinstance(c, TimeConv)]
         self.spans = [c.back + c.ahead for c in convs]
         self.dilations = [c.dilation[0] for c in convs]
@@ -103,9 +109,9 @@ class FoldedCoupling(nn.Module):
             skips.append(end[..., 0] @ mix_weight[-width:, :, 0])
             out_bias = out_bias + end[..., 0] @ mix_bias[-width:]
         self.gates, self.hidden = nn.ModuleList(gates), nn.ModuleList(hidden)
-        self.register_buffer("edge", edge.to(dtype))
+        self.register_buffer("edge", edge.to(exact))
         self.out = Product(torch.cat(skips, 1), out_bias, dtype)
-        self.inverse = Product(inverse_of(pointwise, len(end)), None, dtype)
+        self.inverse = Product(inverse_of(pointwise, len(end)), None, exact)
 
     def forward(self, z: Tensor, context: "Context", delay: int, clock: Clock, memory: Memory) -> Tensor:
         """z (B, n, C) that is `delay` columns late -> the same, `delay + ahead` late."""

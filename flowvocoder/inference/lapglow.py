@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -171,6 +172,8 @@ class LapGlowStep(nn.Module):
     Args:
         model: a copy of its weights is taken.
         solver: of the pitch recursion.
+        precision: of the couplings' networks, where the time goes; what they scale and shift, the transform and the
+            recursion keep the model's own.
 
     Attributes:
         rate: blocks a frame.
@@ -178,7 +181,7 @@ class LapGlowStep(nn.Module):
         back: how many blocks after its own a frame can still be heard; infinite with the pitch recursion.
     """
 
-    def __init__(self, model: LapGlow, solver: Solver = solve):
+    def __init__(self, model: LapGlow, solver: Solver = solve, precision: torch.dtype | None = None):
         super().__init__()
         layers = list(model.flow.layers)  # type: ignore[arg-type]
         pitch = layers.pop(0) if isinstance(layers[0], PitchPredictor) else None
@@ -192,7 +195,7 @@ class LapGlowStep(nn.Module):
         self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver)
         self.transform = TransformStep(transform, parameter.dtype, parameter.device)
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]
-        couplings = [FoldedCoupling(pointwise, coupling) for pointwise, coupling in pairs]
+        couplings = [FoldedCoupling(pointwise, coupling, precision) for pointwise, coupling in pairs]
         self.couplings = nn.ModuleList(couplings)
         self.rate = self.encoder.rate
         features = [self.envelope.features, *([] if self.pitch is None else [self.pitch.features])]
@@ -202,6 +205,20 @@ class LapGlowStep(nn.Module):
         self.delay = self.encoder.delay + self._depth + 1
         flows_back = sum(c.back for c in couplings)
         self.back = math.inf if self.pitch else self.encoder.back + max(flows_back, self.envelope.features.back) + 1
+
+    def advance(
+        self, mel: Tensor, noise: Tensor, start: int, length: Tensor | None, state: list[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One step with its state as tensors: (audio, the state after it).
+
+        Args:
+            start: frames before this step.
+            length: frames of each item in all, (B,); None while it is not known.
+            state: what the step before gave; None at the start.
+        """
+        memory = Memory(state)
+        audio: Tensor = self(mel, noise, Clock(start, length), memory)
+        return audio, memory.new
 
     def forward(self, mel: Tensor, noise: Tensor, clock: Clock, memory: Memory) -> Tensor:
         context = self.encoder(mel, clock, memory)
@@ -224,8 +241,6 @@ class LapGlowStep(nn.Module):
         return clock.mask(audio.view(audio.shape[0], count, self.block), late + 1, rate).flatten(1)
 
 
-def streaming_step(model: nn.Module, solver: Solver = solve) -> LapGlowStep | None:
-    """The model folded for inference in steps; None if it is of another architecture, or its blocks are too short."""
-    if not isinstance(model, LapGlow) or (model.config.pitch and model.block < 2 * GROUP):
-        return None
-    return LapGlowStep(model, solver).eval()
+def can_stream(model: nn.Module) -> TypeGuard[LapGlow]:
+    """Whether `LapGlowStep` takes the model: not one of another architecture, nor one whose blocks are too short."""
+    return isinstance(model, LapGlow) and (not model.config.pitch or model.block >= 2 * GROUP)

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowvocoder.inference.lapglow import LapGlowStep
-from flowvocoder.inference.memory import Clock, Memory
 from flowvocoder.units import ceil_div
 
 CHUNK = 1024
@@ -35,11 +34,10 @@ class Session:
         Args:
             length: frames of each item in all, (B,), once it is known. What is beyond comes out as zeros.
         """
-        memory = Memory(self._state)
-        audio: Tensor = self.step(mel, self._noise(mel.shape[1]).to(mel), Clock(self.frames, length), memory)
+        noise = self._noise(mel.shape[1]).to(mel)
+        audio, self._state = self.step.advance(mel, noise, self.frames, length, self._state)
         early = max(0, self.step.delay - self.frames * self.step.rate) * self.step.block
         self.frames += mel.shape[1]
-        self._state = memory.new
         return audio[:, early:]
 
     def finish(self, mel: Tensor, length: Tensor | None = None) -> Tensor:

@@ -14,7 +14,10 @@ def add_infer(benches: Commands) -> None:
     infer.add_argument("--preset", action="append", default=[], help="a preset with random weights; several times")
     infer.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
                        help="changes the presets: model.block=256")  # fmt: skip
-    infer.add_argument("--engines", default="eager,numba", help="reference, eager, numba, onnx (default eager,numba)")
+    infer.add_argument("--engines", default="eager,numba",
+                       help="reference, eager, numba, compile, onnx (default eager,numba)")  # fmt: skip
+    infer.add_argument("--precision", default="float32",
+                       help="of the couplings' networks: float32, bfloat16, float16 (default float32)")  # fmt: skip
     infer.add_argument("--peers", default="", help="vocos, hifigan, griffin-lim: pip install 'flowvocoder[bench]'")
     infer.add_argument("--seconds", default="10", help="lengths (default 10)")
     infer.add_argument("--batch", default="1", help="batch sizes (default 1)")

@@ -66,9 +66,12 @@ def sampling(command: argparse.ArgumentParser) -> None:
 
 
 def engine(command: argparse.ArgumentParser, *more: str) -> None:
-    """--engine."""
-    command.add_argument("--engine", default="eager", choices=["eager", "numba", *more],
-                         help="what runs synthesis (default eager, PyTorch alone)")  # fmt: skip
+    """--engine and --precision."""
+    command.add_argument("--engine", default="eager", choices=["eager", "numba", "compile", *more],
+                         help="what runs synthesis: PyTorch alone (default), with compiled pitch recursion, or compiled"
+                              " graphs of steps that repeat (a minute's wait; for streams)")  # fmt: skip
+    command.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"],
+                         help="of the couplings' networks (default float32; the others are for GPUs)")  # fmt: skip
 
 
 def chunk(command: argparse.ArgumentParser) -> None:
