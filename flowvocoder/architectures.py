@@ -22,7 +22,7 @@ class LapGlowConfig:
     limits: ClassVar[Limits] = {
         **_NET, "block": (16, 4096), "flows": _COUNT, "kernel": (1, 63), "encoder_channels": _COUNT,
         "encoder_layers": (0, 64), "scale_channels": _COUNT, "time_slots": _COUNT, "pitch_channels": _COUNT,
-        "encoder_ahead": (-1, 65),
+        "pitch_shapes": (1, 4), "encoder_ahead": (-1, 65),
     }  # fmt: skip
 
     block: int = 128  # samples, M of the lapped transform
@@ -36,6 +36,7 @@ class LapGlowConfig:
     time_slots: int = 8  # the first 1x1 convolution starts by turning groups of so many high bands into time slots
     pitch: bool = True  # long-term prediction before the transform
     pitch_channels: int = 192
+    pitch_shapes: int = 3  # of its taps; the fourth predicts up to 8 kHz, each fewer an octave less
     causal: bool = False  # couplings, envelope and pitch look back only
     encoder_ahead: int = -1  # so many of the encoder's layers + 1 convolutions look a frame ahead; -1 for all
 

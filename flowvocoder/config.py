@@ -40,11 +40,13 @@ class TrainConfig:
     pitch_weight: float = 1.0  # of the pitch predictor's own loss
     spectral_weight: float = 0.0  # of the spectral distance of samples to recordings
     repulsion: float = 0.0  # of two samples of one mel; at 1 the spectral distance is an energy distance
+    pulse_weight: float = 0.0  # of the difference in pitch pulses between samples and recordings
+    hum_weight: float = 0.0  # of what samples repeat in every block
     adversarial_weight: float = 0.0  # of what the discriminators say of samples
     feature_weight: float = 0.0  # of the distance of the discriminators' features
     discriminator_channels: int = 32
     discriminator_lr: float = 2e-4
-    sample_from: int = 0  # first step at which samples are drawn, for the three terms above that judge them
+    sample_from: int = 0  # first step at which samples are drawn, for the terms above that judge them
     sample_temperature: float = 0.8  # of those samples
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the networks; the flow itself is float32
     recompute: bool = False  # backpropagate through inverses instead of stored activations: less memory, more time
@@ -61,7 +63,8 @@ class TrainConfig:
 
     def samples_at(self, step: int) -> bool:
         """Whether samples are drawn at a step."""
-        return step >= self.sample_from and (self.spectral_weight > 0 or self.adversarial)
+        judged = max(self.spectral_weight, self.pulse_weight, self.hum_weight) > 0 or self.adversarial
+        return judged and step >= self.sample_from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +192,7 @@ TRAIN_LIMITS: Limits = {
     "lr": (1e-12, 10.0), "warmup": (0, 10**9), "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0),
     "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
     "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT,
-        "repulsion": (0.0, 1.0),
+    "repulsion": (0.0, 1.0), "pulse_weight": _WEIGHT, "hum_weight": _WEIGHT,
     "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
     "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0),
     "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),

@@ -12,9 +12,10 @@ from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
 from flowvocoder.units import PCM16_STEP, ceil_div
 
-WIDTHS = (1.0, 2.0, 4.0)
-"""Standard deviations of the tap shapes, in samples, each twice the one before. The wider the shape, the lower the band
-it predicts: the gain falls to half at 0.19/width of the sampling rate, 4.1, 2.1 and 1.0 kHz at 22 050 Hz."""
+WIDEST = 4.0
+"""Standard deviation of the widest tap shape, in samples; each other is half as wide as the next. The wider the shape,
+the lower the band it predicts: the gain falls to half at 0.19/width of the sampling rate, 1.0 kHz for the widest at
+22 050 Hz, then 2.1, 4.1 and 8.3 kHz."""
 
 MAX_GAIN = 0.98
 """Upper limit of the sum of all taps. They are positive, so below 1 the synthesis recursion is stable."""
@@ -37,11 +38,12 @@ class PitchPredictor(Bijection):
         min_lag, max_lag: range of the lag in samples.
         hidden: width of the predicting network.
         causal: that network looks back only.
+        shapes: how many tap shapes.
     """
 
     cheap_inverse = False  # a recursion over samples
 
-    def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int, causal: bool = False):
+    def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int, causal: bool = False, shapes: int = 3):
         super().__init__()
         if min_lag <= REACH + GROUP:
             raise ValueError(f"min_lag must be above {REACH + GROUP} samples, not {min_lag}")
@@ -54,10 +56,10 @@ class PitchPredictor(Bijection):
             nn.SiLU(),
         )
         self.lag_head = TimeConv(hidden, lags)
-        self.gain_head = TimeConv(hidden, len(WIDTHS) + 1)
+        self.gain_head = TimeConv(hidden, shapes + 1)
         nn.init.zeros_(self.gain_head.weight)
         with torch.no_grad():
-            self.gain_head.bias.copy_(torch.tensor([0.0] * len(WIDTHS) + [2.0]))  # type: ignore[union-attr]
+            self.gain_head.bias.copy_(torch.tensor([0.0] * shapes + [2.0]))  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         lag, taps = self._taps(x, context)
@@ -131,7 +133,7 @@ def taps_at(lag: Tensor, gain: Tensor, min_lag: int) -> tuple[Tensor, Tensor]:
     whole = lag.nan_to_num(float(min_lag)).round()
     offset = torch.arange(-REACH, REACH + 1, device=lag.device, dtype=lag.dtype) + (whole - lag)[..., None]
     taps = torch.zeros_like(offset)
-    shape = torch.exp((offset * (0.5**0.5 / WIDTHS[-1])).square().neg())
+    shape = torch.exp((offset * (0.5**0.5 / WIDEST)).square().neg())
     for g in gain.unbind(1)[::-1]:
         taps = torch.addcmul(taps, shape, (g / shape.sum(-1))[..., None])
         shape = shape.square().square()  # half as wide, cheaper than by exp

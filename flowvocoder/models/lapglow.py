@@ -128,7 +128,8 @@ class LapGlow(FlowVocoder):
         context, causal = spec.n_mels + config.encoder_channels, config.causal
         layers: list[Bijection] = []
         if config.pitch:
-            layers.append(PitchPredictor(context, *lag_range(spec.sample_rate), config.pitch_channels, causal))
+            lags = lag_range(spec.sample_rate)
+            layers.append(PitchPredictor(context, *lags, config.pitch_channels, causal, config.pitch_shapes))
         layers.append(LappedTransform(block))
         layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels, causal)))
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other

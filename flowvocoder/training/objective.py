@@ -14,6 +14,8 @@ from flowvocoder.training.discriminators import (
     feature_loss,
 )
 from flowvocoder.training.distributed import World
+from flowvocoder.training.hum import HumPower
+from flowvocoder.training.pulses import PulseDistance
 from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.units import PCM16_STEP
 
@@ -117,8 +119,8 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 class Objective:
     """The weighted sum of all terms.
 
-    Terms (scalars; names as in `log.jsonl`): nats, pitch (the model's auxiliary loss), spectral, adversarial, features,
-    discriminator.
+    Terms (scalars; names as in `log.jsonl`): nats, pitch (the model's auxiliary loss), spectral, pulses, hum,
+    adversarial, features, discriminator.
     """
 
     def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
@@ -128,6 +130,8 @@ class Objective:
             flow = torch.compile(flow)  # type: ignore[assignment]
         self.flow = world.parallel(flow)
         self.spectral = SpectralDistance(experiment.mel).to(world.device)
+        self.pulses = PulseDistance(experiment.mel.sample_rate) if self.config.pulse_weight > 0 else None
+        self.hum = HumPower(model.block) if self.config.hum_weight > 0 else None
         self.adversary = Adversary(self.config, world) if self.config.adversarial else None
         self.device = world.device.type
         self.dtype = autocast_dtype(self.config.precision, world.device)
@@ -153,6 +157,11 @@ class Objective:
         sample = samples[:, 0]
         terms["spectral"] = self._spectral(samples, drawn.audio)
         total = total + config.spectral_weight * terms["spectral"]
+        pulses, hum = ("pulses", config.pulse_weight, self.pulses), ("hum", config.hum_weight, self.hum)
+        for name, weight, measure in (pulses, hum):
+            if measure is not None:
+                terms[name] = torch.stack([measure(one, drawn.audio) for one in samples.unbind(1)]).mean()
+                total = total + weight * terms[name]
         if self.adversary is not None:
             with self.autocast():
                 terms["discriminator"], terms["adversarial"], terms["features"] = self.adversary.against(

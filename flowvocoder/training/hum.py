@@ -1,0 +1,36 @@
+"""What samples repeat in every block, for the hybrid objective."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowvocoder.flows.lapped import LappedTransform
+from flowvocoder.units import PCM16_STEP
+
+NEIGHBOURS = 5
+"""Bands, and blocks, over which the level is taken."""
+
+
+class HumPower(nn.Module):
+    """The share of a sample's power, whitened, that is the same in every block.
+
+    A spectral distance to one recording is least for samples that are alike, and the easiest way to be alike is a
+    constant added to every block. It is heard as tones at multiples of the block rate. Speech has none of it: the mean
+    of a coefficient of its lapped transform, over blocks, is zero.
+
+    Args:
+        block: samples, the flow's M.
+
+    Shape:
+        samples, recorded: (B, T) -> scalar: 1 if all blocks are the same, 1 / N for noise in N blocks
+    """
+
+    def __init__(self, block: int):
+        super().__init__()
+        self.transform = LappedTransform(block)
+
+    def forward(self, samples: Tensor, recorded: Tensor) -> Tensor:
+        length = recorded.shape[1] // self.transform.block * self.transform.block
+        ours, theirs = (self.transform(x[:, None, :length], x)[0] for x in (samples, recorded))
+        power = 0.5 * (ours.detach().square() + theirs.square())
+        level = F.avg_pool2d(power, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False) + PCM16_STEP**2 / 12
+        return (ours / level.sqrt()).mean(2).square().mean()

@@ -1,0 +1,80 @@
+"""Pitch pulses of samples against those of recordings, for the hybrid objective."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowvocoder.flows.pitch import lag_range, self_similarity
+
+BANDS = ((1000.0, 2000.0), (2000.0, 4000.0), (4000.0, 8000.0))
+"""Octaves in Hz whose envelopes are compared: below them harmonics are resolved, above them a mel is silent."""
+
+
+class PulseDistance(nn.Module):
+    """How differently the envelope of two signals repeats itself one pitch period later.
+
+    Voiced speech excites every band above the first formant once a glottal pulse. A vocoder that drowns the pulses in
+    noise keeps the short-time magnitudes and sounds breathy, so a spectral distance hardly sees it; and where in time
+    the pulses are the mel does not say, so a distance between waveforms cannot ask for them. The correlation of an
+    envelope with itself one period later, in a window of some periods, depends on neither.
+
+    Args:
+        sample_rate: in Hz.
+        decimate: samples a value of the envelope.
+        window: seconds.
+
+    Shape:
+        samples, recorded: (B, T) -> scalar, mean absolute difference of two correlations in -1..1, over voiced frames
+    """
+
+    def __init__(self, sample_rate: int, decimate: int = 4, window: float = 0.03):
+        super().__init__()
+        self.bands = [(low / sample_rate, high / sample_rate) for low, high in BANDS if high < 0.5 * sample_rate]
+        self.min_lag, self.max_lag = lag_range(sample_rate)
+        self.decimate = decimate
+        self.window = round(window * sample_rate / decimate)
+
+    def forward(self, samples: Tensor, recorded: Tensor) -> Tensor:
+        length = recorded.shape[1] // self.hop * self.hop
+        samples, recorded = samples[:, :length], recorded[:, :length]
+        with torch.no_grad():
+            similarity, voiced = self_similarity(recorded, self.min_lag, self.max_lag, length // self.hop)
+            lag = ((similarity.argmax(1) + self.min_lag) / self.decimate).round().long()
+            target = self._periodicity(recorded, lag)
+        difference = (self._periodicity(samples, lag) - target).abs().mean(1)
+        # An item at a time, so that a batch in parts has the same loss as a whole one.
+        return ((difference * voiced).sum(1) / (voiced.sum(1) + 1.0)).mean()
+
+    @property
+    def hop(self) -> int:
+        """Samples between windows, half a window."""
+        return self.window // 2 * self.decimate
+
+    def _periodicity(self, x: Tensor, lag: Tensor) -> Tensor:
+        """Correlation of envelopes with themselves `lag` (B, F) later, the best of three next to it: (B, bands, F)."""
+        reach = self.max_lag // self.decimate + 2
+        envelopes = F.pad(self._envelopes(x), (self.window // 2, self.window + reach))
+        frames = envelopes.unfold(-1, self.window + reach, self.window // 2)[:, :, : lag.shape[1]]
+        now = _standardised(frames[..., : self.window])
+        best = []
+        for offset in (-1, 0, 1):
+            index = (lag + offset)[:, None, :, None] + torch.arange(self.window, device=x.device)
+            later = _standardised(frames.gather(3, index.expand(-1, frames.shape[1], -1, -1)))
+            best.append((now * later).sum(-1))
+        return torch.stack(best).amax(0)
+
+    def _envelopes(self, x: Tensor) -> Tensor:
+        """Magnitude of each band's analytic signal, without what is faster than a pulse: (B, bands, T / decimate)."""
+        spectrum = torch.fft.fft(x)
+        frequency = torch.fft.fftfreq(x.shape[1], device=x.device)
+        inside = torch.stack([(frequency >= low) & (frequency < high) for low, high in self.bands])
+        envelope = torch.fft.ifft(spectrum[:, None] * inside).abs()
+        slow = torch.fft.rfft(envelope)[..., : x.shape[1] // (2 * self.decimate) + 1]
+        smooth = torch.exp(-0.5 * (torch.arange(slow.shape[-1], device=x.device) / (0.04 * x.shape[1])).square())
+        return torch.fft.irfft(slow * smooth, x.shape[1] // self.decimate)
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Mean 0 and norm 1 along the last dimension; a constant becomes 0."""
+    x = x - x.mean(-1, keepdim=True)
+    return x / (x.square().sum(-1, keepdim=True) + 1e-12).sqrt()
