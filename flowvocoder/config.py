@@ -83,28 +83,29 @@ def _family(model: ModelConfig, lr: float, batch: int) -> Experiment:
     return Experiment(model, convention("tacotron2"), TrainConfig(steps=500_000, lr=lr, batch=batch, warmup=1000))
 
 
+LIVE = LapGlowConfig(
+    block=256, flows=8, layers=1, channels=192, time_slots=16, pitch_shapes=4, causal=True, encoder_ahead=3
+)
+
+REFINE = TrainConfig(
+    steps=3000, lr=6e-4, warmup=30, spectral_weight=1.0, pulse_weight=3.0, hum_weight=3.0, pitch_weight=0.3
+)
+
 PRESETS: dict[str, Experiment] = {
-    "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
-    # The second half of the bundled voice's training, from a lapglow-base checkpoint (--init-from).
-    "lapglow-base-spectral": Experiment(
-        LapGlowConfig(), convention("tacotron2"), TrainConfig(steps=3600, lr=6e-4, warmup=30, spectral_weight=1.0)
-    ),
+    # The bundled voice: fast, and little look-ahead (`flowvocoder info` states it).
+    "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=7000)),
+    # The second stage, from a trained checkpoint of any size (--init-from).
+    "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
     # The same with discriminators, for a GPU.
-    "lapglow-base-refine": Experiment(
-        LapGlowConfig(),
+    "lapglow-refine-gan": Experiment(
+        LIVE,
         convention("tacotron2"),
-        TrainConfig(
-            steps=50_000, batch=32, lr=3e-4, warmup=100, spectral_weight=1.0, adversarial_weight=0.2, feature_weight=0.5
-        ),
+        dataclasses.replace(REFINE, steps=50_000, batch=32, lr=3e-4, adversarial_weight=0.2, feature_weight=0.5),
     ),
+    # Four times the work: more likelihood for it.
+    "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
     "lapglow-small": Experiment(
         LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),
-        convention("tacotron2"),
-        TrainConfig(),
-    ),
-    # Little look-ahead (`flowvocoder info` states it), for live use.
-    "lapglow-live": Experiment(
-        LapGlowConfig(block=256, channels=256, flows=8, layers=1, causal=True, encoder_ahead=3),
         convention("tacotron2"),
         TrainConfig(),
     ),

@@ -261,7 +261,7 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "lapglow-huge"], "unknown preset 'lapglow-huge': there are lapglow-base"),
+        (["--preset", "lapglow-huge"], "unknown preset 'lapglow-huge': there are lapglow-live"),
         (["--set", "learning_rate=1"], "unknown key 'learning_rate'"),
         (["--set", "model.chanels=3"], "did you mean channels?"),
         (["--set", "lr=fast"], "expected float"),

@@ -14,7 +14,7 @@ from conftest import TINY
 from helpers import make_corpus
 from safetensors.torch import load_file
 
-from flowvocoder.checkpoint import build_model
+from flowvocoder.checkpoint import build_model, load_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import TrainConfig, override, preset
 from flowvocoder.data.corpus import find_utterances, split
@@ -234,6 +234,22 @@ def test_init_from_takes_the_weights(checkpoint: Path, corpus: Path, tmp_path: P
     other = override(experiment, ["model.channels=16"])
     with pytest.raises(CheckpointError, match="other sizes"):
         Trainer(other, [corpus], tmp_path / "other", init_from=checkpoint)
+
+
+def test_the_second_stage_takes_its_sizes_from_the_checkpoint(
+    checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--corpus", str(corpus), "--init-from", str(checkpoint), "--out", str(tmp_path / "run")]
+    settings = ["--set", "batch=2", "--set", "segment=8192", "--max-steps", "2"]
+    assert main([*command, "--preset", "lapglow-refine", *settings]) == 0
+    refined = load_checkpoint(tmp_path / "run" / "checkpoint").experiment
+    assert refined.model == load_checkpoint(checkpoint).experiment.model and refined.train.pulse_weight > 0
+    last = [line for line in map(json.loads, (tmp_path / "run" / "log.jsonl").open()) if "spectral" in line][-1]
+    assert 0 < last["pulses"] < 1 and 0 < last["hum"] < 1
+    total = -last["nats"] + 0.3 * last["pitch"] + last["spectral"] + 3 * last["pulses"] + 3 * last["hum"]
+    assert last["loss"] == pytest.approx(total, abs=1e-4)
+    assert main([*command[:-1], str(tmp_path / "other"), "--preset", "waveflow-64"]) == 2
+    assert "is a lapglow, this run trains a waveflow" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)

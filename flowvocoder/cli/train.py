@@ -1,11 +1,13 @@
 """`train`."""
 
 import argparse
+import dataclasses
 import sys
+from pathlib import Path
 
-from flowvocoder.checkpoint import BUNDLED_VOICE
+from flowvocoder.checkpoint import BUNDLED_VOICE, read_config
 from flowvocoder.cli.common import set_machine
-from flowvocoder.config import override, preset
+from flowvocoder.config import Experiment, experiment_from_dict, override, preset
 from flowvocoder.errors import TrainingError
 from flowvocoder.training.distributed import World
 from flowvocoder.training.range_test import find_learning_rate
@@ -15,7 +17,8 @@ from flowvocoder.training.trainer import Trainer
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run; on one process, or on those that torchrun started."""
-    experiment = override(preset(arguments.preset), arguments.settings)
+    start = BUNDLED_VOICE if str(arguments.init_from) == "bundled" else arguments.init_from
+    experiment = override(_planned(arguments.preset, start), arguments.settings)
     world = World.join(str(set_machine(arguments)))
     try:
         trainer = Trainer(
@@ -23,7 +26,7 @@ def train(arguments: argparse.Namespace) -> int:
             arguments.corpus,
             arguments.out,
             arguments.resume,
-            BUNDLED_VOICE if str(arguments.init_from) == "bundled" else arguments.init_from,
+            start,
             arguments.licence,
             world,
         )
@@ -42,6 +45,18 @@ def train(arguments: argparse.Namespace) -> int:
     if trainer.stopped and world.leads:
         print(f"{trainer.stopped} at step {trainer.step}: saved, --resume goes on", file=sys.stderr)
     return 0
+
+
+def _planned(name: str, start: Path | None) -> Experiment:
+    """The preset; sizes and mel are those of the checkpoint to start from, if there is one of its architecture."""
+    planned = preset(name)
+    if start is None:
+        return planned
+    values = read_config(start)
+    if values.get("architecture") != planned.model.architecture:
+        return planned  # the trainer refuses it
+    known = experiment_from_dict({**values, "train": {}})
+    return dataclasses.replace(planned, model=known.model, mel=known.mel)
 
 
 def _find_lr(trainer: Trainer, arguments: argparse.Namespace) -> int:

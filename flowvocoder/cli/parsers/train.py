@@ -11,11 +11,14 @@ def add(commands: Commands) -> None:
     train.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
                        help="folder of audio or in LJSpeech layout, manifest (.jsonl), or what `prepare` wrote;"
                        " may be given several times")  # fmt: skip
-    train.add_argument("--preset", default="lapglow-base", help=f"{', '.join(PRESETS)} (default lapglow-base)")
+    train.add_argument("--preset", default="lapglow-live", help=f"{', '.join(PRESETS)} (default lapglow-live)")
     train.add_argument("--out", metavar="RUN", type=Path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="go on with the run in RUN")
     train.add_argument(
-        "--init-from", metavar="CHECKPOINT", type=Path, help="start from these weights (`bundled`: the bundled voice)"
+        "--init-from",
+        metavar="CHECKPOINT",
+        type=Path,
+        help="start from these weights (`bundled`: the bundled voice), with their sizes and mel",
     )
     train.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
                        help="override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")  # fmt: skip
