@@ -37,7 +37,8 @@ class TrainConfig:
     clip: float = 1.0  # largest gradient norm
     ema: float = 0.998  # decay of the averaged weights
     likelihood_weight: float = 1.0
-    pitch_weight: float = 1.0  # of the pitch predictor's own loss
+    pitch_weight: float = 1.0  # of what teaches the pitch predictor its lag
+    gain_weight: float = 1.0  # of what teaches it gains that predict the waveform
     spectral_weight: float = 0.0  # of the spectral distance of samples to recordings
     repulsion: float = 0.0  # of two samples of one mel; at 1 the spectral distance is an energy distance
     pulse_weight: float = 0.0  # of the difference in pitch pulses between samples and recordings
@@ -88,7 +89,14 @@ LIVE = LapGlowConfig(
 )
 
 REFINE = TrainConfig(
-    steps=3000, lr=6e-4, warmup=30, spectral_weight=1.0, pulse_weight=3.0, hum_weight=3.0, pitch_weight=0.3
+    steps=3000,
+    lr=6e-4,
+    warmup=30,
+    spectral_weight=1.0,
+    pulse_weight=3.0,
+    hum_weight=3.0,
+    pitch_weight=2.0,
+    gain_weight=0.3,
 )
 
 PRESETS: dict[str, Experiment] = {
@@ -192,7 +200,7 @@ TRAIN_LIMITS: Limits = {
     "steps": (1, 10**9), "batch": (1, 10**6), "accumulate": (1, 10**6), "segment": (1, 10**8),
     "lr": (1e-12, 10.0), "warmup": (0, 10**9), "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0),
     "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
-    "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "spectral_weight": _WEIGHT,
+    "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "gain_weight": _WEIGHT, "spectral_weight": _WEIGHT,
     "repulsion": (0.0, 1.0), "pulse_weight": _WEIGHT, "hum_weight": _WEIGHT,
     "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
     "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0),

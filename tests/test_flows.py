@@ -55,7 +55,7 @@ def test_pitch_predictor_own_loss_reaches_every_parameter() -> None:
     perturb(layer)
     time = torch.arange(2048) / 40.0
     audio = torch.sin(2 * math.pi * time)[None, None] + 0.01 * torch.randn(1, 1, 2048)
-    layer.own_loss(audio, torch.randn(1, CONTEXT, 16)).backward()
+    sum(layer.own_losses(audio, torch.randn(1, CONTEXT, 16))).backward()
     for name, parameter in layer.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"no gradient reaches {name}"
 
@@ -189,7 +189,7 @@ def test_pitch_predictor_removes_a_periodic_signal_once_taught() -> None:
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
     for _ in range(150):
         optimizer.zero_grad()
-        layer.own_loss(audio, context).backward()
+        sum(layer.own_losses(audio, context)).backward()
         optimizer.step()
     residual = layer(audio, context)[0]
     ratio = residual[..., 1024:].square().mean() / audio[..., 1024:].square().mean()

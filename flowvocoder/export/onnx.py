@@ -62,7 +62,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
 
 
 def export_pt2(checkpoint: Checkpoint, path: Path, step: bool) -> None:
-    """Write a `torch.export` program; loading it needs `import flowvocoder.export.modules`, where its operator is."""
+    """Write a `torch.export` program; loading it needs `import flowvocoder.inference.operator`, its operator's home."""
     module: Step | Whole = Step(checkpoint.model) if step else Whole(checkpoint.model)
     program, _ = traced(module, batch=2)
     written = io.BytesIO()

@@ -29,9 +29,9 @@ class PitchPredictor(Bijection):
     lag and so a low-pass. This is the long-term predictor of speech coders (Atal and Schroeder 1970; Ramachandran and
     Kabal 1989) with its parameters read from the mel instead of sent.
 
-    Beside the likelihood the predictor has a loss of its own, `own_loss`. The lag is taught by that alone. It also
-    keeps the gains open while lag and flow are untrained; otherwise likelihood shuts them in the first steps, when
-    the lag is still wrong, and never finds them again.
+    Beside the likelihood the predictor has losses of its own, `own_losses`. The lag is taught by one of them alone.
+    The other keeps the gains open while lag and flow are untrained; otherwise likelihood shuts them in the first
+    steps, when the lag is still wrong, and never finds them again.
 
     Args:
         context: channels of the context.
@@ -71,13 +71,13 @@ class PitchPredictor(Bijection):
         with torch.autocast(z.device.type, enabled=False):
             return synthesise(z[:, 0], lag, taps)[:, None]
 
-    def own_loss(self, x: Tensor, context: Tensor) -> Tensor:
-        """What teaches lag and gains without the rest of the flow; a scalar, nats.
+    def own_losses(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """What teaches lag and gains without the rest of the flow; scalars.
 
-        The first term is the cross-entropy of the predicted lag against the one at which the audio repeats itself
-        (blocks count by how strongly they do). The second is the entropy per sample that the prediction, made with
-        the true lag, leaves if all that follows removes the spectral envelope: half the mean log energy over tiles of
-        the lapped transform, less that of x.
+        The first is the cross-entropy of the predicted lag against the one at which the audio repeats itself (blocks
+        count by how strongly they do), times 0.05 to be of the second's size. The second is the entropy per sample
+        that the prediction, made with the true lag, leaves if all that follows removes the spectral envelope: half
+        the mean log energy over tiles of the lapped transform, less that of x.
 
         Shape:
             x: (B, 1, T) audio
@@ -91,7 +91,7 @@ class PitchPredictor(Bijection):
         with torch.autocast(x.device.type, enabled=False):
             residual = x[:, 0] - predict(x[:, 0], lag, taps)
             entropy = _tile_entropy(residual) - _tile_entropy(x[:, 0])
-        return 0.05 * cross_entropy + entropy
+        return 0.05 * cross_entropy, entropy
 
     def _taps(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         h = self.net(context)

@@ -61,9 +61,9 @@ class FlowVocoder(nn.Module):
         """Shape of the noise that goes with (B, n_mels, F)."""
         return mel.shape[0], self.block, mel.shape[-1] * self.spec.hop_length // self.block
 
-    def auxiliary_loss(self, audio: Tensor, mel: Tensor) -> Tensor:
-        """What a model wants to minimise beside -log_prob; a scalar, 0 here."""
-        return audio.new_zeros(())
+    def auxiliary_losses(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
+        """What a model wants to minimise beside -log_prob: scalars, weighted in training by their names."""
+        return {}
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

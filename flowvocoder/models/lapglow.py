@@ -143,10 +143,10 @@ class LapGlow(FlowVocoder):
         super().__init__(spec, encoder, Chain(layers), block)
         self.config = config
 
-    def auxiliary_loss(self, audio: Tensor, mel: Tensor) -> Tensor:
-        """The pitch predictor's own loss."""
-        loss = super().auxiliary_loss(audio, mel)
-        for layer in self.flow.layers:  # type: ignore[union-attr]
-            if isinstance(layer, PitchPredictor):
-                loss = loss + layer.own_loss(audio[:, None], self.encoder(mel))
-        return loss
+    def auxiliary_losses(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
+        """What teaches the pitch predictor its lag and its gains."""
+        first = self.flow.layers[0]  # type: ignore[index]
+        if not isinstance(first, PitchPredictor):
+            return super().auxiliary_losses(audio, mel)
+        lag, gain = first.own_losses(audio[:, None], self.encoder(mel))
+        return {"pitch": lag, "gain": gain}

@@ -64,16 +64,17 @@ def draw(
 class FlowPass(nn.Module):
     """All that a step needs of the flow, as one forward pass, since data-parallel training allows no more.
 
-    Returns log-likelihood in nats per sample (B,), the auxiliary loss, and samples (B, K, T) where noise was drawn.
+    Returns log-likelihood in nats per sample (B,), the model's auxiliary losses, and samples (B, K, T) where noise was
+    drawn.
     """
 
     def __init__(self, model: FlowVocoder):
         super().__init__()
         self.model = model
 
-    def forward(self, drawn: Draw) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(self, drawn: Draw) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         nats = self.model.log_prob(drawn.noisy, drawn.mel) / drawn.audio.shape[1]
-        auxiliary = self.model.auxiliary_loss(drawn.audio, drawn.mel)
+        auxiliary = self.model.auxiliary_losses(drawn.audio, drawn.mel)
         if drawn.noise is None:
             return nats, auxiliary, None
         samples = self.model.decode(drawn.noise.flatten(0, 1), drawn.mel.repeat_interleave(drawn.noise.shape[1], 0))
@@ -119,8 +120,8 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 class Objective:
     """The weighted sum of all terms.
 
-    Terms (scalars; names as in `log.jsonl`): nats, pitch (the model's auxiliary loss), spectral, pulses, hum,
-    adversarial, features, discriminator.
+    Terms (scalars; names as in `log.jsonl`): nats, pitch and gain (the model's auxiliary losses), spectral, pulses,
+    hum, adversarial, features, discriminator.
     """
 
     def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
@@ -149,9 +150,11 @@ class Objective:
         """(what to minimise, its terms, log-likelihood of each item (B,))."""
         config = self.config
         with self.autocast():
-            nats, pitch, samples = self.flow(drawn)
-        terms = {"nats": nats.mean(), "pitch": pitch}
-        total = -config.likelihood_weight * terms["nats"] + config.pitch_weight * pitch
+            nats, auxiliary, samples = self.flow(drawn)
+        terms = {"nats": nats.mean(), **auxiliary}
+        total = -config.likelihood_weight * terms["nats"]
+        for name, loss in auxiliary.items():
+            total = total + getattr(config, f"{name}_weight") * loss
         if samples is None:
             return total, {**terms, "loss": total}, nats.detach()
         sample = samples[:, 0]
