@@ -29,7 +29,7 @@ from flowvocoder.models.waveglow import SqueezeWave, WaveGlow
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-base"
+BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-live"
 
 MODELS: dict[type, Callable[..., FlowVocoder]] = {
     LapGlowConfig: LapGlow,

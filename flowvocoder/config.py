@@ -49,6 +49,7 @@ class TrainConfig:
     discriminator_lr: float = 2e-4
     sample_from: int = 0  # first step at which samples are drawn, for the terms above that judge them
     sample_temperature: float = 0.8  # of those samples
+    match: int = 4  # passes of mel matching (`mel/matching.py`) that they go through, and so will speech
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the networks; the flow itself is float32
     recompute: bool = False  # backpropagate through inverses instead of stored activations: less memory, more time
     compile: bool = False  # torch.compile the networks
@@ -85,7 +86,7 @@ def _family(model: ModelConfig, lr: float, batch: int) -> Experiment:
 
 
 LIVE = LapGlowConfig(
-    block=256, flows=8, layers=1, channels=192, time_slots=16, pitch_shapes=4, causal=True, encoder_ahead=3
+    block=256, flows=8, layers=1, channels=256, time_slots=16, pitch_shapes=4, causal=True, encoder_ahead=3
 )
 
 REFINE = TrainConfig(
@@ -101,7 +102,7 @@ REFINE = TrainConfig(
 
 PRESETS: dict[str, Experiment] = {
     # The bundled voice: fast, and little look-ahead (`flowvocoder info` states it).
-    "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=7000)),
+    "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=18_000, ema=0.999)),
     # The second stage, from a trained checkpoint of any size (--init-from).
     "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
     # The same with discriminators, for a GPU.
@@ -203,7 +204,7 @@ TRAIN_LIMITS: Limits = {
     "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "gain_weight": _WEIGHT, "spectral_weight": _WEIGHT,
     "repulsion": (0.0, 1.0), "pulse_weight": _WEIGHT, "hum_weight": _WEIGHT,
     "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
-    "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0),
+    "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0), "match": (0, 64),
     "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),
 }  # fmt: skip
 """Smallest and largest sensible value of every number."""

@@ -50,7 +50,7 @@ class Denoiser:
             raise ConfigError(f"unknown denoiser mode {mode!r}: there are {', '.join(get_args(Mode))}")
         self.n_fft = vocoder.spec.n_fft
         self.window = torch.hann_window(self.n_fft, device=vocoder.device, dtype=vocoder.dtype)
-        hum = vocoder.synthesize(_quiet_mel(vocoder, mode), temperature=0.0)
+        hum = vocoder.synthesize(_quiet_mel(vocoder, mode), temperature=0.0, match=0)
         self.level = 10.0 * float(hum.double().square().mean().clamp_min(1e-20).log10())  # dB of full scale
         magnitude = self._spectrum(hum)[0].abs()
         self.bias = magnitude[:, :1] if mode == "reference" else magnitude.mean(1, keepdim=True)

@@ -11,10 +11,12 @@ from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.inference.engines import Engine, Precision, check_engine, streaming_step
 from flowvocoder.inference.lapglow import LapGlowStep
+from flowvocoder.inference.matching import Matching
 from flowvocoder.inference.noise import NoiseSource, Seeds
 from flowvocoder.inference.session import Session, from_tensor, pieces
 from flowvocoder.inference.stream import Stream
 from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.matching import MelMatch
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
@@ -50,8 +52,9 @@ class Vocoder:
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._front_end = MelFrontEnd(model.spec).to(self.device)
+        self._mel_match = MelMatch(model.spec).to(self.device)
         self._engine, self._precision = engine, precision
-        self._folded: tuple[tuple[tuple[int, int], ...], LapGlowStep | None] | None = None
+        self._folded: dict[bool, tuple[tuple[tuple[int, int], ...], LapGlowStep | None]] = {}
 
     @classmethod
     def from_pretrained(
@@ -87,6 +90,12 @@ class Vocoder:
         value = self.about.get("temperature", DEFAULT_TEMPERATURE)
         return float(value) if isinstance(value, int | float) else DEFAULT_TEMPERATURE
 
+    @property
+    def match(self) -> int:
+        """Passes of mel matching that the checkpoint was tuned for (`flowvocoder.mel.matching`); 0 for none."""
+        value = self.about.get("match", 0)
+        return value if type(value) is int and value >= 0 else 0
+
     @torch.inference_mode()
     def mel(self, audio: Tensor) -> Tensor:
         """Mel spectrogram, as the model wants it, of audio at `sample_rate`.
@@ -110,8 +119,9 @@ class Vocoder:
         *,
         seed: int | Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
+        match: int | None = None,
     ) -> Tensor:
-        """Audio (B, F * hop_length) for a mel.
+        """Audio (B, F * hop_length) for a mel: the flow's sample, its mel brought nearer to the one given.
 
         Noise belongs to a position, and each item of a batch has its own: an item comes out as it does alone, and as
         `stream` gives it, whatever the length of the batch.
@@ -124,11 +134,14 @@ class Vocoder:
             seed: instead of a generator, the seed of each item, or that of the first: item i of a batch with seed s
                 is what it is alone with seed s + i.
             lengths: frames of each item where the others are padding; the audio after them is zeros.
+            match: passes of mel matching; 0 leaves the flow's sample as it is. None: the checkpoint's own.
 
         Raises:
             MelError: wrong number of bands, no frames, values that are not finite, or lengths that do not fit.
+            ConfigError: temperature or match are negative.
         """
-        return torch.cat(list(self.synthesize_pieces(mel, temperature, generator, seed=seed, lengths=lengths)), 1)
+        pieces = self.synthesize_pieces(mel, temperature, generator, seed=seed, lengths=lengths, match=match)
+        return torch.cat(list(pieces), 1)
 
     @torch.inference_mode()
     def synthesize_pieces(
@@ -139,33 +152,41 @@ class Vocoder:
         *,
         seed: int | Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
+        match: int | None = None,
     ) -> Iterator[Tensor]:
         """What `synthesize` gives, (B, T) after (B, T), in memory that does not grow with the length."""
         mel = self._checked_mel(mel)
         frames = self._checked_lengths(mel, lengths)
         noise = self._noise(len(mel), temperature, generator if seed is None else seed)
-        step = self._step()
+        step, matching = self._step(), self._matching(match, frames)
         if step is not None:
-            for audio in pieces(step, mel, noise, frames):
+            for audio in pieces(step, mel, noise, frames, matching):
                 yield self._checked_audio(audio)
             return
         drawn = noise(mel.shape[2]).to(mel).transpose(1, 2)
-        yield self._checked_audio(self._decode_items(drawn, mel, frames))
+        yield self._checked_audio(matching.push(mel, self._sample_items(drawn, mel, frames), ends=True))
 
-    def stream(self, temperature: float | None = None, seed: int | torch.Generator = 0) -> Stream:
+    def stream(
+        self, temperature: float | None = None, seed: int | torch.Generator = 0, match: int | None = None
+    ) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
         The samples together are those of `synthesize` with the same seed (to rounding, 1e-4), whatever the chunks.
 
+        Args:
+            match: as in `synthesize`. Each pass is an analysis window (n_fft) of further delay.
+
         Raises:
-            ConfigError: this model cannot stream, or the temperature is negative.
+            ConfigError: this model cannot stream, or temperature or match are negative.
         """
-        session = Session(self._streaming_step(), self._noise(1, temperature, seed))
-        return Stream(session, self.spec, self._checked_mel, self._checked_audio)
+        matching = self._matching(match)
+        session = Session(self._streaming_step(), self._noise(1, temperature, seed), matching)
+        return Stream(session, self.look_ahead + matching.behind, self.spec, self._checked_mel, self._checked_audio)
 
     @property
     def look_ahead(self) -> int:
-        """Samples that `stream` is behind: audio comes out when the frame so much later is there.
+        """Samples that the flow is behind in a `stream`: audio comes out when the frame so much later is there, and an
+        analysis window later for every pass of mel matching.
 
         Raises:
             ConfigError: this model cannot stream.
@@ -188,6 +209,12 @@ class Vocoder:
     ) -> Tensor:
         """The noise (B, M, N) that `synthesize` decodes."""
         return self._noise(len(mel), temperature, seed)(mel.shape[-1]).transpose(1, 2).to(self.device, self.dtype)
+
+    def _matching(self, match: int | None, length: Tensor | None = None) -> Matching:
+        passes = self.match if match is None else match
+        if passes < 0:
+            raise ConfigError(f"match must be 0 passes or more, not {passes}")
+        return Matching.of(self._mel_match, passes, length)
 
     def _noise(self, items: int, temperature: float | None, seeds: Seeds) -> Callable[[int], Tensor]:
         temperature = self.temperature if temperature is None else temperature
@@ -221,7 +248,7 @@ class Vocoder:
         noise = self._batch(noise, 2)
         if tuple(noise.shape) != self.model.noise_shape(mel):
             raise MelError(f"noise of shape {tuple(noise.shape)} does not fit a mel of shape {tuple(mel.shape)}")
-        step = self._step()
+        step = self._step(exact=True)
         if step is None:
             return self._checked_audio(self.model.decode(noise, mel))
         return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(noise, step.rate))), 1))
@@ -264,12 +291,16 @@ class Vocoder:
         return self.model.log_prob_by_frame(*self._aligned(*self._as_recorded(audio, mel, seed)))
 
     def resynthesize(
-        self, audio: Tensor, temperature: float | None = None, generator: torch.Generator | None = None
+        self,
+        audio: Tensor,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+        match: int | None = None,
     ) -> Tensor:
         """Audio -> mel -> audio of the same length, (B, T)."""
         audio = self._batch(audio, 1)
         mel = self.mel_for(audio)
-        return self.synthesize(mel, temperature, generator)[:, : audio.shape[-1]]
+        return self.synthesize(mel, temperature, generator, match=match)[:, : audio.shape[-1]]
 
     @torch.inference_mode()
     def mel_for(self, audio: Tensor) -> Tensor:
@@ -282,13 +313,17 @@ class Vocoder:
         """Fold the weights for synthesis now, which the first synthesis otherwise does."""
         self._step()
 
-    def _step(self) -> LapGlowStep | None:
-        """The model folded for inference; None for an architecture that is only decoded as a whole."""
+    def _step(self, exact: bool = False) -> LapGlowStep | None:
+        """The model folded for inference; None for an architecture that is only decoded as a whole.
+
+        Args:
+            exact: for the inverse of the flow rather than for synthesis.
+        """
         # Made anew when a weight was replaced or changed in place, so that it is never stale.
         state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters())
-        if self._folded is None or self._folded[0] != state:
-            self._folded = state, streaming_step(self.model, self._engine, self._precision)
-        return self._folded[1]
+        if exact not in self._folded or self._folded[exact][0] != state:
+            self._folded[exact] = state, streaming_step(self.model, self._engine, self._precision, exact)
+        return self._folded[exact][1]
 
     def _streaming_step(self) -> LapGlowStep:
         step = self._step()
@@ -296,15 +331,15 @@ class Vocoder:
             raise ConfigError(f"{type(self.model).__name__} cannot stream: use synthesize, which takes whole mels")
         return step
 
-    def _decode_items(self, noise: Tensor, mel: Tensor, lengths: Tensor | None) -> Tensor:
+    def _sample_items(self, noise: Tensor, mel: Tensor, lengths: Tensor | None) -> Tensor:
         """Whole items through a model without steps, each as it is alone."""
         if lengths is None:
-            return self.model.decode(noise, mel)
+            return self.model.sample(noise, mel)
         audio = mel.new_zeros(len(mel), mel.shape[2] * self.spec.hop_length)
         for item, frames in enumerate(lengths.tolist()):
             blocks = frames * self.spec.hop_length // self.model.block
             one = slice(item, item + 1)
-            audio[one, : frames * self.spec.hop_length] = self.model.decode(
+            audio[one, : frames * self.spec.hop_length] = self.model.sample(
                 noise[one, :, :blocks], mel[one, :, :frames]
             )
         return audio

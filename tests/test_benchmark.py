@@ -44,6 +44,7 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
     [
         (["--peers", "wavenet"], "unknown peer"),
         (["--engines", "steam"], "unknown engine"),
+        (["--precision", "int4"], "unknown precision"),
         (["--seconds", "ten"], "expected numbers"),
         (["--batch", "0"], "must be from 1"),
         (["--rounds", "0"], "--rounds"),

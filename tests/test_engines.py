@@ -75,7 +75,7 @@ def test_unknown_engine_and_precision() -> None:
 def test_reduced_precision_is_close(precision: str, least: float) -> None:
     """On the bundled voice: a model with random weights makes nothing of the networks that are reduced."""
     exact = Vocoder.from_pretrained()
-    reduced = Vocoder(exact.model, engine="eager", precision=precision)  # type: ignore[arg-type]
+    reduced = Vocoder(exact.model, exact.about, "eager", precision)  # type: ignore[arg-type]
     mel = some_mel(1, 60)
     signal = exact.synthesize(mel, 0.7, seed=1)
     found = decibels(signal, reduced.synthesize(mel, 0.7, seed=1))

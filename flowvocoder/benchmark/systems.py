@@ -63,7 +63,7 @@ def ours(
 
 
 def _reference(model: FlowVocoder, mel: Tensor) -> Tensor:
-    return model.decode(torch.randn(model.noise_shape(mel), device=mel.device), mel)
+    return model.sample(torch.randn(model.noise_shape(mel), device=mel.device), mel)
 
 
 def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor], object]:

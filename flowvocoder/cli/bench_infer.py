@@ -1,6 +1,7 @@
 """`bench infer`: synthesis, by model and engine, and beside others."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from flowvocoder.benchmark.inference import measure, measure_streaming
 from flowvocoder.benchmark.inference_report import markdown, write_report
 from flowvocoder.benchmark.systems import System, ours, peer
 from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
-from flowvocoder.cli.common import set_machine
+from flowvocoder.cli.common import check_match, set_machine
 from flowvocoder.config import override, preset
 from flowvocoder.errors import ConfigError
 
@@ -46,7 +47,11 @@ def _systems(arguments: argparse.Namespace, device: torch.device) -> list[System
         experiment = override(preset(name), arguments.settings)
         torch.manual_seed(0)
         name = " ".join([name, *arguments.settings])
-        voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, {})))
+        about = {"match": experiment.train.match}
+        voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, about)))
+    if arguments.match is not None:
+        check_match(arguments.match)
+        voices = [(n, dataclasses.replace(v, about={**v.about, "match": arguments.match})) for n, v in voices]
     engines, precisions, peers = map(_names, (arguments.engines, arguments.precision, arguments.peers))
     systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, torch.get_num_threads())]
     return systems + [peer(name, device) for name in peers]

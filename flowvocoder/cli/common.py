@@ -51,6 +51,12 @@ def check_temperature(temperature: float | None) -> None:
         raise ConfigError(f"--temperature must be 0 or above, not {temperature}")
 
 
+def check_match(passes: int | None) -> None:
+    """Raises ConfigError for fewer than none."""
+    if passes is not None and passes < 0:
+        raise ConfigError(f"--match must be 0 or more, not {passes}")
+
+
 def read_recording(path: Path, spec: MelSpec) -> Recording:
     """Read at the mel's rate, say on standard error what was changed, refuse what is too short for a mel."""
     recording = read_audio(path, spec.sample_rate)

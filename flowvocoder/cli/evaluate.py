@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from flowvocoder.cli.common import check_temperature, set_machine
+from flowvocoder.cli.common import check_match, check_temperature, set_machine
 from flowvocoder.errors import ConfigError, OutputError
 from flowvocoder.evaluation.chart import save_chart
 from flowvocoder.evaluation.checkpoint import Settings, evaluate_checkpoint
@@ -17,6 +17,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the files; 2 if an utterance could not be measured."""
     device = set_machine(arguments)
     check_temperature(arguments.temperature)
+    check_match(arguments.match)
     out = arguments.out
     if arguments.keep_audio and out is None:
         raise ConfigError("--keep-audio needs --out")
@@ -27,6 +28,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         everything=arguments.everything,
         limit=arguments.limit,
         temperature=arguments.temperature,
+        match=arguments.match,
         seed=arguments.seed,
         lag=arguments.lag,
         jobs=check_jobs(arguments.jobs),

@@ -34,18 +34,21 @@ def info(arguments: argparse.Namespace) -> int:
     print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
           f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
     print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
-    print(f"  streams   {_streaming(step, spec)}")
+    match = checkpoint.about.get("match", 0)
+    print(f"  streams   {_streaming(step, spec, match)}")
     for key, value in checkpoint.about.items():
         print(f"  {key:<9} {_plain(value)}")
     return 0
 
 
-def _streaming(step: LapGlowStep | None, spec: MelSpec) -> str:
+def _streaming(step: LapGlowStep | None, spec: MelSpec, match: int) -> str:
     if step is None:
         return "no: takes whole mels only"
     ahead, back = (1000 * blocks * step.block / spec.sample_rate for blocks in (step.delay, step.back))
     reach = f"up to {back:.0f} ms" if math.isfinite(back) else "without end (pitch recursion)"
-    return f"{ahead:.0f} ms behind the mel; a frame influences what follows it {reach}"
+    matched = 1000 * match * spec.n_fft / spec.sample_rate
+    more = f" (and {matched:.0f} ms for {match} passes of mel matching)" if match else ""
+    return f"{ahead:.0f} ms behind the mel{more}; a frame influences what follows it {reach}"
 
 
 def _sizes(config: ModelConfig) -> str:

@@ -59,7 +59,7 @@ def resynth(arguments: argparse.Namespace) -> int:
     vocoder.fold()  # not a part of synthesis: done once for any number of recordings
     started = time.perf_counter()
     try:
-        synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed)
+        synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed, match=arguments.match)
         vocoded = denoise(synthesised)[0, : len(audio)].cpu()
     except MelError as error:
         raise MelError(f"{arguments.input}: {error}") from error

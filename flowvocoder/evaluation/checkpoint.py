@@ -22,7 +22,7 @@ from flowvocoder.parallel import Crashed
 
 GRIFFIN_LIM = "griffinlim"
 
-DEFINITION = 3
+DEFINITION = 4
 """Raised whenever a measure changes, so that rows of an older program are not reused."""
 
 
@@ -35,6 +35,7 @@ class Settings:
         everything: all utterances rather than the held-out ones.
         limit: at most so many of each corpus; None: no limit.
         temperature: None: each checkpoint's own.
+        match: passes of mel matching; None: each checkpoint's own.
         seed: of the noise and the dequantisation, the same for every utterance.
         lag: samples by which folders of audio are late; None: the median of what is found.
         jobs: processes, each of one thread.
@@ -45,6 +46,7 @@ class Settings:
     everything: bool = False
     limit: int | None = None
     temperature: float | None = None
+    match: int | None = None
     seed: int = 0
     lag: int | None = None
     jobs: int = 1
@@ -165,7 +167,7 @@ def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample
 
 def _flow_system(name: str, path: Path, settings: Settings) -> FlowSystem:
     content = str(read_config(path)["config_sha256"])
-    return FlowSystem(name, path, content, settings.temperature, settings.seed, settings.device)
+    return FlowSystem(name, path, content, settings.temperature, settings.match, settings.seed, settings.device)
 
 
 def _folder_system(system: FolderSystem, utterances: list[Utterance], settings: Settings) -> FolderSystem:
@@ -228,6 +230,7 @@ def _about(
         "held_out": not settings.everything,
         "limit": settings.limit,
         "temperature": settings.temperature if settings.temperature is not None else config["about"].get("temperature"),
+        "match": settings.match if settings.match is not None else config["about"].get("match", 0),
         "seed": settings.seed,
         "lags": {s.name: s.lag for s in systems if isinstance(s, FolderSystem)},
         "device": settings.device,

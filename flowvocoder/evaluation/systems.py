@@ -56,17 +56,20 @@ class System(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class FlowSystem:
-    """A checkpoint folder, at a temperature (None: its own) and a seed, the same one for every utterance."""
+    """A checkpoint folder, at a temperature and passes of mel matching (None: its own) and a seed, the same one for
+    every utterance."""
 
     name: str
     checkpoint: Path
     content: str  # SHA-256 of its configuration, which states that of its weights
     temperature: float | None
+    match: int | None
     seed: int
     device: str = "cpu"
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
-        return {"content": self.content, "temperature": self.temperature, "seed": self.seed, "device": self.device}
+        settings = {"temperature": self.temperature, "match": self.match, "seed": self.seed, "device": self.device}
+        return {"content": self.content, **settings}
 
     def speak(self, utterance: Utterance) -> Speech:
         vocoder = load(self.checkpoint, self.device)
@@ -77,7 +80,7 @@ class FlowSystem:
         mel = vocoder.mel_for(audio) if given is None else given
         generator = torch.Generator().manual_seed(self.seed)
         started = _clock(self.device)
-        speech = vocoder.synthesize(mel, self.temperature, generator)[0, : len(audio)].cpu()
+        speech = vocoder.synthesize(mel, self.temperature, generator, match=self.match)[0, : len(audio)].cpu()
         taken = _clock(self.device) - started
         return Speech(
             _as_written(speech.numpy()),

@@ -10,10 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowvocoder.errors import CheckpointError
+from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.extras import library
+from flowvocoder.inference.matching import Matching
 from flowvocoder.inference.noise import NoiseSource
 from flowvocoder.inference.session import CHUNK
+from flowvocoder.mel.matching import MelMatch
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import ceil_div
 
@@ -52,12 +54,35 @@ class OnnxVocoder:
             raise CheckpointError(f"{path}: not an ONNX file of `flowvocoder export` ({first})") from error
         self.sample_rate = self.spec.sample_rate
         self._rate = self.spec.hop_length // self._block
+        self._mel_match = MelMatch(self.spec)
 
     def synthesize_pieces(
-        self, mel: Tensor, temperature: float | None = None, *, seed: int = 0, lengths: Sequence[int] | None = None
+        self,
+        mel: Tensor,
+        temperature: float | None = None,
+        *,
+        seed: int = 0,
+        lengths: Sequence[int] | None = None,
+        match: int | None = None,
     ) -> Iterator[Tensor]:
-        """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`."""
-        batch = mel.numpy() if mel.ndim == 3 else mel[None].numpy()
+        """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
+
+        The file holds the flow; mel matching is PyTorch's.
+        """
+        mel = mel if mel.ndim == 3 else mel[None]
+        passes = self.about["match"] if match is None else match
+        if passes < 0:
+            raise ConfigError(f"match must be 0 passes or more, not {passes}")
+        matching = Matching.of(self._mel_match, passes, None if lengths is None else torch.as_tensor(list(lengths)))
+        frames = CHUNK
+        for audio in self._flow_pieces(mel.numpy(), temperature, seed, lengths):
+            yield matching.push(mel[:, :, :frames], audio)
+            mel = mel[:, :, frames:]
+        yield matching.push(mel, audio[:, :0], ends=True)
+
+    def _flow_pieces(
+        self, batch: Array, temperature: float | None, seed: int, lengths: Sequence[int] | None
+    ) -> Iterator[Tensor]:
         scale = self.about["temperature"] if temperature is None else temperature
         source = NoiseSource(seed, len(batch), self._rate, self._block)
 

@@ -47,6 +47,10 @@ class Bijection(nn.Module):
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def sample(self, z: Tensor, context: Tensor) -> Tensor:
+        """What synthesis does instead of `inverse`: the same, but where a layer has learned to sound better."""
+        return self.inverse(z, context)
+
     def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, with the log-determinant told apart by where in time it arises: (B, columns), of sum logdet.
 
@@ -102,6 +106,11 @@ class Chain(Composite):
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         for layer in reversed(self.layers):
             z = layer.inverse(z, context)  # type: ignore[operator]
+        return z
+
+    def sample(self, z: Tensor, context: Tensor) -> Tensor:
+        for layer in reversed(self.layers):
+            z = layer.sample(z, context)  # type: ignore[operator]
         return z
 
     def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:

@@ -29,6 +29,10 @@ class PitchPredictor(Bijection):
     lag and so a low-pass. This is the long-term predictor of speech coders (Atal and Schroeder 1970; Ramachandran and
     Kabal 1989) with its parameters read from the mel instead of sent.
 
+    Speech above a kilohertz repeats its envelope from one pulse to the next more than its waveform. Likelihood wants
+    the gains of the waveform; heard with those, pulses drown. So `sample` has gains of its own: those of the likelihood
+    and what a second head adds to their logits, which is nothing until sampling is trained.
+
     Beside the likelihood the predictor has losses of its own, `own_losses`. The lag is taught by one of them alone.
     The other keeps the gains open while lag and flow are untrained; otherwise likelihood shuts them in the first
     steps, when the lag is still wrong, and never finds them again.
@@ -57,7 +61,10 @@ class PitchPredictor(Bijection):
         )
         self.lag_head = TimeConv(hidden, lags)
         self.gain_head = TimeConv(hidden, shapes + 1)
+        self.sample_head = TimeConv(hidden, shapes + 1)
         nn.init.zeros_(self.gain_head.weight)
+        nn.init.zeros_(self.sample_head.weight)
+        nn.init.zeros_(self.sample_head.bias)  # type: ignore[arg-type]
         with torch.no_grad():
             self.gain_head.bias.copy_(torch.tensor([0.0] * shapes + [2.0]))  # type: ignore[union-attr]
 
@@ -67,7 +74,12 @@ class PitchPredictor(Bijection):
             return (x[:, 0] - predict(x[:, 0], lag, taps))[:, None], no_volume_change(x)
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
-        lag, taps = self._taps(z, context)
+        return self._synthesise(z, *self._taps(z, context))
+
+    def sample(self, z: Tensor, context: Tensor) -> Tensor:
+        return self._synthesise(z, *self._taps(z, context, sampling=True))
+
+    def _synthesise(self, z: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
             return synthesise(z[:, 0], lag, taps)[:, None]
 
@@ -93,13 +105,16 @@ class PitchPredictor(Bijection):
             entropy = _tile_entropy(residual) - _tile_entropy(x[:, 0])
         return 0.05 * cross_entropy, entropy
 
-    def _taps(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def _taps(self, x: Tensor, context: Tensor, sampling: bool = False) -> tuple[Tensor, Tensor]:
         h = self.net(context)
         lag = fractional_lag(self.lag_head(h).detach().to(x.dtype), self.min_lag)
-        return self._interpolate(lag, self._gain(h, x.dtype), x)
+        return self._interpolate(lag, self._gain(h, x.dtype, sampling), x)
 
-    def _gain(self, h: Tensor, dtype: torch.dtype) -> Tensor:
-        return MAX_GAIN * torch.softmax(self.gain_head(h).to(dtype), 1)[:, :-1]
+    def _gain(self, h: Tensor, dtype: torch.dtype, sampling: bool = False) -> Tensor:
+        logits = self.gain_head(h)
+        if sampling:  # how it sounds teaches the second head alone
+            logits = logits.detach() + self.sample_head(h.detach())
+        return MAX_GAIN * torch.softmax(logits.to(dtype), 1)[:, :-1]
 
     def _interpolate(self, lag: Tensor, gain: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Block rate to nodes: (B, N), (B, W, N) -> whole lags (B, G + 1), taps (B, G + 1, 2 * REACH + 1)."""

@@ -28,8 +28,10 @@ def predict(x: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
         x: (B, T), lag: (B, G + 1) long, taps: (B, G + 1, 2 * REACH + 1), G = ceil(T / GROUP) -> (B, T)
     """
     padded, index, _ = _past(_whole_groups(x), lag)
-    past = padded.gather(1, index.flatten(1)).view(index.shape)
-    return _apply(past, _kernels(_both_sides(taps)), _fade(x)).flatten(1)[:, : x.shape[1]]
+    past = padded.gather(1, index.flatten(1)).view(*index.shape[:2], 2, SPAN).flip(-1)
+    kernels = _both_sides(taps).flip(-1)[..., None]  # in the order in which they meet the past
+    predicted = (past.unfold(-1, 2 * REACH + 1, 1) @ kernels).squeeze(-1)
+    return (predicted * _fade(x)).sum(2).flatten(1)[:, : x.shape[1]]
 
 
 def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
@@ -71,7 +73,7 @@ def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int | None
         if batch > 1:
             item = torch.arange(batch, device=e.device)[:, None] * GROUP
             index = index // GROUP * (batch * GROUP) + item + index % GROUP
-        matrices = _matrices(taps[:, first : end + 1])
+        matrices = _matrices(_both_sides(taps[:, first : end + 1]).transpose(0, 1).flatten(0, 1))
         steps = _steps(lag[:, first : end + 1]) if stride is None else _equal_steps(end - first, stride)
         sizes = [batch * (b - a) for a, b in steps]
         now = x[batch * (before + first * GROUP) : batch * (before + end * GROUP)].view(-1, GROUP, 1)
@@ -91,12 +93,12 @@ def past_samples(max_lag: int) -> int:
     return ceil_div(max_lag + REACH, GROUP) * GROUP
 
 
-def _matrices(taps: Tensor) -> Tensor:
-    """(B, G + 1, 2 * REACH + 1) -> (G * B, GROUP, 2 * SPAN): what turns the past of both nodes, latest sample first,
-    into a group's prediction."""
-    sides = torch.cat([taps[:, :-1], taps[:, 1:]], 2).transpose(0, 1).flatten(0, 1)
+def _matrices(sides: Tensor) -> Tensor:
+    """Taps of the nodes on both sides of a group, (..., 2, 2 * REACH + 1), to what turns the past of both, latest
+    sample first, into the group's prediction: (..., GROUP, 2 * SPAN)."""
     # Copying the taps to their places as a product with a constant is several times as fast as by strides.
-    return (sides @ tap_places(taps.dtype, taps.device)).view(-1, GROUP, 2 * SPAN)
+    places = tap_places(sides.dtype, sides.device)
+    return (sides.flatten(-2) @ places).unflatten(-1, (GROUP, 2 * SPAN))
 
 
 @functools.lru_cache(maxsize=8)
@@ -138,11 +140,13 @@ def _equal_steps(groups: int, stride: int) -> list[tuple[int, int]]:
 
 
 def _past(x: Tensor, lag: Tensor) -> tuple[Tensor, Tensor, int]:
-    """x with zeros before it, the indices (B, G, 2, SPAN) into it that each group's two nodes touch, and the zeros."""
+    """x with zeros before it, the indices (B, G, 2 * SPAN) into it that each group's two nodes touch, latest sample
+    first, and the number of zeros."""
     before = int(lag.max()) + REACH
-    start = torch.arange(lag.shape[1] - 1, device=x.device) * GROUP + before - REACH
-    start = start[:, None] - _both_sides(lag)
-    return F.pad(x, (before, 0)), start[..., None] + torch.arange(SPAN, device=x.device), before
+    last = torch.arange(lag.shape[1] - 1, device=x.device) * GROUP + before - REACH + SPAN - 1
+    last = last[:, None] - _both_sides(lag)
+    index = last[..., None] - torch.arange(SPAN, device=x.device)
+    return F.pad(x, (before, 0)), index.flatten(2), before
 
 
 def _both_sides(nodes: Tensor) -> Tensor:
@@ -154,22 +158,6 @@ def _fade(like: Tensor) -> Tensor:
     """Cross-fade weights (2, GROUP)."""
     after = (torch.arange(GROUP, device=like.device, dtype=like.dtype) + 0.5) / GROUP
     return torch.stack([1.0 - after, after])
-
-
-def _kernels(sides: Tensor) -> Tensor:
-    """Taps (B, G, 2, 2 * REACH + 1) as columns in the order in which they meet the past."""
-    return sides.flip(-1)[..., None]
-
-
-def _apply(past: Tensor, kernels: Tensor, fade: Tensor) -> Tensor:
-    """(B, G, 2, SPAN), (B, G, 2, 2 * REACH + 1, 1), (2, GROUP) -> (B, G, GROUP)."""
-    return ((past.unfold(-1, 2 * REACH + 1, 1) @ kernels).squeeze(-1) * fade).sum(2)
-
-
-def _apply_transposed(grad: Tensor, taps: Tensor) -> Tensor:
-    """Adjoint of `_apply` in `past`: (B, G, GROUP), (B, G, 2, 2 * REACH + 1) -> (B, G, 2, SPAN)."""
-    padded = F.pad(grad[:, :, None] * _fade(grad), (2 * REACH, 2 * REACH))
-    return (padded.unfold(-1, 2 * REACH + 1, 1) @ taps[..., None])[..., 0]
 
 
 class _Recursion(torch.autograd.Function):
@@ -184,15 +172,15 @@ class _Recursion(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[no-untyped-def]
         x, lag, taps = ctx.saved_tensors
         x, index, before = _past(x, lag)
-        sides = _both_sides(taps)
+        transposed = _matrices(_both_sides(taps).transpose(0, 1)).mT  # groups first: a step is one stretch of memory
         total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
         for first, end in reversed(_steps(lag)):
-            now = total[:, before + first * GROUP : before + end * GROUP]
-            spread = _apply_transposed(now.reshape(len(now), -1, GROUP), sides[:, first:end])
+            now = total[:, before + first * GROUP : before + end * GROUP].unflatten(1, (-1, GROUP)).transpose(0, 1)
+            spread = (transposed[first:end] @ now[..., None]).transpose(0, 1)
             total.scatter_add_(1, index[:, first:end].flatten(1), spread.flatten(1))
         grad_e = total[:, before:]
-        groups = grad_e.reshape(*index.shape[:2], 1, GROUP)
-        past = x.gather(1, index.flatten(1)).view(index.shape).unfold(-1, 2 * REACH + 1, 1)
-        grad_sides = ((groups * _fade(grad_e))[:, :, :, None] @ past)[:, :, :, 0].flip(-1)
+        past = x.gather(1, index.flatten(1)).view(index.shape)
+        outer = grad_e.unflatten(1, (-1, GROUP))[..., None] * past[:, :, None]
+        grad_sides = (outer.flatten(2) @ tap_places(x.dtype, x.device).T).unflatten(2, (2, -1))
         grad_taps = F.pad(grad_sides[:, :, 0], (0, 0, 0, 1)) + F.pad(grad_sides[:, :, 1], (0, 0, 1, 0))
         return grad_e, None, grad_taps

@@ -26,8 +26,13 @@ def check_engine(engine: str, precision: str) -> None:
         compiled.solver()
 
 
-def streaming_step(model: nn.Module, engine: Engine = "eager", precision: Precision = "float32") -> LapGlowStep | None:
+def streaming_step(
+    model: nn.Module, engine: Engine = "eager", precision: Precision = "float32", exact: bool = False
+) -> LapGlowStep | None:
     """The model folded for inference in steps; None if `can_stream` says no.
+
+    Args:
+        exact: for the inverse of the flow rather than its `sample`.
 
     Raises:
         ConfigError: the engine cannot run this model.
@@ -37,10 +42,10 @@ def streaming_step(model: nn.Module, engine: Engine = "eager", precision: Precis
     # None leaves float64 models, as tests use them, what they are.
     reduced = None if precision == "float32" else getattr(torch, precision)
     if engine != "compile":
-        return LapGlowStep(model, compiled.solver() if engine == "numba" else solve, reduced).eval()
+        return LapGlowStep(model, compiled.solver() if engine == "numba" else solve, reduced, exact).eval()
     from flowvocoder.inference.graphs import GraphStep
     from flowvocoder.inference.operator import recurse_by_operator
 
-    step = GraphStep(model, precision=reduced).eval()
+    step = GraphStep(model, precision=reduced, exact=exact).eval()
     recurse_by_operator(step)
     return step

@@ -31,10 +31,13 @@ class Product(nn.Module):
 
 
 class Taps(Product):
-    """A `TimeConv` on (B, back + ahead + n, inputs), the past in front: (B, n, outputs)."""
+    """A `TimeConv` or the sum of several alike: (B, back + ahead + n, inputs), past in front -> (B, n, outputs)."""
 
-    def __init__(self, conv: TimeConv):
+    def __init__(self, conv: TimeConv, *others: TimeConv):
         weight, bias = double(conv)
+        for other in others:
+            more_weight, more_bias = double(other)
+            weight, bias = weight + more_weight, bias + more_bias
         super().__init__(weight.permute(0, 2, 1).flatten(1), bias, conv.weight.dtype)
         self.dilation = conv.dilation[0]
         self.back, self.ahead = conv.back, conv.ahead

@@ -24,8 +24,12 @@ Solver = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 class EncoderStep(nn.Module):
     """`MelEncoder` in steps: (B, f, n_mels) -> (B, f * rate, n_mels + channels), `delay` blocks late."""
 
+    level: Tensor
+
     def __init__(self, encoder: MelEncoder):
         super().__init__()
+        self.register_buffer("level", encoder.level[:, 0].clone())
+        self.spread = encoder.spread
         self.rate = encoder.blocks_per_frame
         self.start = Taps(encoder.start)
         first = [Taps(layer[1]) for layer in encoder.layers]  # type: ignore[index]
@@ -41,7 +45,7 @@ class EncoderStep(nn.Module):
         self.back = frames * self.rate + self.rate - self.rate // 2
 
     def forward(self, mel: Tensor, clock: Clock, memory: Memory) -> Tensor:
-        mel = clock.mask(mel, 0, 1)
+        mel = clock.mask((mel - self.level) / self.spread, 0, 1)
         h, delay = self.start(memory.extend(mel, self.start.span)), self.start.ahead
         for first, second in zip(self.first, self.second, strict=True):
             assert isinstance(first, Taps)
@@ -91,14 +95,15 @@ class EnvelopeStep(nn.Module):
 class PitchStep(nn.Module):
     """`PitchPredictor`'s recursion in steps. Wants lags and gains one block ahead of the samples."""
 
-    def __init__(self, pitch: PitchPredictor, block: int, solver: Solver):
+    def __init__(self, pitch: PitchPredictor, block: int, solver: Solver, exact: bool):
         super().__init__()
         self.block = block
         self.min_lag = pitch.min_lag
         self.before = past_samples(pitch.max_lag)
         self.features = FeatureStep(pitch.net[0], pitch.net[2])
         self.solve = solver
-        self.lag, self.gain = Taps(pitch.lag_head), Taps(pitch.gain_head)
+        self.lag = Taps(pitch.lag_head)
+        self.gain = Taps(pitch.gain_head, *(() if exact else (pitch.sample_head,)))
 
     def parameters_of(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
         """Lag in samples and gains of every block: (B, count, 1 + W), `delay` blocks late."""
@@ -174,6 +179,7 @@ class LapGlowStep(nn.Module):
         solver: of the pitch recursion.
         precision: of the couplings' networks, where the time goes; what they scale and shift, the transform and the
             recursion keep the model's own.
+        exact: the inverse of the flow rather than its `sample`.
 
     Attributes:
         rate: blocks a frame.
@@ -181,7 +187,9 @@ class LapGlowStep(nn.Module):
         back: how many blocks after its own a frame can still be heard; infinite with the pitch recursion.
     """
 
-    def __init__(self, model: LapGlow, solver: Solver = solve, precision: torch.dtype | None = None):
+    def __init__(
+        self, model: LapGlow, solver: Solver = solve, precision: torch.dtype | None = None, exact: bool = False
+    ):
         super().__init__()
         layers = list(model.flow.layers)  # type: ignore[arg-type]
         pitch = layers.pop(0) if isinstance(layers[0], PitchPredictor) else None
@@ -192,7 +200,7 @@ class LapGlowStep(nn.Module):
         self.n_mels = model.spec.n_mels
         self.encoder = EncoderStep(model.encoder)  # type: ignore[arg-type]
         self.envelope = EnvelopeStep(scale.log_scale)  # type: ignore[arg-type]
-        self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver)
+        self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver, exact)
         self.transform = TransformStep(transform, parameter.dtype, parameter.device)
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]
         couplings = [FoldedCoupling(pointwise, coupling, precision) for pointwise, coupling in pairs]

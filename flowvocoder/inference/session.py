@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowvocoder.inference.lapglow import LapGlowStep
+from flowvocoder.inference.matching import Matching
 from flowvocoder.units import ceil_div
 
 CHUNK = 1024
@@ -20,20 +21,25 @@ class Session:
     Args:
         step: the model.
         noise: frames -> the noise (B, frames * rate, M) that goes with the next frames.
+        matching: what the audio then goes through; None for nothing.
     """
 
-    def __init__(self, step: LapGlowStep, noise: Callable[[int], Tensor]):
+    def __init__(self, step: LapGlowStep, noise: Callable[[int], Tensor], matching: Matching | None = None):
         self.step = step
         self.frames = 0
         self._noise = noise
+        self._matching = matching or Matching()
         self._state: list[Tensor] | None = None
 
     def push(self, mel: Tensor, length: Tensor | None = None) -> Tensor:
-        """The next frames (B, f, n_mels) -> audio (B, T), T from 0 to f * hop_length, `step.delay` blocks late.
+        """The next frames (B, f, n_mels) -> audio (B, T), `step.delay` blocks late and what the matching is behind.
 
         Args:
             length: frames of each item in all, (B,), once it is known. What is beyond comes out as zeros.
         """
+        return self._matching.push(mel.transpose(1, 2), self._flow(mel, length))
+
+    def _flow(self, mel: Tensor, length: Tensor | None) -> Tensor:
         noise = self._noise(mel.shape[1]).to(mel)
         audio, self._state = self.step.advance(mel, noise, self.frames, length, self._state)
         early = max(0, self.step.delay - self.frames * self.step.rate) * self.step.block
@@ -46,19 +52,24 @@ class Session:
         frames = self.frames + mel.shape[1]
         length = torch.full((len(mel),), frames, device=mel.device) if length is None else length
         rest = ceil_div(self.step.delay, self.step.rate)
-        audio = self.push(F.pad(mel, (0, 0, 0, rest)), length)
-        return audio[:, : (frames * self.step.rate - max(0, blocks - self.step.delay)) * self.step.block]
+        audio = self._flow(F.pad(mel, (0, 0, 0, rest)), length)
+        audio = audio[:, : (frames * self.step.rate - max(0, blocks - self.step.delay)) * self.step.block]
+        return self._matching.push(mel.transpose(1, 2), audio, ends=True)
 
 
 def pieces(
-    step: LapGlowStep, mel: Tensor, noise: Callable[[int], Tensor], length: Tensor | None = None
+    step: LapGlowStep,
+    mel: Tensor,
+    noise: Callable[[int], Tensor],
+    length: Tensor | None = None,
+    matching: Matching | None = None,
 ) -> Iterator[Tensor]:
     """Audio of a whole mel, piece after piece, in memory that does not grow with its length.
 
     Shape:
         mel: (B, n_mels, F); length: (B,) frames of each item -> (B, T), F * hop_length samples together
     """
-    session = Session(step, noise)
+    session = Session(step, noise, matching)
     size = max(1, CHUNK // len(mel))
     for first in range(0, mel.shape[2], size):
         frames = mel[:, :, first : first + size].transpose(1, 2)

@@ -18,19 +18,20 @@ class Stream:
 
     Args:
         session: of one item, not yet begun.
+        behind: samples by which its audio is late.
         spec: of its mels.
         checked_mel, checked_audio: raise MelError for what is none, or return it as the model wants it.
 
     Attributes:
-        seconds_behind: how much later than its own frame a sample can be given, look-ahead of the model.
+        seconds_behind: how much later than its own frame a sample can be given: look-ahead of model and matching.
     """
 
-    def __init__(self, session: Session, spec: MelSpec, checked_mel: Check, checked_audio: Check):
+    def __init__(self, session: Session, behind: int, spec: MelSpec, checked_mel: Check, checked_audio: Check):
         self._session = session
         self._checked_mel, self._checked_audio = checked_mel, checked_audio
         self._empty = checked_mel(torch.zeros(spec.n_mels, 1)).transpose(1, 2)[:, :0]
         self._ended = False
-        self.seconds_behind = seconds(session.step.delay * session.step.block, spec.sample_rate)
+        self.seconds_behind = seconds(behind, spec.sample_rate)
 
     @torch.inference_mode()
     def push(self, mel: Tensor) -> Tensor:

@@ -41,6 +41,11 @@ class FlowVocoder(nn.Module):
         audio: Tensor = self.flow.inverse(noise, self.encoder(mel))[:, 0]
         return audio
 
+    def sample(self, noise: Tensor, mel: Tensor) -> Tensor:
+        """Noise to audio as synthesis does it: `decode`, but where layers have learned to sound better."""
+        audio: Tensor = self.flow.sample(noise, self.encoder(mel))[:, 0]
+        return audio
+
     def log_prob(self, audio: Tensor, mel: Tensor) -> Tensor:
         """Log-density (B,) in nats of the audio, all constants included."""
         noise, logdet = self.encode(audio, mel)

@@ -23,22 +23,30 @@ from flowvocoder.units import PCM16_STEP
 LOWEST = math.log(PCM16_STEP / math.sqrt(12.0))
 """Log standard deviation of the dequantisation noise: no band of the orthogonal transform has less."""
 
+SPEECH_LEVEL, SPEECH_SPREAD = -5.0, 2.5
+"""Mean and standard deviation of the log level of speech in a band, in nats over white noise of unit variance."""
+
 
 class MelEncoder(nn.Module):
     """Mel at frame rate to context at block rate: (B, n_mels, F) -> (B, n_mels + channels, N).
 
-    The first channels are the mel itself, repeated; the others are features of it with a receptive field of
-    2 * layers + 3 frames, so that what every coupling needs to know (pitch, voicing, envelope) is worked out once, at
-    the lower rate.
+    The first channels are the mel itself, standardised and repeated; the others are features of it with a receptive
+    field of 2 * layers + 3 frames, so that what every coupling needs to know (pitch, voicing, envelope) is worked out
+    once, at the lower rate.
 
     Args:
         ahead: so many of its layers + 1 convolutions look a frame ahead, the others only back.
     """
 
-    def __init__(self, n_mels: int, channels: int, layers: int, blocks_per_frame: int, ahead: int):
+    level: Tensor
+
+    def __init__(self, spec: MelSpec, channels: int, layers: int, blocks_per_frame: int, ahead: int):
         super().__init__()
         self.blocks_per_frame = blocks_per_frame
-        self.start = TimeConv(n_mels, channels, 3, causal=ahead < 1)
+        nats = math.log(10.0) if spec.log == "log10" else 1.0  # a unit of the mel
+        self.spread = SPEECH_SPREAD / nats
+        self.register_buffer("level", unit_noise_level(spec)[:, None] + SPEECH_LEVEL / nats)
+        self.start = TimeConv(spec.n_mels, channels, 3, causal=ahead < 1)
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.SiLU(),
@@ -50,7 +58,13 @@ class MelEncoder(nn.Module):
         )
         self.up = nn.ConvTranspose1d(channels, channels, 2 * blocks_per_frame, blocks_per_frame, blocks_per_frame // 2)
 
+    def standardise(self, mel: Tensor) -> Tensor:
+        """Bands of about mean 0 and variance 1, whatever the convention: log-mels as they are, far from 0 and never
+        above it, cost a third of the training."""
+        return (mel - self.level) / self.spread
+
     def forward(self, mel: Tensor) -> Tensor:
+        mel = self.standardise(mel)
         h = self.start(mel)
         for layer in self.layers:
             h = h + layer(h)
@@ -60,7 +74,7 @@ class MelEncoder(nn.Module):
 
 
 class Envelope(nn.Module):
-    """Log standard deviation of each band from the context: (B, D, N) -> (B, M, N).
+    """Log standard deviation of each band from the context of `MelEncoder`: (B, D, N) -> (B, M, N).
 
     Starts as the spectral envelope that the mel itself states, interpolated to the bands; a small network corrects it.
     """
@@ -79,11 +93,11 @@ class Envelope(nn.Module):
         )
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        weight, bias = mel_to_envelope(spec, block)
         with torch.no_grad():
             self.skip.weight.zero_()
-            self.skip.weight[:, :, self.skip.back] = weight  # the tap at the block itself
-            self.skip.bias.copy_(bias)  # type: ignore[union-attr]
+            at_block = self.skip.weight[:, :, self.skip.back]
+            at_block.copy_(SPEECH_SPREAD * mel_to_bands(spec, block))
+            self.skip.bias.fill_(SPEECH_LEVEL)  # type: ignore[union-attr]
 
     def forward(self, context: Tensor) -> Tensor:
         s: Tensor = self.skip(context[:, : self.n_mels]) + self.net(context)
@@ -92,12 +106,8 @@ class Envelope(nn.Module):
         return LOWEST + F.softplus(s - LOWEST, beta=4.0)
 
 
-def mel_to_envelope(spec: MelSpec, block: int) -> tuple[Tensor, Tensor]:
-    """Weight (M, n_mels) and bias (M,) that turn a log-mel into ln of the standard deviation in each of M bands.
-
-    Linear interpolation in Hz between the mel bands (constant beyond the first and the last), less the level that
-    white noise of standard deviation 1 has in the mel.
-    """
+def mel_to_bands(spec: MelSpec, block: int) -> Tensor:
+    """What interpolates levels of mel bands, linearly in Hz and constant beyond the first and the last: (M, n_mels)."""
     centres = band_centres(spec)
     hz = (torch.arange(block) + 0.5) * spec.sample_rate / (2 * block)
     upper = torch.searchsorted(centres, hz).clamp(1, spec.n_mels - 1)
@@ -107,9 +117,7 @@ def mel_to_envelope(spec: MelSpec, block: int) -> tuple[Tensor, Tensor]:
     rows = torch.arange(block)
     weight[rows, upper - 1] += 1.0 - share
     weight[rows, upper] += share
-    if spec.log == "log10":
-        weight = weight * 2.302585092994046
-    return weight, -weight @ unit_noise_level(spec)
+    return weight
 
 
 class LapGlow(FlowVocoder):
@@ -124,7 +132,7 @@ class LapGlow(FlowVocoder):
         block = config.block
         ahead = config.encoder_layers + 1 if config.encoder_ahead < 0 else config.encoder_ahead
         rate = spec.hop_length // block
-        encoder = MelEncoder(spec.n_mels, config.encoder_channels, config.encoder_layers, rate, ahead)
+        encoder = MelEncoder(spec, config.encoder_channels, config.encoder_layers, rate, ahead)
         context, causal = spec.n_mels + config.encoder_channels, config.causal
         layers: list[Bijection] = []
         if config.pitch:

@@ -79,7 +79,8 @@ class World:
         if self.size == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=False)
+        # What only sampling uses is not in every step.
+        return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over all processes."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.config import Experiment, TrainConfig
+from flowvocoder.mel.matching import MelMatch
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.training.discriminators import (
     Discriminators,
@@ -77,7 +78,7 @@ class FlowPass(nn.Module):
         auxiliary = self.model.auxiliary_losses(drawn.audio, drawn.mel)
         if drawn.noise is None:
             return nats, auxiliary, None
-        samples = self.model.decode(drawn.noise.flatten(0, 1), drawn.mel.repeat_interleave(drawn.noise.shape[1], 0))
+        samples = self.model.sample(drawn.noise.flatten(0, 1), drawn.mel.repeat_interleave(drawn.noise.shape[1], 0))
         return nats, auxiliary, samples.unflatten(0, drawn.noise.shape[:2])
 
 
@@ -130,6 +131,7 @@ class Objective:
         if self.config.compile:
             flow = torch.compile(flow)  # type: ignore[assignment]
         self.flow = world.parallel(flow)
+        self.mel_match = MelMatch(experiment.mel).to(world.device)
         self.spectral = SpectralDistance(experiment.mel).to(world.device)
         self.pulses = PulseDistance(experiment.mel.sample_rate) if self.config.pulse_weight > 0 else None
         self.hum = HumPower(model.block) if self.config.hum_weight > 0 else None
@@ -157,8 +159,12 @@ class Objective:
             total = total + getattr(config, f"{name}_weight") * loss
         if samples is None:
             return total, {**terms, "loss": total}, nats.detach()
+        # What is heard is judged, and its spectrum before matching too: else the flow leaves its levels to that.
+        drawn_so, samples = samples, self._matched(samples, drawn.mel)
         sample = samples[:, 0]
         terms["spectral"] = self._spectral(samples, drawn.audio)
+        if config.match:
+            terms["spectral"] = 0.5 * (terms["spectral"] + self._spectral(drawn_so, drawn.audio))
         total = total + config.spectral_weight * terms["spectral"]
         pulses, hum = ("pulses", config.pulse_weight, self.pulses), ("hum", config.hum_weight, self.hum)
         for name, weight, measure in (pulses, hum):
@@ -177,6 +183,11 @@ class Objective:
                 + terms["discriminator"]  # no parameter has a gradient from both this term and the others
             )
         return total, {**terms, "loss": total}, nats.detach()
+
+    def _matched(self, samples: Tensor, mel: Tensor) -> Tensor:
+        """Samples (B, K, T) after mel matching."""
+        mel = mel.repeat_interleave(samples.shape[1], 0)
+        return self.mel_match(samples.flatten(0, 1), mel, self.config.match).unflatten(0, samples.shape[:2])
 
     def _spectral(self, samples: Tensor, recorded: Tensor) -> Tensor:
         """Distance of samples (B, K, T) to the recording, less half of that between them times `repulsion`.

@@ -250,6 +250,7 @@ class Trainer:
             "training_data": self.names,
             "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
             "licence": self.licence,
+            "match": self.config.match,
             "metrics": metrics or self.log.last_validation,
         }
         save_checkpoint(self.out / name, Checkpoint(self._averaged(), self.experiment, about))

@@ -57,5 +57,5 @@ class Validation:
         for corpus, (audio, mel) in sorted(firsts.items()):
             batch = mel[None].to(device)
             noise = torch.randn(model.noise_shape(batch), generator=torch.Generator().manual_seed(0)).to(device)
-            result.append((corpus, audio, model.decode(self.temperature * noise, batch)[0].cpu()))
+            result.append((corpus, audio, model.sample(self.temperature * noise, batch)[0].cpu()))
         return result

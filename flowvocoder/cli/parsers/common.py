@@ -60,9 +60,17 @@ def machine(command: argparse.ArgumentParser) -> None:
 
 
 def sampling(command: argparse.ArgumentParser) -> None:
-    """--seed and --temperature."""
+    """--seed, --temperature and --match."""
     command.add_argument("--seed", type=seed, default=0, help="of the noise (default 0): same seed, same samples")
     command.add_argument("--temperature", type=float, help="of the noise (default: the checkpoint's)")
+    matching(command)
+
+
+def matching(command: argparse.ArgumentParser) -> None:
+    """--match."""
+    command.add_argument("--match", type=int, metavar="PASSES",
+                         help="bring the mel of what is synthesised nearer to the one given, so many times; each is"
+                              " 46 ms of delay in a stream (default: the checkpoint's; 0: not at all)")  # fmt: skip
 
 
 def engine(command: argparse.ArgumentParser, *more: str) -> None:

@@ -1,0 +1,129 @@
+"""Mel matching: nearer to the mel with every pass, the same in pieces, and nothing else."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from helpers import speech_like
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from flowvocoder import Vocoder
+from flowvocoder.errors import ConfigError
+from flowvocoder.inference.matching import Matching
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.matching import MelMatch
+from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
+
+FRAMES = 60
+ODD = MelSpec.from_dict({**vars(convention("tacotron2")), "hop_length": 300, "win_length": 800})
+
+
+def pair(spec: MelSpec, items: int = 2) -> tuple[Tensor, Tensor]:
+    """The mel (B, n_mels, FRAMES) of speech, and noise (B, T) that does not have it."""
+    samples = FRAMES * spec.hop_length
+    speech = torch.from_numpy(speech_like(samples / spec.sample_rate + 1.0, spec.sample_rate)).double()
+    speech = torch.stack([speech[at : at + samples] for at in range(0, 500 * items, 500)])
+    noise = 0.05 * torch.randn(items, samples, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return MelFrontEnd(spec).double()(speech)[..., :FRAMES], noise
+
+
+def distance(audio: Tensor, mel: Tensor, spec: MelSpec) -> float:
+    inner = slice(6, FRAMES - 6)
+    return float((MelFrontEnd(spec).double()(audio)[..., :FRAMES] - mel)[..., inner].abs().mean())
+
+
+@pytest.mark.parametrize("spec", [*map(convention, CONVENTIONS), ODD], ids=[*CONVENTIONS, "hop 300"])
+def test_every_pass_comes_nearer(spec: MelSpec) -> None:
+    match = MelMatch(spec).double()
+    mel, audio = pair(spec)
+    distances = [distance(match(audio, mel, passes), mel, spec) for passes in (0, 1, 2, 4)]
+    assert all(later < 0.9 * earlier for earlier, later in itertools.pairwise(distances)), distances
+    assert distances[-1] < 0.35 * distances[0]
+
+
+def test_audio_that_has_the_mel_is_left_as_it_is() -> None:
+    spec = convention("tacotron2")
+    _, audio = pair(spec)
+    mel = MelFrontEnd(spec).double()(audio)[..., :FRAMES]
+    assert (MelMatch(spec).double()(audio, mel, 3) - audio).abs().max() < 1e-6
+
+
+def test_a_gain_of_the_mel_is_a_gain_of_the_audio() -> None:
+    """A mel 6 dB higher everywhere: audio 6 dB louder in its bands, wherever frames are whole; not above the mel."""
+    spec = convention("tacotron2")
+    _, audio = pair(spec)
+    mel = MelFrontEnd(spec).double()(audio)[..., :FRAMES] + 0.6931
+    inner = slice(2048, -2048)
+    ratio = (torch.fft.rfft(MelMatch(spec).double()(audio, mel, 1)[:, inner]).abs().square(),
+             torch.fft.rfft(audio[:, inner]).abs().square())  # fmt: skip
+    hz = torch.linspace(0, spec.sample_rate / 2, ratio[0].shape[1])
+    for low, high, gain in ((100.0, 7000.0, 4.0), (8500.0, 11000.0, 1.0)):
+        band = (hz > low) & (hz < high)
+        assert float(ratio[0][:, band].sum() / ratio[1][:, band].sum()) == pytest.approx(gain, rel=0.02)
+
+
+@given(seed=st.integers(0, 10**6), passes=st.integers(1, 4), hop=st.sampled_from([256, 300]))
+@settings(max_examples=20, deadline=None)
+def test_pieces_of_any_size_give_the_whole(seed: int, passes: int, hop: int) -> None:
+    spec = convention("tacotron2") if hop == 256 else ODD
+    match = MelMatch(spec).double()
+    mel, audio = pair(spec)
+    matching = Matching.of(match, passes)
+    parts, at, frame, late = [], 0, 0, 0
+    for samples, frames in sizes(seed):
+        parts.append(matching.push(mel[..., frame : frame + frames], audio[:, at : at + samples]))
+        at, frame = at + samples, frame + frames
+        late = max(late, min(at, frame * hop) - sum(part.shape[1] for part in parts))
+    parts.append(matching.push(mel[..., frame:], audio[:, at:], ends=True))
+    assert (torch.cat(parts, 1) - match(audio, mel, passes)).abs().max() < 1e-12
+    assert late <= matching.behind + 2 * hop
+
+
+def sizes(seed: int) -> Iterator[tuple[int, int]]:
+    """Samples and frames of pushes, the mel ahead of the audio as in synthesis or behind it."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(12):
+        samples, frames = torch.randint(0, 1500, (2,), generator=generator).tolist()
+        yield samples, frames // 280
+
+
+def test_an_item_of_a_batch_is_what_it_is_alone() -> None:
+    spec = convention("tacotron2")
+    match = MelMatch(spec).double()
+    mel, audio = pair(spec)
+    audio[1, 40 * spec.hop_length :] = 0.0
+    together = Matching.of(match, 3, torch.tensor([FRAMES, 40])).push(mel, audio, ends=True)
+    alone = match(audio[1:, : 40 * spec.hop_length], mel[1:, :, :40], 3)
+    assert (together[1, : 40 * spec.hop_length] - alone[0]).abs().max() < 1e-12
+    assert together[1, 40 * spec.hop_length :].abs().max() == 0.0
+    assert (together[0] - match(audio[:1], mel[:1], 3)[0]).abs().max() < 1e-12
+
+
+def test_shorter_than_a_window_is_left_as_it_is() -> None:
+    spec = convention("tacotron2")
+    mel, audio = pair(spec)
+    few = audio[:, : 3 * spec.hop_length]
+    assert torch.equal(MelMatch(spec).double()(few, mel[..., :3], 4), few)
+    assert torch.equal(Matching.of(MelMatch(spec).double(), 4).push(mel[..., :3], few, ends=True), few)
+
+
+def test_gradients_reach_the_audio() -> None:
+    spec = convention("tacotron2")
+    mel, audio = pair(spec)
+    audio.requires_grad_()
+    MelMatch(spec).double()(audio, mel, 2).square().sum().backward()
+    assert audio.grad is not None and audio.grad.isfinite().all() and (audio.grad != 0).float().mean() > 0.99
+
+
+def test_the_bundled_voice_says_the_mel_it_is_given() -> None:
+    vocoder = Vocoder.from_pretrained()
+    assert vocoder.match > 0
+    audio = torch.from_numpy(speech_like(2.0, vocoder.sample_rate)).float()
+    mel = vocoder.mel_for(audio)
+    distances = [float((vocoder.mel_for(vocoder.synthesize(mel, seed=0, match=m)) - mel).abs().mean()) for m in (0, 4)]
+    assert distances[1] < 0.6 * distances[0]
+    with pytest.raises(ConfigError, match="0 passes or more, not -1"):
+        vocoder.synthesize(mel, match=-1)
