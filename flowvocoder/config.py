@@ -93,16 +93,19 @@ REFINE = TrainConfig(
     steps=3000,
     lr=6e-4,
     warmup=30,
+    ema=0.999,
+    likelihood_weight=2.0,
     spectral_weight=1.0,
-    pulse_weight=3.0,
+    pulse_weight=8.0,
     hum_weight=3.0,
     pitch_weight=2.0,
-    gain_weight=0.3,
+    gain_weight=0.5,
+    sample_temperature=0.9,
 )
 
 PRESETS: dict[str, Experiment] = {
     # The bundled voice: fast, and little look-ahead (`flowvocoder info` states it).
-    "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=18_000, ema=0.999)),
+    "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=15_000, ema=0.999)),
     # The second stage, from a trained checkpoint of any size (--init-from).
     "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
     # The same with discriminators, for a GPU.

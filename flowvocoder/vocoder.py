@@ -185,8 +185,7 @@ class Vocoder:
 
     @property
     def look_ahead(self) -> int:
-        """Samples that the flow is behind in a `stream`: audio comes out when the frame so much later is there, and an
-        analysis window later for every pass of mel matching.
+        """Samples that the flow is behind in a `stream`; every pass of mel matching is `spec.n_fft` more.
 
         Raises:
             ConfigError: this model cannot stream.
@@ -291,16 +290,12 @@ class Vocoder:
         return self.model.log_prob_by_frame(*self._aligned(*self._as_recorded(audio, mel, seed)))
 
     def resynthesize(
-        self,
-        audio: Tensor,
-        temperature: float | None = None,
-        generator: torch.Generator | None = None,
-        match: int | None = None,
+        self, audio: Tensor, temperature: float | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Audio -> mel -> audio of the same length, (B, T)."""
         audio = self._batch(audio, 1)
         mel = self.mel_for(audio)
-        return self.synthesize(mel, temperature, generator, match=match)[:, : audio.shape[-1]]
+        return self.synthesize(mel, temperature, generator)[:, : audio.shape[-1]]
 
     @torch.inference_mode()
     def mel_for(self, audio: Tensor) -> Tensor:

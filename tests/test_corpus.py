@@ -131,7 +131,7 @@ def test_computed_mels_in_shards_are_the_audios(manifest: Path, tmp_path: Path) 
     assert main(["prepare", str(manifest), str(out), "--jobs", "1", "--mel", "tacotron2"]) == 0
     shards = open_corpus(out).shards
     stored, other = (ShardSampler(shards, CONVENTIONS[n], SEGMENT).batch(1, 4) for n in ("tacotron2", "hifigan"))
-    assert torch.equal(stored.audio, other.audio)
+    assert stored.ids == other.ids
     without = Cutter(SPEC, SEGMENT)
     clips = [without.clip(dataclasses.replace(u, mel=None)) for u in find_utterances(manifest) if u.id in stored.ids]
     for audio, mel, name in zip(stored.audio, stored.mel, stored.ids, strict=True):

@@ -78,7 +78,7 @@ def pair(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_same_losses(a: Path, b: Path) -> None:
     ours, theirs = losses(a), losses(b)
     assert len(ours) == len(theirs) == 20
-    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert ours == pytest.approx(theirs, abs=1e-5, rel=1e-6)  # norms of a hundred have no more digits in float32
 
 
 def test_two_processes_train_as_one_does(alone: Path, pair: Path) -> None:

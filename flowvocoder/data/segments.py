@@ -32,11 +32,16 @@ class Clip:
     id: str
     padded: Samples  # with the reflection at its ends, so that a segment's mel equals those frames of the whole mel
     mel: Mel | None  # given for it; None: the audio's own
-    starts: int  # frames at which a segment may begin
+    step: int  # samples between places where a segment may begin
+    starts: int  # how many such places
 
 
 class Cutter:
     """Cuts segments of a whole number of frames out of recordings, with their mels.
+
+    They begin at any sample, and the mel is that of the audio from there: where frames and blocks lie in a recording is
+    chance, and a model that has seen them in one place only learns that by heart. A mel that is given has its frames
+    where they are.
 
     Args:
         spec: of the mels.
@@ -58,15 +63,18 @@ class Cutter:
         if len(samples) < self.shortest:
             return None
         whole = len(samples) // self.spec.hop_length
-        starts = whole - self.frames + 1
+        step = 1 if mel is None else self.spec.hop_length
+        starts = (whole - self.frames) * self.spec.hop_length // step + 1
         if mel is not None:  # some toolkits leave the last frame out
             mel = np.pad(mel, ((0, 0), (0, max(0, whole - mel.shape[1]))), mode="edge")
-        return Clip(utterance.id, np.pad(samples, (self.left, self.right), mode="reflect"), mel, starts)
+        return Clip(utterance.id, np.pad(samples, (self.left, self.right), mode="reflect"), mel, step, starts)
 
     def batch(self, drawn: Sequence[tuple[Clip, int]]) -> Batch:
-        """The segments that begin at the given frames."""
-        span, hop = self.segment + self.spec.n_fft - self.spec.hop_length, self.spec.hop_length
-        padded = torch.from_numpy(np.stack([clip.padded[at * hop : at * hop + span] for clip, at in drawn]))
+        """The segments that begin at the given places."""
+        span = self.segment + self.spec.n_fft - self.spec.hop_length
+        begins = [at * clip.step for clip, at in drawn]
+        padded = [clip.padded[begin : begin + span] for (clip, _), begin in zip(drawn, begins, strict=True)]
+        padded = torch.from_numpy(np.stack(padded))
         audio = padded[:, self.left : self.left + self.segment]
         mel = self.front_end.frames(padded)
         for row, (clip, at) in enumerate(drawn):
@@ -108,7 +116,8 @@ class SegmentSampler:
             raise self.cutter.none_long_enough(len(utterances))
         self.samples = sum(len(c.padded) - self.cutter.left - self.cutter.right for c in self.clips)
         self.starts = np.array([c.starts for c in self.clips])
-        self.probability = self.starts / self.starts.sum()
+        places = self.starts * np.array([c.step for c in self.clips])
+        self.probability = places / places.sum()
 
     def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
         """The batch of a training step: the same for the same (seed, step), whatever was drawn before.

@@ -45,7 +45,7 @@ class MelEncoder(nn.Module):
         self.blocks_per_frame = blocks_per_frame
         nats = math.log(10.0) if spec.log == "log10" else 1.0  # a unit of the mel
         self.spread = SPEECH_SPREAD / nats
-        self.register_buffer("level", unit_noise_level(spec)[:, None] + SPEECH_LEVEL / nats)
+        self.register_buffer("level", unit_noise_level(spec)[:, None] + SPEECH_LEVEL / nats, persistent=False)
         self.start = TimeConv(spec.n_mels, channels, 3, causal=ahead < 1)
         self.layers = nn.ModuleList(
             nn.Sequential(

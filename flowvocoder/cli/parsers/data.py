@@ -21,7 +21,9 @@ def add(commands: Commands) -> None:
     prepare.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path)
     prepare.add_argument("out", metavar="OUT", type=Path, help="folder; one that was begun is gone on with")
     prepare.add_argument("--rate", type=int, help="Hz (default: that of --mel, else 22050)")
-    prepare.add_argument("--mel", metavar="CONVENTION", help="also store mels: tacotron2, hifigan, vocos, ...")
+    prepare.add_argument("--mel", metavar="CONVENTION",
+                         help="also store mels: tacotron2, hifigan, vocos, ... (training then has these frames of a"
+                              " recording, else those from any sample on)")  # fmt: skip
     prepare.add_argument("--trim", action="store_true", help="cut silence at both ends")
     prepare.add_argument("--level", metavar="POLICY", default="keep", help="keep (default), speech=DB or peak=DB, dBFS")
     prepare.add_argument("--shard-size", metavar="N", type=int, default=256, help="utterances a shard (default 256)")
