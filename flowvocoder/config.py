@@ -43,6 +43,7 @@ class TrainConfig:
     repulsion: float = 0.0  # of two samples of one mel; at 1 the spectral distance is an energy distance
     pulse_weight: float = 0.0  # of the difference in pitch pulses between samples and recordings
     hum_weight: float = 0.0  # of what samples repeat in every block
+    samples_only: bool = False  # teach what samples have of their own and leave the flow, and its likelihood, as it is
     adversarial_weight: float = 0.0  # of what the discriminators say of samples
     feature_weight: float = 0.0  # of the distance of the discriminators' features
     discriminator_channels: int = 32
@@ -90,29 +91,37 @@ LIVE = LapGlowConfig(
 )
 
 REFINE = TrainConfig(
-    steps=3000,
-    lr=6e-4,
+    steps=1200,
+    lr=2e-3,
     warmup=30,
-    ema=0.999,
-    likelihood_weight=2.0,
+    ema=0.99,
+    samples_only=True,
     spectral_weight=1.0,
     pulse_weight=8.0,
-    hum_weight=3.0,
-    pitch_weight=2.0,
-    gain_weight=0.5,
     sample_temperature=0.9,
 )
 
 PRESETS: dict[str, Experiment] = {
     # The bundled voice: fast, and little look-ahead (`flowvocoder info` states it).
     "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=15_000, ema=0.999)),
-    # The second stage, from a trained checkpoint of any size (--init-from).
+    # The second stage, from a trained checkpoint of any size (--init-from): how samples sound, the likelihood as it is.
     "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
-    # The same with discriminators, for a GPU.
+    # The whole flow with discriminators, for a GPU.
     "lapglow-refine-gan": Experiment(
         LIVE,
         convention("tacotron2"),
-        dataclasses.replace(REFINE, steps=50_000, batch=32, lr=3e-4, adversarial_weight=0.2, feature_weight=0.5),
+        dataclasses.replace(
+            REFINE,
+            steps=50_000,
+            batch=32,
+            lr=3e-4,
+            ema=0.999,
+            samples_only=False,
+            likelihood_weight=2.0,
+            hum_weight=3.0,
+            adversarial_weight=0.2,
+            feature_weight=0.5,
+        ),
     ),
     # Four times the work: more likelihood for it.
     "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
@@ -192,6 +201,8 @@ def check(experiment: Experiment) -> None:
             if not lowest <= value <= highest:  # NaN is not, either
                 raise ConfigError(f"{section}.{name} must be from {lowest:g} to {highest:g}, not {value}")
     model.check(mel)
+    if train.samples_only and not train.samples_at(train.steps):
+        raise ConfigError("train.samples_only teaches from samples alone: set a weight that judges them, too")
     if train.segment < 4 * mel.n_fft:
         raise ConfigError(f"train.segment {train.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples")
     precisions = get_args(get_type_hints(TrainConfig)["precision"])

@@ -47,7 +47,7 @@ def test_layer_is_a_bijection(name: str) -> None:
 def test_pitch_predictor_is_a_bijection() -> None:
     layer = PitchPredictor(CONTEXT, min_lag=28, max_lag=60, hidden=8)
     # The lag head is taught by the predictor's own loss, the other by samples; the tests below see to it.
-    assert_bijection(layer, 1, 8 * GROUP, CONTEXT, 4, scale=0.1, outside_likelihood=("lag_head", "sample_head"))
+    assert_bijection(layer, 1, 8 * GROUP, CONTEXT, 4, scale=0.1, outside_likelihood=("lag_head", "sample_"))
 
 
 def test_pitch_predictor_own_loss_reaches_every_parameter() -> None:
@@ -57,7 +57,7 @@ def test_pitch_predictor_own_loss_reaches_every_parameter() -> None:
     audio = torch.sin(2 * math.pi * time)[None, None] + 0.01 * torch.randn(1, 1, 2048)
     sum(layer.own_losses(audio, torch.randn(1, CONTEXT, 16))).backward()
     for name, parameter in layer.named_parameters():
-        if not name.startswith("sample_head"):
+        if not name.startswith("sample_"):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, f"no gradient reaches {name}"
 
 
@@ -71,7 +71,7 @@ def test_samples_have_gains_of_their_own() -> None:
     assert not torch.allclose(layer.sample(noise, context), inverse, atol=1e-3)
     layer.sample(noise, context).square().sum().backward()
     taught = {name.split(".")[0] for name, p in layer.named_parameters() if p.grad is not None and p.grad.any()}
-    assert taught == {"sample_head"}
+    assert taught == {"sample_net", "sample_head"}
     with torch.no_grad():
         layer.sample_head.weight.add_(1.0)
     assert torch.equal(layer.inverse(noise, context), inverse)

@@ -57,7 +57,8 @@ def test_lapglow_is_a_bijection() -> None:
         scale=0.1,
         outside_likelihood=(
             "model.flow.layers.0.lag_head",
-            "model.flow.layers.0.sample_head",
+            "model.flow.layers.0.sample_",
+            "model.flow.layers.2.log_scale.sample_last",
         ),
     )
 

@@ -240,10 +240,15 @@ def test_the_second_stage_takes_its_sizes_from_the_checkpoint(
     checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["train", "--corpus", str(corpus), "--init-from", str(checkpoint), "--out", str(tmp_path / "run")]
-    settings = ["--set", "batch=2", "--set", "segment=8192", "--max-steps", "2"]
+    settings = ["--set", "batch=2", "--set", "segment=8192", "--set", "hum_weight=3", "--max-steps", "2"]
     assert main([*command, "--preset", "lapglow-refine", *settings]) == 0
-    refined = load_checkpoint(tmp_path / "run" / "checkpoint").experiment
-    assert refined.model == load_checkpoint(checkpoint).experiment.model and refined.train.pulse_weight > 0
+    start, end = load_checkpoint(checkpoint), load_checkpoint(tmp_path / "run" / "checkpoint")
+    refined = end.experiment
+    assert refined.model == start.experiment.model and refined.train.pulse_weight > 0
+    changed = [
+        name for name, value in end.model.state_dict().items() if not value.equal(start.model.state_dict()[name])
+    ]
+    assert changed and all(".sample_" in name for name in changed), "the likelihood is another"
     last = [line for line in map(json.loads, (tmp_path / "run" / "log.jsonl").open()) if "spectral" in line][-1]
     assert 0 < last["pulses"] < 1 and 0 < last["hum"] < 1
     names = {"pitch": "pitch", "gain": "gain", "spectral": "spectral", "pulses": "pulse", "hum": "hum"}
@@ -354,3 +359,11 @@ def test_init_from_another_architecture_is_refused(checkpoint: Path, corpus: Pat
         Trainer(
             override(preset("waveglow-256"), ["model.channels=8"]), [corpus], tmp_path / "run", init_from=checkpoint
         )
+
+
+def test_samples_alone_cannot_be_taught_where_they_have_nothing_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set a weight that judges them"):
+        override(preset("lapglow-tiny"), ["samples_only=true"])
+    other = override(preset("squeezewave-128-128"), ["samples_only=true", "spectral_weight=1", "segment=4096"])
+    with pytest.raises(ConfigError, match="samples of a squeezewave have nothing of their own"):
+        Trainer(other, [corpus], tmp_path / "run")

@@ -73,8 +73,8 @@ class Cutter:
         """The segments that begin at the given places."""
         span = self.segment + self.spec.n_fft - self.spec.hop_length
         begins = [at * clip.step for clip, at in drawn]
-        padded = [clip.padded[begin : begin + span] for (clip, _), begin in zip(drawn, begins, strict=True)]
-        padded = torch.from_numpy(np.stack(padded))
+        cut = [clip.padded[begin : begin + span] for (clip, _), begin in zip(drawn, begins, strict=True)]
+        padded = torch.from_numpy(np.stack(cut))
         audio = padded[:, self.left : self.left + self.segment]
         mel = self.front_end.frames(padded)
         for row, (clip, at) in enumerate(drawn):

@@ -4,6 +4,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def zeros(conv: "TimeConv") -> "TimeConv":
+    """The convolution with weights and bias set to zero, so that it adds nothing until it is taught."""
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
 class TimeConv(nn.Conv1d):
     """A convolution of stride 1 that keeps the length: (B, inputs, N) -> (B, outputs, N), zeros outside the signal.
 

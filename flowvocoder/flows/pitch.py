@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection, no_volume_change
-from flowvocoder.flows.convolution import TimeConv
+from flowvocoder.flows.convolution import TimeConv, zeros
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
 from flowvocoder.units import PCM16_STEP, ceil_div
@@ -31,7 +31,7 @@ class PitchPredictor(Bijection):
 
     Speech above a kilohertz repeats its envelope from one pulse to the next more than its waveform. Likelihood wants
     the gains of the waveform; heard with those, pulses drown. So `sample` has gains of its own: those of the likelihood
-    and what a second head adds to their logits, which is nothing until sampling is trained.
+    and what a second network adds to their logits, which is nothing until sampling is trained.
 
     Beside the likelihood the predictor has losses of its own, `own_losses`. The lag is taught by one of them alone.
     The other keeps the gains open while lag and flow are untrained; otherwise likelihood shuts them in the first
@@ -53,18 +53,19 @@ class PitchPredictor(Bijection):
             raise ValueError(f"min_lag must be above {REACH + GROUP} samples, not {min_lag}")
         self.min_lag, self.max_lag = min_lag, max_lag
         lags = max_lag - min_lag + 1
-        self.net = nn.Sequential(
-            TimeConv(context, hidden, 3, causal=causal),
-            nn.SiLU(),
-            TimeConv(hidden, hidden, 3, causal=causal),
-            nn.SiLU(),
+        self.net, self.sample_net = (
+            nn.Sequential(
+                TimeConv(context, hidden, 3, causal=causal),
+                nn.SiLU(),
+                TimeConv(hidden, hidden, 3, causal=causal),
+                nn.SiLU(),
+            )
+            for _ in range(2)
         )
         self.lag_head = TimeConv(hidden, lags)
         self.gain_head = TimeConv(hidden, shapes + 1)
-        self.sample_head = TimeConv(hidden, shapes + 1)
+        self.sample_head = zeros(TimeConv(hidden, shapes + 1))
         nn.init.zeros_(self.gain_head.weight)
-        nn.init.zeros_(self.sample_head.weight)
-        nn.init.zeros_(self.sample_head.bias)  # type: ignore[arg-type]
         with torch.no_grad():
             self.gain_head.bias.copy_(torch.tensor([0.0] * shapes + [2.0]))  # type: ignore[union-attr]
 
@@ -99,7 +100,8 @@ class PitchPredictor(Bijection):
         log_p = F.log_softmax(self.lag_head(h).float(), 1)
         # An item at a time, so that a batch in parts has the same loss as a whole one.
         cross_entropy = -(((target * log_p).sum(1) * weight).sum(1) / (weight.sum(1) + 1.0)).mean()
-        lag, taps = self._interpolate(fractional_lag(target.log(), self.min_lag), self._gain(h, x.dtype), x)
+        gain = self._gain(self.gain_head(h), x.dtype)
+        lag, taps = self._interpolate(fractional_lag(target.log(), self.min_lag), gain, x)
         with torch.autocast(x.device.type, enabled=False):
             residual = x[:, 0] - predict(x[:, 0], lag, taps)
             entropy = _tile_entropy(residual) - _tile_entropy(x[:, 0])
@@ -108,12 +110,12 @@ class PitchPredictor(Bijection):
     def _taps(self, x: Tensor, context: Tensor, sampling: bool = False) -> tuple[Tensor, Tensor]:
         h = self.net(context)
         lag = fractional_lag(self.lag_head(h).detach().to(x.dtype), self.min_lag)
-        return self._interpolate(lag, self._gain(h, x.dtype, sampling), x)
-
-    def _gain(self, h: Tensor, dtype: torch.dtype, sampling: bool = False) -> Tensor:
         logits = self.gain_head(h)
-        if sampling:  # how it sounds teaches the second head alone
-            logits = logits.detach() + self.sample_head(h.detach())
+        if sampling:  # how it sounds teaches the second network alone
+            logits = logits.detach() + self.sample_head(self.sample_net(context.detach()))
+        return self._interpolate(lag, self._gain(logits, x.dtype), x)
+
+    def _gain(self, logits: Tensor, dtype: torch.dtype) -> Tensor:
         return MAX_GAIN * torch.softmax(logits.to(dtype), 1)[:, :-1]
 
     def _interpolate(self, lag: Tensor, gain: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

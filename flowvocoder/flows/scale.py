@@ -13,7 +13,8 @@ class ConditionalScale(Bijection):
 
     Args:
         log_scale: conditioner, (B, D, N) -> (B, C, N), natural log of the standard deviation it removes. Its range is
-            not bounded: speech spans 100 dB, and the map is linear in x, so float32 inverts it without loss.
+            not bounded: speech spans 100 dB, and the map is linear in x, so float32 inverts it without loss. If it has
+            a method `sample`, that is the scale of samples.
     """
 
     def __init__(self, log_scale: nn.Module):
@@ -30,6 +31,10 @@ class ConditionalScale(Bijection):
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return z * torch.exp(self._log_scale(z, context))
+
+    def sample(self, z: Tensor, context: Tensor) -> Tensor:
+        log_scale = getattr(self.log_scale, "sample", self.log_scale)
+        return z * torch.exp(log_scale(context).to(z.dtype))
 
     def _log_scale(self, x: Tensor, context: Tensor) -> Tensor:
         return self.log_scale(context).to(x.dtype)

@@ -79,12 +79,12 @@ class FeatureStep(nn.Module):
 class EnvelopeStep(nn.Module):
     """`Envelope` in steps, as a factor: exp(log standard deviation)."""
 
-    def __init__(self, envelope: Envelope):
+    def __init__(self, envelope: Envelope, exact: bool):
         super().__init__()
         self.n_mels = envelope.n_mels
         self.skip = Taps(envelope.skip)
         self.features = FeatureStep(envelope.net[0], envelope.net[2])
-        self.last = Taps(envelope.net[4])  # type: ignore[arg-type]
+        self.last = Taps(envelope.last, *(() if exact else (envelope.sample_last,)))
 
     def forward(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
         mel = context.at(delay - self.skip.ahead, count, self.skip.span)[..., : self.n_mels]
@@ -102,14 +102,20 @@ class PitchStep(nn.Module):
         self.before = past_samples(pitch.max_lag)
         self.features = FeatureStep(pitch.net[0], pitch.net[2])
         self.solve = solver
-        self.lag = Taps(pitch.lag_head)
-        self.gain = Taps(pitch.gain_head, *(() if exact else (pitch.sample_head,)))
+        self.lag, self.gain = Taps(pitch.lag_head), Taps(pitch.gain_head)
+        self.exact = exact
+        if not exact:
+            self.sample_features = FeatureStep(pitch.sample_net[0], pitch.sample_net[2])
+            self.sample_gain = Taps(pitch.sample_head)
 
     def parameters_of(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
         """Lag in samples and gains of every block: (B, count, 1 + W), `delay` blocks late."""
         h = self.features(context, delay, count, clock, memory)
         lag = fractional_lag(self.lag(h).transpose(1, 2), self.min_lag)
-        return torch.cat([lag[..., None], MAX_GAIN * torch.softmax(self.gain(h), 2)[..., :-1]], 2)
+        logits = self.gain(h)
+        if not self.exact:
+            logits = logits + self.sample_gain(self.sample_features(context, delay, count, clock, memory))
+        return torch.cat([lag[..., None], MAX_GAIN * torch.softmax(logits, 2)[..., :-1]], 2)
 
     def forward(self, e: Tensor, parameters: Tensor, delay: int, rate: int, clock: Clock, memory: Memory) -> Tensor:
         """Residual (B, n * block), `delay` blocks late, to audio; `parameters` are one block less late."""
@@ -199,7 +205,7 @@ class LapGlowStep(nn.Module):
         self.block = model.block
         self.n_mels = model.spec.n_mels
         self.encoder = EncoderStep(model.encoder)  # type: ignore[arg-type]
-        self.envelope = EnvelopeStep(scale.log_scale)  # type: ignore[arg-type]
+        self.envelope = EnvelopeStep(scale.log_scale, exact)  # type: ignore[arg-type]
         self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver, exact)
         self.transform = TransformStep(transform, parameter.dtype, parameter.device)
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]

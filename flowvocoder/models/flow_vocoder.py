@@ -46,6 +46,10 @@ class FlowVocoder(nn.Module):
         audio: Tensor = self.flow.sample(noise, self.encoder(mel))[:, 0]
         return audio
 
+    def sampling_parameters(self) -> list[nn.Parameter]:
+        """Those that `sample` uses and `decode` does not, named `sample_...`."""
+        return [p for name, p in self.named_parameters() if ".sample_" in name]
+
     def log_prob(self, audio: Tensor, mel: Tensor) -> Tensor:
         """Log-density (B,) in nats of the audio, all constants included."""
         noise, logdet = self.encode(audio, mel)

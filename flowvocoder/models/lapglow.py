@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from flowvocoder.architectures import LapGlowConfig
 from flowvocoder.flows.base import Bijection, Chain
-from flowvocoder.flows.convolution import TimeConv
+from flowvocoder.flows.convolution import TimeConv, zeros
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.pitch import PitchPredictor, lag_range
@@ -83,16 +83,14 @@ class Envelope(nn.Module):
         super().__init__()
         self.n_mels = spec.n_mels
         self.skip = TimeConv(spec.n_mels, block, 3, causal=causal)
-        last = TimeConv(channels, block)
         self.net = nn.Sequential(
             TimeConv(context, channels, 3, causal=causal),
             nn.SiLU(),
             TimeConv(channels, channels, 3, causal=causal),
             nn.SiLU(),
-            last,
         )
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.last = zeros(TimeConv(channels, block))
+        self.sample_last = zeros(TimeConv(channels, block))
         with torch.no_grad():
             self.skip.weight.zero_()
             at_block = self.skip.weight[:, :, self.skip.back]
@@ -100,7 +98,16 @@ class Envelope(nn.Module):
             self.skip.bias.fill_(SPEECH_LEVEL)  # type: ignore[union-attr]
 
     def forward(self, context: Tensor) -> Tensor:
-        s: Tensor = self.skip(context[:, : self.n_mels]) + self.net(context)
+        return self._bounded(self.skip(context[:, : self.n_mels]) + self.last(self.net(context)))
+
+    def sample(self, context: Tensor) -> Tensor:
+        """The same for samples: with what a second layer adds, which how they sound teaches, and nothing else."""
+        context = context.detach()
+        h = self.net(context).detach()
+        s = (self.skip(context[:, : self.n_mels]) + self.last(h)).detach()
+        return self._bounded(s + self.sample_last(h))
+
+    def _bounded(self, s: Tensor) -> Tensor:
         # A soft lower bound: mels go down to -100 dB and more, dequantised audio does not.
         s = s.to(torch.promote_types(s.dtype, torch.float32))
         return LOWEST + F.softplus(s - LOWEST, beta=4.0)

@@ -81,12 +81,14 @@ class Trainer:
         self.model = build_model(experiment).to(self.world.device)
         if start is not None:
             self._start_from(start, init_from)
+        if self.config.samples_only:
+            self._freeze_the_flow()
         recompute_activations(self.model, self.config.recompute)
         self.ema = Ema(self.model, self.config.ema)
+        taught = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.config.lr, betas=(0.9, 0.99), weight_decay=self.config.weight_decay,
-            fused=True,
-        )  # fmt: skip
+            taught, lr=self.config.lr, betas=(0.9, 0.99), weight_decay=self.config.weight_decay, fused=True
+        )
         self.objective = Objective(self.model, experiment, self.world)
         self.learners = [Learner("model", self.model, self.optimizer)]
         if self.objective.adversary is not None:
@@ -297,6 +299,15 @@ class Trainer:
             difference = _difference(vars(self.experiment.model), vars(other.experiment.model))
             raise CheckpointError(f"{path}: has other sizes than this run: {difference}")
         self.model.load_state_dict(other.model.state_dict())
+
+    def _freeze_the_flow(self) -> None:
+        own = self.model.sampling_parameters()
+        if not own:
+            name = self.experiment.model.architecture
+            raise ConfigError(f"train.samples_only: samples of a {name} have nothing of their own to be taught")
+        self.model.requires_grad_(False)
+        for parameter in own:
+            parameter.requires_grad_()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
