@@ -56,7 +56,8 @@ def resynth(arguments: argparse.Namespace) -> int:
     recording = read_recording(arguments.input, vocoder.spec)
     audio = torch.from_numpy(recording.samples)
     mel = vocoder.mel_for(audio)
-    vocoder.fold()  # not a part of synthesis: done once for any number of recordings
+    # Not a part of synthesis, but done once for any number of recordings: folding, and what PyTorch does at first use.
+    vocoder.synthesize(mel[..., :32], seed=arguments.seed, match=arguments.match)
     started = time.perf_counter()
     try:
         synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed, match=arguments.match)
