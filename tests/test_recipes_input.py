@@ -1,5 +1,6 @@
 """Bad archives and metadata, and the command line: one sentence, the right exit code, nothing lost."""
 
+import functools
 import io
 import os
 import signal
@@ -241,7 +242,9 @@ def test_interrupt_keeps_what_came(tmp_path: Path, server: Server) -> None:
     command = [sys.executable, "-m", "recipes", "jsut", "prepare", str(tmp_path / "out"), "--mirror", server.url]
     root = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    running = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+    # Also where the tests were started in the background, which makes their children deaf to SIGINT.
+    hears = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    running = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hears)
     partial = tmp_path / "out/downloads/jsut_ver1.1.zip.part"
     deadline = time.monotonic() + 30
     while not server.requests or not partial.exists():
