@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,9 +55,15 @@ def assert_same_weights(a: Path, b: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def speech() -> Path:
-    """Two recordings of real speech, whose losses are of an ordinary size from the first step on."""
-    return Path(flowvocoder.__file__).parent / "examples"
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of real speech whose losses are of an ordinary size from the first step on: 1e-5 is within float32.
+
+    Not the other example, which is nearly silent above 5 kHz: there the edges of a segment cost an untrained model
+    hundreds of nats.
+    """
+    folder = tmp_path_factory.mktemp("speech")
+    shutil.copy(Path(flowvocoder.__file__).parent / "examples" / "kathleen.flac", folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,7 @@ def pair(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def assert_same_losses(a: Path, b: Path) -> None:
     ours, theirs = losses(a), losses(b)
     assert len(ours) == len(theirs) == 20
-    assert ours == pytest.approx(theirs, abs=1e-5, rel=1e-6)  # norms of a hundred have no more digits in float32
+    assert ours == pytest.approx(theirs, abs=1e-5, rel=0.0)
 
 
 def test_two_processes_train_as_one_does(alone: Path, pair: Path) -> None:
@@ -141,7 +148,7 @@ def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit:
 
 def test_killed_at_twenty_random_moments(corpus: Path, tmp_path: Path) -> None:
     """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
-    settings = ("steps=40", "save_every=1", "batch=1")
+    settings = ("steps=150", "save_every=1", "batch=1")
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
     arguments = [*command(corpus, tmp_path / "run", *settings), "--resume"]
     rng = random.Random(0)

@@ -59,8 +59,8 @@ class MelEncoder(nn.Module):
         self.up = nn.ConvTranspose1d(channels, channels, 2 * blocks_per_frame, blocks_per_frame, blocks_per_frame // 2)
 
     def standardise(self, mel: Tensor) -> Tensor:
-        """Bands of about mean 0 and variance 1, whatever the convention: log-mels as they are, far from 0 and never
-        above it, cost a third of the training."""
+        """Bands of about mean 0 and variance 1, whatever the convention; log-mels as they are lie far from 0, which
+        slows training down (docs/exploration.md)."""
         return (mel - self.level) / self.spread
 
     def forward(self, mel: Tensor) -> Tensor:
