@@ -22,7 +22,7 @@ class LapGlowConfig:
     limits: ClassVar[Limits] = {
         **_NET, "block": (16, 4096), "flows": _COUNT, "kernel": (1, 63), "encoder_channels": _COUNT,
         "encoder_layers": (0, 64), "scale_channels": _COUNT, "time_slots": _COUNT, "pitch_channels": _COUNT,
-        "pitch_shapes": (1, 4), "encoder_ahead": (-1, 65),
+        "pitch_shapes": (1, 4), "encoder_ahead": (-1, 65), "level_sets": (1, 64), "level_channels": _COUNT,
     }  # fmt: skip
 
     block: int = 128  # samples, M of the lapped transform
@@ -39,6 +39,8 @@ class LapGlowConfig:
     pitch_shapes: int = 3  # of its taps; the fourth predicts up to 8 kHz, each fewer an octave less
     causal: bool = False  # couplings, envelope and pitch look back only
     encoder_ahead: int = -1  # so many of the encoder's layers + 1 convolutions look a frame ahead; -1 for all
+    level_sets: int = 1  # sets of bands, a power of 2, whose levels are told from those of the sets before; 1: none
+    level_channels: int = 192
 
     def check(self, mel: MelSpec) -> None:
         """Raises ConfigError for sizes that do not go together or with the mel."""
@@ -47,6 +49,11 @@ class LapGlowConfig:
             choice = f"one of {', '.join(map(str, fitting))}" if fitting else "even, and no even number does"
             raise ConfigError(f"model.block {self.block} must go into mel.hop_length {mel.hop_length}: {choice}")
         _check_odd(self.kernel)
+        sets = self.level_sets
+        if sets & (sets - 1) or (sets > 1 and self.block % (8 * sets)):
+            raise ConfigError(
+                f"model.level_sets {sets} must be a power of 2, and 8 times as many go into model.block {self.block}"
+            )
         if self.pitch and mel.sample_rate < LOWEST_RATE_WITH_PITCH:
             raise ConfigError(
                 f"mel.sample_rate {mel.sample_rate} is too low for the pitch predictor, which needs"

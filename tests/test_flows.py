@@ -10,6 +10,7 @@ from torch import nn
 from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
+from flowvocoder.flows.level import level_couplings
 from flowvocoder.flows.pitch import PitchPredictor, fractional_lag, lag_range, self_similarity
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, swapped_halves, time_slots
 from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
@@ -29,6 +30,8 @@ LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels,
     "lu swap": (PointwiseLU(swapped_halves(6)), 6, 5, 5, False),
     "lu slots": (PointwiseLU(even_odd(6) @ time_slots(6, group=4, keep=2)), 6, 5, 5, False),
     "matrix": (PointwiseMatrix(6), 6, 5, 5, False),
+    "level": (level_couplings(16, 2, CONTEXT, 6)[0], 16, 7, 7, True),
+    "levels": (Chain(level_couplings(32, 4, CONTEXT, 6, causal=True)), 32, 6, 6, True),
     "coupling": (AffineCoupling(6, wavenet(3, 6)), 6, 7, 7, True),
     "lapped": (LappedTransform(8), 1, 40, 5, False),
     "lapped, one block": (LappedTransform(8), 1, 8, 1, False),
@@ -42,6 +45,37 @@ LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels,
 def test_layer_is_a_bijection(name: str) -> None:
     layer, channels, length, blocks, conditional = LAYERS[name]
     assert_bijection(layer, channels, length, CONTEXT, blocks, conditional)
+
+
+def test_level_couplings_take_every_set_but_one_after_those_it_looks_at() -> None:
+    layers = level_couplings(64, 8, CONTEXT, 6)
+    assert [layer.scaled for layer in layers] == [7, 3, 5, 1, 6, 2, 4]
+    for layer, others in zip(layers, [layers[i + 1 :] for i in range(7)], strict=True):
+        assert set(layer.known) == {0, *(other.scaled for other in others)}
+    with pytest.raises(ValueError, match="multiple of 64"):
+        level_couplings(32, 8, CONTEXT, 6)
+
+
+def test_level_coupling_learns_what_others_leave_of_a_known_energy() -> None:
+    """Sixteen bands that share a fixed energy: where the known half is loud, the other half is not."""
+    torch.manual_seed(0)
+    layer = level_couplings(16, 2, CONTEXT, 32, causal=True)[0]
+    optimizer = torch.optim.Adam(layer.parameters(), 1e-2)
+    context = torch.zeros(16, CONTEXT, 64)
+
+    def nats() -> torch.Tensor:
+        x = nn.functional.normalize(torch.randn(16, 16, 64), dim=1) * 4.0
+        z, logdet = layer(x, context)
+        return (logdet.sum() - 0.5 * z.square().sum()) / x.numel()
+
+    before = nats()
+    for _ in range(200):
+        optimizer.zero_grad()
+        (-nats()).backward()
+        optimizer.step()
+    # The half's share of the energy is Beta(4, 4): what is left of it has a log of variance 0.11, a quarter of which is
+    # what knowing it brings each scaled band, and half as much is the mean over all.
+    assert 0.010 < nats() - before < 0.018
 
 
 def test_pitch_predictor_is_a_bijection() -> None:

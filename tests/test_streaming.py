@@ -23,6 +23,8 @@ SETTINGS = [
     ["model.causal=true", "model.encoder_ahead=1"],
     ["model.causal=true", "model.encoder_ahead=0", "model.block=256"],
     ["mel.hop_length=200", "model.block=40"],  # blocks that are no whole groups of the recursion
+    ["model.level_sets=4", "model.causal=true", "model.encoder_ahead=3"],
+    ["model.level_sets=2", "model.block=64"],
     ["model.layers=1", "model.kernel=1"],  # couplings that look less far ahead than the envelope
 ]
 

@@ -148,13 +148,14 @@ def taps_at(lag: Tensor, gain: Tensor, min_lag: int) -> tuple[Tensor, Tensor]:
     """Fractional lags (B, G + 1) and gains (B, W, G + 1) to whole lags and taps (B, G + 1, 2 * REACH + 1)."""
     # NaN in the data must reach the loss, where the step is skipped, not the index of a gather.
     whole = lag.nan_to_num(float(min_lag)).round()
-    offset = torch.arange(-REACH, REACH + 1, device=lag.device, dtype=lag.dtype) + (whole - lag)[..., None]
+    # Taps first in memory: what is the same for all of them is then read in one stretch.
+    offset = torch.arange(-REACH, REACH + 1, device=lag.device, dtype=lag.dtype)[:, None, None] + (whole - lag)
     taps = torch.zeros_like(offset)
     shape = torch.exp((offset * (0.5**0.5 / WIDEST)).square().neg())
     for g in gain.unbind(1)[::-1]:
-        taps = torch.addcmul(taps, shape, (g / shape.sum(-1))[..., None])
+        taps = torch.addcmul(taps, shape, g / shape.sum(0))
         shape = shape.square().square()  # half as wide, cheaper than by exp
-    return whole.long(), taps
+    return whole.long(), taps.movedim(0, -1).contiguous()
 
 
 def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:

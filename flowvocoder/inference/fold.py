@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from flowvocoder.flows.convolution import TimeConv
 from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.level import BOUND, LevelCoupling, log_levels
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.inference.memory import Clock, Memory
@@ -31,14 +32,18 @@ class Product(nn.Module):
 
 
 class Taps(Product):
-    """A `TimeConv` or the sum of several alike: (B, back + ahead + n, inputs), past in front -> (B, n, outputs)."""
+    """A `TimeConv` or the sum of several alike: (B, back + ahead + n, inputs), past in front -> (B, n, outputs).
 
-    def __init__(self, conv: TimeConv, *others: TimeConv):
+    Args:
+        precision: of the product; None: as the weights are.
+    """
+
+    def __init__(self, conv: TimeConv, *others: TimeConv, precision: torch.dtype | None = None):
         weight, bias = double(conv)
         for other in others:
             more_weight, more_bias = double(other)
             weight, bias = weight + more_weight, bias + more_bias
-        super().__init__(weight.permute(0, 2, 1).flatten(1), bias, conv.weight.dtype)
+        super().__init__(weight.permute(0, 2, 1).flatten(1), bias, precision or conv.weight.dtype)
         self.dilation = conv.dilation[0]
         self.back, self.ahead = conv.back, conv.ahead
         self.span = conv.back + conv.ahead
@@ -159,6 +164,39 @@ class FoldedCoupling(nn.Module):
         columns = outside.any(2).any(0).nonzero()[:, 0]  # few of many
         gates[:, columns] -= F.linear(outside[:, columns].to(gates.dtype), self.edge)
         return gates
+
+
+class FoldedLevel(nn.Module):
+    """Inverse of a `LevelCoupling`, its taps and its share of the context as one product.
+
+    Args:
+        precision: of the products; None: as the weights are.
+
+    Attributes:
+        ahead, back: how many columns of look-ahead and of look-back it adds.
+    """
+
+    def __init__(self, level: LevelCoupling, precision: torch.dtype | None = None):
+        super().__init__()
+        self.sets, self.known, self.scaled = level.sets, level.known, level.scaled
+        self.ahead, self.back = level.first.ahead, level.first.back
+        taps, bias = double(level.first)
+        context, context_bias = double(level.context)
+        joined = torch.cat([taps.permute(0, 2, 1).flatten(1), context[..., 0]], 1)
+        self.first = Product(joined, bias + context_bias, precision or level.first.weight.dtype)
+        self.second = Taps(level.second, precision=precision)
+        self.last = Taps(level.last, precision=precision)
+
+    def forward(self, z: Tensor, context: "Context", delay: int, clock: Clock, memory: Memory) -> Tensor:
+        """z (B, n, C) that is `delay` columns late -> the same, `delay + ahead` late."""
+        n, span = z.shape[1], self.ahead + self.back
+        levels = log_levels(z.unflatten(2, (-1, self.sets))[..., self.known].flatten(2), 2)
+        levels = memory.extend(clock.mask(levels, delay, context.rate), span)
+        h = F.silu(self.first(torch.cat([windows(levels, span, 1), context.at(delay + self.ahead, n)], 2)))
+        s = self.last(F.silu(self.second(h)))
+        bands = list(memory.delay(z, self.ahead).unflatten(2, (-1, self.sets)).unbind(3))
+        bands[self.scaled] = bands[self.scaled] * torch.exp(-BOUND * torch.tanh(s / BOUND))
+        return torch.stack(bands, 3).flatten(2)
 
 
 class Context:

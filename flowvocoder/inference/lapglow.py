@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.flows.lapped import LappedTransform, rotation_tables
+from flowvocoder.flows.level import LevelCoupling
 from flowvocoder.flows.pitch import MAX_GAIN, PitchPredictor, fractional_lag, node_positions, taps_at
 from flowvocoder.flows.recursion import GROUP, past_samples, solve
 from flowvocoder.flows.scale import ConditionalScale
-from flowvocoder.inference.fold import Context, FoldedCoupling, Product, Taps, double
+from flowvocoder.inference.fold import Context, FoldedCoupling, FoldedLevel, Product, Taps, double
 from flowvocoder.inference.memory import Clock, Memory
 from flowvocoder.models.lapglow import LOWEST, Envelope, LapGlow, MelEncoder
 from flowvocoder.units import ceil_div
@@ -26,19 +27,21 @@ class EncoderStep(nn.Module):
 
     level: Tensor
 
-    def __init__(self, encoder: MelEncoder):
+    def __init__(self, encoder: MelEncoder, precision: torch.dtype | None = None):
         super().__init__()
         self.register_buffer("level", encoder.level[:, 0].clone())
         self.spread = encoder.spread
         self.rate = encoder.blocks_per_frame
-        self.start = Taps(encoder.start)
-        first = [Taps(layer[1]) for layer in encoder.layers]  # type: ignore[index]
-        self.first = nn.ModuleList(first)
-        self.second = nn.ModuleList(Taps(layer[3]) for layer in encoder.layers)  # type: ignore[index]
+        self.start = Taps(encoder.start, precision=precision)
+        first, second = (
+            [Taps(layer[i], precision=precision) for layer in encoder.layers]  # type: ignore[index]
+            for i in (1, 3)
+        )
+        self.first, self.second = nn.ModuleList(first), nn.ModuleList(second)
         # Blocks rate / 2 late, so that those which one new frame completes need that frame and the last one only.
         weight, bias = double(encoder.up)
         taps = [weight[:, :, k : k + self.rate].permute(2, 1, 0).flatten(0, 1) for k in (self.rate, 0)]
-        self.up = Product(torch.cat(taps, 1), bias.repeat(self.rate), encoder.up.weight.dtype)
+        self.up = Product(torch.cat(taps, 1), bias.repeat(self.rate), precision or encoder.up.weight.dtype)
         frames = self.start.ahead + sum(conv.ahead for conv in first)
         self.delay = frames * self.rate + self.rate // 2
         frames = self.start.back + sum(conv.back for conv in first)
@@ -63,9 +66,10 @@ class EncoderStep(nn.Module):
 class FeatureStep(nn.Module):
     """Two convolutions with SiLU behind each, at the block rate; `ahead` blocks of look-ahead."""
 
-    def __init__(self, first: nn.Module, second: nn.Module):
+    def __init__(self, first: nn.Module, second: nn.Module, precision: torch.dtype | None = None):
         super().__init__()
-        self.first, self.second = Taps(first), Taps(second)  # type: ignore[arg-type]
+        self.first = Taps(first, precision=precision)  # type: ignore[arg-type]
+        self.second = Taps(second, precision=precision)  # type: ignore[arg-type]
         self.ahead = self.first.ahead + self.second.ahead
         self.back = self.first.back + self.second.back
 
@@ -79,11 +83,11 @@ class FeatureStep(nn.Module):
 class EnvelopeStep(nn.Module):
     """`Envelope` in steps, as a factor: exp(log standard deviation)."""
 
-    def __init__(self, envelope: Envelope, exact: bool):
+    def __init__(self, envelope: Envelope, exact: bool, precision: torch.dtype | None = None):
         super().__init__()
         self.n_mels = envelope.n_mels
         self.skip = Taps(envelope.skip)
-        self.features = FeatureStep(envelope.net[0], envelope.net[2])
+        self.features = FeatureStep(envelope.net[0], envelope.net[2], precision)
         self.last = Taps(envelope.last, *(() if exact else (envelope.sample_last,)))
 
     def forward(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
@@ -95,17 +99,19 @@ class EnvelopeStep(nn.Module):
 class PitchStep(nn.Module):
     """`PitchPredictor`'s recursion in steps. Wants lags and gains one block ahead of the samples."""
 
-    def __init__(self, pitch: PitchPredictor, block: int, solver: Solver, exact: bool):
+    def __init__(
+        self, pitch: PitchPredictor, block: int, solver: Solver, exact: bool, precision: torch.dtype | None = None
+    ):
         super().__init__()
         self.block = block
         self.min_lag = pitch.min_lag
         self.before = past_samples(pitch.max_lag)
-        self.features = FeatureStep(pitch.net[0], pitch.net[2])
+        self.features = FeatureStep(pitch.net[0], pitch.net[2], precision)
         self.solve = solver
         self.lag, self.gain = Taps(pitch.lag_head), Taps(pitch.gain_head)
         self.exact = exact
         if not exact:
-            self.sample_features = FeatureStep(pitch.sample_net[0], pitch.sample_net[2])
+            self.sample_features = FeatureStep(pitch.sample_net[0], pitch.sample_net[2], precision)
             self.sample_gain = Taps(pitch.sample_head)
 
     def parameters_of(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
@@ -183,8 +189,8 @@ class LapGlowStep(nn.Module):
     Args:
         model: a copy of its weights is taken.
         solver: of the pitch recursion.
-        precision: of the couplings' networks, where the time goes; what they scale and shift, the transform and the
-            recursion keep the model's own.
+        precision: of the networks (those of the couplings, the encoder, features of envelope and pitch), where the time
+            goes; what they scale and shift, lags and gains, the transform and the recursion keep the model's own.
         exact: the inverse of the flow rather than its `sample`.
 
     Attributes:
@@ -204,12 +210,17 @@ class LapGlowStep(nn.Module):
         parameter = next(model.parameters())
         self.block = model.block
         self.n_mels = model.spec.n_mels
-        self.encoder = EncoderStep(model.encoder)  # type: ignore[arg-type]
-        self.envelope = EnvelopeStep(scale.log_scale, exact)  # type: ignore[arg-type]
-        self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver, exact)
+        self.encoder = EncoderStep(model.encoder, precision)  # type: ignore[arg-type]
+        self.envelope = EnvelopeStep(scale.log_scale, exact, precision)  # type: ignore[arg-type]
+        self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver, exact, precision)
         self.transform = TransformStep(transform, parameter.dtype, parameter.device)
+        levels = [layer for layer in flows if isinstance(layer, LevelCoupling)]
+        flows = flows[len(levels) :]
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]
-        couplings = [FoldedCoupling(pointwise, coupling, precision) for pointwise, coupling in pairs]
+        couplings = [
+            *(FoldedCoupling(pointwise, coupling, precision) for pointwise, coupling in pairs),
+            *(FoldedLevel(level, precision) for level in levels[::-1]),
+        ]
         self.couplings = nn.ModuleList(couplings)
         self.rate = self.encoder.rate
         features = [self.envelope.features, *([] if self.pitch is None else [self.pitch.features])]
@@ -242,7 +253,7 @@ class LapGlowStep(nn.Module):
         shared = Context(context, delay, self._depth + self._reach, rate, memory)
         z = memory.delay(noise, delay)
         for coupling in self.couplings:
-            assert isinstance(coupling, FoldedCoupling)
+            assert isinstance(coupling, FoldedCoupling | FoldedLevel)
             z = coupling(z, shared, delay, clock, memory)
             delay += coupling.ahead
         z = memory.delay(z, late - delay) * self.envelope(shared, late, count, clock, memory)

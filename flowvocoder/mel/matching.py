@@ -97,7 +97,8 @@ class MelMatch(nn.Module):
         added = torch.fft.irfft(spectrum * change, self.spec.n_fft)
         added = torch.nn.functional.pad(added, (0, self.pieces * self.stride - self.spec.n_fft))
         added = (added * self.synthesis.to(audio.dtype)).unflatten(2, (self.pieces, self.stride))
-        total = added.new_zeros(len(added), added.shape[1] + self.pieces - 1, self.stride)
+        count = added.shape[1]
+        total = added.new_zeros(len(added), count + self.pieces - 1, self.stride)
         for piece in range(self.pieces):
-            total = total + torch.nn.functional.pad(added[:, :, piece], (0, 0, piece, self.pieces - 1 - piece))
+            total[:, piece : piece + count] += added[:, :, piece]
         return total.flatten(1)

@@ -11,6 +11,7 @@ from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.convolution import TimeConv, zeros
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform
+from flowvocoder.flows.level import level_couplings
 from flowvocoder.flows.pitch import PitchPredictor, lag_range
 from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves, time_slots
 from flowvocoder.flows.scale import ConditionalScale
@@ -128,7 +129,7 @@ def mel_to_bands(spec: MelSpec, block: int) -> Tensor:
 
 
 class LapGlow(FlowVocoder):
-    """Pitch prediction, lapped transform, conditional scale, then 1x1 convolutions and WaveNet couplings.
+    """Pitch prediction, lapped transform, conditional scale, level couplings, 1x1 convolutions and WaveNet couplings.
 
     Args:
         spec: the mels it understands; `config.block` divides `spec.hop_length`.
@@ -147,6 +148,7 @@ class LapGlow(FlowVocoder):
             layers.append(PitchPredictor(context, *lags, config.pitch_channels, causal, config.pitch_shapes))
         layers.append(LappedTransform(block))
         layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels, causal)))
+        layers += level_couplings(block, config.level_sets, context, config.level_channels, causal)
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
         # way round.
         start = even_odd(block) @ time_slots(block, config.time_slots)
