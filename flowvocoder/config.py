@@ -87,7 +87,15 @@ def _family(model: ModelConfig, lr: float, batch: int) -> Experiment:
 
 
 LIVE = LapGlowConfig(
-    block=256, flows=8, layers=1, channels=256, time_slots=16, pitch_shapes=4, causal=True, encoder_ahead=3
+    block=256,
+    flows=8,
+    layers=1,
+    channels=256,
+    time_slots=16,
+    pitch_shapes=4,
+    causal=True,
+    encoder_ahead=3,
+    level_sets=4,
 )
 
 REFINE = TrainConfig(

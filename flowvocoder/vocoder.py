@@ -70,7 +70,7 @@ class Vocoder:
             engine: what runs synthesis: `eager`, PyTorch alone; `numba`, which compiles the pitch recursion; or
                 `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
                 CUDA graphs.
-            precision: of the couplings' networks in synthesis; the rest, and encoding and likelihood, are float32.
+            precision: of most networks in synthesis; the rest, and encoding and likelihood, are float32.
 
         Raises:
             CheckpointError: it is missing, truncated, altered or of a newer format.

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowvocoder.flows.base import Bijection
 from flowvocoder.flows.convolution import TimeConv, zeros
@@ -21,8 +21,8 @@ class LevelCoupling(Bijection):
     """Bands k with k % sets == scaled are scaled by what the known bands beside them and the context say of the level.
 
     A mel states the energy that some bands have together over some blocks. What part of it the known ones have is gone
-    for the others: where those are louder than expected, these are not. A conditioner that is linear in the bands before
-    its first bend can hardly see that, so it is given the logarithms of their local energies.
+    for the others: where those are louder than expected, these are not. A conditioner that is linear in the bands
+    before its first bend can hardly see that, so it is given the logarithms of their local energies.
 
     z_k = x_k * exp(s_k(known bands, context)) for the scaled ones; s is zero at the start and smoothly bounded.
 

@@ -27,21 +27,19 @@ class EncoderStep(nn.Module):
 
     level: Tensor
 
-    def __init__(self, encoder: MelEncoder, precision: torch.dtype | None = None):
+    def __init__(self, encoder: MelEncoder):
         super().__init__()
         self.register_buffer("level", encoder.level[:, 0].clone())
         self.spread = encoder.spread
         self.rate = encoder.blocks_per_frame
-        self.start = Taps(encoder.start, precision=precision)
-        first, second = (
-            [Taps(layer[i], precision=precision) for layer in encoder.layers]  # type: ignore[index]
-            for i in (1, 3)
-        )
-        self.first, self.second = nn.ModuleList(first), nn.ModuleList(second)
+        self.start = Taps(encoder.start)
+        first = [Taps(layer[1]) for layer in encoder.layers]  # type: ignore[index]
+        self.first = nn.ModuleList(first)
+        self.second = nn.ModuleList(Taps(layer[3]) for layer in encoder.layers)  # type: ignore[index]
         # Blocks rate / 2 late, so that those which one new frame completes need that frame and the last one only.
         weight, bias = double(encoder.up)
         taps = [weight[:, :, k : k + self.rate].permute(2, 1, 0).flatten(0, 1) for k in (self.rate, 0)]
-        self.up = Product(torch.cat(taps, 1), bias.repeat(self.rate), precision or encoder.up.weight.dtype)
+        self.up = Product(torch.cat(taps, 1), bias.repeat(self.rate), encoder.up.weight.dtype)
         frames = self.start.ahead + sum(conv.ahead for conv in first)
         self.delay = frames * self.rate + self.rate // 2
         frames = self.start.back + sum(conv.back for conv in first)
@@ -106,7 +104,7 @@ class PitchStep(nn.Module):
         self.block = block
         self.min_lag = pitch.min_lag
         self.before = past_samples(pitch.max_lag)
-        self.features = FeatureStep(pitch.net[0], pitch.net[2], precision)
+        self.features = FeatureStep(pitch.net[0], pitch.net[2])
         self.solve = solver
         self.lag, self.gain = Taps(pitch.lag_head), Taps(pitch.gain_head)
         self.exact = exact
@@ -189,8 +187,8 @@ class LapGlowStep(nn.Module):
     Args:
         model: a copy of its weights is taken.
         solver: of the pitch recursion.
-        precision: of the networks (those of the couplings, the encoder, features of envelope and pitch), where the time
-            goes; what they scale and shift, lags and gains, the transform and the recursion keep the model's own.
+        precision: of the networks of couplings, envelope and sampling gains, where the time goes; what they scale and
+            shift, the encoder, lags, the transform and the recursion keep the model's own.
         exact: the inverse of the flow rather than its `sample`.
 
     Attributes:
@@ -210,14 +208,14 @@ class LapGlowStep(nn.Module):
         parameter = next(model.parameters())
         self.block = model.block
         self.n_mels = model.spec.n_mels
-        self.encoder = EncoderStep(model.encoder, precision)  # type: ignore[arg-type]
+        self.encoder = EncoderStep(model.encoder)  # type: ignore[arg-type]
         self.envelope = EnvelopeStep(scale.log_scale, exact, precision)  # type: ignore[arg-type]
         self.pitch = None if pitch is None else PitchStep(pitch, model.block, solver, exact, precision)
         self.transform = TransformStep(transform, parameter.dtype, parameter.device)
         levels = [layer for layer in flows if isinstance(layer, LevelCoupling)]
         flows = flows[len(levels) :]
         pairs = list(zip(flows[0::2], flows[1::2], strict=True))[::-1]
-        couplings = [
+        couplings: list[FoldedCoupling | FoldedLevel] = [
             *(FoldedCoupling(pointwise, coupling, precision) for pointwise, coupling in pairs),
             *(FoldedLevel(level, precision) for level in levels[::-1]),
         ]
