@@ -17,7 +17,7 @@ def add_infer(benches: Commands) -> None:
     infer.add_argument("--engines", default="eager,numba",
                        help="reference, eager, numba, compile, onnx (default eager,numba)")  # fmt: skip
     infer.add_argument("--precision", default="float32",
-                       help="of the couplings' networks: float32, bfloat16, float16 (default float32)")  # fmt: skip
+                       help="of most networks: float32, bfloat16, float16 (default float32)")  # fmt: skip
     infer.add_argument("--peers", default="", help="vocos, hifigan, griffin-lim: pip install 'flowvocoder[bench]'")
     infer.add_argument("--seconds", default="10", help="lengths (default 10)")
     infer.add_argument("--batch", default="1", help="batch sizes (default 1)")

@@ -79,7 +79,7 @@ def engine(command: argparse.ArgumentParser, *more: str) -> None:
                          help="what runs synthesis: PyTorch alone (default), with compiled pitch recursion, or compiled"
                               " graphs of steps that repeat (a minute's wait; for streams)")  # fmt: skip
     command.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"],
-                         help="of the couplings' networks (default float32; the others are for GPUs,"
+                         help="of most networks (default float32; the others are for GPUs,"
                               " bfloat16 for CPUs with AMX too)")  # fmt: skip
 
 
