@@ -268,6 +268,8 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
         (["--set", "lr"], "expected key=value"),
         (["--set", "steps=1.5"], "expected int"),
         (["--set", "optimizer.lr=1"], "unknown section 'optimizer'"),
+        (["--set", "model.level_sets=6"], "level_sets 6 must be a power of 2"),
+        (["--set", "model.level_sets=8", "--set", "model.block=32"], "8 times as many go into model.block 32"),
         (["--set", "model.block=100"], "block 100 must go into mel.hop_length 256: one of 16, 32, 64, 128, 256"),
         (["--set", "mel.sample_rate=8000", "--set", "mel.fmax=4000"], "too low for the pitch predictor"),
         (["--set", "lr=Infinity"], "train.lr must be from"),

@@ -22,7 +22,7 @@ class LevelCoupling(Bijection):
 
     A mel states the energy that some bands have together over some blocks. What part of it the known ones have is gone
     for the others: where those are louder than expected, these are not. A conditioner that is linear in the bands
-    before its first bend can hardly see that, so it is given the logarithms of their local energies.
+    before its first bend does not see energies, so it is given the logarithms of local ones.
 
     z_k = x_k * exp(s_k(known bands, context)) for the scaled ones; s is zero at the start and smoothly bounded.
 
