@@ -174,6 +174,18 @@ def test_twenty_clients_at_once(demo: Server, checkpoint: Path, wav: Path, tmp_p
     assert max(memory[half:]) < 1.15 * max(memory[:half]), [m // 2**20 for m in memory]
 
 
+def test_the_same_result_twice_is_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one visitor's would be written over while another fetches it."""
+    from flowvocoder.demo.parts import pcm, picture, player
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    sound = pcm(22050, np.linspace(-1.0, 1.0, 100, dtype=np.float32))
+    for component, value in ((player("Speech"), sound), (picture("Drawing"), np.zeros((4, 4, 3), np.uint8))):
+        first, second = (Path(component.postprocess(value).path) for _ in range(2))
+        assert first != second and first.read_bytes() == second.read_bytes()
+        assert first.is_relative_to(component.GRADIO_CACHE), "files elsewhere are copied, and not deleted"
+
+
 def test_temporary_files_go_and_nothing_is_asked_of_the_network(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     with running(tmp_path, "--checkpoint", str(checkpoint)) as server:
         visitor = Client(server.address, verbose=False, download_files=str(tmp_path / "answers"))

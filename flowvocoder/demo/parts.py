@@ -1,9 +1,11 @@
 """Pieces that the tabs are made of."""
 
 import contextlib
+import copy
 import functools
 import html
 import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,24 @@ def files_only(component: Any) -> Any:
     return component
 
 
+def files_of_their_own(component: Any) -> Any:
+    """The same component of Gradio's, each result of which is a file of its own.
+
+    Gradio names results after their content and writes them anew each time: of two visitors with the same recording,
+    one would get the file of the other while it is written, empty. Files in the cache are deleted in time either way.
+    """
+    publish = type(component).postprocess
+
+    def publish_apart(value: Any) -> Any:
+        Path(component.GRADIO_CACHE).mkdir(parents=True, exist_ok=True)
+        apart = copy.copy(component)  # requests run in threads: the component itself must stay as it is
+        apart.GRADIO_CACHE = tempfile.mkdtemp(dir=component.GRADIO_CACHE)
+        return publish(apart, value)
+
+    component.postprocess = publish_apart
+    return component
+
+
 def recording_input(label: str = "Recording", example: bool = True) -> gr.Audio:
     """Upload or record, with the bundled examples a click away; the first is there from the start if `example`."""
     first = str(next(iter(EXAMPLE_NAMES.values()))) if example else None
@@ -59,13 +79,14 @@ def recording_input(label: str = "Recording", example: bool = True) -> gr.Audio:
 
 def player(label: str) -> gr.Audio:
     """Plays and downloads what came out."""
-    return gr.Audio(label=label, interactive=False, type="filepath", buttons=["download"])
+    return files_of_their_own(gr.Audio(label=label, interactive=False, type="filepath", buttons=["download"]))
 
 
 def picture(label: str, visible: bool = True) -> gr.Image:
     """A drawing, to be enlarged or saved."""
-    return gr.Image(label=label, interactive=False, format="png", buttons=["download", "fullscreen"],
-                    visible=visible, alt_text=label, elem_classes="drawing")  # fmt: skip
+    image = gr.Image(label=label, interactive=False, format="png", buttons=["download", "fullscreen"],
+                     visible=visible, alt_text=label, elem_classes="drawing")  # fmt: skip
+    return files_of_their_own(image)
 
 
 def numbers() -> gr.HTML:
