@@ -37,6 +37,7 @@ class LapGlowConfig:
     pitch: bool = True  # long-term prediction before the transform
     pitch_channels: int = 192
     pitch_shapes: int = 3  # of its taps; the fourth predicts up to 8 kHz, each fewer an octave less
+    pitch_pulses: bool = False  # samples are made from noise with an envelope that repeats itself every lag
     causal: bool = False  # couplings, envelope and pitch look back only
     encoder_ahead: int = -1  # so many of the encoder's layers + 1 convolutions look a frame ahead; -1 for all
     level_sets: int = 1  # sets of bands, a power of 2, whose levels are told from those of the sets before; 1: none

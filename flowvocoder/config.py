@@ -42,6 +42,7 @@ class TrainConfig:
     spectral_weight: float = 0.0  # of the spectral distance of samples to recordings
     repulsion: float = 0.0  # of two samples of one mel; at 1 the spectral distance is an energy distance
     pulse_weight: float = 0.0  # of the difference in pitch pulses between samples and recordings
+    period_weight: float = 0.0  # of the difference in pitch between samples and recordings
     hum_weight: float = 0.0  # of what samples repeat in every block
     samples_only: bool = False  # teach what samples have of their own and leave the flow, and its likelihood, as it is
     adversarial_weight: float = 0.0  # of what the discriminators say of samples
@@ -66,7 +67,7 @@ class TrainConfig:
 
     def samples_at(self, step: int) -> bool:
         """Whether samples are drawn at a step."""
-        judged = max(self.spectral_weight, self.pulse_weight, self.hum_weight) > 0 or self.adversarial
+        judged = max(self.spectral_weight, self.pulse_weight, self.period_weight, self.hum_weight) > 0 or self.adversarial
         return judged and step >= self.sample_from
 
 
@@ -93,6 +94,7 @@ LIVE = LapGlowConfig(
     channels=256,
     time_slots=16,
     pitch_shapes=4,
+    pitch_pulses=True,
     causal=True,
     encoder_ahead=3,
     level_sets=4,
@@ -105,7 +107,8 @@ REFINE = TrainConfig(
     ema=0.99,
     samples_only=True,
     spectral_weight=1.0,
-    pulse_weight=8.0,
+    pulse_weight=16.0,
+    period_weight=16.0,
     sample_temperature=0.9,
 )
 
@@ -224,7 +227,7 @@ TRAIN_LIMITS: Limits = {
     "lr": (1e-12, 10.0), "warmup": (0, 10**9), "final_lr": (0.0, 1.0), "weight_decay": (0.0, 10.0),
     "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
     "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "gain_weight": _WEIGHT, "spectral_weight": _WEIGHT,
-    "repulsion": (0.0, 1.0), "pulse_weight": _WEIGHT, "hum_weight": _WEIGHT,
+    "repulsion": (0.0, 1.0), "pulse_weight": _WEIGHT, "period_weight": _WEIGHT, "hum_weight": _WEIGHT,
     "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
     "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0), "match": (0, 64),
     "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),

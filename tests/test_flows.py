@@ -9,6 +9,7 @@ from torch import nn
 
 from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.excitation import phase_at_centres, pulse_envelope
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
 from flowvocoder.flows.level import level_couplings
 from flowvocoder.flows.pitch import PitchPredictor, fractional_lag, lag_range, self_similarity
@@ -109,6 +110,51 @@ def test_samples_have_gains_of_their_own() -> None:
     with torch.no_grad():
         layer.sample_head.weight.add_(1.0)
     assert torch.equal(layer.inverse(noise, context), inverse)
+
+
+def test_samples_have_pulses_of_their_own() -> None:
+    """Hardly any until they are taught, and again by how samples sound alone."""
+    layer = PitchPredictor(CONTEXT, min_lag=28, max_lag=60, hidden=8, pulses=True).double()
+    noise, context = torch.randn(1, 1, 512).double(), torch.randn(1, CONTEXT, 8).double()
+    assert torch.allclose(layer.sample(noise, context), layer.inverse(noise, context), atol=0.2)
+    perturb(layer)
+    inverse = layer.inverse(noise, context)
+    layer.sample(noise, context).square().sum().backward()
+    assert layer.sample_pulse.weight.grad.any() and not layer.lag_head.weight.grad
+    with torch.no_grad():
+        layer.sample_pulse.bias.fill_(4.0)
+    assert not torch.allclose(layer.sample(noise, context), inverse, atol=0.5)
+    assert torch.equal(layer.inverse(noise, context), inverse)
+
+
+@pytest.mark.parametrize("block", [40, 41, 256])
+def test_pulses_come_once_a_lag(block: int) -> None:
+    blocks, lag = 4096 // block, 73.4
+    lags = torch.full((1, blocks + 2), lag, dtype=torch.float64)
+    depth = torch.full_like(lags, 0.8)
+    envelope = pulse_envelope(lags, depth, phase_at_centres(lags, block, torch.zeros(1)), block)[0]
+    assert envelope.shape == (blocks * block,)
+    assert (envelope[: 50 * 73].square().mean() - 1.0).abs() < 0.02
+    time = torch.arange(blocks * block).double()
+    # Phase 0 is at the centre of the block before the first.
+    exact = (1 - 0.8**2) ** 0.75 / (1 - 0.8 * torch.cos(2 * math.pi * (time + 0.5 + block / 2) / lag))
+    assert (envelope - exact).abs().max() < 1e-6
+
+
+def test_pulses_glide_without_a_jump() -> None:
+    """With the lag from 60 to 120 samples in a block the phase goes on, as the integral of 1 / lag that is linear."""
+    block, lags = 256, torch.tensor([[60.0, 60.0, 120.0, 120.0]]).double()
+    depth, phase = torch.full_like(lags, 0.5), phase_at_centres(lags, block, torch.zeros(1))
+    envelope = pulse_envelope(lags, depth, phase, block)[0]
+    steps = torch.arange(2000).double() / 1000 + 0.0005  # a thousandth of a block each
+    rate = torch.where(steps < 1, 1 / 60, torch.where(steps < 2, 1 / 60 + (steps - 1) * (1 / 120 - 1 / 60), 1 / 120))
+    phi = torch.cat([torch.zeros(1).double(), (rate * block / 1000).cumsum(0)])  # from the first centre
+    place = (torch.arange(2 * block) + 0.5) / block + 0.5
+    at = phi[(place * 1000).round().long().clamp_max(2000)]
+    inside = place < 2.0
+    exact = 0.75**0.75 / (1 - 0.5 * torch.cos(2 * math.pi * at))
+    assert (envelope - exact)[inside].abs().max() < 0.02
+    assert envelope.diff().abs().max() < 0.1
 
 
 @pytest.mark.parametrize("block", [2, 8, 128])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.training.hum import HumPower
-from flowvocoder.training.pulses import PulseDistance
+from flowvocoder.training.pulses import PeriodDistance, PulseDistance
 
 RATE = 22050
 
@@ -48,6 +48,29 @@ def test_pulse_distance_of_a_batch_is_the_mean_of_its_items() -> None:
     samples = torch.randn(2, 16384, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     alone = [distance(samples[i : i + 1], recorded[i : i + 1]) for i in range(2)]
     assert torch.allclose(distance(samples, recorded), torch.stack(alone).mean())
+
+
+def test_period_distance_tells_a_voice_from_its_octave() -> None:
+    distance, low, high = PeriodDistance(RATE).double(), pulse_train(220.0), pulse_train(110.0)
+    assert distance(low, low) < 1e-9
+    assert distance(-0.3 * low.roll(61, 1), low) < 0.02, "neither level, sign nor delay counts"
+    assert distance(high, low) > 0.15, "what repeats itself after a period of the lower one does so after half as well"
+    noise = torch.randn(1, 16384, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    assert distance(noise, low) > 0.3
+    assert distance(low, noise) < 0.05, "unvoiced frames do not count"
+
+
+def test_period_distance_teaches_the_octave() -> None:
+    """Gradient descent brings a voice an octave too high down."""
+    distance, recorded = PeriodDistance(RATE).double(), pulse_train(220.0)
+    sample = pulse_train(110.0).requires_grad_()
+    optimizer = torch.optim.Adam([sample], lr=0.005)
+    before = float(distance(sample.detach(), recorded))
+    for _ in range(30):
+        optimizer.zero_grad()
+        distance(sample, recorded).backward()
+        optimizer.step()
+    assert float(distance(sample.detach(), recorded)) < 0.6 * before
 
 
 def test_hum_power_is_the_share_that_repeats() -> None:

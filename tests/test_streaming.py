@@ -25,6 +25,8 @@ SETTINGS = [
     ["mel.hop_length=200", "model.block=40"],  # blocks that are no whole groups of the recursion
     ["model.level_sets=4", "model.causal=true", "model.encoder_ahead=3"],
     ["model.level_sets=2", "model.block=64"],
+    ["model.pitch_pulses=true", "model.causal=true", "model.encoder_ahead=3", "model.block=256"],
+    ["model.pitch_pulses=true", "mel.hop_length=200", "model.block=40"],
     ["model.layers=1", "model.kernel=1"],  # couplings that look less far ahead than the envelope
 ]
 
@@ -33,6 +35,10 @@ def tiny(settings: list[str], dtype: torch.dtype = torch.float64) -> Vocoder:
     torch.manual_seed(0)
     model = build_model(override(preset("lapglow-tiny"), settings)).to(dtype)
     perturb(model, 0.03)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("sample_pulse.bias"):
+                parameter += 4.0  # pulses that can be heard
     return Vocoder(model)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection, no_volume_change
 from flowvocoder.flows.convolution import TimeConv, zeros
+from flowvocoder.flows.excitation import depth_of, phase_at_centres, pulse_envelope
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
 from flowvocoder.units import PCM16_STEP, ceil_div
@@ -31,7 +32,9 @@ class PitchPredictor(Bijection):
 
     Speech above a kilohertz repeats its envelope from one pulse to the next more than its waveform. Likelihood wants
     the gains of the waveform; heard with those, pulses drown. So `sample` has gains of its own: those of the likelihood
-    and what a second network adds to their logits, which is nothing until sampling is trained.
+    and what a second network adds to their logits, which is nothing until sampling is trained. And `pulses` gives the
+    noise that samples are made from an envelope that repeats itself every lag, since what is predicted from noise is
+    noise, the same one again and again and not a pulse.
 
     Beside the likelihood the predictor has losses of its own, `own_losses`. The lag is taught by one of them alone.
     The other keeps the gains open while lag and flow are untrained; otherwise likelihood shuts them in the first
@@ -43,11 +46,21 @@ class PitchPredictor(Bijection):
         hidden: width of the predicting network.
         causal: that network looks back only.
         shapes: how many tap shapes.
+        pulses: samples are made from pulsed noise (`flows/excitation.py`).
     """
 
     cheap_inverse = False  # a recursion over samples
 
-    def __init__(self, context: int, min_lag: int, max_lag: int, hidden: int, causal: bool = False, shapes: int = 3):
+    def __init__(
+        self,
+        context: int,
+        min_lag: int,
+        max_lag: int,
+        hidden: int,
+        causal: bool = False,
+        shapes: int = 3,
+        pulses: bool = False,
+    ):
         super().__init__()
         if min_lag <= REACH + GROUP:
             raise ValueError(f"min_lag must be above {REACH + GROUP} samples, not {min_lag}")
@@ -65,6 +78,7 @@ class PitchPredictor(Bijection):
         self.lag_head = TimeConv(hidden, lags)
         self.gain_head = TimeConv(hidden, shapes + 1)
         self.sample_head = zeros(TimeConv(hidden, shapes + 1))
+        self.sample_pulse = zeros(TimeConv(hidden, 1)) if pulses else None
         nn.init.zeros_(self.gain_head.weight)
         with torch.no_grad():
             self.gain_head.bias.copy_(torch.tensor([0.0] * shapes + [2.0]))  # type: ignore[union-attr]
@@ -78,7 +92,19 @@ class PitchPredictor(Bijection):
         return self._synthesise(z, *self._taps(z, context))
 
     def sample(self, z: Tensor, context: Tensor) -> Tensor:
-        return self._synthesise(z, *self._taps(z, context, sampling=True))
+        lag, logits = self._lag_and_logits(z, context)
+        # How it sounds teaches the second network alone.
+        h = self.sample_net(context.detach())
+        gain = self._gain(logits.detach() + self.sample_head(h), z.dtype)
+        if self.sample_pulse is not None:
+            z = z * self._pulses(lag, depth_of(self.sample_pulse(h)[:, 0], z.dtype), z.shape[-1])[:, None]
+        return self._synthesise(z, *self._interpolate(lag, gain, z))
+
+    def _pulses(self, lag: Tensor, depth: Tensor, samples: int) -> Tensor:
+        """The envelope (B, T) of the noise from lags and depths (B, N)."""
+        lag, depth = (torch.cat([x[:, :1], x, x[:, -1:]], 1) for x in (lag, depth))
+        block = samples // (lag.shape[1] - 2)
+        return pulse_envelope(lag, depth, phase_at_centres(lag, block, torch.zeros_like(lag[:, 0])), block)
 
     def _synthesise(self, z: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
@@ -107,13 +133,13 @@ class PitchPredictor(Bijection):
             entropy = _tile_entropy(residual) - _tile_entropy(x[:, 0])
         return 0.05 * cross_entropy, entropy
 
-    def _taps(self, x: Tensor, context: Tensor, sampling: bool = False) -> tuple[Tensor, Tensor]:
-        h = self.net(context)
-        lag = fractional_lag(self.lag_head(h).detach().to(x.dtype), self.min_lag)
-        logits = self.gain_head(h)
-        if sampling:  # how it sounds teaches the second network alone
-            logits = logits.detach() + self.sample_head(self.sample_net(context.detach()))
+    def _taps(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        lag, logits = self._lag_and_logits(x, context)
         return self._interpolate(lag, self._gain(logits, x.dtype), x)
+
+    def _lag_and_logits(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.net(context)
+        return fractional_lag(self.lag_head(h).detach().to(x.dtype), self.min_lag), self.gain_head(h)
 
     def _gain(self, logits: Tensor, dtype: torch.dtype) -> Tensor:
         return MAX_GAIN * torch.softmax(logits.to(dtype), 1)[:, :-1]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.flows.excitation import depth_of, phase_at_centres, pulse_envelope
 from flowvocoder.flows.lapped import LappedTransform, rotation_tables
 from flowvocoder.flows.level import LevelCoupling
 from flowvocoder.flows.pitch import MAX_GAIN, PitchPredictor, fractional_lag, node_positions, taps_at
@@ -111,20 +112,27 @@ class PitchStep(nn.Module):
         if not exact:
             self.sample_features = FeatureStep(pitch.sample_net[0], pitch.sample_net[2], precision)
             self.sample_gain = Taps(pitch.sample_head)
+            self.depth = None if pitch.sample_pulse is None else Taps(pitch.sample_pulse)
 
     def parameters_of(self, context: Context, delay: int, count: int, clock: Clock, memory: Memory) -> Tensor:
-        """Lag in samples and gains of every block: (B, count, 1 + W), `delay` blocks late."""
+        """Lag in samples, depth of the pulses and gains of every block: (B, count, 2 + W), `delay` blocks late."""
         h = self.features(context, delay, count, clock, memory)
         lag = fractional_lag(self.lag(h).transpose(1, 2), self.min_lag)
-        logits = self.gain(h)
+        logits, depth = self.gain(h), torch.zeros_like(lag)
         if not self.exact:
-            logits = logits + self.sample_gain(self.sample_features(context, delay, count, clock, memory))
-        return torch.cat([lag[..., None], MAX_GAIN * torch.softmax(logits, 2)[..., :-1]], 2)
+            features = self.sample_features(context, delay, count, clock, memory)
+            logits = logits + self.sample_gain(features)
+            if self.depth is not None:
+                depth = depth_of(self.depth(features)[..., 0], lag.dtype)
+        return torch.cat([torch.stack([lag, depth], 2), MAX_GAIN * torch.softmax(logits, 2)[..., :-1]], 2)
 
     def forward(self, e: Tensor, parameters: Tensor, delay: int, rate: int, clock: Clock, memory: Memory) -> Tensor:
         """Residual (B, n * block), `delay` blocks late, to audio; `parameters` are one block less late."""
         samples = e.shape[1]
         first = clock.start * rate - delay
+        known = memory.extend(parameters, 3)  # from two blocks before the first to one after the last
+        if not self.exact and self.depth is not None:
+            e = e * self._pulses(known, first, rate, clock, memory)
         # A group that the last step cut in two is done again from its start: the same samples once more, then the rest.
         spare = GROUP - 1 if self.block % GROUP else 0
         odd = first * self.block % GROUP if spare else 0
@@ -132,17 +140,25 @@ class PitchStep(nn.Module):
         groups = ceil_div(e.shape[1], GROUP)
         e = F.pad(e, (0, groups * GROUP - e.shape[1]))
         before, share = node_positions((first * self.block - odd) // GROUP, groups + 1, self.block, e)
-        known = memory.extend(parameters, 3)  # from two blocks before the first to one after the last
         sides = [self._block(known, at, first - 2, rate, clock) for at in (before, before + 1)]
         nodes = torch.lerp(sides[0], sides[1], share[:, None])
-        lag, taps = taps_at(nodes[..., 0], nodes[..., 1:].transpose(1, 2), self.min_lag)
+        lag, taps = taps_at(nodes[..., 0], nodes[..., 2:].transpose(1, 2), self.min_lag)
         past = memory.past(e[..., None], self.before + spare)
         x = self.solve(e, lag, taps, past[:, spare - odd : spare - odd + self.before, 0])[:, odd : odd + samples]
         memory.keep(torch.cat([past, x[..., None]], 1)[:, samples:])
         return x
 
+    def _pulses(self, known: Tensor, first: int | Tensor, rate: int, clock: Clock, memory: Memory) -> Tensor:
+        """The envelope of the noise of the blocks from `first` on: (B, n * block)."""
+        blocks = torch.arange(known.shape[1] - 1, device=known.device) + (first - 1)
+        lag, depth = self._block(known, blocks, first - 2, rate, clock)[..., :2].unbind(2)
+        start = memory.past(lag[..., None], 1)[:, 0, 0]
+        phase = phase_at_centres(lag, self.block, start, blocks[1:] >= 0)  # 0 before the signal
+        memory.keep(phase[:, -2:-1, None])
+        return pulse_envelope(lag, depth, phase, self.block)
+
     def _block(self, known: Tensor, at: Tensor, first: int | Tensor, rate: int, clock: Clock) -> Tensor:
-        """Parameters (B, G, 1 + W) of the blocks `at` (G,); constant beyond the first and the last of the signal."""
+        """Parameters (B, G, 2 + W) of the blocks `at` (G,); constant beyond the first and the last of the signal."""
         at = at.clamp_min(0)[None]
         if clock.length is not None:
             at = torch.minimum(at, clock.length[:, None] * rate - 1)

@@ -145,7 +145,8 @@ class LapGlow(FlowVocoder):
         layers: list[Bijection] = []
         if config.pitch:
             lags = lag_range(spec.sample_rate)
-            layers.append(PitchPredictor(context, *lags, config.pitch_channels, causal, config.pitch_shapes))
+            hidden, shapes, pulses = config.pitch_channels, config.pitch_shapes, config.pitch_pulses
+            layers.append(PitchPredictor(context, *lags, hidden, causal, shapes, pulses))
         layers.append(LappedTransform(block))
         layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels, causal)))
         layers += level_couplings(block, config.level_sets, context, config.level_channels, causal)

@@ -16,7 +16,7 @@ from flowvocoder.training.discriminators import (
 )
 from flowvocoder.training.distributed import World
 from flowvocoder.training.hum import HumPower
-from flowvocoder.training.pulses import PulseDistance
+from flowvocoder.training.pulses import PeriodDistance, PulseDistance
 from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.units import PCM16_STEP
 
@@ -122,7 +122,7 @@ class Objective:
     """The weighted sum of all terms.
 
     Terms (scalars; names as in `log.jsonl`): nats, pitch and gain (the model's auxiliary losses), spectral, pulses,
-    hum, adversarial, features, discriminator.
+    period, hum, adversarial, features, discriminator.
     """
 
     def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
@@ -134,6 +134,7 @@ class Objective:
         self.mel_match = MelMatch(experiment.mel).to(world.device)
         self.spectral = SpectralDistance(experiment.mel).to(world.device)
         self.pulses = PulseDistance(experiment.mel.sample_rate) if self.config.pulse_weight > 0 else None
+        self.period = PeriodDistance(experiment.mel.sample_rate) if self.config.period_weight > 0 else None
         self.hum = HumPower(model.block) if self.config.hum_weight > 0 else None
         self.adversary = Adversary(self.config, world) if self.config.adversarial else None
         self.device = world.device.type
@@ -166,8 +167,11 @@ class Objective:
         if config.match:
             terms["spectral"] = 0.5 * (terms["spectral"] + self._spectral(drawn_so, drawn.audio))
         total = total + config.spectral_weight * terms["spectral"]
-        pulses, hum = ("pulses", config.pulse_weight, self.pulses), ("hum", config.hum_weight, self.hum)
-        for name, weight, measure in (pulses, hum):
+        for name, weight, measure in (
+            ("pulses", config.pulse_weight, self.pulses),
+            ("period", config.period_weight, self.period),
+            ("hum", config.hum_weight, self.hum),
+        ):
             if measure is not None:
                 terms[name] = torch.stack([measure(one, drawn.audio) for one in samples.unbind(1)]).mean()
                 total = total + weight * terms[name]
