@@ -67,8 +67,8 @@ class TrainConfig:
 
     def samples_at(self, step: int) -> bool:
         """Whether samples are drawn at a step."""
-        judged = max(self.spectral_weight, self.pulse_weight, self.period_weight, self.hum_weight) > 0 or self.adversarial
-        return judged and step >= self.sample_from
+        weights = (self.spectral_weight, self.pulse_weight, self.period_weight, self.hum_weight)
+        return (max(weights) > 0 or self.adversarial) and step >= self.sample_from
 
 
 @dataclasses.dataclass(frozen=True)

@@ -251,7 +251,7 @@ def test_the_second_stage_takes_its_sizes_from_the_checkpoint(
     assert changed and all(".sample_" in name for name in changed), "the likelihood is another"
     last = [line for line in map(json.loads, (tmp_path / "run" / "log.jsonl").open()) if "spectral" in line][-1]
     assert 0 < last["pulses"] < 1 and 0 < last["period"] < 1 and 0 < last["hum"] < 1
-    names = {"pitch": "pitch", "gain": "gain", "spectral": "spectral", "pulses": "pulse", "period": "period", "hum": "hum"}
+    names = {name: name for name in ("pitch", "gain", "spectral", "period", "hum")} | {"pulses": "pulse"}
     total = sum(getattr(refined.train, f"{setting}_weight") * last[term] for term, setting in names.items())
     total -= refined.train.likelihood_weight * last["nats"]
     assert last["loss"] == pytest.approx(total, abs=1e-3)
