@@ -52,6 +52,7 @@ class TrainConfig:
     sample_from: int = 0  # first step at which samples are drawn, for the terms above that judge them
     sample_temperature: float = 0.8  # of those samples
     match: int = 4  # passes of mel matching (`mel/matching.py`) that they go through, and so will speech
+    low_match: int = 24  # further passes over the lowest kilohertz, for speech alone
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the networks; the flow itself is float32
     recompute: bool = False  # backpropagate through inverses instead of stored activations: less memory, more time
     compile: bool = False  # torch.compile the networks
@@ -230,6 +231,7 @@ TRAIN_LIMITS: Limits = {
     "repulsion": (0.0, 1.0), "pulse_weight": _WEIGHT, "period_weight": _WEIGHT, "hum_weight": _WEIGHT,
     "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
     "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0), "match": (0, 64),
+    "low_match": (0, 1024),
     "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),
 }  # fmt: skip
 """Smallest and largest sensible value of every number."""

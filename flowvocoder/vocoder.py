@@ -11,16 +11,15 @@ from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.inference.engines import Engine, Precision, check_engine, streaming_step
 from flowvocoder.inference.lapglow import LapGlowStep
-from flowvocoder.inference.matching import Matching
+from flowvocoder.inference.matching import Matcher
 from flowvocoder.inference.noise import NoiseSource, Seeds
 from flowvocoder.inference.session import Session, from_tensor, pieces
 from flowvocoder.inference.stream import Stream
 from flowvocoder.mel.frontend import MelFrontEnd
-from flowvocoder.mel.matching import MelMatch
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
-from flowvocoder.units import PCM16_STEP, ceil_div
+from flowvocoder.units import PCM16_STEP
 
 DEFAULT_TEMPERATURE = 0.8
 
@@ -52,7 +51,7 @@ class Vocoder:
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._front_end = MelFrontEnd(model.spec).to(self.device)
-        self._mel_match = MelMatch(model.spec).to(self.device)
+        self._matcher = Matcher(model.spec).to(self.device)
         self._engine, self._precision = engine, precision
         self._folded: dict[bool, tuple[tuple[tuple[int, int], ...], LapGlowStep | None]] = {}
 
@@ -93,7 +92,15 @@ class Vocoder:
     @property
     def match(self) -> int:
         """Passes of mel matching that the checkpoint was tuned for (`flowvocoder.mel.matching`); 0 for none."""
-        value = self.about.get("match", 0)
+        return self._passes("match")
+
+    @property
+    def low_match(self) -> int:
+        """Passes over the lowest kilohertz after those."""
+        return self._passes("low_match")
+
+    def _passes(self, name: str) -> int:
+        value = self.about.get(name, 0)
         return value if type(value) is int and value >= 0 else 0
 
     @torch.inference_mode()
@@ -120,6 +127,7 @@ class Vocoder:
         seed: int | Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
         match: int | None = None,
+        low_match: int | None = None,
     ) -> Tensor:
         """Audio (B, F * hop_length) for a mel: the flow's sample, its mel brought nearer to the one given.
 
@@ -135,12 +143,14 @@ class Vocoder:
                 is what it is alone with seed s + i.
             lengths: frames of each item where the others are padding; the audio after them is zeros.
             match: passes of mel matching; 0 leaves the flow's sample as it is. None: the checkpoint's own.
+            low_match: passes over the lowest kilohertz after those. None: the checkpoint's own; none if match is 0.
 
         Raises:
             MelError: wrong number of bands, no frames, values that are not finite, or lengths that do not fit.
-            ConfigError: temperature or match are negative.
+            ConfigError: temperature or passes are negative.
         """
-        pieces = self.synthesize_pieces(mel, temperature, generator, seed=seed, lengths=lengths, match=match)
+        passes = {"match": match, "low_match": low_match}
+        pieces = self.synthesize_pieces(mel, temperature, generator, seed=seed, lengths=lengths, **passes)
         return torch.cat(list(pieces), 1)
 
     @torch.inference_mode()
@@ -153,33 +163,40 @@ class Vocoder:
         seed: int | Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
         match: int | None = None,
+        low_match: int | None = None,
     ) -> Iterator[Tensor]:
         """What `synthesize` gives, (B, T) after (B, T), in memory that does not grow with the length."""
         mel = self._checked_mel(mel)
         frames = self._checked_lengths(mel, lengths)
         noise = self._noise(len(mel), temperature, generator if seed is None else seed)
-        step, matching = self._step(), self._matching(match, frames)
+        step, matching = self._step(), self._matcher(*self._both(match, low_match), frames)
         if step is not None:
             for audio in pieces(step, mel, noise, frames, matching):
                 yield self._checked_audio(audio)
             return
         drawn = noise(mel.shape[2]).to(mel).transpose(1, 2)
-        yield self._checked_audio(matching.push(mel, self._sample_items(drawn, mel, frames), ends=True))
+        yield self._checked_audio(matching.push(mel, self.model.sample_items(drawn, mel, frames), ends=True))
 
     def stream(
-        self, temperature: float | None = None, seed: int | torch.Generator = 0, match: int | None = None
+        self,
+        temperature: float | None = None,
+        seed: int | torch.Generator = 0,
+        match: int | None = None,
+        low_match: int = 0,
     ) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
-        The samples together are those of `synthesize` with the same seed (to rounding, 1e-4), whatever the chunks.
+        The samples together are those of `synthesize` with the same seed and passes (to rounding, 1e-4), whatever the
+        chunks.
 
         Args:
-            match: as in `synthesize`. Each pass is an analysis window (n_fft) of further delay.
+            match, low_match: as in `synthesize`. Each pass is an analysis window (n_fft) of further delay, so there are
+                none over the lowest kilohertz unless they are asked for.
 
         Raises:
-            ConfigError: this model cannot stream, or temperature or match are negative.
+            ConfigError: this model cannot stream, or temperature or passes are negative.
         """
-        matching = self._matching(match)
+        matching = self._matcher(*self._both(match, low_match))
         session = Session(self._streaming_step(), self._noise(1, temperature, seed), matching)
         return Stream(session, self.look_ahead + matching.behind, self.spec, self._checked_mel, self._checked_audio)
 
@@ -209,11 +226,9 @@ class Vocoder:
         """The noise (B, M, N) that `synthesize` decodes."""
         return self._noise(len(mel), temperature, seed)(mel.shape[-1]).transpose(1, 2).to(self.device, self.dtype)
 
-    def _matching(self, match: int | None, length: Tensor | None = None) -> Matching:
-        passes = self.match if match is None else match
-        if passes < 0:
-            raise ConfigError(f"match must be 0 passes or more, not {passes}")
-        return Matching.of(self._mel_match, passes, length)
+    def _both(self, match: int | None, low_match: int | None) -> tuple[int, int]:
+        match = self.match if match is None else match
+        return match, (self.low_match if match else 0) if low_match is None else low_match
 
     def _noise(self, items: int, temperature: float | None, seeds: Seeds) -> Callable[[int], Tensor]:
         temperature = self.temperature if temperature is None else temperature
@@ -326,19 +341,6 @@ class Vocoder:
             raise ConfigError(f"{type(self.model).__name__} cannot stream: use synthesize, which takes whole mels")
         return step
 
-    def _sample_items(self, noise: Tensor, mel: Tensor, lengths: Tensor | None) -> Tensor:
-        """Whole items through a model without steps, each as it is alone."""
-        if lengths is None:
-            return self.model.sample(noise, mel)
-        audio = mel.new_zeros(len(mel), mel.shape[2] * self.spec.hop_length)
-        for item, frames in enumerate(lengths.tolist()):
-            blocks = frames * self.spec.hop_length // self.model.block
-            one = slice(item, item + 1)
-            audio[one, : frames * self.spec.hop_length] = self.model.sample(
-                noise[one, :, :blocks], mel[one, :, :frames]
-            )
-        return audio
-
     def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
         """16-bit audio in whole frames with dequantisation noise, and its mel."""
         audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
@@ -358,14 +360,12 @@ class Vocoder:
             return None
         wrong = [n for n in lengths if not 1 <= n <= mel.shape[2]]
         if wrong or len(lengths) != len(mel):
-            raise MelError(
-                f"lengths {list(lengths)} do not fit a batch of {len(mel)} mels of up to {mel.shape[2]} frames"
-            )
+            have = f"a batch of {len(mel)} mels of up to {mel.shape[2]} frames"
+            raise MelError(f"lengths {list(lengths)} do not fit {have}")
         return torch.as_tensor(list(lengths), device=self.device)
 
     def _pad(self, audio: Tensor) -> Tensor:
-        hop = self.spec.hop_length
-        return torch.nn.functional.pad(audio, (0, ceil_div(audio.shape[-1], hop) * hop - audio.shape[-1]))
+        return torch.nn.functional.pad(audio, (0, -audio.shape[-1] % self.spec.hop_length))
 
     def _aligned(self, audio: Tensor, mel: Tensor | None) -> tuple[Tensor, Tensor]:
         hop = self.spec.hop_length

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from flowvocoder import Vocoder
 from flowvocoder.errors import ConfigError
-from flowvocoder.inference.matching import Matching
+from flowvocoder.inference.matching import LowPasses, Matcher, Matching, MatchPass
 from flowvocoder.mel.frontend import MelFrontEnd
-from flowvocoder.mel.matching import MelMatch
+from flowvocoder.mel.matching import LOW, LowBand, MelMatch, decimation
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
 
 FRAMES = 60
@@ -71,7 +71,7 @@ def test_pieces_of_any_size_give_the_whole(seed: int, passes: int, hop: int) -> 
     spec = convention("tacotron2") if hop == 256 else ODD
     match = MelMatch(spec).double()
     mel, audio = pair(spec)
-    matching = Matching.of(match, passes)
+    matching = Matching([MatchPass(match, number) for number in range(passes)])
     parts, at, frame, late = [], 0, 0, 0
     for samples, frames in sizes(seed):
         parts.append(matching.push(mel[..., frame : frame + frames], audio[:, at : at + samples]))
@@ -95,11 +95,72 @@ def test_an_item_of_a_batch_is_what_it_is_alone() -> None:
     match = MelMatch(spec).double()
     mel, audio = pair(spec)
     audio[1, 40 * spec.hop_length :] = 0.0
-    together = Matching.of(match, 3, torch.tensor([FRAMES, 40])).push(mel, audio, ends=True)
+    lengths = torch.tensor([FRAMES, 40])
+    together = Matching([MatchPass(match, number, lengths) for number in range(3)]).push(mel, audio, ends=True)
     alone = match(audio[1:, : 40 * spec.hop_length], mel[1:, :, :40], 3)
     assert (together[1, : 40 * spec.hop_length] - alone[0]).abs().max() < 1e-12
     assert together[1, 40 * spec.hop_length :].abs().max() == 0.0
     assert (together[0] - match(audio[:1], mel[:1], 3)[0]).abs().max() < 1e-12
+
+
+LOW_SPECS = [*map(convention, CONVENTIONS), ODD]
+
+
+@pytest.mark.parametrize("spec", LOW_SPECS, ids=[*CONVENTIONS, "hop 300"])
+def test_low_passes_come_nearer_and_leave_the_rest(spec: MelSpec) -> None:
+    band = LowBand(spec).double()
+    assert band.decimate == (4 if spec is ODD else 8)
+    mel, audio = pair(spec)
+    bands = slice(0, int(0.8 * band.match.bands))
+
+    def low_distance(audio: Tensor) -> float:
+        error = (MelFrontEnd(spec).double()(audio)[..., :FRAMES] - mel)[:, bands, 6 : FRAMES - 6]
+        return float(error.abs().mean())
+
+    after = [LowPasses(band, passes).push(mel, audio, ends=True) for passes in (1, 4, 24)]
+    distances = [low_distance(audio), *map(low_distance, after)]
+    assert all(later < 0.8 * earlier for earlier, later in itertools.pairwise(distances)), distances
+    change = torch.fft.rfft(after[-1] - audio).abs().square()
+    hz = torch.linspace(0, spec.sample_rate / 2, change.shape[1])
+    assert change[:, hz > 1.5 * LOW[1]].sum() < 1e-4 * change.sum()
+
+
+@given(seed=st.integers(0, 10**6), passes=st.integers(1, 6), hop=st.sampled_from([256, 300]))
+@settings(max_examples=20, deadline=None)
+def test_low_passes_in_pieces_of_any_size_give_the_whole(seed: int, passes: int, hop: int) -> None:
+    spec = convention("tacotron2") if hop == 256 else ODD
+    band = LowBand(spec).double()
+    mel, audio = pair(spec)
+    low = LowPasses(band, passes)
+    parts, at, frame, late = [], 0, 0, 0
+    for samples, frames in sizes(seed):
+        parts.append(low.push(mel[..., frame : frame + frames], audio[:, at : at + samples]))
+        at, frame = at + samples, frame + frames
+        late = max(late, min(at, frame * hop) - sum(part.shape[1] for part in parts))
+    parts.append(low.push(mel[..., frame:], audio[:, at:], ends=True))
+    assert (torch.cat(parts, 1) - LowPasses(band, passes).push(mel, audio, ends=True)).abs().max() < 1e-12
+    assert late <= low.behind + 2 * hop
+
+
+def test_low_passes_of_an_item_of_a_batch_are_what_they_are_alone() -> None:
+    spec = convention("tacotron2")
+    matcher = Matcher(spec).double()
+    mel, audio = pair(spec)
+    samples = 40 * spec.hop_length
+    audio[1, samples:] = 0.0
+    together = matcher(2, 5, torch.tensor([FRAMES, 40])).push(mel, audio, ends=True)
+    alone = matcher(2, 5).push(mel[1:, :, :40], audio[1:, :samples], ends=True)
+    assert (together[1, :samples] - alone[0]).abs().max() < 1e-12
+    assert together[1, samples:].abs().max() == 0.0
+
+
+def test_low_passes_where_nothing_divides_run_at_the_full_rate() -> None:
+    spec = MelSpec.from_dict({**vars(convention("tacotron2")), "hop_length": 255, "win_length": 1020, "n_fft": 1020})
+    assert decimation(spec) == 1
+    mel, audio = pair(spec)
+    band = LowBand(spec).double()
+    before, after = audio, LowPasses(band, 4).push(mel, audio, ends=True)
+    assert distance(after, mel, spec) < 0.95 * distance(before, mel, spec)
 
 
 def test_shorter_than_a_window_is_left_as_it_is() -> None:
@@ -107,7 +168,7 @@ def test_shorter_than_a_window_is_left_as_it_is() -> None:
     mel, audio = pair(spec)
     few = audio[:, : 3 * spec.hop_length]
     assert torch.equal(MelMatch(spec).double()(few, mel[..., :3], 4), few)
-    assert torch.equal(Matching.of(MelMatch(spec).double(), 4).push(mel[..., :3], few, ends=True), few)
+    assert torch.equal(Matcher(spec).double()(4, 4).push(mel[..., :3], few, ends=True), few)
 
 
 def test_gradients_reach_the_audio() -> None:
@@ -125,5 +186,10 @@ def test_the_bundled_voice_says_the_mel_it_is_given() -> None:
     mel = vocoder.mel_for(audio)
     distances = [float((vocoder.mel_for(vocoder.synthesize(mel, seed=0, match=m)) - mel).abs().mean()) for m in (0, 4)]
     assert distances[1] < 0.6 * distances[0]
+    both = [vocoder.synthesize(mel, seed=0, low_match=passes) for passes in (0, 24)]
+    low = [float((vocoder.mel_for(audio) - mel)[:, :24].abs().mean()) for audio in both]
+    assert low[1] < 0.6 * low[0]
     with pytest.raises(ConfigError, match="0 passes or more, not -1"):
         vocoder.synthesize(mel, match=-1)
+    with pytest.raises(ConfigError, match="low_match must be 0 passes or more, not -2"):
+        vocoder.synthesize(mel, low_match=-2)

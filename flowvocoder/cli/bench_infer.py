@@ -47,11 +47,12 @@ def _systems(arguments: argparse.Namespace, device: torch.device) -> list[System
         experiment = override(preset(name), arguments.settings)
         torch.manual_seed(0)
         name = " ".join([name, *arguments.settings])
-        about = {"match": experiment.train.match}
+        about = {"match": experiment.train.match, "low_match": experiment.train.low_match}
         voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, about)))
-    if arguments.match is not None:
-        check_match(arguments.match)
-        voices = [(n, dataclasses.replace(v, about={**v.about, "match": arguments.match})) for n, v in voices]
+    check_match(arguments.match, arguments.low_match)
+    given = {"match": arguments.match, "low_match": arguments.low_match}
+    passes = {name: number for name, number in given.items() if number is not None}
+    voices = [(n, dataclasses.replace(v, about={**v.about, **passes})) for n, v in voices]
     engines, precisions, peers = map(_names, (arguments.engines, arguments.precision, arguments.peers))
     systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, torch.get_num_threads())]
     return systems + [peer(name, device) for name in peers]

@@ -51,10 +51,11 @@ def check_temperature(temperature: float | None) -> None:
         raise ConfigError(f"--temperature must be 0 or above, not {temperature}")
 
 
-def check_match(passes: int | None) -> None:
-    """Raises ConfigError for fewer than none."""
-    if passes is not None and passes < 0:
-        raise ConfigError(f"--match must be 0 or more, not {passes}")
+def check_match(match: int | None, low_match: int | None) -> None:
+    """Raises ConfigError for fewer passes than none."""
+    for option, passes in (("--match", match), ("--low-match", low_match)):
+        if passes is not None and passes < 0:
+            raise ConfigError(f"{option} must be 0 or more, not {passes}")
 
 
 def read_recording(path: Path, spec: MelSpec) -> Recording:

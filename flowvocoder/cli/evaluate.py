@@ -17,7 +17,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the files; 2 if an utterance could not be measured."""
     device = set_machine(arguments)
     check_temperature(arguments.temperature)
-    check_match(arguments.match)
+    check_match(arguments.match, arguments.low_match)
     out = arguments.out
     if arguments.keep_audio and out is None:
         raise ConfigError("--keep-audio needs --out")
@@ -29,6 +29,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         temperature=arguments.temperature,
         match=arguments.match,
+        low_match=arguments.low_match,
         seed=arguments.seed,
         lag=arguments.lag,
         jobs=check_jobs(arguments.jobs),

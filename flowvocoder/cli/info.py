@@ -47,7 +47,7 @@ def _streaming(step: LapGlowStep | None, spec: MelSpec, match: int) -> str:
     ahead, back = (1000 * blocks * step.block / spec.sample_rate for blocks in (step.delay, step.back))
     reach = f"up to {back:.0f} ms" if math.isfinite(back) else "without end (pitch recursion)"
     matched = 1000 * match * spec.n_fft / spec.sample_rate
-    more = f" (and {matched:.0f} ms for {match} passes of mel matching)" if match else ""
+    more = f" (and {matched:.0f} ms for {match} passes of mel matching over all bands)" if match else ""
     return f"{ahead:.0f} ms behind the mel{more}; a frame influences what follows it {reach}"
 
 

@@ -58,7 +58,7 @@ def _begin(arguments: argparse.Namespace) -> tuple[Vocoder, Stream]:
     if getattr(arguments, "denoise", 0.0):
         raise ConfigError("--denoise works on whole utterances: not with --stream")
     vocoder = load_vocoder(arguments)
-    stream = vocoder.stream(arguments.temperature, arguments.seed, arguments.match)
+    stream = vocoder.stream(arguments.temperature, arguments.seed, arguments.match, arguments.low_match or 0)
     print(f"look-ahead {1000 * stream.seconds_behind:.0f} ms; {vocoder.sample_rate} Hz, mono", file=sys.stderr)
     return vocoder, stream
 

@@ -57,10 +57,11 @@ def resynth(arguments: argparse.Namespace) -> int:
     audio = torch.from_numpy(recording.samples)
     mel = vocoder.mel_for(audio)
     # Not a part of synthesis, but done once for any number of recordings: folding, and what PyTorch does at first use.
-    vocoder.synthesize(mel[..., :32], seed=arguments.seed, match=arguments.match)
+    passes = {"match": arguments.match, "low_match": arguments.low_match}
+    vocoder.synthesize(mel[..., :32], seed=arguments.seed, **passes)
     started = time.perf_counter()
     try:
-        synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed, match=arguments.match)
+        synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed, **passes)
         vocoded = denoise(synthesised)[0, : len(audio)].cpu()
     except MelError as error:
         raise MelError(f"{arguments.input}: {error}") from error

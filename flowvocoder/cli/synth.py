@@ -111,7 +111,8 @@ def _one(voice: Voice, mel_file: Path, output: Path, arguments: argparse.Namespa
         mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
-    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, match=arguments.match)
+    passes = {"match": arguments.match, "low_match": arguments.low_match}
+    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **passes)
     if denoise is not None:
         pieces = iter([denoise(torch.cat(list(pieces), 1))])
     try:

@@ -35,7 +35,7 @@ class Settings:
         everything: all utterances rather than the held-out ones.
         limit: at most so many of each corpus; None: no limit.
         temperature: None: each checkpoint's own.
-        match: passes of mel matching; None: each checkpoint's own.
+        match, low_match: passes of mel matching; None: each checkpoint's own.
         seed: of the noise and the dequantisation, the same for every utterance.
         lag: samples by which folders of audio are late; None: the median of what is found.
         jobs: processes, each of one thread.
@@ -47,6 +47,7 @@ class Settings:
     limit: int | None = None
     temperature: float | None = None
     match: int | None = None
+    low_match: int | None = None
     seed: int = 0
     lag: int | None = None
     jobs: int = 1
@@ -167,7 +168,8 @@ def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample
 
 def _flow_system(name: str, path: Path, settings: Settings) -> FlowSystem:
     content = str(read_config(path)["config_sha256"])
-    return FlowSystem(name, path, content, settings.temperature, settings.match, settings.seed, settings.device)
+    passes = settings.match, settings.low_match
+    return FlowSystem(name, path, content, settings.temperature, *passes, settings.seed, settings.device)
 
 
 def _folder_system(system: FolderSystem, utterances: list[Utterance], settings: Settings) -> FolderSystem:
@@ -223,6 +225,8 @@ def _about(
 ) -> dict[str, Any]:
     config = read_config(path)
     experiment = experiment_from_dict(config)
+    match = settings.match if settings.match is not None else config["about"].get("match", 0)
+    low_match = settings.low_match if settings.low_match is not None else config["about"].get("low_match", 0)
     return {
         "checkpoint": systems[0].name,
         "weights_sha256": config["weights_sha256"],
@@ -230,7 +234,8 @@ def _about(
         "held_out": not settings.everything,
         "limit": settings.limit,
         "temperature": settings.temperature if settings.temperature is not None else config["about"].get("temperature"),
-        "match": settings.match if settings.match is not None else config["about"].get("match", 0),
+        "match": match,
+        "low_match": low_match if match or settings.low_match is not None else 0,
         "seed": settings.seed,
         "lags": {s.name: s.lag for s in systems if isinstance(s, FolderSystem)},
         "device": settings.device,

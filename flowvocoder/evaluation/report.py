@@ -13,7 +13,7 @@ def markdown(evaluation: Evaluation) -> str:
         f"# {evaluation.systems[0]}",
         "",
         f"Temperature {settings['temperature'] if settings['temperature'] is not None else 'of the checkpoint'},"
-        f" {settings['match']} passes of mel matching,"
+        f" {settings['match']} passes of mel matching and {settings['low_match']} over the lowest kilohertz,"
         f" seed {settings['seed']}, {chosen}. Mean ± standard deviation over utterances, and in brackets the 95 %"
         " bootstrap interval of the mean.",
     ]  # fmt: skip

@@ -64,11 +64,13 @@ class FlowSystem:
     content: str  # SHA-256 of its configuration, which states that of its weights
     temperature: float | None
     match: int | None
+    low_match: int | None
     seed: int
     device: str = "cpu"
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
-        settings = {"temperature": self.temperature, "match": self.match, "seed": self.seed, "device": self.device}
+        passes = {"match": self.match, "low_match": self.low_match}
+        settings = {"temperature": self.temperature, **passes, "seed": self.seed, "device": self.device}
         return {"content": self.content, **settings}
 
     def speak(self, utterance: Utterance) -> Speech:
@@ -80,7 +82,9 @@ class FlowSystem:
         mel = vocoder.mel_for(audio) if given is None else given
         generator = torch.Generator().manual_seed(self.seed)
         started = _clock(self.device)
-        speech = vocoder.synthesize(mel, self.temperature, generator, match=self.match)[0, : len(audio)].cpu()
+        match, low_match = self.match, self.low_match
+        speech = vocoder.synthesize(mel, self.temperature, generator, match=match, low_match=low_match)
+        speech = speech[0, : len(audio)].cpu()
         taken = _clock(self.device) - started
         return Speech(
             _as_written(speech.numpy()),

@@ -21,6 +21,7 @@ def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
         "delay": step.delay * step.block,
         "temperature": checkpoint.about.get("temperature", 0.8),
         "match": checkpoint.about.get("match", 0),
+        "low_match": checkpoint.about.get("low_match", 0),
         "licence": checkpoint.about.get("licence", "unknown"),
         "training_data": checkpoint.about.get("training_data", []),
     }

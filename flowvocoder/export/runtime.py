@@ -10,12 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowvocoder.errors import CheckpointError, ConfigError
+from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
-from flowvocoder.inference.matching import Matching
+from flowvocoder.inference.matching import Matcher
 from flowvocoder.inference.noise import NoiseSource
 from flowvocoder.inference.session import CHUNK
-from flowvocoder.mel.matching import MelMatch
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import ceil_div
 
@@ -54,7 +53,7 @@ class OnnxVocoder:
             raise CheckpointError(f"{path}: not an ONNX file of `flowvocoder export` ({first})") from error
         self.sample_rate = self.spec.sample_rate
         self._rate = self.spec.hop_length // self._block
-        self._mel_match = MelMatch(self.spec)
+        self._matcher = Matcher(self.spec)
 
     def synthesize_pieces(
         self,
@@ -64,16 +63,17 @@ class OnnxVocoder:
         seed: int = 0,
         lengths: Sequence[int] | None = None,
         match: int | None = None,
+        low_match: int | None = None,
     ) -> Iterator[Tensor]:
         """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
 
         The file holds the flow; mel matching is PyTorch's.
         """
         mel = mel if mel.ndim == 3 else mel[None]
-        passes = self.about["match"] if match is None else match
-        if passes < 0:
-            raise ConfigError(f"match must be 0 passes or more, not {passes}")
-        matching = Matching.of(self._mel_match, passes, None if lengths is None else torch.as_tensor(list(lengths)))
+        match = self.about["match"] if match is None else match
+        if low_match is None:  # files of before have none
+            low_match = self.about.get("low_match", 0) if match else 0
+        matching = self._matcher(match, low_match, None if lengths is None else torch.as_tensor(list(lengths)))
         frames = CHUNK
         for audio in self._flow_pieces(mel.numpy(), temperature, seed, lengths):
             yield matching.push(mel[:, :, :frames], audio)

@@ -1,11 +1,15 @@
 """`MelMatch` on audio that is still being made."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from flowvocoder.mel.matching import MelMatch
+from flowvocoder.errors import ConfigError
+from flowvocoder.mel.matching import MOMENTUM, LowBand, MelMatch
+from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import ceil_div
 
 
@@ -25,7 +29,7 @@ class MatchPass:
 
     def __init__(self, match: MelMatch, number: int, length: Tensor | None = None):
         self._match, self._length = match, length
-        self.behind = match.spec.n_fft
+        self.behind = match.size
         self._frame = match.first_frame(number)  # the next one to correct
         self._audio: Tensor | None = None  # from where it begins on, or from the start of the signal
         self._added: Tensor | None = None  # the same with corrections
@@ -39,12 +43,11 @@ class MatchPass:
         Args:
             ends: these are the last.
         """
-        match, spec = self._match, self._match.spec
-        self._mel = mel if self._mel is None else torch.cat([self._mel, mel], 2)
-        self._audio = audio if self._audio is None else torch.cat([self._audio, audio], 1)
-        self._added = audio if self._added is None else torch.cat([self._added, audio], 1)
-        begin = self._frame * spec.hop_length - match.left - self._start
-        whole = (self._audio.shape[1] - begin - spec.n_fft) // match.stride + 1
+        match = self._match
+        self._mel = joined(self._mel, mel[:, : match.bands], 2)
+        self._audio, self._added = joined(self._audio, audio), joined(self._added, audio)
+        begin = self._frame * match.hop - match.left - self._start
+        whole = (self._audio.shape[1] - begin - match.size) // match.stride + 1
         known = ceil_div(self._mel_start + self._mel.shape[2] - self._frame, match.every)
         count = min(whole, known)
         if count > 0:
@@ -56,7 +59,7 @@ class MatchPass:
             self._frame += count * match.every
             spent = min(self._frame - self._mel_start, self._mel.shape[2])
             self._mel, self._mel_start = self._mel[:, :, spent:], self._mel_start + spent
-        ready = self._frame * spec.hop_length - match.left - self._start
+        ready = self._frame * match.hop - match.left - self._start
         ready = self._added.shape[1] if ends else min(ready, self._added.shape[1])
         done, self._added = self._added[:, :ready], self._added[:, ready:]
         self._audio = self._audio[:, ready:]
@@ -67,9 +70,90 @@ class MatchPass:
         """Which of the next `count` frames are whole inside their item, (B, count)."""
         if self._length is None:
             return None
-        match, spec = self._match, self._match.spec
+        match = self._match
         frames = self._frame + match.every * torch.arange(count, device=self._length.device)
-        return frames * spec.hop_length - match.left + spec.n_fft <= self._length[:, None] * spec.hop_length
+        return frames * match.hop - match.left + match.size <= self._length[:, None] * match.hop
+
+
+class LowPasses:
+    """Passes over the low band, with momentum; the other bands only wait for it.
+
+    Args:
+        band: what tells the low band from the others.
+        passes: how many.
+        length: as in `MatchPass`.
+
+    Attributes:
+        behind: samples by which what comes out is late at most.
+    """
+
+    def __init__(self, band: LowBand, passes: int, length: Tensor | None = None):
+        self._band, self._length = band, length
+        self._passes = [MatchPass(band.match, number, length) for number in range(passes)]
+        self.behind = 2 * band.reach + band.decimate * passes * band.match.size
+        self._settled: list[Tensor | None] = [None] * passes  # what waits for each, to tell what it changed
+        self._audio: Tensor | None = None  # what waits
+        self._start = 0  # sample at which it begins
+        self._taken: Tensor | None = None  # what the next low samples are made from
+        self._low: Tensor | None = None  # low samples before all passes, which wait for those after
+        self._changed: Tensor | None = None  # what the next samples' change is made from
+
+    def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
+        """As `MatchPass.push`."""
+        low = self._lowered(audio, ends)
+        moving = settled = low
+        for number, one in enumerate(self._passes):
+            waiting, settled = joined(self._settled[number], settled), one.push(mel, moving, ends)
+            count = settled.shape[1]
+            before, self._settled[number] = waiting[:, :count], waiting[:, count:]
+            moving = settled + MOMENTUM * (settled - before)
+        self._low = joined(self._low, low)
+        change = settled - self._low[:, : settled.shape[1]]
+        self._low = self._low[:, settled.shape[1] :]
+        raised = self._raised(change, ends)
+        self._audio = joined(self._audio, audio)
+        count = self._audio.shape[1] if ends else raised.shape[1]
+        done, self._audio = self._audio[:, :count], self._audio[:, count:]
+        done = done + raised[:, :count]
+        self._start += count
+        if self._length is None:
+            return done
+        position = torch.arange(self._start - count, self._start, device=done.device)
+        return done * (position < self._length[:, None] * self._band.match.spec.hop_length)
+
+    def _lowered(self, audio: Tensor, ends: bool) -> Tensor:
+        band = self._band
+        if self._taken is None:
+            self._taken = audio.new_zeros(len(audio), band.reach)
+        self._taken = joined(self._taken, F.pad(audio, (0, band.reach)) if ends else audio)
+        count = max(0, (self._taken.shape[1] - 2 * band.reach - 1) // band.decimate + 1)
+        if count == 0:
+            return audio[:, :0]
+        low = band.lower(self._taken)
+        self._taken = self._taken[:, count * band.decimate :]
+        return low
+
+    def _raised(self, change: Tensor, ends: bool) -> Tensor:
+        band = self._band
+        reach = band.reach // band.decimate
+        if self._changed is None:
+            self._changed = change.new_zeros(len(change), reach)
+        self._changed = joined(self._changed, F.pad(change, (0, reach)) if ends else change)
+        count = self._changed.shape[1] - 2 * reach
+        if count <= 0:
+            return change[:, :0]
+        raised = band.raised(self._changed)
+        self._changed = self._changed[:, count:]
+        return raised
+
+
+class Pass(Protocol):
+    """What audio goes through as it comes."""
+
+    behind: int
+
+    def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
+        """As `MatchPass.push`."""
 
 
 class Matching:
@@ -82,17 +166,39 @@ class Matching:
         behind: samples by which what comes out is late at most.
     """
 
-    def __init__(self, passes: Sequence[MatchPass] = ()):
+    def __init__(self, passes: Sequence[Pass] = ()):
         self._passes = passes
         self.behind = sum(one.behind for one in passes)
-
-    @classmethod
-    def of(cls, match: MelMatch, passes: int, length: Tensor | None = None) -> "Matching":
-        """So many passes of `match`; `length` as in `MatchPass`."""
-        return cls([MatchPass(match, number, length) for number in range(passes)])
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `MatchPass.push`."""
         for one in self._passes:
             audio = one.push(mel, audio, ends)
         return audio
+
+
+class Matcher(nn.Module):
+    """Makes the `Matching` of a signal; one serves for all."""
+
+    def __init__(self, spec: MelSpec):
+        super().__init__()
+        self.match, self.low = MelMatch(spec), LowBand(spec)
+
+    def __call__(self, match: int, low_match: int, length: Tensor | None = None) -> Matching:
+        """`match` passes over all bands, then `low_match` over the low ones; `length` as in `MatchPass`.
+
+        Raises:
+            ConfigError: negative numbers.
+        """
+        for name, passes in (("match", match), ("low_match", low_match)):
+            if passes < 0:
+                raise ConfigError(f"{name} must be 0 passes or more, not {passes}")
+        chain: list[Pass] = [MatchPass(self.match, number, length) for number in range(match)]
+        if low_match:
+            chain.append(LowPasses(self.low, low_match, length))
+        return Matching(chain)
+
+
+def joined(first: Tensor | None, second: Tensor, axis: int = 1) -> Tensor:
+    """One after the other."""
+    return second if first is None or first.shape[axis] == 0 else torch.cat([first, second], axis)

@@ -1,15 +1,22 @@
-"""Bringing audio nearer to the mel it was made from: one half of Griffin and Lim's iteration, with mel bands."""
+"""Bringing audio nearer to the mel it was made from: Griffin and Lim's iteration, with mel bands."""
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
+from flowvocoder.mel.frontend import MelFrontEnd, band_centres, edge_padding
 from flowvocoder.mel.spec import MelSpec
 
 LARGEST = 2.0
 """Largest correction of a band in one pass, in nats (17 dB)."""
+
+LOW = (900.0, 1100.0)
+"""Hz: the low bands are corrected in full below the first, and not at all above the second."""
+
+MOMENTUM = 0.9
+"""How much of its last step the low band goes on by. Above 1 it does not settle."""
 
 
 class MelMatch(nn.Module):
@@ -22,57 +29,76 @@ class MelMatch(nn.Module):
     centres, since the mel says no more.
 
     One pass takes every `every`-th frame, which overlap by half; the next pass takes those between, and knows what the
-    first has done. So two passes cost what one over all frames does, and come nearer.
+    first has done. So two passes cost what one over all frames does, and come nearer. (Over the low bands alone, with
+    momentum, one over all frames comes as near.)
 
     Frames that are not whole inside the signal are left as they are.
 
+    Args:
+        spec: of the mel.
+        low: only the bands of `LOW` count, and the audio has only every `decimate`-th sample.
+
     Attributes:
+        decimate: as `decimation` says, or 1.
         every: frames from one to the next in a pass.
-        stride: the same in samples.
+        bands: how many mel bands count.
+        hop, size, stride: samples from one frame to the next, in a window, and from one frame of a pass to the next.
         left: samples of its window before a frame's own first sample.
     """
 
     window: Tensor
     synthesis: Tensor
+    filterbank: Tensor
     to_bins: Tensor
 
-    def __init__(self, spec: MelSpec):
+    def __init__(self, spec: MelSpec, low: bool = False):
         super().__init__()
         self.spec = spec
+        self.decimate = decimate = decimation(spec) if low else 1
         front_end = MelFrontEnd(spec)
+        self.every = 1 if low else max(1, spec.win_length // (2 * spec.hop_length))
+        self.hop, self.size = spec.hop_length // decimate, spec.n_fft // decimate
+        self.left = edge_padding(spec)[0] // decimate
+        self.stride = self.every * self.hop
         before = (spec.n_fft - spec.win_length) // 2
         window = torch.zeros(spec.n_fft)
         window[before : before + spec.win_length] = front_end.window
-        self.every = max(1, spec.win_length // (2 * spec.hop_length))
-        self.stride = self.every * spec.hop_length
-        self.left = edge_padding(spec)[0]
-        self.pieces = math.ceil(spec.n_fft / self.stride)
-        padded = torch.nn.functional.pad(window, (0, self.pieces * self.stride - spec.n_fft))
+        window = window[::decimate]
+        self.pieces = math.ceil(self.size / self.stride)
+        padded = F.pad(window, (0, self.pieces * self.stride - self.size))
         overlapped = padded.square().view(self.pieces, self.stride).sum(0).clamp_min(0.1)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("synthesis", padded / overlapped.repeat(self.pieces), persistent=False)
-        self.register_buffer("filterbank", front_end.filterbank, persistent=False)
+        weight = low_weight(spec) if low else torch.ones(spec.n_mels)
+        self.bands = int(weight.count_nonzero())
+        # Beyond the last band that counts nothing is looked at or changed.
+        used = (front_end.filterbank[: self.bands] > 0).any(0).nonzero().flatten().tolist()
+        bins = min(max(used, default=0) + 1, self.size // 2 + 1)
+        # Spectra of every so-manieth sample are so much smaller. Transposed in memory, as it is used.
+        filterbank = (decimate * front_end.filterbank[: self.bands, :bins]).T.contiguous()
+        self.register_buffer("filterbank", filterbank, persistent=False)
         # Triangles of height 1 are what interpolates between their tips.
         triangles = front_end.filterbank / front_end.filterbank.amax(1, keepdim=True).clamp_min(1e-12)
-        self.register_buffer("to_bins", triangles / triangles.sum(0).clamp_min(1e-3), persistent=False)
+        to_bins = weight[:, None] * triangles / triangles.sum(0).clamp_min(1e-3)
+        self.register_buffer("to_bins", to_bins[: self.bands, : self.size // 2 + 1], persistent=False)
         self.nats = math.log(10.0) if spec.log == "log10" else 1.0  # a unit of the mel
 
     def forward(self, audio: Tensor, mel: Tensor, passes: int) -> Tensor:
-        """Whole signals, (B, F * hop_length) and (B, n_mels, F), after so many passes; differentiable."""
+        """Whole signals, (B, F * hop) and (B, n_mels, F), after so many passes; differentiable."""
         for number in range(passes):
             first = self.first_frame(number)
-            start = first * self.spec.hop_length - self.left
-            count = (audio.shape[1] - start - self.spec.n_fft) // self.stride + 1
+            start = first * self.hop - self.left
+            count = (audio.shape[1] - start - self.size) // self.stride + 1
             if count < 1:
                 return audio
             added = self.correction(audio[:, start:], mel[:, :, first :: self.every][..., :count])
             after = audio.shape[1] - start - added.shape[1]
-            audio = audio + torch.nn.functional.pad(added, (start, max(0, after)))[:, : audio.shape[1]]
+            audio = audio + F.pad(added, (start, max(0, after)))[:, : audio.shape[1]]
         return audio
 
     def first_frame(self, number: int) -> int:
         """The first frame of a pass that is whole inside the signal."""
-        earliest = -(-self.left // self.spec.hop_length)
+        earliest = -(-self.left // self.hop)
         return earliest + (number - earliest) % self.every
 
     def correction(self, audio: Tensor, mel: Tensor, inside: Tensor | None = None) -> Tensor:
@@ -82,23 +108,79 @@ class MelMatch(nn.Module):
             inside: which frames to correct.
 
         Shape:
-            audio: (B, >= (F - 1) * stride + n_fft), mel: (B, n_mels, F), inside: (B, F)
+            audio: (B, >= (F - 1) * stride + size), mel: (B, >= bands, F), inside: (B, F)
             -> (B, (F - 1 + pieces) * stride), zeros after the last frame
         """
-        frames = audio.unfold(1, self.spec.n_fft, self.stride)[:, : mel.shape[2]]
+        frames = audio.unfold(1, self.size, self.stride)[:, : mel.shape[2]]
         spectrum = torch.fft.rfft(frames * self.window.to(audio.dtype))
-        power = spectrum.real.square() + spectrum.imag.square()
+        used = spectrum[..., : len(self.filterbank)]
+        power = used.real.square() + used.imag.square()
         magnitude = (power + max(self.spec.magnitude_eps, 1e-20)).sqrt()
-        level = (magnitude @ self.filterbank.to(audio.dtype).T).clamp_min(self.spec.floor)
-        gain = (self.nats * mel.transpose(1, 2) - level.log()).clamp(-LARGEST, LARGEST)
+        level = (magnitude @ self.filterbank.to(audio.dtype)).clamp_min(self.spec.floor)
+        gain = (self.nats * mel[:, : self.bands].transpose(1, 2) - level.log()).clamp(-LARGEST, LARGEST)
         if inside is not None:
             gain = gain * inside[..., None]
         change = torch.expm1(gain @ self.to_bins.to(audio.dtype))
-        added = torch.fft.irfft(spectrum * change, self.spec.n_fft)
-        added = torch.nn.functional.pad(added, (0, self.pieces * self.stride - self.spec.n_fft))
+        added = torch.fft.irfft(spectrum * change, self.size)
+        added = F.pad(added, (0, self.pieces * self.stride - self.size))
         added = (added * self.synthesis.to(audio.dtype)).unflatten(2, (self.pieces, self.stride))
         count = added.shape[1]
         total = added.new_zeros(len(added), count + self.pieces - 1, self.stride)
         for piece in range(self.pieces):
             total[:, piece : piece + count] += added[:, :, piece]
         return total.flatten(1)
+
+
+class LowBand(nn.Module):
+    """The lowest kilohertz at a lower rate, where passes of `MelMatch` take a tenth of the time.
+
+    There mel bands are as narrow as harmonics, so the mel says most about the waveform and is worth many passes, each
+    of which goes on from the last by `MOMENTUM` (the fast Griffin-Lim algorithm, Perraudin et al. 2013). What they
+    changed is brought back to the full rate and added.
+
+    Attributes:
+        decimate: full samples a low one.
+        reach: full samples on either side that a low one is made from.
+    """
+
+    down: Tensor
+    up: Tensor
+
+    def __init__(self, spec: MelSpec):
+        super().__init__()
+        self.match = MelMatch(spec, low=True)
+        self.decimate = self.match.decimate
+        # Nothing may fold back onto the band: Kaiser's window for 60 dB from its edge to what would.
+        transition = 2 * math.pi * (spec.sample_rate / self.decimate - 2 * LOW[1]) / spec.sample_rate
+        wide = math.ceil((60.0 - 7.95) / (2.285 * transition) / 2 / self.decimate)
+        self.reach = wide * self.decimate
+        time = torch.arange(-self.reach, self.reach + 1, dtype=torch.float64)
+        cutoff = 1.0 / (2 * self.decimate)
+        kaiser = torch.kaiser_window(len(time), periodic=False, beta=5.65, dtype=torch.float64)
+        kernel = 2 * cutoff * torch.sinc(2 * cutoff * time) * kaiser
+        self.register_buffer("down", (kernel / kernel.sum())[None, None].float(), persistent=False)
+        # One row for each of the full samples from a low one on, over the low ones `wide` to either side.
+        padded = F.pad(kernel / kernel.sum(), (self.decimate, self.decimate))
+        offset = torch.arange(self.decimate)[:, None] - self.decimate * torch.arange(-wide, wide + 1)
+        rows = self.decimate * padded[offset + self.reach + self.decimate]
+        self.register_buffer("up", rows[:, None].float(), persistent=False)
+
+    def lower(self, audio: Tensor) -> Tensor:
+        """(B, reach + n * decimate + reach + 1 or more) -> (B, n + 1), of which the first is at sample `reach`."""
+        return F.conv1d(audio[:, None], self.down.to(audio.dtype), stride=self.decimate)[:, 0]
+
+    def raised(self, low: Tensor) -> Tensor:
+        """(B, 2 * reach / decimate + n) -> (B, n * decimate), from that at `reach / decimate` on."""
+        return F.conv1d(low[:, None], self.up.to(low.dtype)).transpose(1, 2).flatten(1)
+
+
+def low_weight(spec: MelSpec) -> Tensor:
+    """How much each mel band counts as low, (n_mels,): 1 and further up 0."""
+    return ((LOW[1] - band_centres(spec)) / (LOW[1] - LOW[0])).clamp(0.0, 1.0)
+
+
+def decimation(spec: MelSpec) -> int:
+    """The lowest rate at which the low bands and whole frames can be had: so many full samples a low one."""
+    offsets = (spec.hop_length, spec.n_fft, edge_padding(spec)[0], (spec.n_fft - spec.win_length) // 2)
+    fits = [n for n in (2, 4, 8) if all(k % n == 0 for k in offsets) and spec.sample_rate / n > 2.4 * LOW[1]]
+    return max(fits, default=1)

@@ -46,6 +46,17 @@ class FlowVocoder(nn.Module):
         audio: Tensor = self.flow.sample(noise, self.encoder(mel))[:, 0]
         return audio
 
+    def sample_items(self, noise: Tensor, mel: Tensor, lengths: Tensor | None) -> Tensor:
+        """`sample` of items of different `lengths` in frames (B,), each as it is alone, then zeros."""
+        if lengths is None:
+            return self.sample(noise, mel)
+        hop = self.spec.hop_length
+        audio = mel.new_zeros(len(mel), mel.shape[2] * hop)
+        for item, frames in enumerate(lengths.tolist()):
+            one, blocks = slice(item, item + 1), frames * hop // self.block
+            audio[one, : frames * hop] = self.sample(noise[one, :, :blocks], mel[one, :, :frames])
+        return audio
+
     def sampling_parameters(self) -> list[nn.Parameter]:
         """Those that `sample` uses and `decode` does not, named `sample_...`."""
         return [p for name, p in self.named_parameters() if ".sample_" in name]

@@ -253,6 +253,7 @@ class Trainer:
             "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
             "licence": self.licence,
             "match": self.config.match,
+            "low_match": self.config.low_match,
             "metrics": metrics or self.log.last_validation,
         }
         save_checkpoint(self.out / name, Checkpoint(self._averaged(), self.experiment, about))

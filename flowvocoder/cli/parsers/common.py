@@ -60,17 +60,20 @@ def machine(command: argparse.ArgumentParser) -> None:
 
 
 def sampling(command: argparse.ArgumentParser) -> None:
-    """--seed, --temperature and --match."""
+    """--seed, --temperature, --match and --low-match."""
     command.add_argument("--seed", type=seed, default=0, help="of the noise (default 0): same seed, same samples")
     command.add_argument("--temperature", type=float, help="of the noise (default: the checkpoint's)")
     matching(command)
 
 
 def matching(command: argparse.ArgumentParser) -> None:
-    """--match."""
+    """--match and --low-match."""
     command.add_argument("--match", type=int, metavar="PASSES",
                          help="bring the mel of what is synthesised nearer to the one given, so many times; each is"
                               " 46 ms of delay in a stream (default: the checkpoint's; 0: not at all)")  # fmt: skip
+    command.add_argument("--low-match", type=int, metavar="PASSES",
+                         help="then the lowest kilohertz alone, so many times more (default: the checkpoint's, none in"
+                              " a stream and none with --match 0)")  # fmt: skip
 
 
 def engine(command: argparse.ArgumentParser, *more: str) -> None:
