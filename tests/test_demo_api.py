@@ -54,6 +54,7 @@ def test_speaking_a_mel_streams_the_same_audio(
 ) -> None:
     vocoder = Vocoder.from_pretrained(checkpoint)
     mel = vocoder.mel_for(torch.from_numpy(sf.read(wav, dtype="float32")[0]))
+    mel = mel.repeat(1, 1, 4)  # longer than the passes over the lowest kilohertz are behind
     torch.save({"mel": mel[0]}, tmp_path / "m.pt")
     job = client.submit(handle_file(tmp_path / "m.pt"), True, 0.7, 5, False, api_name="/speak")
     live, whole, figures, _ = job.result(60)

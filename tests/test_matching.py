@@ -1,6 +1,7 @@
 """Mel matching: nearer to the mel with every pass, the same in pieces, and nothing else."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -123,6 +124,18 @@ def test_low_passes_come_nearer_and_leave_the_rest(spec: MelSpec) -> None:
     change = torch.fft.rfft(after[-1] - audio).abs().square()
     hz = torch.linspace(0, spec.sample_rate / 2, change.shape[1])
     assert change[:, hz > 1.5 * LOW[1]].sum() < 1e-4 * change.sum()
+
+
+@pytest.mark.parametrize("spec", LOW_SPECS, ids=[*CONVENTIONS, "hop 300"])
+def test_the_low_band_comes_back_from_the_lower_rate(spec: MelSpec) -> None:
+    band = LowBand(spec).double()
+    time = torch.arange(8192 + 4 * band.reach, dtype=torch.float64) / spec.sample_rate
+    below = sum(torch.cos(2 * math.pi * hz * time + hz) for hz in (80.0, 450.0, 1050.0))[None]
+    above = torch.cos(2 * math.pi * (spec.sample_rate / band.decimate - 1000.0) * time)[None]  # would fold to 1 kHz
+    middle = slice(2 * band.reach, -2 * band.reach - band.decimate)
+    back = band.raised(band.lower(below))
+    assert (back - below[:, 2 * band.reach :][:, : back.shape[1]])[:, : 4 * 1024].abs().max() < 5e-3
+    assert band.lower(above)[:, middle].abs().max() < 2e-3
 
 
 @given(seed=st.integers(0, 10**6), passes=st.integers(1, 6), hop=st.sampled_from([256, 300]))

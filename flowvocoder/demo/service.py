@@ -127,7 +127,8 @@ class Service:
     def stream(self, mel: Tensor, temperature: float, seed: int, frames: int = 32) -> Iterator[Tensor]:
         """Pieces of audio while they are synthesised; together they are what the mel gives in one go."""
         try:
-            stream = self.vocoder.stream(_checked(temperature), _generator(seed))
+            low_match = self.vocoder.low_match  # a file is there already: quality before delay
+            stream = self.vocoder.stream(_checked(temperature), _generator(seed), low_match=low_match)
         except ConfigError:  # an architecture that only decodes whole mels
             yield self._speak(self.vocoder, mel, temperature, seed, 0.0)
             return

@@ -126,11 +126,10 @@ class LowPasses:
         if self._taken is None:
             self._taken = audio.new_zeros(len(audio), band.reach)
         self._taken = joined(self._taken, F.pad(audio, (0, band.reach)) if ends else audio)
-        count = max(0, (self._taken.shape[1] - 2 * band.reach - 1) // band.decimate + 1)
-        if count == 0:
+        if self._taken.shape[1] <= 2 * band.reach:
             return audio[:, :0]
         low = band.lower(self._taken)
-        self._taken = self._taken[:, count * band.decimate :]
+        self._taken = self._taken[:, low.shape[1] * band.decimate :]
         return low
 
     def _raised(self, change: Tensor, ends: bool) -> Tensor:

@@ -8,12 +8,16 @@ from torch import Tensor, nn
 
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres, edge_padding
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import ceil_div
 
 LARGEST = 2.0
 """Largest correction of a band in one pass, in nats (17 dB)."""
 
 LOW = (900.0, 1100.0)
 """Hz: the low bands are corrected in full below the first, and not at all above the second."""
+
+ROW = 16
+"""Low samples that are made at once, as one product of matrices, which is faster than convolution of one channel."""
 
 MOMENTUM = 0.9
 """How much of its last step the low band goes on by. Above 1 it does not settle."""
@@ -158,20 +162,37 @@ class LowBand(nn.Module):
         cutoff = 1.0 / (2 * self.decimate)
         kaiser = torch.kaiser_window(len(time), periodic=False, beta=5.65, dtype=torch.float64)
         kernel = 2 * cutoff * torch.sinc(2 * cutoff * time) * kaiser
-        self.register_buffer("down", (kernel / kernel.sum())[None, None].float(), persistent=False)
-        # One row for each of the full samples from a low one on, over the low ones `wide` to either side.
-        padded = F.pad(kernel / kernel.sum(), (self.decimate, self.decimate))
-        offset = torch.arange(self.decimate)[:, None] - self.decimate * torch.arange(-wide, wide + 1)
-        rows = self.decimate * padded[offset + self.reach + self.decimate]
-        self.register_buffer("up", rows[:, None].float(), persistent=False)
+        kernel = kernel / kernel.sum()
+        # What a full sample is for each low one of a row, and the other way round.
+        full = torch.arange((ROW - 1) * self.decimate + len(kernel))[:, None]
+        down = _at(kernel, full - self.decimate * torch.arange(ROW))
+        low = torch.arange(ROW + 2 * wide)[:, None] - wide
+        up = self.decimate * _at(kernel, torch.arange(ROW * self.decimate) - self.decimate * low + self.reach)
+        self.register_buffer("down", down.float(), persistent=False)
+        self.register_buffer("up", up.float(), persistent=False)
 
     def lower(self, audio: Tensor) -> Tensor:
         """(B, reach + n * decimate + reach + 1 or more) -> (B, n + 1), of which the first is at sample `reach`."""
-        return F.conv1d(audio[:, None], self.down.to(audio.dtype), stride=self.decimate)[:, 0]
+        count = (audio.shape[1] - 2 * self.reach - 1) // self.decimate + 1
+        return _rows(audio, self.down, ROW * self.decimate, ceil_div(count, ROW))[:, :count]
 
     def raised(self, low: Tensor) -> Tensor:
         """(B, 2 * reach / decimate + n) -> (B, n * decimate), from that at `reach / decimate` on."""
-        return F.conv1d(low[:, None], self.up.to(low.dtype)).transpose(1, 2).flatten(1)
+        count = low.shape[1] - 2 * (self.reach // self.decimate)
+        return _rows(low, self.up, ROW, ceil_div(count, ROW))[:, : count * self.decimate]
+
+
+def _at(kernel: Tensor, index: Tensor) -> Tensor:
+    """kernel[index], 0 outside it."""
+    inside = (index >= 0) & (index < len(kernel))
+    return torch.where(inside, kernel[index.clamp(0, len(kernel) - 1)], 0.0)
+
+
+def _rows(x: Tensor, matrix: Tensor, step: int, rows: int) -> Tensor:
+    """Stretches of (B, T), `step` apart and `rows` of them, each times the matrix, one after the other."""
+    missing = (rows - 1) * step + len(matrix) - x.shape[1]
+    stretches = F.pad(x, (0, max(0, missing))).unfold(1, len(matrix), step)[:, :rows]
+    return (stretches @ matrix.to(x.dtype)).flatten(1)
 
 
 def low_weight(spec: MelSpec) -> Tensor:
