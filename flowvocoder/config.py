@@ -102,15 +102,15 @@ LIVE = LapGlowConfig(
 )
 
 REFINE = TrainConfig(
-    steps=1200,
+    steps=3000,
     lr=2e-3,
     warmup=30,
     ema=0.99,
     samples_only=True,
-    spectral_weight=1.0,
-    pulse_weight=16.0,
+    spectral_weight=2.0,
+    pulse_weight=10.0,
     period_weight=16.0,
-    sample_temperature=0.9,
+    sample_temperature=0.7,
 )
 
 PRESETS: dict[str, Experiment] = {
@@ -267,13 +267,11 @@ def _typed(kind: type[Part], values: dict[str, Any]) -> Part:
 def _parse(key: str, text: str, current: Any) -> Any:
     if isinstance(current, str):
         return text
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text
     kind = type(current)
-    if kind is float and type(value) is int:
-        value = float(value)
+    try:
+        value = float(text) if kind is float else json.loads(text)  # .7 is a number, if not in JSON
+    except ValueError:
+        value = text
     if type(value) is not kind:
         raise ConfigError(f"--set {key}: expected {kind.__name__} like {json.dumps(current)}, not {text!r}")
     return value

@@ -15,6 +15,7 @@ from conftest import TINY
 from helpers import speech_like
 
 from flowvocoder.cli.main import main
+from flowvocoder.config import override, preset
 from flowvocoder.mel.spec import convention
 
 
@@ -371,3 +372,7 @@ def test_help_is_fast() -> None:
     )  # fmt: skip
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert not imported & {"torch", "torchaudio", "numpy", "librosa", "matplotlib", "soundfile", "scipy"}
+
+
+def test_a_number_needs_no_zero_before_its_point() -> None:
+    assert override(preset("lapglow-tiny"), ["lr=.25"]).train.lr == 0.25
