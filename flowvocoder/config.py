@@ -107,10 +107,10 @@ REFINE = TrainConfig(
     warmup=30,
     ema=0.99,
     samples_only=True,
-    spectral_weight=2.0,
-    pulse_weight=10.0,
+    spectral_weight=1.0,
+    pulse_weight=16.0,
     period_weight=16.0,
-    sample_temperature=0.7,
+    sample_temperature=0.9,
 )
 
 PRESETS: dict[str, Experiment] = {
