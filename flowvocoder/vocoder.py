@@ -186,8 +186,8 @@ class Vocoder:
     ) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
-        The samples together are those of `synthesize` with the same seed and passes (to rounding, 1e-4), whatever the
-        chunks.
+        The samples together are those of `synthesize` with the same seed and passes, whatever the chunks: to rounding,
+        1e-4, which passes over the lowest kilohertz can make ten times as much.
 
         Args:
             match, low_match: as in `synthesize`. Each pass is an analysis window (n_fft) of further delay, so there are
