@@ -11,7 +11,7 @@ from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.inference.engines import Engine, Precision, check_engine, streaming_step
 from flowvocoder.inference.lapglow import LapGlowStep
-from flowvocoder.inference.matching import Matcher
+from flowvocoder.inference.matching import Matcher, Matching, chosen_passes
 from flowvocoder.inference.noise import NoiseSource, Seeds
 from flowvocoder.inference.session import Session, from_tensor, pieces
 from flowvocoder.inference.stream import Stream
@@ -92,16 +92,12 @@ class Vocoder:
     @property
     def match(self) -> int:
         """Passes of mel matching that the checkpoint was tuned for (`flowvocoder.mel.matching`); 0 for none."""
-        return self._passes("match")
+        return chosen_passes(self.about, None, None)[0]
 
     @property
     def low_match(self) -> int:
         """Passes over the lowest kilohertz after those."""
-        return self._passes("low_match")
-
-    def _passes(self, name: str) -> int:
-        value = self.about.get(name, 0)
-        return value if type(value) is int and value >= 0 else 0
+        return chosen_passes(self.about, None, None)[1]
 
     @torch.inference_mode()
     def mel(self, audio: Tensor) -> Tensor:
@@ -169,7 +165,7 @@ class Vocoder:
         mel = self._checked_mel(mel)
         frames = self._checked_lengths(mel, lengths)
         noise = self._noise(len(mel), temperature, generator if seed is None else seed)
-        step, matching = self._step(), self._matcher(*self._both(match, low_match), frames)
+        step, matching = self._step(), self._matching(match, low_match, frames)
         if step is not None:
             for audio in pieces(step, mel, noise, frames, matching):
                 yield self._checked_audio(audio)
@@ -196,7 +192,7 @@ class Vocoder:
         Raises:
             ConfigError: this model cannot stream, or temperature or passes are negative.
         """
-        matching = self._matcher(*self._both(match, low_match))
+        matching = self._matching(match, low_match)
         session = Session(self._streaming_step(), self._noise(1, temperature, seed), matching)
         return Stream(session, self.look_ahead + matching.behind, self.spec, self._checked_mel, self._checked_audio)
 
@@ -226,9 +222,8 @@ class Vocoder:
         """The noise (B, M, N) that `synthesize` decodes."""
         return self._noise(len(mel), temperature, seed)(mel.shape[-1]).transpose(1, 2).to(self.device, self.dtype)
 
-    def _both(self, match: int | None, low_match: int | None) -> tuple[int, int]:
-        match = self.match if match is None else match
-        return match, (self.low_match if match else 0) if low_match is None else low_match
+    def _matching(self, match: int | None, low_match: int | None, length: Tensor | None = None) -> Matching:
+        return self._matcher.begin(*chosen_passes(self.about, match, low_match), length)
 
     def _noise(self, items: int, temperature: float | None, seeds: Seeds) -> Callable[[int], Tensor]:
         temperature = self.temperature if temperature is None else temperature

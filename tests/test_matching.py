@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowvocoder import Vocoder
 from flowvocoder.errors import ConfigError
-from flowvocoder.inference.matching import LowPasses, Matcher, Matching, MatchPass
+from flowvocoder.inference.matching import LowPasses, Matcher, Matching, MatchPass, Pass
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.matching import LOW, LowBand, MelMatch, decimation
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
@@ -73,14 +73,20 @@ def test_pieces_of_any_size_give_the_whole(seed: int, passes: int, hop: int) -> 
     match = MelMatch(spec).double()
     mel, audio = pair(spec)
     matching = Matching([MatchPass(match, number) for number in range(passes)])
+    parts, late = in_pieces(matching, mel, audio, seed, hop)
+    assert (parts - match(audio, mel, passes)).abs().max() < 1e-12
+    assert late <= matching.behind + 2 * hop
+
+
+def in_pieces(one: Pass, mel: Tensor, audio: Tensor, seed: int, hop: int) -> tuple[Tensor, int]:
+    """What comes out of pushes of random sizes, and by how many samples it was late at most."""
     parts, at, frame, late = [], 0, 0, 0
     for samples, frames in sizes(seed):
-        parts.append(matching.push(mel[..., frame : frame + frames], audio[:, at : at + samples]))
+        parts.append(one.push(mel[..., frame : frame + frames], audio[:, at : at + samples]))
         at, frame = at + samples, frame + frames
         late = max(late, min(at, frame * hop) - sum(part.shape[1] for part in parts))
-    parts.append(matching.push(mel[..., frame:], audio[:, at:], ends=True))
-    assert (torch.cat(parts, 1) - match(audio, mel, passes)).abs().max() < 1e-12
-    assert late <= matching.behind + 2 * hop
+    parts.append(one.push(mel[..., frame:], audio[:, at:], ends=True))
+    return torch.cat(parts, 1), late
 
 
 def sizes(seed: int) -> Iterator[tuple[int, int]]:
@@ -145,13 +151,8 @@ def test_low_passes_in_pieces_of_any_size_give_the_whole(seed: int, passes: int,
     band = LowBand(spec).double()
     mel, audio = pair(spec)
     low = LowPasses(band, passes)
-    parts, at, frame, late = [], 0, 0, 0
-    for samples, frames in sizes(seed):
-        parts.append(low.push(mel[..., frame : frame + frames], audio[:, at : at + samples]))
-        at, frame = at + samples, frame + frames
-        late = max(late, min(at, frame * hop) - sum(part.shape[1] for part in parts))
-    parts.append(low.push(mel[..., frame:], audio[:, at:], ends=True))
-    assert (torch.cat(parts, 1) - LowPasses(band, passes).push(mel, audio, ends=True)).abs().max() < 1e-12
+    parts, late = in_pieces(low, mel, audio, seed, hop)
+    assert (parts - LowPasses(band, passes).push(mel, audio, ends=True)).abs().max() < 1e-12
     assert late <= low.behind + 2 * hop
 
 
@@ -161,8 +162,8 @@ def test_low_passes_of_an_item_of_a_batch_are_what_they_are_alone() -> None:
     mel, audio = pair(spec)
     samples = 40 * spec.hop_length
     audio[1, samples:] = 0.0
-    together = matcher(2, 5, torch.tensor([FRAMES, 40])).push(mel, audio, ends=True)
-    alone = matcher(2, 5).push(mel[1:, :, :40], audio[1:, :samples], ends=True)
+    together = matcher.begin(2, 5, torch.tensor([FRAMES, 40])).push(mel, audio, ends=True)
+    alone = matcher.begin(2, 5).push(mel[1:, :, :40], audio[1:, :samples], ends=True)
     assert (together[1, :samples] - alone[0]).abs().max() < 1e-12
     assert together[1, samples:].abs().max() == 0.0
 
@@ -181,7 +182,7 @@ def test_shorter_than_a_window_is_left_as_it_is() -> None:
     mel, audio = pair(spec)
     few = audio[:, : 3 * spec.hop_length]
     assert torch.equal(MelMatch(spec).double()(few, mel[..., :3], 4), few)
-    assert torch.equal(Matcher(spec).double()(4, 4).push(mel[..., :3], few, ends=True), few)
+    assert torch.equal(Matcher(spec).double().begin(4, 4).push(mel[..., :3], few, ends=True), few)
 
 
 def test_gradients_reach_the_audio() -> None:

@@ -59,9 +59,8 @@ def test_synth_from_a_pipe_is_synth(wav: Path, checkpoint: Path, tmp_path: Path)
 
 def test_resynth_from_a_pipe_is_resynth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.wav"
-    assert (
-        main(["resynth", str(wav), str(out), "--checkpoint", str(checkpoint), "--seed", "3", "--low-match", "0"]) == 0
-    )
+    as_streamed = ["--checkpoint", str(checkpoint), "--seed", "3", "--low-match", "0"]
+    assert main(["resynth", str(wav), str(out), *as_streamed]) == 0
     pcm = sf.read(wav, dtype="int16")[0].tobytes()
     done = pipe(pcm, "stream-resynth", "--checkpoint", checkpoint, "--seed", 3, "--chunk", 3)
     assert done.returncode == 0 and close(done.stdout, out), done.stderr

@@ -18,6 +18,7 @@ from flowvocoder.evaluation.signals import RATE
 from flowvocoder.evaluation.systems import FlowSystem, FolderSystem, GriffinLimSystem, System, content_of, digest, load
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
+from flowvocoder.inference.matching import chosen_passes
 from flowvocoder.parallel import Crashed
 
 GRIFFIN_LIM = "griffinlim"
@@ -225,8 +226,7 @@ def _about(
 ) -> dict[str, Any]:
     config = read_config(path)
     experiment = experiment_from_dict(config)
-    match = settings.match if settings.match is not None else config["about"].get("match", 0)
-    low_match = settings.low_match if settings.low_match is not None else config["about"].get("low_match", 0)
+    match, low_match = chosen_passes(config["about"], settings.match, settings.low_match)
     return {
         "checkpoint": systems[0].name,
         "weights_sha256": config["weights_sha256"],
@@ -235,7 +235,7 @@ def _about(
         "limit": settings.limit,
         "temperature": settings.temperature if settings.temperature is not None else config["about"].get("temperature"),
         "match": match,
-        "low_match": low_match if match or settings.low_match is not None else 0,
+        "low_match": low_match,
         "seed": settings.seed,
         "lags": {s.name: s.lag for s in systems if isinstance(s, FolderSystem)},
         "device": settings.device,

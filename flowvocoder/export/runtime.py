@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
-from flowvocoder.inference.matching import Matcher
+from flowvocoder.inference.matching import Matcher, chosen_passes
 from flowvocoder.inference.noise import NoiseSource
 from flowvocoder.inference.session import CHUNK
 from flowvocoder.mel.spec import MelSpec
@@ -70,10 +70,8 @@ class OnnxVocoder:
         The file holds the flow; mel matching is PyTorch's.
         """
         mel = mel if mel.ndim == 3 else mel[None]
-        match = self.about["match"] if match is None else match
-        if low_match is None:  # files of before have none
-            low_match = self.about.get("low_match", 0) if match else 0
-        matching = self._matcher(match, low_match, None if lengths is None else torch.as_tensor(list(lengths)))
+        length = None if lengths is None else torch.as_tensor(list(lengths))
+        matching = self._matcher.begin(*chosen_passes(self.about, match, low_match), length)
         frames = CHUNK
         for audio in self._flow_pieces(mel.numpy(), temperature, seed, lengths):
             yield matching.push(mel[:, :, :frames], audio)

@@ -55,10 +55,11 @@ def phase_at_centres(lag: Tensor, block: int, start: Tensor, inside: Tensor | No
     Args:
         inside: which of the steps from one block to the next count, (N - 1,); None for all.
     """
-    rate = 1.0 / lag.double()
+    wide = lag.dtype if lag.device.type == "mps" else torch.float64  # which that one does not have
+    rate = 1.0 / lag.to(wide)
     step = 0.5 * block * (rate[:, :-1] + rate[:, 1:])
     if inside is not None:
         step = step * inside.to(step.dtype)
-    first = start.double()[:, None]
+    first = start.to(wide)[:, None]
     phase = torch.cat([first, first + step.cumsum(1)], 1)
     return (phase - phase.floor()).to(lag.dtype)

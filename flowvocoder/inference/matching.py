@@ -1,7 +1,7 @@
 """`MelMatch` on audio that is still being made."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -177,13 +177,13 @@ class Matching:
 
 
 class Matcher(nn.Module):
-    """Makes the `Matching` of a signal; one serves for all."""
+    """Begins the `Matching` of a signal; one serves for all."""
 
     def __init__(self, spec: MelSpec):
         super().__init__()
         self.match, self.low = MelMatch(spec), LowBand(spec)
 
-    def __call__(self, match: int, low_match: int, length: Tensor | None = None) -> Matching:
+    def begin(self, match: int, low_match: int, length: Tensor | None = None) -> Matching:
         """`match` passes over all bands, then `low_match` over the low ones; `length` as in `MatchPass`.
 
         Raises:
@@ -196,6 +196,18 @@ class Matcher(nn.Module):
         if low_match:
             chain.append(LowPasses(self.low, low_match, length))
         return Matching(chain)
+
+
+def chosen_passes(about: Mapping[str, Any], match: int | None, low_match: int | None) -> tuple[int, int]:
+    """How many passes over all bands and the low ones: those asked for, where None those that a checkpoint says of
+    itself, and no low ones of its own where there are no others."""
+    match = _own(about, "match") if match is None else match
+    return match, (_own(about, "low_match") if match else 0) if low_match is None else low_match
+
+
+def _own(about: Mapping[str, Any], name: str) -> int:
+    value = about.get(name, 0)
+    return value if type(value) is int and value >= 0 else 0
 
 
 def joined(first: Tensor | None, second: Tensor, axis: int = 1) -> Tensor:
