@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation import checkpoint as evaluating
 from flowvocoder.evaluation.checkpoint import Settings, distinct_names, evaluate_checkpoint
 from flowvocoder.evaluation.measures import MEASURES
-from flowvocoder.evaluation.results import Cache
+from flowvocoder.evaluation.report import markdown
+from flowvocoder.evaluation.results import Cache, Row
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
@@ -121,6 +123,31 @@ def test_two_processes_measure_the_same_as_one(corpus: Path, checkpoint: Path) -
     for a, b in zip(alone.rows, together.rows, strict=True):
         speed = {"x_realtime": 0.0}
         assert {**a.values, **speed} == pytest.approx({**b.values, **speed}, nan_ok=True, rel=1e-9)
+
+
+def test_several_draws_are_averaged_and_kept(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    singles = [evaluate_checkpoint(checkpoint, [corpus], Settings(limit=1, seed=seed)).rows[0] for seed in (3, 4)]
+    settings = Settings(limit=1, seed=3, draws=2, against=["griffinlim"], keep_audio=True)
+    both = evaluate_checkpoint(checkpoint, [corpus], settings, tmp_path)
+    row = both.rows[0]
+    for name in ("nats", "mel_l1", "pulse", "pesq"):
+        alone = [single.values[name] for single in singles]
+        assert [draw[name] for draw in row.draws] == pytest.approx(alone)
+        assert row.values[name] == pytest.approx(sum(alone) / 2) and alone[0] != alone[1]
+    assert both.by_draw("toy", both.systems[0], "mel_l1") == pytest.approx([s.values["mel_l1"] for s in singles])
+    assert len(both.rows[1].draws) == 2 and both.rows[1].draws[0] != both.rows[1].draws[1], "Griffin-Lim draws phases"
+    assert len(list((tmp_path / "audio" / "toy-checkpoint").rglob("*.wav"))) == 1
+    again = evaluate_checkpoint(checkpoint, [corpus], dataclasses.replace(settings, jobs=2), tmp_path)
+    assert [r.draws for r in again.rows] == [r.draws for r in both.rows], "kept"
+    table = markdown(both)
+    assert "mean of 2 draws, seeds 3 to 4" in table and "| toy/checkpoint, each draw |" in table
+    assert f"| {singles[0].values['mel_l1']:.3f}, {singles[1].values['mel_l1']:.3f} |" in table
+
+
+def test_a_mean_over_draws_leaves_out_what_is_not_defined() -> None:
+    row = Row("c/u", "s", [{"pesq": math.nan, "stoi": 0.5}, {"pesq": 2.0, "stoi": 1.0}, {"pesq": math.nan}], [])
+    assert row.values == {"pesq": 2.0, "stoi": 0.75}
+    assert json.loads(json.dumps(row.to_dict()))["draws"][0] == {"pesq": None, "stoi": 0.5}
 
 
 def test_another_checkpoint_and_a_difference(corpus: Path, checkpoint: Path, run_copy: Path) -> None:

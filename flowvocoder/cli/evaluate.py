@@ -31,6 +31,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         match=arguments.match,
         low_match=arguments.low_match,
         seed=arguments.seed,
+        draws=arguments.draws,
         lag=arguments.lag,
         jobs=check_jobs(arguments.jobs),
         device=str(device),

@@ -38,6 +38,7 @@ class Settings:
         temperature: None: each checkpoint's own.
         match, low_match: passes of mel matching; None: each checkpoint's own.
         seed: of the noise and the dequantisation, the same for every utterance.
+        draws: how often each utterance is drawn and measured, with seeds from `seed` on; its values are their means.
         lag: samples by which folders of audio are late; None: the median of what is found.
         jobs: processes, each of one thread.
         keep_audio: also write what was measured.
@@ -50,6 +51,7 @@ class Settings:
     match: int | None = None
     low_match: int | None = None
     seed: int = 0
+    draws: int = 1
     lag: int | None = None
     jobs: int = 1
     device: str = "cpu"
@@ -154,7 +156,7 @@ def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample
     systems: list[System] = [_flow_system(next(names), path, settings)]
     for text in settings.against:
         if text == GRIFFIN_LIM:
-            systems.append(GriffinLimSystem(GRIFFIN_LIM, path, settings.seed))
+            systems.append(GriffinLimSystem(GRIFFIN_LIM, path, settings.seed, settings.draws))
             continue
         name, other = next(names), Path(text)
         if (other / CONFIG).is_file():
@@ -169,8 +171,8 @@ def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample
 
 def _flow_system(name: str, path: Path, settings: Settings) -> FlowSystem:
     content = str(read_config(path)["config_sha256"])
-    passes = settings.match, settings.low_match
-    return FlowSystem(name, path, content, settings.temperature, *passes, settings.seed, settings.device)
+    passes, seeds = (settings.match, settings.low_match), (settings.seed, settings.draws)
+    return FlowSystem(name, path, content, settings.temperature, *passes, *seeds, settings.device)
 
 
 def _folder_system(system: FolderSystem, utterances: list[Utterance], settings: Settings) -> FolderSystem:
@@ -237,6 +239,7 @@ def _about(
         "match": match,
         "low_match": low_match,
         "seed": settings.seed,
+        "draws": settings.draws,
         "lags": {s.name: s.lag for s in systems if isinstance(s, FolderSystem)},
         "device": settings.device,
         "processes": settings.jobs,

@@ -1,5 +1,7 @@
 """An evaluation for people: a table in Markdown."""
 
+import math
+
 from flowvocoder.evaluation.measures import MEASURES, Measure
 from flowvocoder.evaluation.results import Evaluation
 from flowvocoder.evaluation.statistics import Summary
@@ -14,8 +16,8 @@ def markdown(evaluation: Evaluation) -> str:
         "",
         f"Temperature {settings['temperature'] if settings['temperature'] is not None else 'of the checkpoint'},"
         f" {settings['match']} passes of mel matching and {settings['low_match']} over the lowest kilohertz,"
-        f" seed {settings['seed']}, {chosen}. Mean ± standard deviation over utterances, and in brackets the 95 %"
-        " bootstrap interval of the mean.",
+        f" {_seeds(settings['seed'], settings['draws'])}, {chosen}. Mean ± standard deviation over utterances, and in"
+        " brackets the 95 % bootstrap interval of the mean.",
     ]  # fmt: skip
     for group in evaluation.groups:
         lines += ["", f"## {group}: {_counted(len(evaluation.utterances(group)))}", "", *means(evaluation, group)]
@@ -36,8 +38,10 @@ def means(evaluation: Evaluation, group: str) -> list[str]:
     for measure in MEASURES:
         found = [evaluation.summary(group, system, measure.name) for system in evaluation.systems]
         if any(found):
-            rows.append([measure.heading, *(_mean(summary, measure, count) for summary in found)])
-    return _table(["measure", *evaluation.systems], rows)
+            cells = [_mean(summary, measure, count) for summary in found]
+            rows.append([measure.heading, *cells, *_by_draw(evaluation, group, measure)])
+    several = [f"{evaluation.systems[0]}, each draw"] if evaluation.settings["draws"] > 1 else []
+    return _table(["measure", *evaluation.systems, *several], rows)
 
 
 def differences(evaluation: Evaluation, group: str) -> list[str]:
@@ -49,6 +53,18 @@ def differences(evaluation: Evaluation, group: str) -> list[str]:
         if any(found) and measure.better in ("higher", "lower"):
             rows.append([measure.heading, *(_difference(summary, measure) for summary in found)])
     return _table(["measure", *(f"less {other}" for other in others)], rows)
+
+
+def _by_draw(evaluation: Evaluation, group: str, measure: Measure) -> list[str]:
+    """A cell, if there are several draws: the means of the first system for each."""
+    if evaluation.settings["draws"] == 1:
+        return []
+    means = evaluation.by_draw(group, evaluation.systems[0], measure.name)
+    return [", ".join("-" if math.isnan(mean) else f"{mean:.{measure.decimals}f}" for mean in means)]
+
+
+def _seeds(first: int, draws: int) -> str:
+    return f"seed {first}" if draws == 1 else f"mean of {draws} draws, seeds {first} to {first + draws - 1}"
 
 
 def _counted(utterances: int) -> str:

@@ -1,6 +1,7 @@
 """Results: one row per utterance and system, kept one file a row so that a run can go on, and what they add up to."""
 
 import dataclasses
+import functools
 import json
 import math
 from pathlib import Path
@@ -16,12 +17,23 @@ EVERYTHING = "all"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One utterance by one system: values by the names of MEASURES (NaN: not defined), and notes on what is missing."""
+    """One utterance by one system.
+
+    Attributes:
+        draws: for each draw of it, values by the names of MEASURES (NaN: not defined).
+        notes: on what is missing.
+    """
 
     utterance: str
     system: str
-    values: dict[str, float]
+    draws: list[dict[str, float]]
     notes: list[str]
+
+    @functools.cached_property
+    def values(self) -> dict[str, float]:
+        """The mean of all draws for which a value is defined."""
+        names = dict.fromkeys(name for draw in self.draws for name in draw)
+        return {name: _mean([draw.get(name, math.nan) for draw in self.draws]) for name in names}
 
     @property
     def corpus(self) -> str:
@@ -30,7 +42,9 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it: null for what is not defined."""
-        return {**dataclasses.asdict(self), "values": _nulls(self.values)}
+        several = {"draws": [_nulls(draw) for draw in self.draws]} if len(self.draws) > 1 else {}
+        about = {"utterance": self.utterance, "system": self.system, "notes": self.notes}
+        return {**about, "values": _nulls(self.values), **several}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +77,12 @@ class Evaluation:
         """One value for each of `utterances(group)`, NaN where there is none."""
         by_id = {r.utterance: r.values for r in self.rows if r.system == system}
         return [by_id.get(u, {}).get(measure, math.nan) for u in self.utterances(group)]
+
+    def by_draw(self, group: str, system: str, measure: str) -> list[float]:
+        """The mean over utterances of each draw, NaN where there is none."""
+        rows = [r for r in self.rows if r.system == system and group in (r.corpus, EVERYTHING)]
+        count = min((len(row.draws) for row in rows), default=0)
+        return [_mean([row.draws[draw].get(measure, math.nan) for row in rows]) for draw in range(count)]
 
     def summary(self, group: str, system: str, measure: str) -> Summary | None:
         """Mean, standard deviation and interval; None if nothing was measured."""
@@ -107,8 +127,11 @@ class Cache:
             return None
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            values = {name: math.nan if v is None else float(v) for name, v in stored["values"].items()}
-            row = Row(utterance, system, values, [str(note) for note in stored["notes"]])
+            draws = [
+                {name: math.nan if v is None else float(v) for name, v in values.items()}
+                for values in stored.get("draws", [stored["values"]])
+            ]
+            row = Row(utterance, system, draws, [str(note) for note in stored["notes"]])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return row if stored["key"] == key else None
@@ -134,6 +157,11 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     """Raises OutputError if it cannot be written."""
     with writing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _mean(values: list[float]) -> float:
+    known = [v for v in values if not math.isnan(v)]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _nulls(values: dict[str, float]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -47,17 +47,21 @@ class System(Protocol):
     def name(self) -> str:
         """In tables and file names."""
 
+    @property
+    def draws(self) -> int:
+        """How often it is asked for an utterance: once, where it always says the same."""
+
     def key(self, utterance: Utterance) -> dict[str, Any]:
         """All that its speech depends on but the recording, as JSON values."""
 
-    def speak(self, utterance: Utterance) -> Speech:
+    def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         """Raises FlowVocoderError if it has nothing to say."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FlowSystem:
-    """A checkpoint folder, at a temperature and passes of mel matching (None: its own) and a seed, the same one for
-    every utterance."""
+    """A checkpoint folder, at a temperature and passes of mel matching (None: its own) and as many seeds as draws, from
+    `seed` on, the same ones for every utterance."""
 
     name: str
     checkpoint: Path
@@ -66,21 +70,22 @@ class FlowSystem:
     match: int | None
     low_match: int | None
     seed: int
+    draws: int = 1
     device: str = "cpu"
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
         passes = {"match": self.match, "low_match": self.low_match}
-        settings = {"temperature": self.temperature, **passes, "seed": self.seed, "device": self.device}
-        return {"content": self.content, **settings}
+        drawn = {"temperature": self.temperature, "seed": self.seed, "draws": self.draws}
+        return {"content": self.content, **drawn, **passes, "device": self.device}
 
-    def speak(self, utterance: Utterance) -> Speech:
+    def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         vocoder = load(self.checkpoint, self.device)
         audio = torch.from_numpy(utterance.read(vocoder.sample_rate))
         given = given_mel(utterance, vocoder.spec, len(audio))
         covered = audio if given is None else audio[: given.shape[-1] * vocoder.spec.hop_length]
-        nats = float(vocoder.score(covered, given, self.seed))
+        nats = float(vocoder.score(covered, given, self.seed + draw))
         mel = vocoder.mel_for(audio) if given is None else given
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed + draw)
         started = _clock(self.device)
         match, low_match = self.match, self.low_match
         speech = vocoder.synthesize(mel, self.temperature, generator, match=match, low_match=low_match)
@@ -99,24 +104,25 @@ class FlowSystem:
 
 @dataclasses.dataclass(frozen=True)
 class GriffinLimSystem:
-    """Griffin-Lim on the mels of a checkpoint."""
+    """Griffin-Lim on the mels of a checkpoint, from phases that are drawn."""
 
     name: str
     checkpoint: Path
     seed: int
+    draws: int = 1
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
         mel = read_config(self.checkpoint)["mel"]
-        return {"griffinlim": ITERATIONS, "seed": self.seed, "mel": mel}
+        return {"griffinlim": ITERATIONS, "seed": self.seed, "draws": self.draws, "mel": mel}
 
-    def speak(self, utterance: Utterance) -> Speech:
+    def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         vocoder = load(self.checkpoint, "cpu")
         spec: MelSpec = vocoder.spec
         audio = torch.from_numpy(utterance.read(spec.sample_rate))
         given = given_mel(utterance, spec, len(audio))
         mel = vocoder.mel_for(audio)[0] if given is None else given
         started = _clock("cpu")
-        speech = griffin_lim(mel, spec, seed=self.seed)[: len(audio)]
+        speech = griffin_lim(mel, spec, seed=self.seed + draw)[: len(audio)]
         taken = _clock("cpu") - started
         speed = seconds(len(audio), spec.sample_rate) / taken
         return Speech(_as_written(speech.numpy()), spec.sample_rate, values={"x_realtime": speed})
@@ -134,11 +140,12 @@ class FolderSystem:
     root: Path
     sample_rate: int
     lag: int = 0
+    draws: ClassVar[int] = 1
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
         return {"file": sha256(self.file(utterance)), "lag": self.lag, "sample_rate": self.sample_rate}
 
-    def speak(self, utterance: Utterance) -> Speech:
+    def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         samples = read_audio(self.file(utterance), self.sample_rate).samples
         return Speech(samples, self.sample_rate, self.lag)
 

@@ -15,7 +15,7 @@ from flowvocoder.evaluation.alignment import find_lag
 from flowvocoder.evaluation.hum import measure_hum
 from flowvocoder.evaluation.pair import measure_pair
 from flowvocoder.evaluation.results import Row, place
-from flowvocoder.evaluation.signals import RATE, make_pair, to_rate
+from flowvocoder.evaluation.signals import RATE, Values, make_pair, to_rate
 from flowvocoder.evaluation.systems import FolderSystem, Speech, System
 from flowvocoder.parallel import Crashed, ordered_map
 from flowvocoder.progress import progress
@@ -54,18 +54,24 @@ def measure(task: Task) -> Row | str:
 
 def _measure(task: Task) -> Row | str:
     try:
-        speech = task.system.speak(task.utterance)
         recording = to_rate(task.utterance.read(RATE), RATE)
-        lag = round(speech.lag * RATE / speech.sample_rate)
-        measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag)
-        if task.audio_file is not None:
-            write_audio(task.audio_file, speech.samples, speech.sample_rate)
+        drawn = [_draw(task, draw, recording) for draw in range(task.system.draws)]
     except OutputError:
         raise  # the next utterance would meet the same disk
     except FlowVocoderError as error:
         return f"{task.system.name}: {task.utterance.id}: {error}"
-    values = {**speech.values, **measured.values, **_hum(task, speech)}
-    return Row(task.utterance.id, task.system.name, values, measured.notes)
+    notes = list(dict.fromkeys(note for _, notes in drawn for note in notes))
+    return Row(task.utterance.id, task.system.name, [values for values, _ in drawn], notes)
+
+
+def _draw(task: Task, draw: int, recording: Values) -> tuple[dict[str, float], list[str]]:
+    """Values and notes; of the first draw the audio is kept."""
+    speech = task.system.speak(task.utterance, draw)
+    lag = round(speech.lag * RATE / speech.sample_rate)
+    measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag)
+    if task.audio_file is not None and draw == 0:
+        write_audio(task.audio_file, speech.samples, speech.sample_rate)
+    return {**speech.values, **measured.values, **_hum(task, speech)}, measured.notes
 
 
 def lag_of(job: tuple[FolderSystem, Utterance]) -> int | None:

@@ -19,10 +19,14 @@ def add(commands: Commands) -> None:
     evaluate.add_argument("--out", metavar="DIR", type=Path,
                           help="write results.json, table.md, chart.png and a file per utterance; a second run takes"
                           " what is there and still true")  # fmt: skip
-    evaluate.add_argument("--keep-audio", action="store_true", help="also write what was measured, to DIR/audio")
+    evaluate.add_argument("--keep-audio", action="store_true",
+                          help="also write what was measured (the first draw), to DIR/audio")  # fmt: skip
     evaluate.add_argument("--all", action="store_true", dest="everything",
                           help="all utterances, not only those training holds out")  # fmt: skip
     evaluate.add_argument("--limit", metavar="N", type=positive_int, help="at most N utterances of each corpus")
+    evaluate.add_argument("--draws", metavar="N", type=positive_int, default=1,
+                          help="draw each utterance N times, with seeds from --seed on, and take the mean; what a"
+                          " single draw says of F0 is much a matter of chance")  # fmt: skip
     evaluate.add_argument("--lag", metavar="SAMPLES", type=int,
                           help="by which folders of audio are late (default: found, one for each folder)")  # fmt: skip
     jobs(evaluate)
