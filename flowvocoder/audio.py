@@ -63,6 +63,8 @@ def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFil
     try:
         with sf.SoundFile(path if content is None else io.BytesIO(content)) as file:
             yield file
+    except UnicodeError as error:
+        raise AudioError(f"{path}: its name is not UTF-8") from error
     except (sf.LibsndfileError, OSError, RuntimeError) as error:
         size = path.stat().st_size if content is None else len(content)
         reason = "is empty (0 bytes)" if size == 0 else f"cannot be read as audio ({_reason(error)})"

@@ -105,6 +105,9 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     except (SafetensorError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{weights}: does not fit the architecture in {CONFIG} ({first})") from error
+    for name, tensor in model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{weights}: {name} holds values that are not finite")
     return Checkpoint(model.eval().requires_grad_(False).to(device), experiment, config["about"])
 
 
@@ -122,7 +125,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG} ({hint})")
     file = path / CONFIG
     if not file.is_file():
-        raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint")
+        inside = path / "checkpoint"  # of a training run
+        hint = f": perhaps {inside} is meant" if (inside / CONFIG).is_file() else ""
+        raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint{hint}")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         version = config["format_version"]

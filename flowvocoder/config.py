@@ -113,6 +113,8 @@ REFINE = TrainConfig(
     sample_temperature=0.9,
 )
 
+DEFAULT_PRESET = "lapglow-live"
+
 PRESETS: dict[str, Experiment] = {
     # The bundled voice: fast, and little look-ahead (`flowvocoder info` states it).
     "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=15_000, ema=0.999)),

@@ -11,6 +11,15 @@ from pathlib import Path
 from flowvocoder.errors import OutputError
 
 
+def check_folder(path: Path) -> None:
+    """Before the work, not after it: raises OutputError where a folder cannot be, because a file is in its way."""
+    for place in (path, *path.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise OutputError(f"{path}: {'is' if place == path else f'{place} is'} a file, not a folder")
+            return
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, renamed to it at the end; nothing is left behind on failure.

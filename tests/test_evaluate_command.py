@@ -201,6 +201,18 @@ def test_a_missing_file_of_a_folder_is_named(
     assert ", n = 1 |" in captured.out
 
 
+def test_half_a_file_is_no_copy(out: Path, corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
+    stored = out / "audio" / "griffinlim" / "toy"
+    for file in stored.rglob("*.wav"):
+        samples, rate = sf.read(file)
+        (tmp_path / "half").mkdir(exist_ok=True)
+        sf.write(tmp_path / "half" / file.name, samples[: len(samples) // 2], rate)
+    evaluation = evaluate_checkpoint(checkpoint, [corpus], Settings(against=[str(tmp_path / "half")], limit=1))
+    assert [row.system for row in evaluation.rows] == ["toy/checkpoint"]
+    (failure,) = evaluation.failures
+    assert "its audio is 0.40 s long, the recording 0.80 s" in failure
+
+
 def test_refusals(corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate = ("evaluate", checkpoint, "--corpus", corpus)
     (tmp_path / "empty").mkdir()

@@ -7,13 +7,15 @@ from flowvocoder.benchmark.report import describe, markdown, to_json
 from flowvocoder.benchmark.training import Effort, grid, measure_all
 from flowvocoder.cli.common import set_machine
 from flowvocoder.config import PRESETS
-from flowvocoder.files import writing
+from flowvocoder.files import check_folder, writing
 from flowvocoder.progress import progress
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Measure every combination, print the table; 2 if one of them could not run."""
     device = set_machine(arguments)
+    if arguments.out is not None:
+        check_folder(arguments.out)
     presets = list(PRESETS) if "all" in arguments.preset else arguments.preset
     settings = grid(presets, arguments.batch, arguments.precision, arguments.processes)
     effort = Effort(arguments.warmup, arguments.steps, str(device), arguments.threads, arguments.settings)

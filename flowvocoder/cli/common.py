@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from flowvocoder.audio import Recording, Samples, read_audio, write_audio
+from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.mel.frontend import edge_padding
@@ -56,6 +57,11 @@ def check_match(match: int | None, low_match: int | None) -> None:
     for option, passes in (("--match", match), ("--low-match", low_match)):
         if passes is not None and passes < 0:
             raise ConfigError(f"{option} must be 0 or more, not {passes}")
+
+
+def named_checkpoint(path: Path) -> Path:
+    """A checkpoint's folder; `bundled` is the bundled voice."""
+    return BUNDLED_VOICE if str(path) == "bundled" else path
 
 
 def read_recording(path: Path, spec: MelSpec) -> Recording:

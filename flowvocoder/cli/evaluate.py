@@ -2,14 +2,15 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from flowvocoder.cli.common import check_match, check_temperature, set_machine
-from flowvocoder.errors import ConfigError, OutputError
+from flowvocoder.cli.common import check_match, check_temperature, named_checkpoint, set_machine
+from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.chart import save_chart
 from flowvocoder.evaluation.checkpoint import Settings, evaluate_checkpoint
 from flowvocoder.evaluation.report import markdown
 from flowvocoder.evaluation.results import write_json
-from flowvocoder.files import writing
+from flowvocoder.files import check_folder, writing
 from flowvocoder.parallel import check_jobs
 
 
@@ -21,10 +22,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     out = arguments.out
     if arguments.keep_audio and out is None:
         raise ConfigError("--keep-audio needs --out")
-    if out is not None and out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: is a file, not a folder")
+    if out is not None:
+        check_folder(out)
     settings = Settings(
-        against=arguments.against,
+        against=[str(named_checkpoint(Path(what))) for what in arguments.against],
         everything=arguments.everything,
         limit=arguments.limit,
         temperature=arguments.temperature,
@@ -37,7 +38,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         device=str(device),
         keep_audio=arguments.keep_audio,
     )
-    evaluation = evaluate_checkpoint(arguments.checkpoint, arguments.corpus, settings, out)
+    checkpoint = arguments.checkpoint and named_checkpoint(arguments.checkpoint)
+    evaluation = evaluate_checkpoint(checkpoint, arguments.corpus, settings, out)
     table = markdown(evaluation)
     print(table, end="")
     if out is not None:

@@ -27,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except MemoryError as error:
+        print(f"flowvocoder: not enough memory ({str(error).splitlines()[0] if str(error) else 'no more is said'})",
+              file=sys.stderr)  # fmt: skip
+        return FAILED
     except OSError as error:  # a folder without permission, a name too long, a closed pipe or full disk on stdout
         where = f"{error.filename}: " if error.filename else ""
         print(f"flowvocoder: {where}{error.strerror or error}", file=sys.stderr)

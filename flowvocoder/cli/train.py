@@ -5,20 +5,29 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from flowvocoder.checkpoint import BUNDLED_VOICE, read_config
-from flowvocoder.cli.common import set_machine
-from flowvocoder.config import Experiment, experiment_from_dict, override, preset
-from flowvocoder.errors import TrainingError
+from flowvocoder.checkpoint import read_config
+from flowvocoder.cli.common import named_checkpoint, set_machine
+from flowvocoder.config import DEFAULT_PRESET, Experiment, experiment_from_dict, override, preset
+from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.training.distributed import World
+from flowvocoder.training.folder import STATE, goes_on
 from flowvocoder.training.range_test import find_learning_rate
 from flowvocoder.training.schedule import RangeTest
+from flowvocoder.training.state import saved_experiment
 from flowvocoder.training.trainer import Trainer
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run; on one process, or on those that torchrun started."""
-    start = BUNDLED_VOICE if str(arguments.init_from) == "bundled" else arguments.init_from
-    experiment = override(_planned(arguments.preset, start), arguments.settings)
+    start = arguments.init_from and named_checkpoint(arguments.init_from)
+    state = arguments.out / STATE
+    going_on = state.exists() and goes_on(arguments.out, arguments.resume)
+    start = None if going_on else start
+    saved = saved_experiment(state) if going_on else None
+    experiment = override(_planned(arguments.preset, start, saved), arguments.settings)
+    if experiment.train.samples_only and start is None and not going_on:
+        raise ConfigError("this teaches only what samples have of their own, beside a flow that is trained already:"
+                          " name its checkpoint by --init-from")  # fmt: skip
     world = World.join(str(set_machine(arguments)))
     try:
         trainer = Trainer(
@@ -43,19 +52,25 @@ def train(arguments: argparse.Namespace) -> int:
         raise TrainingError(f"process {world.rank} of {world.size} cannot go on: {first}") from error
     world.leave()
     if trainer.stopped and world.leads:
-        print(f"{trainer.stopped} at step {trainer.step}: saved, --resume goes on", file=sys.stderr)
+        how = "--resume --set patience=0" if trainer.stopped.startswith("stopped early") else "--resume"
+        print(f"{trainer.stopped} at step {trainer.step}: saved, {how} goes on", file=sys.stderr)
     return 0
 
 
-def _planned(name: str, start: Path | None) -> Experiment:
-    """The preset; sizes and mel are those of the checkpoint to start from, if there is one of its architecture."""
-    planned = preset(name)
-    if start is None:
+def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> Experiment:
+    """The preset, or what a run that goes on was saved with; sizes and mel are those of that run, or of the checkpoint
+    to start from, if it is of the preset's architecture."""
+    if saved is not None and name is None:
+        return saved
+    planned = preset(name or DEFAULT_PRESET)
+    known = saved
+    if start is not None:
+        values = read_config(start)
+        if values.get("architecture") != planned.model.architecture:
+            return planned  # the trainer refuses it
+        known = experiment_from_dict({**values, "train": {}})
+    if known is None or known.model.architecture != planned.model.architecture:
         return planned
-    values = read_config(start)
-    if values.get("architecture") != planned.model.architecture:
-        return planned  # the trainer refuses it
-    known = experiment_from_dict({**values, "train": {}})
     return dataclasses.replace(planned, model=known.model, mel=known.mel)
 
 

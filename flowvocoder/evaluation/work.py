@@ -10,7 +10,7 @@ import torch
 
 from flowvocoder.audio import write_audio
 from flowvocoder.data.corpus import Utterance
-from flowvocoder.errors import FlowVocoderError, OutputError
+from flowvocoder.errors import AudioError, FlowVocoderError, OutputError
 from flowvocoder.evaluation.alignment import find_lag
 from flowvocoder.evaluation.hum import measure_hum
 from flowvocoder.evaluation.pair import measure_pair
@@ -22,6 +22,10 @@ from flowvocoder.progress import progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+FARTHEST_LENGTHS = 1.25
+"""What is so many times as long as the recording, or as short, is no copy of it, and what they share says little."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,9 @@ def _draw(task: Task, draw: int, recording: Values) -> tuple[dict[str, float], l
     """Values and notes; of the first draw the audio is kept."""
     speech = task.system.speak(task.utterance, draw)
     lag = round(speech.lag * RATE / speech.sample_rate)
+    spoken, whole = len(speech.samples) / speech.sample_rate, len(recording) / RATE
+    if not whole / FARTHEST_LENGTHS < spoken < whole * FARTHEST_LENGTHS:
+        raise AudioError(f"its audio is {spoken:.2f} s long, the recording {whole:.2f} s")
     measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag)
     if task.audio_file is not None and draw == 0:
         write_audio(task.audio_file, speech.samples, speech.sample_rate)

@@ -126,8 +126,3 @@ def _store_of_this_attempt() -> "Store":
     store = TCPStore(address, port, int(os.environ["WORLD_SIZE"]), leads, timeout=TIMEOUT)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
     return PrefixStore(f"flowvocoder/{attempt}", store)
-
-
-def restarted() -> bool:
-    """Whether torchrun started us again after a worker died, so that the run has to go on from its state."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

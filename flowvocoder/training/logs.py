@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from torch import Tensor
@@ -36,10 +36,12 @@ class RunLog:
         path = out / "log.jsonl"
         try:
             out.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8", buffering=1)
+            _lock(self._file, out)
             kept = _entries_up_to(path, step)
             for line in kept:
                 self.last_validation = json.loads(line).get("validation", self.last_validation)
-            self._file = path.open("w", encoding="utf-8", buffering=1)
+            self._file.truncate(0)
             self._file.writelines(kept)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
@@ -127,11 +129,25 @@ def open_log(out: Path, step: int, leads: bool) -> RunLog:
     return RunLog(out, step) if leads else NoLog()
 
 
+def _lock(file: TextIO, out: Path) -> None:
+    """Keep the folder to ourselves as long as its log is open. Raises OutputError if it is another process's."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(f"{out}: another process is training into this folder") from error
+    except OSError:
+        pass  # a file system that has no locks
+
+
 def _entries_up_to(path: Path, step: int) -> list[str]:
     if step == 0 or not path.exists():
         return []
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from flowvocoder.errors import CheckpointError
+from flowvocoder.config import Experiment, experiment_from_dict
+from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import writing_folder
 
 Named = dict[str, Tensor]
@@ -71,6 +72,8 @@ def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, A
             for key, value in _under(f"{learner.name}-optimizer.", tensors).items():
                 index, _, name = key.partition(".")
                 state.setdefault(int(index), {})[name] = value
+            taught = [p for group in learner.optimizer.param_groups for p in group["params"]]
+            _check_moments(state, taught)
             groups = learner.optimizer.state_dict()["param_groups"]
             learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
         average = _under("ema.", tensors)
@@ -92,9 +95,25 @@ def read_experiment(path: Path) -> dict[str, Any]:
     """
     try:
         experiment = json.loads((path / "state.json").read_text(encoding="utf-8"))["experiment"]
-        return {part: dict(experiment[part]) for part in ("model", "mel", "train")}
+        return {**experiment, **{part: dict(experiment[part]) for part in ("model", "mel", "train")}}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / 'state.json'}: truncated or not the state of a run") from error
+
+
+def saved_experiment(path: Path) -> Experiment:
+    """The same as an experiment. Raises CheckpointError, too, for one that this version does not know."""
+    try:
+        return experiment_from_dict(read_experiment(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{path / 'state.json'}: {error}") from error
+
+
+def _check_moments(state: dict[int, Named], taught: Sequence[Tensor]) -> None:
+    """Raises ValueError where an optimiser's state is not that of the parameters; torch would take it as it is."""
+    for index, values in state.items():
+        for name, value in values.items():
+            if index >= len(taught) or (name != "step" and value.shape != taught[index].shape):
+                raise ValueError(f"optimiser state {index}.{name} fits no parameter")
 
 
 def _under(prefix: str, tensors: Named) -> Named:

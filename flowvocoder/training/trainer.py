@@ -18,11 +18,12 @@ from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, sav
 from flowvocoder.config import Experiment
 from flowvocoder.data.corpus import open_corpora
 from flowvocoder.data.streaming import open_sampler
-from flowvocoder.errors import CheckpointError, ConfigError
+from flowvocoder.errors import CheckpointError, ConfigError, TrainingError
 from flowvocoder.files import recover_folder
 from flowvocoder.flows.base import Chain
 from flowvocoder.models.flow_vocoder import FlowVocoder
-from flowvocoder.training.distributed import World, restarted
+from flowvocoder.training.distributed import World
+from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, claim, goes_on
 from flowvocoder.training.loading import Loader
 from flowvocoder.training.logs import RunLog, open_log
 from flowvocoder.training.objective import Draw, Objective, draw
@@ -31,7 +32,8 @@ from flowvocoder.training.state import Ema, Learner, load_state, read_experiment
 from flowvocoder.training.validation import Validation
 from flowvocoder.units import bits_per_sample
 
-CHECKPOINT, BEST, STATE = "checkpoint", "best", "state"
+MOST_SKIPPED = 20
+"""Steps in a row without a finite gradient after which a run has diverged."""
 
 
 class Trainer:
@@ -41,7 +43,7 @@ class Trainer:
         experiment: what to train and how.
         corpora: folders of audio, manifests or folders of shards, as `open_corpus` takes them.
         out: run folder: `checkpoint/` and `best/` (averaged weights), `state/`, `log.jsonl`, `tensorboard/`.
-        resume: go on from `out/state` if it is there; so does a run that torchrun restarts.
+        resume: go on from `out/state` if it is there; so does a run that torchrun began and restarts.
         init_from: checkpoint folder whose weights to start from.
         licence: of the data, recorded in the checkpoints.
         world: the processes; None: this one alone, on the CPU.
@@ -65,13 +67,12 @@ class Trainer:
         self.world = world or World(0, 1, torch.device("cpu"))
         self._check_shares()
         state = out / STATE
+        resume = goes_on(out, resume)
         if self.world.leads:
             for name in (STATE, CHECKPOINT, BEST):
                 recover_folder(out / name)
+            claim(out, resume)
         self.world.wait()
-        resume = resume or restarted()
-        if state.exists() and not resume:
-            raise ConfigError(f"{out}: holds a run already: add --resume to go on with it, or name another folder")
         start = load_checkpoint(init_from) if init_from is not None else None
         data = open_corpora(corpora)
         self.names = [c.name for c in data]
@@ -99,6 +100,7 @@ class Trainer:
             self.world.device.type, enabled=self.objective.dtype is torch.float16, growth_interval=500
         )
         self.step, self.seconds = 0, 0.0
+        self.skipped = 0  # steps in a row that were not finite
         self.best: float | None = None  # held-out nats per sample
         self.stale = 0  # validations since the best one
         self.changed = ""  # settings in which a resumed run differs from what it was
@@ -112,6 +114,10 @@ class Trainer:
 
     def run(self, max_steps: int | None = None, max_minutes: float | None = None) -> None:
         """Train to the last step, or to the first SIGTERM or SIGINT; saves either way.
+
+        Raises:
+            TrainingError: no finite gradient in MOST_SKIPPED steps in a row, or weights that are not; what was saved
+                before is left as it is.
 
         Args:
             max_steps: stop after this step all the same (the schedule stays that of `config.steps`).
@@ -179,6 +185,7 @@ class Trainer:
         if not all(torch.isfinite(norm) for norm in norms) and not self.scaler.is_enabled():
             self._report_skipped(batch.ids, torch.cat(finite).tolist())
             return {"skipped": 1.0}
+        self.skipped = 0
         for learner in taught:
             self.scaler.step(learner.optimizer)
         self.scaler.update()
@@ -212,6 +219,12 @@ class Trainer:
         named = ", ".join(i for part in self.world.gather(wrong) for i in part)
         step = self.step + 1
         self.log.message(step, f"step {step} skipped: loss or gradient not finite; drawn from {named}")
+        self.skipped += 1
+        if self.skipped == MOST_SKIPPED:
+            raise TrainingError(
+                f"{self.out}: no finite loss or gradient in {self.skipped} steps, the last of them {step}: if it is not"
+                " the data, try a lower learning rate; what was saved before is left as it is"
+            )
 
     def _stop(self, deadline: float) -> bool:
         early = self.config.patience > 0 and self.stale >= self.config.patience
@@ -241,6 +254,8 @@ class Trainer:
     def _averaged(self) -> FlowVocoder:
         model = build_model(self.experiment).to(self.world.device).eval()
         model.load_state_dict({**self.model.state_dict(), **self.ema.average})
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            raise TrainingError(f"{self.out}: weights are not finite at step {self.step}: not saved")
         return model
 
     def _save(self, name: str, metrics: dict[str, float] | None = None) -> None:
@@ -265,6 +280,7 @@ class Trainer:
                 "seconds": self.seconds,
                 "scaler": self.scaler.state_dict(),
                 "experiment": self.experiment.to_dict(),
+                "training_data": self.names,
             }
             save_state(self.out / STATE, self.learners, self.ema, progress)
 
@@ -282,10 +298,21 @@ class Trainer:
             if before[part] != now[part]:
                 difference = _difference(now[part], before[part])
                 raise ConfigError(f"{self.out}: --resume with another {part} than the run has: {difference}")
-        self.changed = _difference(now["train"], before["train"])
+        for name in ("samples_only", "adversarial_weight"):  # they decide what there is to learn
+            was, is_ = before["train"].get(name), now["train"][name]
+            if bool(was) != bool(is_):
+                raise ConfigError(
+                    f"{self.out}: --resume with train.{name} {is_}, was {was}: start a run of its own from"
+                    f" --init-from {self.out / CHECKPOINT}"
+                )
         about = load_state(state, self.learners, self.ema)
-        self.step, self.best, self.seconds = about["step"], about["best"], about["seconds"]
-        self.stale = about["stale"]
+        data = {"training_data": about.get("training_data", self.names)}
+        self.changed = _difference({**now["train"], "training_data": self.names}, {**before["train"], **data})
+        try:
+            self.step, self.best, self.seconds = int(about["step"]), about["best"], float(about["seconds"])
+            self.stale = int(about["stale"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{state / 'state.json'}: truncated or not the state of a run") from error
         if self.scaler.is_enabled() and about["scaler"]:
             self.scaler.load_state_dict(about["scaler"])
 

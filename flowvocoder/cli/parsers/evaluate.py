@@ -10,12 +10,15 @@ def add(commands: Commands) -> None:
     evaluate = add_command(
         commands, "evaluate", "measure a vocoder on held-out recordings, beside others", "evaluate", "evaluate"
     )
-    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the bundled voice")
+    evaluate.add_argument(
+        "checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: `bundled`, the bundled voice"
+    )
     evaluate.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
                           help="folder of audio, manifest or folder of shards; may be given several times")  # fmt: skip
     evaluate.add_argument("--against", metavar="WHAT", action="append", default=[],
-                          help="compare with: griffinlim (on the same mels), another checkpoint's folder, or a folder"
-                          " of audio files named like the utterances; may be given several times")  # fmt: skip
+                          help="compare with: griffinlim (on the same mels), another checkpoint's folder (bundled: the"
+                          " bundled voice), or a folder of audio files named like the utterances; may be given several"
+                          " times")  # fmt: skip
     evaluate.add_argument("--out", metavar="DIR", type=Path,
                           help="write results.json, table.md, chart.png and a file per utterance; a second run takes"
                           " what is there and still true")  # fmt: skip

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flowvocoder.cli.parsers.common import Commands, add_command, machine, positive, positive_int
-from flowvocoder.config import PRESETS
+from flowvocoder.config import DEFAULT_PRESET, PRESETS
 
 
 def add(commands: Commands) -> None:
@@ -11,9 +11,10 @@ def add(commands: Commands) -> None:
     train.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
                        help="folder of audio or in LJSpeech layout, manifest (.jsonl), or what `prepare` wrote;"
                        " may be given several times")  # fmt: skip
-    train.add_argument("--preset", default="lapglow-live", help=f"{', '.join(PRESETS)} (default lapglow-live)")
+    train.add_argument("--preset", help=f"{', '.join(PRESETS)} (default {DEFAULT_PRESET}, or with --resume what the run"
+                       " has)")  # fmt: skip
     train.add_argument("--out", metavar="RUN", type=Path, required=True, help="run folder")
-    train.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    train.add_argument("--resume", action="store_true", help="go on with the run in RUN, as it was set")
     train.add_argument(
         "--init-from",
         metavar="CHECKPOINT",

@@ -1,0 +1,128 @@
+"""The folder of a run: nobody else's, taken up as it was left, and never filled with what is not finite."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_training import train
+
+from flowvocoder.checkpoint import load_checkpoint, read_config, save_checkpoint
+from flowvocoder.cli.main import main
+from flowvocoder.config import override, preset
+from flowvocoder.errors import CheckpointError
+from flowvocoder.training.trainer import Trainer
+
+
+def test_a_run_goes_on_as_it_was_set(
+    checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, small = tmp_path / "run", ["--set", "batch=2", "--set", "segment=4096", "--threads", "1"]
+    command = ["train", "--corpus", str(corpus), "--out", str(out)]
+    first = tmp_path / "first"
+    shutil.copytree(checkpoint, first)
+    start = ["--preset", "lapglow-refine", "--init-from", str(first), *small, "--set", "steps=4"]
+    assert main([*command, *start, "--max-steps", "2"]) == 0
+    shutil.rmtree(first)  # what it started from is no longer needed
+    capsys.readouterr()
+    assert main([*command, "--resume", "--threads", "1"]) == 0
+    assert "goes on with other settings" not in capsys.readouterr().err
+    after = read_config(out / "checkpoint")
+    assert after["about"]["step"] == 4 and after["train"]["samples_only"] and after["train"]["batch"] == 2
+    assert main([*command, "--resume", "--set", "samples_only=false", "--set", "steps=5"]) == 2
+    assert "train.samples_only False, was True" in capsys.readouterr().err
+    assert main([*command, "--resume", "--preset", "lapglow-live", "--set", "steps=5"]) == 2, "it is a second stage"
+    assert read_config(out / "checkpoint") == after
+
+
+def test_other_data_is_told(run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(corpus, tmp_path / "renamed")
+    assert train(tmp_path / "renamed", tmp_path / "run", "--resume", "--set", "steps=13") == 0
+    assert "training_data ['renamed'], was ['toy']" in capsys.readouterr().err
+
+
+def test_the_second_stage_alone_is_refused(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "--corpus", str(corpus), "--preset", "lapglow-refine", "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "--init-from" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("left", ["checkpoint/config.json", "best/config.json", "log.jsonl", "config.json"])
+def test_whatever_is_left_of_a_run_is_not_overwritten(
+    left: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run" / left
+    file.parent.mkdir(parents=True)
+    file.write_text("{}\n")
+    for more in ([], ["--find-lr"]):
+        assert train(corpus, tmp_path / "run", *more) == 2
+        assert "holds a run already" in capsys.readouterr().err
+    assert file.read_text() == "{}\n"
+
+
+def test_a_folder_is_trained_into_by_one_process_only(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096", "steps=1"])
+    first = Trainer(experiment, [corpus], tmp_path / "run")
+    assert train(corpus, tmp_path / "run", "--resume") == 2
+    assert "another process is training" in capsys.readouterr().err
+    first.run()
+    assert train(corpus, tmp_path / "run", "--resume", "--set", "steps=2") == 0
+
+
+def test_only_its_own_torchrun_goes_on_with_a_run(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("--set", "steps=2", "--set", "save_every=1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    assert train(corpus, tmp_path / "run", *settings, "--max-steps", "1") == 0
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "yours")
+    assert train(corpus, tmp_path / "run", *settings) == 2
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
+    assert train(corpus, tmp_path / "run", *settings) == 0
+    assert read_config(tmp_path / "run" / "checkpoint")["about"]["step"] == 2
+
+
+def test_a_run_that_diverged_ends_and_keeps_what_it_had(
+    run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    before = read_config(tmp_path / "run" / "checkpoint")
+    wild = ("--set", "lr=10", "--set", "clip=1e9", "--set", "warmup=0", "--set", "steps=200")
+    assert train(corpus, tmp_path / "run", "--resume", *wild, "--set", "validate_every=1000") == 2
+    assert "lower learning rate" in capsys.readouterr().err.splitlines()[-1]
+    assert read_config(tmp_path / "run" / "checkpoint") == before
+
+
+def test_weights_that_are_not_finite_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    stored = load_checkpoint(checkpoint)
+    with torch.no_grad():
+        next(stored.model.parameters()).view(-1)[3] = math.nan
+    save_checkpoint(tmp_path / "bad", stored)
+    with pytest.raises(CheckpointError, match="not finite"):
+        load_checkpoint(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("damage", ["no stale", "step is a word", "moments of another shape"])
+def test_an_altered_state_is_refused(damage: str, run: Path, corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run/state/state.json"
+    about = json.loads(file.read_text())
+    if damage == "no stale":
+        del about["stale"]
+    elif damage == "step is a word":
+        about["step"] = "x"
+    else:
+        tensors = load_file(file.with_name("state.safetensors"))
+        tensors["model-optimizer.0.exp_avg"] = torch.zeros(3)
+        save_file(tensors, file.with_name("state.safetensors"))
+    file.write_text(json.dumps(about))
+    experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096"])
+    with pytest.raises(CheckpointError, match="state"):
+        Trainer(experiment, [corpus], tmp_path / "run", resume=True)
