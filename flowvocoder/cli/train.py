@@ -10,7 +10,7 @@ from flowvocoder.cli.common import named_checkpoint, set_machine
 from flowvocoder.config import DEFAULT_PRESET, Experiment, experiment_from_dict, override, preset
 from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.training.distributed import World
-from flowvocoder.training.folder import STATE, goes_on
+from flowvocoder.training.folder import CHECKPOINT, STATE, goes_on
 from flowvocoder.training.range_test import find_learning_rate
 from flowvocoder.training.schedule import RangeTest
 from flowvocoder.training.state import saved_experiment
@@ -54,6 +54,9 @@ def train(arguments: argparse.Namespace) -> int:
     if trainer.stopped and world.leads:
         how = "--resume --set patience=0" if trainer.stopped.startswith("stopped early") else "--resume"
         print(f"{trainer.stopped} at step {trainer.step}: saved, {how} goes on", file=sys.stderr)
+    elif world.leads:
+        print(f"{arguments.out}: step {trainer.step} of {trainer.config.steps}; its weights are in"
+              f" {arguments.out / CHECKPOINT}", file=sys.stderr)  # fmt: skip
     return 0
 
 

@@ -20,12 +20,12 @@ def goes_on(out: Path, asked: bool) -> bool:
     return asked or (_restarts() > 0 and _owner(out) == _torchrun())
 
 
-def claim(out: Path, resumed: bool) -> None:
-    """Make the folder and put our name on it; for the process that leads.
+def check_free(out: Path, resumed: bool) -> None:
+    """Before a run begins.
 
     Raises:
-        ConfigError: it holds a run or a checkpoint, and none is to be gone on with.
-        OutputError: it cannot be written to.
+        ConfigError: the folder holds a run or a checkpoint, and none is to be gone on with.
+        OutputError: it is a file.
     """
     if not resumed:
         for name in (STATE, CHECKPOINT, BEST, LOG, "config.json"):
@@ -33,6 +33,14 @@ def claim(out: Path, resumed: bool) -> None:
                 raise ConfigError(f"{out}: holds a run already ({name}): add --resume to go on with it, or name another"
                                   " folder")  # fmt: skip
     check_folder(out)
+
+
+def sign(out: Path) -> None:
+    """Make the folder, with the name of our torchrun, if there is one; for the process that leads.
+
+    Raises:
+        OutputError: it cannot be written to.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

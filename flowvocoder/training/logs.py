@@ -163,7 +163,10 @@ def _board(folder: Path, step: int):  # type: ignore[no-untyped-def]
         print("tensorboard is not installed: pip install tensorboard for curves and audio", file=sys.stderr)
         return None
     threading.excepthook = _quiet_disk_errors
-    return SummaryWriter(str(folder), purge_step=step)
+    try:
+        return SummaryWriter(str(folder), purge_step=step)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({reason(error)})") from error
 
 
 def _quiet_disk_errors(args: threading.ExceptHookArgs) -> None:

@@ -18,12 +18,12 @@ from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, sav
 from flowvocoder.config import Experiment
 from flowvocoder.data.corpus import open_corpora
 from flowvocoder.data.streaming import open_sampler
-from flowvocoder.errors import CheckpointError, ConfigError, TrainingError
+from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, TrainingError
 from flowvocoder.files import recover_folder
 from flowvocoder.flows.base import Chain
 from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.training.distributed import World
-from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, claim, goes_on
+from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, check_free, goes_on, sign
 from flowvocoder.training.loading import Loader
 from flowvocoder.training.logs import RunLog, open_log
 from flowvocoder.training.objective import Draw, Objective, draw
@@ -68,11 +68,19 @@ class Trainer:
         self._check_shares()
         state = out / STATE
         resume = goes_on(out, resume)
+        refusal = ""
         if self.world.leads:
             for name in (STATE, CHECKPOINT, BEST):
                 recover_folder(out / name)
-            claim(out, resume)
-        self.world.wait()
+            try:
+                check_free(out, resume)
+            except FlowVocoderError as error:
+                if self.world.size == 1:
+                    raise
+                refusal = str(error)
+        refusal = self.world.gather(refusal)[0]
+        if refusal:
+            raise ConfigError(refusal)
         start = load_checkpoint(init_from) if init_from is not None else None
         data = open_corpora(corpora)
         self.names = [c.name for c in data]
@@ -108,6 +116,8 @@ class Trainer:
             self._resume(state)
         held_out = [u for c in data for u in c.held_out]
         self.validation = Validation(held_out if self.world.leads else [], experiment.mel)
+        if self.world.leads:
+            sign(out)
         self.log: RunLog = open_log(out, self.step, self.world.leads)
         self.stop_signal: int | None = None
         self.stopped = ""  # why, where it was not the last step

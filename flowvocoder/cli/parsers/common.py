@@ -1,6 +1,7 @@
 """What the parsers of all commands share. Imports no torch, as nothing in this folder does."""
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
@@ -33,18 +34,20 @@ def seed(text: str) -> int:
 
 def positive(text: str) -> float:
     """A number above 0."""
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0.0 < value < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
 
 
 def positive_int(text: str) -> int:
     """A whole number above 0."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or above, not {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if value >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"must be 1 or above and whole, not {text!r}")
 
 
 def checkpoint(command: argparse.ArgumentParser) -> None:
