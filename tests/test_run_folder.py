@@ -14,6 +14,7 @@ from flowvocoder.checkpoint import load_checkpoint, read_config, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import override, preset
 from flowvocoder.errors import CheckpointError
+from flowvocoder.files import _aside
 from flowvocoder.training.trainer import Trainer
 
 
@@ -126,3 +127,17 @@ def test_an_altered_state_is_refused(damage: str, run: Path, corpus: Path, tmp_p
     experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096"])
     with pytest.raises(CheckpointError, match="state"):
         Trainer(experiment, [corpus], tmp_path / "run", resume=True)
+
+
+def test_a_state_that_was_being_replaced_is_gone_on_with(run: Path, corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "state").replace(_aside(tmp_path / "run" / "state"))  # killed between the two renames
+    command = ["train", "--corpus", str(corpus), "--out", str(tmp_path / "run"), "--resume", "--threads", "1"]
+    assert main([*command, "--set", "steps=13"]) == 0, "with the run's own sizes, not those of the default preset"
+    assert read_config(tmp_path / "run" / "checkpoint")["about"]["step"] == 13
+
+
+def test_a_range_test_leaves_room_for_the_run(corpus: Path, tmp_path: Path) -> None:
+    wild = ("--set", "clip=1e9")
+    assert train(corpus, tmp_path / "run", "--find-lr", "--max-steps", "20", *wild) == 0
+    assert train(corpus, tmp_path / "run", "--set", "steps=1") == 0

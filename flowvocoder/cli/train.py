@@ -9,8 +9,9 @@ from flowvocoder.checkpoint import read_config
 from flowvocoder.cli.common import named_checkpoint, set_machine
 from flowvocoder.config import DEFAULT_PRESET, Experiment, experiment_from_dict, override, preset
 from flowvocoder.errors import ConfigError, TrainingError
+from flowvocoder.files import readable_folder
 from flowvocoder.training.distributed import World
-from flowvocoder.training.folder import CHECKPOINT, STATE, goes_on
+from flowvocoder.training.folder import CHECKPOINT, LOG, STATE, goes_on
 from flowvocoder.training.range_test import find_learning_rate
 from flowvocoder.training.schedule import RangeTest
 from flowvocoder.training.state import saved_experiment
@@ -20,7 +21,7 @@ from flowvocoder.training.trainer import Trainer
 def train(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run; on one process, or on those that torchrun started."""
     start = arguments.init_from and named_checkpoint(arguments.init_from)
-    state = arguments.out / STATE
+    state = readable_folder(arguments.out / STATE)
     going_on = state.exists() and goes_on(arguments.out, arguments.resume)
     start = None if going_on else start
     saved = saved_experiment(state) if going_on else None
@@ -81,6 +82,8 @@ def _find_lr(trainer: Trainer, arguments: argparse.Namespace) -> int:
     picture = arguments.out / "learning_rate.png"
     suggestion = find_learning_rate(trainer, RangeTest(steps=arguments.max_steps or RangeTest.steps), picture)
     if trainer.world.leads:
+        if not arguments.resume:
+            (arguments.out / LOG).unlink()  # of steps that no run has taken
         if suggestion is None:
             print(f"the loss never fell: no suggestion; see {picture}")
         else:

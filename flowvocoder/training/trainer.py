@@ -125,13 +125,13 @@ class Trainer:
     def run(self, max_steps: int | None = None, max_minutes: float | None = None) -> None:
         """Train to the last step, or to the first SIGTERM or SIGINT; saves either way.
 
-        Raises:
-            TrainingError: no finite gradient in MOST_SKIPPED steps in a row, or weights that are not; what was saved
-                before is left as it is.
-
         Args:
             max_steps: stop after this step all the same (the schedule stays that of `config.steps`).
             max_minutes: stop after so long, counted from now.
+
+        Raises:
+            TrainingError: no finite gradient in MOST_SKIPPED steps in a row, or weights that are not; what was saved
+                before is left as it is.
         """
         from tqdm import tqdm
 
