@@ -38,7 +38,7 @@ def positive(text: str) -> float:
         value = float(text)
         if 0.0 < value < float("inf"):
             return value
-    raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    raise argparse.ArgumentTypeError(f"must be above 0, not {text!r}")
 
 
 def positive_int(text: str) -> int:
