@@ -9,7 +9,8 @@ from pathlib import Path
 from flowvocoder.cli.main import INTERRUPTED
 from flowvocoder.cli.parsers.common import FAILED, Parser
 from flowvocoder.data.manifest import VALIDATION
-from flowvocoder.errors import DataError, FlowVocoderError
+from flowvocoder.errors import FlowVocoderError
+from flowvocoder.files import check_folder
 from recipes import RECIPES, own, prepare
 from recipes.facts import Recipe
 
@@ -90,8 +91,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     recipe = RECIPES[arguments.recipe]
     if recipe.name == FOLDER:
         recipe = own(arguments.source, arguments.language, arguments.speaker, arguments.speaker_folders)
-    if arguments.out.exists() and not arguments.out.is_dir():
-        raise DataError(f"{arguments.out}: is a file, not a folder")
+    check_folder(arguments.out)
     made = prepare(recipe, arguments.out, arguments.source, arguments.part, arguments.jobs, arguments.mirror,
                    arguments.skip_bad)  # fmt: skip
     if not made.fresh:

@@ -20,13 +20,13 @@ from flowvocoder.training.trainer import Trainer
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, or go on with a run; on one process, or on those that torchrun started."""
-    start = arguments.init_from and named_checkpoint(arguments.init_from)
     state = readable_folder(arguments.out / STATE)
-    going_on = state.exists() and goes_on(arguments.out, arguments.resume)
-    start = None if going_on else start
-    saved = saved_experiment(state) if going_on else None
+    saved = saved_experiment(state) if state.exists() and goes_on(arguments.out, arguments.resume) else None
+    start = None  # a run that goes on has its weights
+    if saved is None and arguments.init_from is not None:
+        start = named_checkpoint(arguments.init_from)
     experiment = override(_planned(arguments.preset, start, saved), arguments.settings)
-    if experiment.train.samples_only and start is None and not going_on:
+    if experiment.train.samples_only and start is None and saved is None:
         raise ConfigError("this teaches only what samples have of their own, beside a flow that is trained already:"
                           " name its checkpoint by --init-from")  # fmt: skip
     world = World.join(str(set_machine(arguments)))

@@ -59,13 +59,15 @@ def measure(task: Task) -> Row | str:
 def _measure(task: Task) -> Row | str:
     try:
         recording = to_rate(task.utterance.read(RATE), RATE)
+        own = measure_hum(task.utterance.read(task.sample_rate), task.sample_rate, task.period).mean
         drawn = [_draw(task, draw, recording) for draw in range(task.system.draws)]
     except OutputError:
         raise  # the next utterance would meet the same disk
     except FlowVocoderError as error:
         return f"{task.system.name}: {task.utterance.id}: {error}"
     notes = list(dict.fromkeys(note for _, notes in drawn for note in notes))
-    return Row(task.utterance.id, task.system.name, [values for values, _ in drawn], notes)
+    draws = [{**values, "hum_recording_db": own} for values, _ in drawn]
+    return Row(task.utterance.id, task.system.name, draws, notes)
 
 
 def _draw(task: Task, draw: int, recording: Values) -> tuple[dict[str, float], list[str]]:
@@ -73,7 +75,7 @@ def _draw(task: Task, draw: int, recording: Values) -> tuple[dict[str, float], l
     speech = task.system.speak(task.utterance, draw)
     lag = round(speech.lag * RATE / speech.sample_rate)
     spoken, whole = len(speech.samples) / speech.sample_rate, len(recording) / RATE
-    if not whole / FARTHEST_LENGTHS < spoken < whole * FARTHEST_LENGTHS:
+    if not whole / FARTHEST_LENGTHS < spoken - speech.lag / speech.sample_rate < whole * FARTHEST_LENGTHS:
         raise AudioError(f"its audio is {spoken:.2f} s long, the recording {whole:.2f} s")
     measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag)
     if task.audio_file is not None and draw == 0:
@@ -105,9 +107,7 @@ def run(
 def _hum(task: Task, speech: Speech) -> dict[str, float]:
     samples = to_rate(speech.samples, speech.sample_rate, task.sample_rate)
     hum = measure_hum(samples, task.sample_rate, task.period)
-    own = task.utterance.read(task.sample_rate)
-    recording = measure_hum(own, task.sample_rate, task.period)
-    return {"hum_db": hum.mean, "hum_peak_db": hum.peak, "hum_recording_db": recording.mean}
+    return {"hum_db": hum.mean, "hum_peak_db": hum.peak}
 
 
 @contextlib.contextmanager
