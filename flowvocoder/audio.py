@@ -83,7 +83,11 @@ def read_audio(
     Raises:
         AudioError: as `read_as_stored`.
     """
-    stored = read_as_stored(path, start, duration, content)
+    return at_rate(read_as_stored(path, start, duration, content), sample_rate)
+
+
+def at_rate(stored: Recording, sample_rate: int) -> Recording:
+    """A recording at another rate, which is then among its changes."""
     if stored.sample_rate == sample_rate:
         return stored
     samples = resample(stored.samples, stored.sample_rate, sample_rate)

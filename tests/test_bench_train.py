@@ -59,7 +59,8 @@ def test_the_table_and_the_files(
     results = [*((s, made_up(s)) for s in settings), (failed, "no float16 here")]
     monkeypatch.setattr(bench_train, "measure_all", lambda *_: results)
     assert run("bench", "train", "--preset", "lapglow-tiny", "--out", tmp_path / "b") == 2
-    table = capsys.readouterr().out
+    table, told = capsys.readouterr()
+    assert "flowvocoder: lapglow-base, batch 4, float16: no float16 here" in told
     row = (
         "| lapglow-tiny | 4 | float32 | 2 | 15.0 | 2.00 | 0.500 (0.400 to 0.700) | 0.250 | 1.00 | 1.0 | 20% of 20 | 75%"
     )
@@ -84,3 +85,7 @@ def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     assert "train.precision must be" in refused(capsys, "bench", "train", "--precision", "int8")
     assert "unknown key" in refused(capsys, "bench", "train", "--set", "bach=3")
     assert "must be 1 or above" in refused(capsys, "bench", "train", "--batch", 0)
+    assert "unknown preset 'nope'" in refused(capsys, "bench", "train", "--preset", "all", "nope")
+    for setting in ("batch=4", "train.precision=float32"):
+        line = refused(capsys, "bench", "train", "--set", setting)
+        assert f"--set {setting}" in line and "give --" in line

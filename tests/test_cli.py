@@ -283,6 +283,7 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
         (["--set", "batch=0"], "train.batch must be from 1"),
         (["--device", "cuda:7"], "--device cuda:7"),
         (["--threads", "0"], "--threads"),
+        (["--out", ""], "argument --out: must name a folder, not ''"),
     ],
 )
 def test_bad_training_settings_are_refused(

@@ -221,6 +221,8 @@ def test_refusals(corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest
     assert "griffinlim is named twice" in refused(capsys, *evaluate, *["--against", "griffinlim"] * 2)
     assert "must be 1 or above" in refused(capsys, *evaluate, "--limit", 0)
     assert "--temperature" in refused(capsys, *evaluate, "--temperature", "nan")
+    assert "--match must be from 0 to 64, not 65" in refused(capsys, *evaluate, "--match", 65)
+    assert "--low-match must be from 0 to 1024, not -1" in refused(capsys, *evaluate, "--low-match", -1)
     assert "two corpora are named" in refused(capsys, *evaluate, "--corpus", corpus)
     assert "--keep-audio needs --out" in refused(capsys, *evaluate, "--keep-audio")
     assert "no such checkpoint" in refused(capsys, "evaluate", tmp_path / "none", "--corpus", corpus)

@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 import torch
 from conftest import TINY
 from helpers import make_corpus
@@ -110,6 +113,24 @@ def test_sigterm_saves_and_exits_0(corpus: Path, tmp_path: Path) -> None:
     assert "stopped by signal 15 at step" in err
     state = json.loads((tmp_path / "run/state/state.json").read_text())
     assert state["step"] == log(tmp_path / "run")[-1]["step"] > 0
+
+
+def test_what_was_done_to_recordings_is_told(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "mixed"
+    shutil.copytree(corpus, root)
+    first, second, third = (u.path for u in split(find_utterances(root))[0][:3])
+    samples, rate = sf.read(first)
+    sf.write(first, np.stack([samples, samples], 1), rate)
+    sf.write(second, np.zeros(2 * 48000), 48000)
+    sf.write(third, np.tile(samples, 3), 48000)
+    capsys.readouterr()
+    assert train(root, tmp_path / "run", "--max-steps", "1") == 0
+    told = capsys.readouterr().err
+    assert "1 recording to train on: 2 channels averaged to mono" in told
+    assert "1 recording to train on: resampled from 48000 to 22050 Hz" in told
+    assert "1 recording to train on: digital silence" in told
 
 
 def test_non_finite_step_is_skipped_and_names_its_files(

@@ -76,9 +76,14 @@ def _cells(speed: Speed, alone: float | None) -> list[object]:
         f"{speed.busy:.3f}",
         f"{speed.memory / 1e9:.2f}",
         "" if speed.flops is None else f"{speed.flops / 1e9:.1f}",
-        "" if speed.share is None else f"{speed.share:.0%} of {speed.peak / 1e9:.0f}",
+        "" if speed.share is None else f"{_percent(speed.share)} of {speed.peak / 1e9:.0f}",
         f"{speed.audio_rate / alone / setting.processes:.0%}" if several and alone else "",
     ]
+
+
+def _percent(share: float) -> str:
+    """Two figures, since small models on a fast GPU are far below 1 %."""
+    return f"{100 * share:.2g}%"
 
 
 def to_json(results: Results, machine: dict[str, Any]) -> str:

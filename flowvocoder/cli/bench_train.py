@@ -6,9 +6,14 @@ import sys
 from flowvocoder.benchmark.report import describe, markdown, to_json
 from flowvocoder.benchmark.training import Effort, grid, measure_all
 from flowvocoder.cli.common import set_machine
-from flowvocoder.config import PRESETS
+from flowvocoder.cli.parsers.common import FAILED
+from flowvocoder.config import PRESETS, preset
+from flowvocoder.errors import ConfigError
 from flowvocoder.files import check_folder, writing
 from flowvocoder.progress import progress
+
+OWN = ("batch", "precision")
+"""Settings that are columns of the table."""
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -16,7 +21,14 @@ def train(arguments: argparse.Namespace) -> int:
     device = set_machine(arguments)
     if arguments.out is not None:
         check_folder(arguments.out)
+    for name in arguments.preset:
+        if name != "all":
+            preset(name)
     presets = list(PRESETS) if "all" in arguments.preset else arguments.preset
+    for setting in arguments.settings:
+        key = setting.partition("=")[0].removeprefix("train.")
+        if key in OWN:
+            raise ConfigError(f"--set {setting}: the table is by {key}: give --{key}")
     settings = grid(presets, arguments.batch, arguments.precision, arguments.processes)
     effort = Effort(arguments.warmup, arguments.steps, str(device), arguments.threads, arguments.settings)
     for setting in settings:
@@ -31,4 +43,7 @@ def train(arguments: argparse.Namespace) -> int:
             with writing(arguments.out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         print(f"{arguments.out}: results.json, table.md", file=sys.stderr)
-    return 2 if any(isinstance(result, str) for _, result in results) else 0
+    failed = [(setting, result) for setting, result in results if isinstance(result, str)]
+    for setting, result in failed:
+        print(f"flowvocoder: {setting.preset}, batch {setting.batch}, {setting.precision}: {result}", file=sys.stderr)
+    return FAILED if failed else 0

@@ -11,6 +11,7 @@ import torch
 
 from flowvocoder.audio import Recording, Samples, read_audio, write_audio
 from flowvocoder.checkpoint import BUNDLED_VOICE
+from flowvocoder.config import TRAIN_LIMITS
 from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.mel.frontend import edge_padding
@@ -53,10 +54,11 @@ def check_temperature(temperature: float | None) -> None:
 
 
 def check_match(match: int | None, low_match: int | None) -> None:
-    """Raises ConfigError for fewer passes than none."""
-    for option, passes in (("--match", match), ("--low-match", low_match)):
-        if passes is not None and passes < 0:
-            raise ConfigError(f"{option} must be 0 or more, not {passes}")
+    """Raises ConfigError for fewer passes than none, and for more than any checkpoint may ask for."""
+    for option, name, passes in (("--match", "match", match), ("--low-match", "low_match", low_match)):
+        most = int(TRAIN_LIMITS[name][1])
+        if passes is not None and not 0 <= passes <= most:
+            raise ConfigError(f"{option} must be from 0 to {most}, not {passes}")
 
 
 def named_checkpoint(path: Path) -> Path:

@@ -101,6 +101,8 @@ def _say_what_is_special(trainer: Trainer, arguments: argparse.Namespace) -> Non
         print(f"{arguments.out}: has its {trainer.step} steps already", file=sys.stderr)
     if not trainer.validation.items:
         print("no held-out recording: no validation, no best/ checkpoint", file=sys.stderr)
+    for change, count in trainer.sampler.changes.items():
+        print(f"{count} {'recording' if count == 1 else 'recordings'} to train on: {change}", file=sys.stderr)
     skipped = trainer.sampler.skipped
     if skipped:
         shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowvocoder.audio import EXTENSIONS, Samples, read_as_stored, resample
+from flowvocoder.audio import EXTENSIONS, Recording, Samples, at_rate, read_as_stored
 from flowvocoder.data.manifest import TRAIN, VALIDATION, hash_of, is_held_out, read_lines
 from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError
@@ -40,12 +40,14 @@ class Utterance:
 
     def read(self, sample_rate: int) -> Samples:
         """The audio (T,) at `sample_rate`. Raises AudioError."""
+        return self.recording(sample_rate).samples
+
+    def recording(self, sample_rate: int) -> Recording:
+        """The same with what was done to it. Raises AudioError."""
         stored = read_as_stored(self.path, self.start, self.duration, self.content)
         if self.rate not in (None, stored.sample_rate):
             raise AudioError(f"{self.path}: has {stored.sample_rate} Hz, the manifest says {self.rate}")
-        if stored.sample_rate == sample_rate:
-            return stored.samples
-        return resample(stored.samples, stored.sample_rate, sample_rate)
+        return at_rate(stored, sample_rate)
 
     def read_mel(self, spec: MelSpec, samples: int) -> Mel | None:
         """The mel (n_mels, F) that goes with so many samples at the spec's rate; None: that of the audio.

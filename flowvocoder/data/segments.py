@@ -1,6 +1,7 @@
 """Random training segments, a pure function of (seed, step)."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,9 @@ from flowvocoder.mel.files import Mel
 from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.progress import progress
+
+SILENT = "digital silence"
+"""What is said of a recording of zeros."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Cutter:
     Args:
         spec: of the mels.
         segment: samples of a segment; rounded down to whole frames.
+
+    Attributes:
+        changes: what was done to recordings that were read, or `SILENT`, and to how many.
     """
 
     def __init__(self, spec: MelSpec, segment: int):
@@ -55,10 +62,13 @@ class Cutter:
         self.front_end = MelFrontEnd(spec)
         self.left, self.right = edge_padding(spec)
         self.shortest = max(self.segment, self.left + 1)
+        self.changes: Counter[str] = Counter()
 
     def clip(self, utterance: Utterance) -> Clip | None:
         """The recording, read; None if it is shorter than a segment. Raises AudioError or MelError."""
-        samples = utterance.read(self.spec.sample_rate)
+        recording = utterance.recording(self.spec.sample_rate)
+        samples = recording.samples
+        self.changes.update(recording.changes if samples.any() else [SILENT])
         mel = utterance.read_mel(self.spec, len(samples))
         if len(samples) < self.shortest:
             return None
@@ -114,6 +124,7 @@ class SegmentSampler:
                 self.clips.append(clip)
         if not self.clips:
             raise self.cutter.none_long_enough(len(utterances))
+        self.changes = self.cutter.changes
         self.samples = sum(len(c.padded) - self.cutter.left - self.cutter.right for c in self.clips)
         self.starts = np.array([c.starts for c in self.clips])
         places = self.starts * np.array([c.step for c in self.clips])

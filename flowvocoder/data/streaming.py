@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -23,6 +24,7 @@ class Sampler(Protocol):
 
     samples: int  # of audio there are to draw from
     skipped: list[str]  # recordings shorter than a segment
+    changes: Counter[str]  # what was done to recordings on reading, and to how many; none where shards were prepared
 
     def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
         """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
@@ -83,6 +85,7 @@ class ShardSampler:
         self.cutter = Cutter(spec, segment)
         self.shards, self.seed, self.buffer = list(shards), seed, buffer
         self.samples, self.skipped = 0, []
+        self.changes: Counter[str] = Counter()
         self._draws: list[npt.NDArray[np.int64]] = []  # how often a pass draws from each utterance of each shard
         for shard in self.shards:
             long_enough = shard.lengths >= self.cutter.shortest

@@ -34,7 +34,10 @@ class MelSpec:
             (self.sample_rate > 0, f"sample_rate must be positive, not {self.sample_rate}"),
             (0 < self.hop_length <= self.n_fft, f"hop_length must be in 1..n_fft={self.n_fft}, not {self.hop_length}"),
             (0 < self.win_length <= self.n_fft, f"win_length must be in 1..n_fft={self.n_fft}, not {self.win_length}"),
-            (self.n_mels > 0, f"n_mels must be positive, not {self.n_mels}"),
+            (
+                0 < self.n_mels <= self.n_fft // 2 + 1,
+                f"n_mels must be in 1..n_fft / 2 + 1 = {self.n_fft // 2 + 1}, not {self.n_mels}",
+            ),
             (
                 0 <= self.fmin < self.fmax <= self.sample_rate / 2,
                 f"0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz does not hold for {self.fmin:g} and {self.fmax:g}",

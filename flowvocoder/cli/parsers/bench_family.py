@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowvocoder.cli.parsers.common import Commands, add_command, positive, positive_int
+from flowvocoder.cli.parsers.common import Commands, add_command, folder, positive, positive_int
 
 FAMILY = (
     "lapglow-small",
@@ -25,7 +25,7 @@ def add_family(benches: Commands) -> None:
     )
     command.add_argument("--corpus", metavar="DIR", type=Path, action="append", required=True,
                          help="folder of audio, or in LJSpeech layout; may be given several times")  # fmt: skip
-    command.add_argument("--out", metavar="DIR", type=Path, required=True,
+    command.add_argument("--out", metavar="DIR", type=folder, required=True,
                          help="for checkpoints, table.md and results.json; what is trained there is kept")  # fmt: skip
     command.add_argument("--presets", metavar="PRESET", nargs="+", default=list(FAMILY),
                          help=f"PRESET or PRESET:key=value:... (default {' '.join(FAMILY)})")  # fmt: skip

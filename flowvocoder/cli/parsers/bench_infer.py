@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowvocoder.cli.parsers.common import Commands, add_command, machine, matching
+from flowvocoder.cli.parsers.common import Commands, add_command, folder, machine, matching
 
 
 def add_infer(benches: Commands) -> None:
@@ -23,6 +23,6 @@ def add_infer(benches: Commands) -> None:
     infer.add_argument("--batch", default="1", help="batch sizes (default 1)")
     infer.add_argument("--rounds", type=int, default=5, help="times everything is measured (default 5)")
     infer.add_argument("--chunk", type=int, default=8, metavar="FRAMES", help="of streaming, 0 for none (default 8)")
-    infer.add_argument("--out", metavar="DIR", type=Path, help="also bench.json, bench.md and bench.png there")
+    infer.add_argument("--out", metavar="DIR", type=folder, help="also bench.json, bench.md and bench.png there")
     matching(infer)
     machine(infer)

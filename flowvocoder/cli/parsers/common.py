@@ -50,6 +50,13 @@ def positive_int(text: str) -> int:
     raise argparse.ArgumentTypeError(f"must be 1 or above and whole, not {text!r}")
 
 
+def folder(text: str) -> Path:
+    """A folder to write to: "" would be the one the command runs in."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, not ''")
+    return Path(text)
+
+
 def checkpoint(command: argparse.ArgumentParser) -> None:
     """--checkpoint, and where to run it."""
     command.add_argument("--checkpoint", metavar="DIR", type=Path, help="default: the bundled voice")

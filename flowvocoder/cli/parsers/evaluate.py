@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowvocoder.cli.parsers.common import Commands, add_command, machine, positive_int, sampling
+from flowvocoder.cli.parsers.common import Commands, add_command, folder, machine, positive_int, sampling
 from flowvocoder.cli.parsers.data import jobs
 
 
@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
                           help="compare with: griffinlim (on the same mels), another checkpoint's folder (bundled: the"
                           " bundled voice), or a folder of audio files named like the utterances; may be given several"
                           " times")  # fmt: skip
-    evaluate.add_argument("--out", metavar="DIR", type=Path,
+    evaluate.add_argument("--out", metavar="DIR", type=folder,
                           help="write results.json, table.md, chart.png and a file per utterance; a second run takes"
                           " what is there and still true")  # fmt: skip
     evaluate.add_argument("--keep-audio", action="store_true",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flowvocoder.cli.parsers.common import Commands, add_command, machine, positive, positive_int
+from flowvocoder.cli.parsers.common import Commands, add_command, folder, machine, positive, positive_int
 from flowvocoder.config import DEFAULT_PRESET, PRESETS
 
 
@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
                        " may be given several times")  # fmt: skip
     train.add_argument("--preset", help=f"{', '.join(PRESETS)} (default {DEFAULT_PRESET}, or with --resume what the run"
                        " has)")  # fmt: skip
-    train.add_argument("--out", metavar="RUN", type=Path, required=True, help="run folder")
+    train.add_argument("--out", metavar="RUN", type=folder, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="go on with the run in RUN, as it was set")
     train.add_argument(
         "--init-from",
