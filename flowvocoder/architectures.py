@@ -23,6 +23,7 @@ class LapGlowConfig:
         **_NET, "block": (16, 4096), "flows": _COUNT, "kernel": (1, 63), "encoder_channels": _COUNT,
         "encoder_layers": (0, 64), "scale_channels": _COUNT, "time_slots": _COUNT, "pitch_channels": _COUNT,
         "pitch_shapes": (1, 4), "encoder_ahead": (-1, 65), "level_sets": (1, 64), "level_channels": _COUNT,
+        "fine_channels": (0, 4096), "fine_layers": (1, 64),
     }  # fmt: skip
 
     block: int = 128  # samples, M of the lapped transform
@@ -42,6 +43,8 @@ class LapGlowConfig:
     encoder_ahead: int = -1  # so many of the encoder's layers + 1 convolutions look a frame ahead; -1 for all
     level_sets: int = 1  # sets of bands, a power of 2, whose levels are told from those of the sets before; 1: none
     level_channels: int = 192
+    fine_channels: int = 0  # of what tells samples the fine spectrum of their lowest kilohertz; 0: nothing does
+    fine_layers: int = 6
 
     def check(self, mel: MelSpec) -> None:
         """Raises ConfigError for sizes that do not go together or with the mel."""
@@ -50,6 +53,11 @@ class LapGlowConfig:
             choice = f"one of {', '.join(map(str, fitting))}" if fitting else "even, and no even number does"
             raise ConfigError(f"model.block {self.block} must go into mel.hop_length {mel.hop_length}: {choice}")
         _check_odd(self.kernel)
+        if self.fine_channels and (mel.n_fft % mel.hop_length or mel.n_fft < 3 * mel.hop_length):
+            raise ConfigError(
+                f"model.fine_channels {self.fine_channels} needs a mel.n_fft of 3 or more times mel.hop_length"
+                f" {mel.hop_length}, not {mel.n_fft}"
+            )
         sets = self.level_sets
         if sets & (sets - 1) or (sets > 1 and self.block % (8 * sets)):
             raise ConfigError(

@@ -44,6 +44,7 @@ class TrainConfig:
     pulse_weight: float = 0.0  # of the difference in pitch pulses between samples and recordings
     period_weight: float = 0.0  # of the difference in pitch between samples and recordings
     hum_weight: float = 0.0  # of what samples repeat in every block
+    fine_weight: float = 0.0  # of telling the fine spectrum of recordings from samples, which is then all they are for
     samples_only: bool = False  # teach what samples have of their own and leave the flow, and its likelihood, as it is
     adversarial_weight: float = 0.0  # of what the discriminators say of samples
     feature_weight: float = 0.0  # of the distance of the discriminators' features
@@ -68,7 +69,7 @@ class TrainConfig:
 
     def samples_at(self, step: int) -> bool:
         """Whether samples are drawn at a step."""
-        weights = (self.spectral_weight, self.pulse_weight, self.period_weight, self.hum_weight)
+        weights = (self.spectral_weight, self.pulse_weight, self.period_weight, self.hum_weight, self.fine_weight)
         return (max(weights) > 0 or self.adversarial) and step >= self.sample_from
 
 
@@ -113,6 +114,17 @@ REFINE = TrainConfig(
     sample_temperature=0.9,
 )
 
+FINE = TrainConfig(
+    steps=8000,
+    segment=40960,
+    lr=1e-3,
+    ema=0.999,
+    samples_only=True,
+    fine_weight=1.0,
+    sample_temperature=0.9,
+    low_match=72,
+)
+
 DEFAULT_PRESET = "lapglow-live"
 
 PRESETS: dict[str, Experiment] = {
@@ -120,6 +132,8 @@ PRESETS: dict[str, Experiment] = {
     "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=15_000, ema=0.999)),
     # The second stage, from a trained checkpoint of any size (--init-from): how samples sound, the likelihood as it is.
     "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
+    # What leads the passes over the lowest kilohertz, from a trained checkpoint: the rest of it as it is.
+    "lapglow-fine": Experiment(dataclasses.replace(LIVE, fine_channels=256), convention("tacotron2"), FINE),
     # The whole flow with discriminators, for a GPU.
     "lapglow-refine-gan": Experiment(
         LIVE,
@@ -206,6 +220,15 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     return experiment
 
 
+def weights_fit(ours: ModelConfig, theirs: ModelConfig) -> bool:
+    """Whether the weights of one model fit the other: sizes are the same, or one is without a fine spectrum."""
+    if isinstance(ours, LapGlowConfig) and isinstance(theirs, LapGlowConfig) and 0 in (
+        ours.fine_channels, theirs.fine_channels,
+    ):  # fmt: skip
+        theirs = dataclasses.replace(theirs, fine_channels=ours.fine_channels, fine_layers=ours.fine_layers)
+    return ours == theirs
+
+
 def check(experiment: Experiment) -> None:
     """Raises ConfigError for numbers that cannot work, alone or together."""
     model, mel, train = experiment.model, experiment.mel, experiment.train
@@ -217,6 +240,8 @@ def check(experiment: Experiment) -> None:
     model.check(mel)
     if train.samples_only and not train.samples_at(train.steps):
         raise ConfigError("train.samples_only teaches from samples alone: set a weight that judges them, too")
+    if train.fine_weight > 0 and not getattr(model, "fine_channels", 0):
+        raise ConfigError("train.fine_weight teaches what this model does not have: set model.fine_channels, too")
     if train.segment < 4 * mel.n_fft:
         raise ConfigError(f"train.segment {train.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples")
     precisions = get_args(get_type_hints(TrainConfig)["precision"])
@@ -231,7 +256,8 @@ TRAIN_LIMITS: Limits = {
     "clip": (1e-9, 1e9), "ema": (0.0, 0.999999),
     "likelihood_weight": _WEIGHT, "pitch_weight": _WEIGHT, "gain_weight": _WEIGHT, "spectral_weight": _WEIGHT,
     "repulsion": (0.0, 1.0), "pulse_weight": _WEIGHT, "period_weight": _WEIGHT, "hum_weight": _WEIGHT,
-    "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT, "discriminator_channels": (1, 1024),
+    "fine_weight": _WEIGHT, "adversarial_weight": _WEIGHT, "feature_weight": _WEIGHT,
+    "discriminator_channels": (1, 1024),
     "discriminator_lr": (1e-12, 10.0), "sample_from": (0, 10**9), "sample_temperature": (0.0, 10.0), "match": (0, 64),
     "low_match": (0, 1024),
     "patience": (0, 10**9), "seed": (0, 2**31), "validate_every": (1, 10**9), "save_every": (1, 10**9),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
-from flowvocoder.inference.engines import Engine, Precision, check_engine, streaming_step
+from flowvocoder.inference.engines import Engine, Precision, check_engine, reduced, streaming_step
 from flowvocoder.inference.lapglow import LapGlowStep
 from flowvocoder.inference.matching import Matcher, Matching, chosen_passes
 from flowvocoder.inference.noise import NoiseSource, Seeds
@@ -51,7 +51,7 @@ class Vocoder:
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._front_end = MelFrontEnd(model.spec).to(self.device)
-        self._matcher = Matcher(model.spec).to(self.device)
+        self._matcher = Matcher(model.spec, model.fine, reduced(precision)).to(self.device)
         self._engine, self._precision = engine, precision
         self._folded: dict[bool, tuple[tuple[tuple[int, int], ...], LapGlowStep | None]] = {}
 

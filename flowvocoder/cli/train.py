@@ -5,6 +5,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from flowvocoder.architectures import LapGlowConfig
 from flowvocoder.checkpoint import read_config
 from flowvocoder.cli.common import named_checkpoint, set_machine
 from flowvocoder.config import DEFAULT_PRESET, Experiment, experiment_from_dict, override, preset
@@ -75,7 +76,11 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
         known = experiment_from_dict({**values, "train": {}})
     if known is None or known.model.architecture != planned.model.architecture:
         return planned
-    return dataclasses.replace(planned, model=known.model, mel=known.mel)
+    model = known.model
+    if planned.train.fine_weight > 0 and isinstance(model, LapGlowConfig) and isinstance(planned.model, LapGlowConfig):
+        own = planned.model if model.fine_channels == 0 else model
+        model = dataclasses.replace(model, fine_channels=own.fine_channels, fine_layers=own.fine_layers)
+    return dataclasses.replace(planned, model=model, mel=known.mel)
 
 
 def _find_lr(trainer: Trainer, arguments: argparse.Namespace) -> int:

@@ -5,11 +5,15 @@ from typing import Any
 from flowvocoder import __version__
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.export.modules import Step, Whole
+from flowvocoder.models.fine import UNLED
 
 
 def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
     """Mel spec, sizes, licence, and for a streaming step its state; values as JSON."""
     step = module.step
+    low_match = checkpoint.about.get("low_match", 0)
+    if checkpoint.model.fine is not None:
+        low_match = min(low_match, UNLED)  # what leads the further ones is not in the file
     values: dict[str, Any] = {
         "format": "flowvocoder",
         "version": __version__,
@@ -21,7 +25,7 @@ def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
         "delay": step.delay * step.block,
         "temperature": checkpoint.about.get("temperature", 0.8),
         "match": checkpoint.about.get("match", 0),
-        "low_match": checkpoint.about.get("low_match", 0),
+        "low_match": low_match,
         "licence": checkpoint.about.get("licence", "unknown"),
         "training_data": checkpoint.about.get("training_data", []),
     }

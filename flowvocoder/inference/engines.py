@@ -26,6 +26,11 @@ def check_engine(engine: str, precision: str) -> None:
         compiled.solver()
 
 
+def reduced(precision: Precision) -> torch.dtype | None:
+    """The dtype of networks; None leaves float64 models, as tests use them, what they are."""
+    return None if precision == "float32" else getattr(torch, precision)
+
+
 def streaming_step(
     model: nn.Module, engine: Engine = "eager", precision: Precision = "float32", exact: bool = False
 ) -> LapGlowStep | None:
@@ -39,13 +44,11 @@ def streaming_step(
     """
     if not can_stream(model):
         return None
-    # None leaves float64 models, as tests use them, what they are.
-    reduced = None if precision == "float32" else getattr(torch, precision)
     if engine != "compile":
-        return LapGlowStep(model, compiled.solver() if engine == "numba" else solve, reduced, exact).eval()
+        return LapGlowStep(model, compiled.solver() if engine == "numba" else solve, reduced(precision), exact).eval()
     from flowvocoder.inference.graphs import GraphStep
     from flowvocoder.inference.operator import recurse_by_operator
 
-    step = GraphStep(model, precision=reduced, exact=exact).eval()
+    step = GraphStep(model, precision=reduced(precision), exact=exact).eval()
     recurse_by_operator(step)
     return step

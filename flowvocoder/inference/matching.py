@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.matching import MOMENTUM, LowBand, MelMatch
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.models.fine import UNLED, FineSpectrum
 from flowvocoder.units import ceil_div
+
+PIECE, AROUND, FADE = 1024, 160, 16
+"""Frames: 12 s at 22 050 Hz, 1.9 s and 0.2 s."""
 
 
 class MatchPass:
@@ -146,6 +150,91 @@ class LowPasses:
         return raised
 
 
+class FinePasses:
+    """Further passes over the low band, which a `FineSpectrum` leads.
+
+    Its network looks a second either way each time, so a signal is cut into pieces of `PIECE` frames that do not depend
+    on how it comes in. Each is made with `AROUND` frames before and after it, and fades into the next.
+
+    Args:
+        fine: what leads.
+        passes: how many.
+        length: as in `MatchPass`.
+        precision: of the network; None: that of the audio.
+
+    Attributes:
+        behind: samples by which what comes out is late at most.
+    """
+
+    def __init__(
+        self, fine: FineSpectrum, passes: int, length: Tensor | None = None, precision: torch.dtype | None = None
+    ):
+        self._fine, self._passes, self._length, self._precision = fine, passes, length, precision
+        self._hop = fine.band.match.spec.hop_length
+        self.behind = (PIECE + AROUND) * self._hop
+        self._mel: Tensor | None = None  # from where the next piece's surroundings begin
+        self._audio: Tensor | None = None
+        self._start = 0  # frame at which they begin
+        self._next = 0  # frame at which the next piece begins
+        self._fading: Tensor | None = None  # what the piece before would go on with
+
+    def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
+        """As `MatchPass.push`."""
+        self._mel, self._audio = joined(self._mel, mel, 2), joined(self._audio, audio)
+        done = [audio[:, :0]]
+        while True:
+            there = self._start + min(self._mel.shape[2], self._audio.shape[1] // self._hop)
+            last = ends and there <= self._next + PIECE + AROUND
+            if not last and there < self._next + PIECE + AROUND:
+                return torch.cat(done, 1)
+            done.append(self._piece(there if last else self._next + PIECE, last))
+            if last:
+                return torch.cat(done, 1)
+
+    def _piece(self, stop: int, last: bool) -> Tensor:
+        """The next piece, up to frame `stop`."""
+        assert self._mel is not None and self._audio is not None
+        frames = stop - self._start if last else stop + AROUND - self._start
+        mel, audio = self._mel[..., :frames], self._audio[:, : frames * self._hop]
+        after = self._refined(mel, audio)
+        begin, end = (self._next - self._start) * self._hop, (stop - self._start) * self._hop
+        piece = after[:, begin:] if last else after[:, begin:end]
+        if self._fading is not None:
+            fade = torch.linspace(0.0, 1.0, self._fading.shape[1], device=audio.device, dtype=audio.dtype)
+            count = min(len(fade), piece.shape[1])
+            mixed = torch.lerp(self._fading[:, :count], piece[:, :count], fade[:count])
+            piece = torch.cat([mixed, piece[:, count:]], 1)
+        if last:
+            rest = self._audio[:, frames * self._hop :]  # not a whole frame
+            return torch.cat([piece, rest], 1)
+        self._fading = after[:, end : end + FADE * self._hop]
+        self._next = stop
+        spent = max(0, stop - AROUND - self._start)
+        self._mel, self._audio = self._mel[..., spent:], self._audio[:, spent * self._hop :]
+        self._start += spent
+        return piece
+
+    def _refined(self, mel: Tensor, audio: Tensor) -> Tensor:
+        """(B, n_mels, f) and (B, f * hop), each item as far as it goes."""
+        if not mel.shape[2]:
+            return audio
+        if self._length is None:
+            return self._one(mel, audio)
+        after = audio.clone()
+        for item, frames in enumerate((self._length - self._start).clamp(0, mel.shape[2]).tolist()):
+            if frames:
+                one = slice(item, item + 1)
+                after[one, : frames * self._hop] = self._one(mel[one, :, :frames], audio[one, : frames * self._hop])
+        return after
+
+    def _one(self, mel: Tensor, audio: Tensor) -> Tensor:
+        band = self._fine.band
+        low = band.lower(F.pad(audio, (band.reach, band.reach)))[:, : audio.shape[1] // band.decimate]
+        change = self._fine.refine(low, mel, self._passes, self._precision) - low
+        reach = band.reach // band.decimate
+        return audio + band.raised(F.pad(change, (reach, reach)))[:, : audio.shape[1]]
+
+
 class Pass(Protocol):
     """What audio goes through as it comes."""
 
@@ -177,11 +266,17 @@ class Matching:
 
 
 class Matcher(nn.Module):
-    """Begins the `Matching` of a signal; one serves for all."""
+    """Begins the `Matching` of a signal; one serves for all.
 
-    def __init__(self, spec: MelSpec):
+    Args:
+        fine: what leads the passes over the low bands after the first `UNLED`; None: nothing.
+        precision: of its network; None: that of the audio.
+    """
+
+    def __init__(self, spec: MelSpec, fine: FineSpectrum | None = None, precision: torch.dtype | None = None):
         super().__init__()
         self.match, self.low = MelMatch(spec), LowBand(spec)
+        self.fine, self.precision = fine, precision
 
     def begin(self, match: int, low_match: int, length: Tensor | None = None) -> Matching:
         """`match` passes over all bands, then `low_match` over the low ones; `length` as in `MatchPass`.
@@ -193,8 +288,11 @@ class Matcher(nn.Module):
             if passes < 0:
                 raise ConfigError(f"{name} must be 0 passes or more, not {passes}")
         chain: list[Pass] = [MatchPass(self.match, number, length) for number in range(match)]
+        led = 0 if self.fine is None else max(0, low_match - UNLED)
         if low_match:
-            chain.append(LowPasses(self.low, low_match, length))
+            chain.append(LowPasses(self.low, low_match - led, length))
+        if self.fine is not None and led:
+            chain.append(FinePasses(self.fine, led, length, self.precision))
         return Matching(chain)
 
 

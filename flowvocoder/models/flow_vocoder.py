@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection, fold
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.models.fine import FineSpectrum
 
 
 class FlowVocoder(nn.Module):
@@ -30,6 +31,7 @@ class FlowVocoder(nn.Module):
         self.encoder = encoder
         self.flow = flow
         self.block = block
+        self.fine: FineSpectrum | None = None  # what tells samples the fine spectrum of their lowest kilohertz
 
     def encode(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Audio to noise, and the log-determinant (B,) in nats."""

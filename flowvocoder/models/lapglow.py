@@ -18,6 +18,7 @@ from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import band_centres, unit_noise_level
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.models.fine import FineSpectrum
 from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.units import PCM16_STEP
 
@@ -160,6 +161,8 @@ class LapGlow(FlowVocoder):
             layers.append(AffineCoupling(block, net))
         super().__init__(spec, encoder, Chain(layers), block)
         self.config = config
+        if config.fine_channels:
+            self.fine = FineSpectrum(spec, config.fine_channels, config.fine_layers)
 
     def auxiliary_losses(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
         """What teaches the pitch predictor its lag and its gains."""

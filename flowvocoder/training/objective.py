@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from flowvocoder.config import Experiment, TrainConfig
 from flowvocoder.mel.matching import MelMatch
+from flowvocoder.models.fine import PASSES, UNLED
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.training.discriminators import (
     Discriminators,
@@ -20,6 +21,9 @@ from flowvocoder.training.pulses import PeriodDistance, PulseDistance
 from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.units import PCM16_STEP
 
+ROUNDS = 7
+"""Rounds that a fine spectrum is taught for, the first included."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
@@ -29,10 +33,11 @@ class Draw:
     noisy: Tensor
     mel: Tensor
     noise: Tensor | None
+    passes: tuple[int, int] = (0, 0)  # over the low band by the mel alone, and led, before a fine spectrum is taught
 
     def piece(self, index: slice) -> "Draw":
         noise = None if self.noise is None else self.noise[index]
-        return Draw(self.audio[index], self.noisy[index], self.mel[index], noise)
+        return Draw(self.audio[index], self.noisy[index], self.mel[index], noise, self.passes)
 
 
 def draw(
@@ -55,23 +60,31 @@ def draw(
         samples = 2 if config.repulsion > 0 else 1
         noise = torch.randn((total, samples, *shape[1:]), generator=generator)[part] * config.sample_temperature
 
+    passes = (0, 0)
+    if config.fine_weight > 0:
+        # As far as synthesis has got when it asks: somewhere between its first and its last round.
+        drawn = torch.rand(2, generator=generator).tolist()
+        passes = UNLED // 2 + int(drawn[0] * (UNLED // 2 + 5)), 2 * PASSES * int(drawn[1] * ROUNDS)
+
     def move(x: Tensor) -> Tensor:
         return x.to(device, non_blocking=True)
 
     noisy = audio + everywhere[part]
-    return Draw(move(audio), move(noisy), move(mel), None if noise is None else move(noise))
+    return Draw(move(audio), move(noisy), move(mel), None if noise is None else move(noise), passes)
 
 
 class FlowPass(nn.Module):
     """All that a step needs of the flow, as one forward pass, since data-parallel training allows no more.
 
     Returns log-likelihood in nats per sample (B,), the model's auxiliary losses, and samples (B, K, T) where noise was
-    drawn.
+    drawn. Where a fine spectrum is taught samples are for that, and its loss is an auxiliary one.
     """
 
-    def __init__(self, model: FlowVocoder):
+    def __init__(self, model: FlowVocoder, config: TrainConfig):
         super().__init__()
         self.model = model
+        self.match = config.match
+        self.fine_match = MelMatch(model.spec) if config.fine_weight > 0 else None
 
     def forward(self, drawn: Draw) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         nats = self.model.log_prob(drawn.noisy, drawn.mel) / drawn.audio.shape[1]
@@ -79,7 +92,21 @@ class FlowPass(nn.Module):
         if drawn.noise is None:
             return nats, auxiliary, None
         samples = self.model.sample(drawn.noise.flatten(0, 1), drawn.mel.repeat_interleave(drawn.noise.shape[1], 0))
+        if self.fine_match is not None:
+            return nats, {**auxiliary, "fine": self._fine_loss(drawn, samples)}, None
         return nats, auxiliary, samples.unflatten(0, drawn.noise.shape[:2])
+
+    def _fine_loss(self, drawn: Draw, samples: Tensor) -> Tensor:
+        fine = self.model.fine
+        assert fine is not None and self.fine_match is not None
+        alone, led = drawn.passes
+        device = samples.device.type
+        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.autocast(device, enabled=False):
+            with torch.no_grad():
+                low = fine.segments(self.fine_match(samples.float(), drawn.mel, self.match), drawn.mel, alone)
+                low = fine.refine(low, drawn.mel, led, precision)
+            return fine.loss(low, fine.segments(drawn.audio, drawn.mel, 0), drawn.mel, precision)
 
 
 class Adversary:
@@ -121,13 +148,13 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 class Objective:
     """The weighted sum of all terms.
 
-    Terms (scalars; names as in `log.jsonl`): nats, pitch and gain (the model's auxiliary losses), spectral, pulses,
-    period, hum, adversarial, features, discriminator.
+    Terms (scalars; names as in `log.jsonl`): nats, pitch, gain and fine (auxiliary losses), spectral, pulses, period,
+    hum, adversarial, features, discriminator.
     """
 
     def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
         self.config = experiment.train
-        flow: nn.Module = FlowPass(model)
+        flow: nn.Module = FlowPass(model, self.config).to(world.device)
         if self.config.compile:
             flow = torch.compile(flow)  # type: ignore[assignment]
         self.flow = world.parallel(flow)

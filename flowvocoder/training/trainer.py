@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from flowvocoder.config import Experiment
+from flowvocoder.config import Experiment, weights_fit
 from flowvocoder.data.corpus import open_corpora
 from flowvocoder.data.streaming import open_sampler
 from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, TrainingError
@@ -90,6 +90,8 @@ class Trainer:
         self.model = build_model(experiment).to(self.world.device)
         if start is not None:
             self._start_from(start, init_from)
+        if self.model.fine is not None:
+            self.model.fine.requires_grad_(self.config.fine_weight > 0)
         if self.config.samples_only:
             self._freeze_the_flow()
         recompute_activations(self.model, self.config.recompute)
@@ -333,13 +335,18 @@ class Trainer:
         ours, theirs = self.experiment.model.architecture, other.experiment.model.architecture
         if ours != theirs:
             raise CheckpointError(f"{path}: is a {theirs}, this run trains a {ours}")
-        if other.experiment.model != self.experiment.model:
+        if not weights_fit(self.experiment.model, other.experiment.model):
             difference = _difference(vars(self.experiment.model), vars(other.experiment.model))
             raise CheckpointError(f"{path}: has other sizes than this run: {difference}")
-        self.model.load_state_dict(other.model.state_dict())
+        missing, unknown = self.model.load_state_dict(other.model.state_dict(), strict=False)
+        wrong = [name for name in (*missing, *unknown) if not name.startswith("fine.")]
+        assert not wrong, wrong
 
     def _freeze_the_flow(self) -> None:
+        fine = self.model.fine
         own = self.model.sampling_parameters()
+        if self.config.fine_weight > 0:
+            own = [] if fine is None else list(fine.parameters())
         if not own:
             name = self.experiment.model.architecture
             raise ConfigError(f"train.samples_only: samples of a {name} have nothing of their own to be taught")
