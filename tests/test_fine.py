@@ -105,6 +105,24 @@ def test_it_learns_and_every_weight_takes_part() -> None:
     assert (told - right).abs().mean() < 0.8 * (own - right).abs().mean()
 
 
+def test_creaking_voice_counts_more() -> None:
+    """Pulses at 80 Hz against pulses at 160 Hz, told equally badly."""
+    fine = FineSpectrum(SPEC, 8, 1).double().requires_grad_(False)
+    spread = 2.0
+    fine.last.bias[fine.bins :] = spread  # so that how far off it is hardly counts
+    rate, count = SPEC.sample_rate / 8, 60 * 32
+    losses = []
+    for hz in (80.0, 160.0):
+        time = torch.arange(count, dtype=torch.float64) / rate
+        pulses = sum(torch.cos(2 * math.pi * hz * n * time) for n in range(1, int(1000 / hz)))
+        recorded = 0.05 * torch.cat([pulses[: count // 2], 0.01 * torch.randn(count // 2, dtype=torch.float64)])[None]
+        mel = torch.full((1, SPEC.n_mels, 60), -5.0, dtype=torch.float64)
+        half = recorded.clone()
+        half[:, : count // 2] *= 0.1  # wrong where it is voiced, right elsewhere
+        losses.append(float(fine.loss(half, recorded, mel)))
+    assert losses[0] > losses[1] + 0.03, losses
+
+
 @given(seed=st.integers(0, 10**6), passes=st.integers(1, 20), hop=st.sampled_from([256, 300]))
 @settings(max_examples=15, deadline=None)
 def test_pieces_of_any_size_give_the_whole(seed: int, passes: int, hop: int) -> None:

@@ -90,3 +90,15 @@ def band_centres(spec: MelSpec) -> Tensor:
     hz = torch.linspace(0.0, spec.sample_rate / 2, spec.n_fft // 2 + 1, dtype=torch.float64)
     mass = weights.sum(1).clamp_min(1e-12)  # a band narrower than a bin may be empty
     return ((weights @ hz) / mass).float()
+
+
+def interpolation(centres: Tensor, hz: Tensor) -> Tensor:
+    """What interpolates values at some frequencies linearly, constant beyond the first and the last: (centres, hz)."""
+    upper = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)
+    low, high = centres[upper - 1], centres[upper]
+    share = ((hz - low) / (high - low).clamp_min(1e-6)).clamp(0.0, 1.0)
+    weight = torch.zeros(len(centres), len(hz))
+    columns = torch.arange(len(hz))
+    weight[upper - 1, columns] += 1.0 - share
+    weight[upper, columns] += share
+    return weight

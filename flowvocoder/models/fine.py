@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.mel.frontend import band_centres
+from flowvocoder.mel.frontend import band_centres, interpolation
 from flowvocoder.mel.matching import LOW, MOMENTUM, LowBand
 from flowvocoder.mel.spec import MelSpec
 
@@ -32,8 +32,9 @@ WINDOW, LONGEST = 0.035, 1 / 50
 EDGE = 6
 """Fine frames at either end of a segment that nothing is learned from: what is before and after is not known there."""
 
-CREAK, CREAK_WEIGHT = (0.8 / 100, 0.7), 3.0
-"""From which period in seconds and correlation on a frame is one of a creaking voice, and how much more it counts."""
+SHORTEST, CREAK, ALIKE, CREAK_WEIGHT = 1 / 500, 1 / 125, 0.7, 3.0
+"""A frame is one of a creaking voice if it is more like itself after some period from `CREAK` seconds on, and at least
+`ALIKE`, than after any from `SHORTEST` to there; it counts so much more."""
 
 
 class FineLayer(nn.Module):
@@ -86,7 +87,7 @@ class FineSpectrum(nn.Module):
         self.hop, self.size = 2 * match.hop, 2 * match.size
         self.bins = min(math.ceil(LOW[1] * self.size / rate) + 1, self.size // 2 + 1)
         self.compared, self.lags = round(WINDOW * rate), math.ceil(LONGEST * rate) + 1
-        self.creak_lag = round(CREAK[0] * rate)
+        self.shortest, self.creak = round(SHORTEST * rate), round(CREAK * rate)
         self.register_buffer("window", torch.hann_window(self.size), persistent=False)
         self.register_buffer("unit", match.filterbank.sum(0).log(), persistent=False)
         # A bin of the mel's window is as wide as two fine ones, and in the middle between them.
@@ -159,8 +160,9 @@ class FineSpectrum(nn.Module):
         median, spread = self(low, mel, precision)
         spread = spread.clamp(-5.0, 3.0)
         off = (self.magnitudes(recorded, mel) - median).abs() * (-spread).exp() + spread
-        correlation = self._correlation(recorded, off)[..., self.creak_lag :]
-        weight = 1.0 + CREAK_WEIGHT * (correlation.amax(2, keepdim=True) > CREAK[1])
+        correlation = self._correlation(recorded, off)
+        short = correlation[..., self.shortest : self.creak].amax(2, keepdim=True)
+        weight = 1.0 + CREAK_WEIGHT * (correlation[..., self.creak :].amax(2, keepdim=True) > short.clamp_min(ALIKE))
         inside = slice(EDGE, off.shape[1] - EDGE)
         return (weight * off)[:, inside].mean() / weight[:, inside].mean()
 
@@ -221,18 +223,6 @@ class FineSpectrum(nn.Module):
 
     def _compressed(self, spectrum: Tensor, level: Tensor) -> Tensor:
         return (spectrum.abs() / level + SHARE).log()
-
-
-def interpolation(centres: Tensor, hz: Tensor) -> Tensor:
-    """What interpolates values at some frequencies linearly, constant beyond the first and the last: (centres, hz)."""
-    upper = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)
-    low, high = centres[upper - 1], centres[upper]
-    share = ((hz - low) / (high - low).clamp_min(1e-6)).clamp(0.0, 1.0)
-    weight = torch.zeros(len(centres), len(hz))
-    columns = torch.arange(len(hz))
-    weight[upper - 1, columns] += 1.0 - share
-    weight[upper, columns] += share
-    return weight
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from flowvocoder.flows.pitch import PitchPredictor, lag_range
 from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves, time_slots
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.wavenet import WaveNet
-from flowvocoder.mel.frontend import band_centres, unit_noise_level
+from flowvocoder.mel.frontend import band_centres, interpolation, unit_noise_level
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.models.fine import FineSpectrum
 from flowvocoder.models.flow_vocoder import FlowVocoder
@@ -117,16 +117,8 @@ class Envelope(nn.Module):
 
 def mel_to_bands(spec: MelSpec, block: int) -> Tensor:
     """What interpolates levels of mel bands, linearly in Hz and constant beyond the first and the last: (M, n_mels)."""
-    centres = band_centres(spec)
     hz = (torch.arange(block) + 0.5) * spec.sample_rate / (2 * block)
-    upper = torch.searchsorted(centres, hz).clamp(1, spec.n_mels - 1)
-    low, high = centres[upper - 1], centres[upper]
-    share = ((hz - low) / (high - low).clamp_min(1e-6)).clamp(0.0, 1.0)
-    weight = torch.zeros(block, spec.n_mels)
-    rows = torch.arange(block)
-    weight[rows, upper - 1] += 1.0 - share
-    weight[rows, upper] += share
-    return weight
+    return interpolation(band_centres(spec), hz).T
 
 
 class LapGlow(FlowVocoder):
