@@ -13,8 +13,8 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.models.fine import UNLED, FineSpectrum
 from flowvocoder.units import ceil_div
 
-PIECE, AROUND, FADE = 1024, 160, 16
-"""Frames: 12 s at 22 050 Hz, 1.9 s and 0.2 s."""
+PIECE, AROUND = 1024, 80
+"""Frames: 12 s and 0.9 s at 22 050 Hz. What is further away makes 1e-9 of the power of what these passes change."""
 
 
 class MatchPass:
@@ -176,7 +176,6 @@ class FinePasses:
         self._audio: Tensor | None = None
         self._start = 0  # frame at which they begin
         self._next = 0  # frame at which the next piece begins
-        self._fading: Tensor | None = None  # what the piece before would go on with
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `MatchPass.push`."""
@@ -198,21 +197,14 @@ class FinePasses:
         mel, audio = self._mel[..., :frames], self._audio[:, : frames * self._hop]
         after = self._refined(mel, audio)
         begin, end = (self._next - self._start) * self._hop, (stop - self._start) * self._hop
-        piece = after[:, begin:] if last else after[:, begin:end]
-        if self._fading is not None:
-            fade = torch.linspace(0.0, 1.0, self._fading.shape[1], device=audio.device, dtype=audio.dtype)
-            count = min(len(fade), piece.shape[1])
-            mixed = torch.lerp(self._fading[:, :count], piece[:, :count], fade[:count])
-            piece = torch.cat([mixed, piece[:, count:]], 1)
         if last:
             rest = self._audio[:, frames * self._hop :]  # not a whole frame
-            return torch.cat([piece, rest], 1)
-        self._fading = after[:, end : end + FADE * self._hop]
+            return torch.cat([after[:, begin:], rest], 1)
         self._next = stop
         spent = max(0, stop - AROUND - self._start)
         self._mel, self._audio = self._mel[..., spent:], self._audio[:, spent * self._hop :]
         self._start += spent
-        return piece
+        return after[:, begin:end]
 
     def _refined(self, mel: Tensor, audio: Tensor) -> Tensor:
         """(B, n_mels, f) and (B, f * hop), each item as far as it goes."""
@@ -229,7 +221,7 @@ class FinePasses:
 
     def _one(self, mel: Tensor, audio: Tensor) -> Tensor:
         band = self._fine.band
-        low = band.lower(F.pad(audio, (band.reach, band.reach)))[:, : audio.shape[1] // band.decimate]
+        low = self._fine.low_of(audio)
         change = self._fine.refine(low, mel, self._passes, self._precision) - low
         reach = band.reach // band.decimate
         return audio + band.raised(F.pad(change, (reach, reach)))[:, : audio.shape[1]]
@@ -275,7 +267,7 @@ class Matcher(nn.Module):
 
     def __init__(self, spec: MelSpec, fine: FineSpectrum | None = None, precision: torch.dtype | None = None):
         super().__init__()
-        self.match, self.low = MelMatch(spec), LowBand(spec)
+        self.match, self.low = MelMatch(spec), LowBand(spec) if fine is None else fine.band
         self.fine, self.precision = fine, precision
 
     def begin(self, match: int, low_match: int, length: Tensor | None = None) -> Matching:

@@ -112,7 +112,8 @@ class FineSpectrum(nn.Module):
         wanted = match.nats * mel[:, : match.bands].transpose(1, 2)
         missing = 4.0 * (wanted - self._mel_of(low, mel.shape[2])).clamp(-1.0, 1.0)
         own = self.magnitudes(low, mel)
-        both = torch.cat([_pairs((wanted + 3.0) / 2.5), _pairs(missing), own, 2.0 * self._correlation(low, own)], 2)
+        alike = 2.0 * self._correlation(low, own.shape[1])
+        both = torch.cat([_pairs((wanted + 3.0) / 2.5), _pairs(missing), own, alike], 2)
         with torch.autocast(low.device.type, precision or torch.bfloat16, enabled=precision is not None):
             h = self.start(both)
             for layer in self.layers:
@@ -122,7 +123,8 @@ class FineSpectrum(nn.Module):
 
     def magnitudes(self, low: Tensor, mel: Tensor) -> Tensor:
         """Of a signal, (B, J, bins)."""
-        spectrum = torch.fft.rfft(self._frames(low, mel.shape[2], self.size) * self.window.to(low.dtype))
+        frames = self._frames(low, (mel.shape[2] + 1) // 2, self.size)
+        spectrum = torch.fft.rfft(frames * self.window.to(low.dtype))
         return self._compressed(spectrum[..., : self.bins], self.level(mel))
 
     def level(self, mel: Tensor) -> Tensor:
@@ -139,14 +141,13 @@ class FineSpectrum(nn.Module):
         Shape:
             low: (B, F * hop of the mel at the low rate), mel: (B, n_mels, F) -> as low
         """
-        match = self.band.match
         level = self.level(mel)
         while passes > 0:
             if passes > PASSES:
                 target = self(low, mel, precision)[0]
                 low = _with_momentum(lambda x, target=target: x + self._toward(x, target, level), low, PASSES)  # type: ignore[misc]
                 passes -= PASSES
-            low = _with_momentum(lambda x: match(x, mel, 1), low, min(passes, PASSES))
+            low = self.settle(low, mel, min(passes, PASSES))
             passes -= PASSES
         return low
 
@@ -160,22 +161,24 @@ class FineSpectrum(nn.Module):
         median, spread = self(low, mel, precision)
         spread = spread.clamp(-5.0, 3.0)
         off = (self.magnitudes(recorded, mel) - median).abs() * (-spread).exp() + spread
-        correlation = self._correlation(recorded, off)
+        correlation = self._correlation(recorded, off.shape[1])
         short = correlation[..., self.shortest : self.creak].amax(2, keepdim=True)
         weight = 1.0 + CREAK_WEIGHT * (correlation[..., self.creak :].amax(2, keepdim=True) > short.clamp_min(ALIKE))
         inside = slice(EDGE, off.shape[1] - EDGE)
         return (weight * off)[:, inside].mean() / weight[:, inside].mean()
 
-    @torch.no_grad()
-    def segments(self, audio: Tensor, mel: Tensor, passes: int) -> Tensor:
-        """The low band of audio (B, F * hop_length), after passes by the mel if there are any."""
+    def low_of(self, audio: Tensor) -> Tensor:
+        """The low band of whole frames of audio: (B, F * hop_length) -> (B, F * hop of the mel at the low rate)."""
         band = self.band
-        low = band.lower(F.pad(audio, (band.reach, band.reach)))[:, : audio.shape[1] // band.decimate]
-        return _with_momentum(lambda x: band.match(x, mel, 1), low, passes)
+        return band.lower(F.pad(audio, (band.reach, band.reach)))[:, : audio.shape[1] // band.decimate]
+
+    def settle(self, low: Tensor, mel: Tensor, passes: int) -> Tensor:
+        """A signal after passes by the mel alone; shapes as `refine`."""
+        return _with_momentum(lambda x: self.band.match(x, mel, 1), low, passes)
 
     def _toward(self, low: Tensor, target: Tensor, level: Tensor) -> Tensor:
         """What to add to a signal so that its frames have these magnitudes; phases stay."""
-        frames = self._frames(low, 2 * target.shape[1], self.size)[:, : target.shape[1]]
+        frames = self._frames(low, target.shape[1], self.size)
         spectrum = torch.fft.rfft(frames * self.window.to(low.dtype))
         gain = (target - self._compressed(spectrum[..., : self.bins], level)).clamp(-LARGEST, LARGEST)
         change = F.pad(torch.expm1(gain), (0, self.size // 2 + 1 - self.bins))
@@ -193,9 +196,8 @@ class FineSpectrum(nn.Module):
         """Low samples of a stretch around frame 0 that are before the signal."""
         return size // 2 + self.band.match.left - self.band.match.size // 2
 
-    def _frames(self, low: Tensor, frames: int, size: int) -> Tensor:
-        """Stretches of so many samples around fine frames, zeros beyond the ends: (B, J, size)."""
-        count = (frames + 1) // 2
+    def _frames(self, low: Tensor, count: int, size: int) -> Tensor:
+        """Stretches of `size` samples around so many fine frames, zeros beyond the ends: (B, count, size)."""
         before = self._before(size)
         after = (count - 1) * self.hop + size - before - low.shape[1]
         padded = F.pad(low, (before, max(0, after)))
@@ -210,10 +212,10 @@ class FineSpectrum(nn.Module):
         magnitude = (spectrum.real.square() + spectrum.imag.square() + max(match.spec.magnitude_eps, 1e-20)).sqrt()
         return (magnitude @ match.filterbank.to(low.dtype)).clamp_min(match.spec.floor).log()
 
-    def _correlation(self, low: Tensor, frames: Tensor) -> Tensor:
-        """How alike a signal is to itself some samples later, in -1..1: (B, J, lags), as many frames as given."""
+    def _correlation(self, low: Tensor, count: int) -> Tensor:
+        """How alike a signal is to itself some samples later around so many fine frames, in -1..1: (B, count, lags)."""
         reach = self.lags - 1
-        stretches = self._frames(low, 2 * frames.shape[1], self.compared + reach)
+        stretches = self._frames(low, count, self.compared + reach)
         total = F.pad(stretches.square().cumsum(2), (1, 0))
         energy = (total[..., self.compared :] - total[..., : self.lags]).clamp_min(0.0)
         length = 2 ** math.ceil(math.log2(stretches.shape[2] + self.compared))

@@ -80,11 +80,9 @@ class FlowPass(nn.Module):
     drawn. Where a fine spectrum is taught samples are for that, and its loss is an auxiliary one.
     """
 
-    def __init__(self, model: FlowVocoder, config: TrainConfig):
+    def __init__(self, model: FlowVocoder, mel_match: MelMatch, config: TrainConfig):
         super().__init__()
-        self.model = model
-        self.match = config.match
-        self.fine_match = MelMatch(model.spec) if config.fine_weight > 0 else None
+        self.model, self.mel_match, self.config = model, mel_match, config
 
     def forward(self, drawn: Draw) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         nats = self.model.log_prob(drawn.noisy, drawn.mel) / drawn.audio.shape[1]
@@ -92,21 +90,21 @@ class FlowPass(nn.Module):
         if drawn.noise is None:
             return nats, auxiliary, None
         samples = self.model.sample(drawn.noise.flatten(0, 1), drawn.mel.repeat_interleave(drawn.noise.shape[1], 0))
-        if self.fine_match is not None:
+        if self.config.fine_weight > 0:
             return nats, {**auxiliary, "fine": self._fine_loss(drawn, samples)}, None
         return nats, auxiliary, samples.unflatten(0, drawn.noise.shape[:2])
 
     def _fine_loss(self, drawn: Draw, samples: Tensor) -> Tensor:
         fine = self.model.fine
-        assert fine is not None and self.fine_match is not None
+        assert fine is not None  # `config.check` asks for it
         alone, led = drawn.passes
         device = samples.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         with torch.autocast(device, enabled=False):
             with torch.no_grad():
-                low = fine.segments(self.fine_match(samples.float(), drawn.mel, self.match), drawn.mel, alone)
-                low = fine.refine(low, drawn.mel, led, precision)
-            return fine.loss(low, fine.segments(drawn.audio, drawn.mel, 0), drawn.mel, precision)
+                low = fine.low_of(self.mel_match(samples.float(), drawn.mel, self.config.match))
+                low = fine.refine(fine.settle(low, drawn.mel, alone), drawn.mel, led, precision)
+            return fine.loss(low, fine.low_of(drawn.audio), drawn.mel, precision)
 
 
 class Adversary:
@@ -154,11 +152,11 @@ class Objective:
 
     def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
         self.config = experiment.train
-        flow: nn.Module = FlowPass(model, self.config).to(world.device)
+        self.mel_match = MelMatch(experiment.mel).to(world.device)
+        flow: nn.Module = FlowPass(model, self.mel_match, self.config)
         if self.config.compile:
             flow = torch.compile(flow)  # type: ignore[assignment]
         self.flow = world.parallel(flow)
-        self.mel_match = MelMatch(experiment.mel).to(world.device)
         self.spectral = SpectralDistance(experiment.mel).to(world.device)
         self.pulses = PulseDistance(experiment.mel.sample_rate) if self.config.pulse_weight > 0 else None
         self.period = PeriodDistance(experiment.mel.sample_rate) if self.config.period_weight > 0 else None

@@ -310,8 +310,8 @@ class Trainer:
             if before[part] != now[part]:
                 difference = _difference(now[part], before[part])
                 raise ConfigError(f"{self.out}: --resume with another {part} than the run has: {difference}")
-        for name in ("samples_only", "adversarial_weight"):  # they decide what there is to learn
-            was, is_ = before["train"].get(name), now["train"][name]
+        for name in ("samples_only", "fine_weight", "adversarial_weight"):  # they decide what there is to learn
+            was, is_ = before["train"].get(name, 0), now["train"][name]
             if bool(was) != bool(is_):
                 raise ConfigError(
                     f"{self.out}: --resume with train.{name} {is_}, was {was}: start a run of its own from"
