@@ -154,7 +154,7 @@ class FinePasses:
     """Further passes over the low band, which a `FineSpectrum` leads.
 
     Its network looks a second either way each time, so a signal is cut into pieces of `PIECE` frames that do not depend
-    on how it comes in. Each is made with `AROUND` frames before and after it, and fades into the next.
+    on how it comes in. Each is made with `AROUND` frames before and after it.
 
     Args:
         fine: what leads.
