@@ -115,14 +115,14 @@ REFINE = TrainConfig(
 )
 
 FINE = TrainConfig(
-    steps=8000,
+    steps=14_000,
     segment=40960,
-    lr=1e-3,
+    lr=2e-3,
     ema=0.999,
     samples_only=True,
     fine_weight=1.0,
     sample_temperature=0.9,
-    low_match=72,
+    low_match=40,
 )
 
 DEFAULT_PRESET = "lapglow-live"
@@ -240,6 +240,10 @@ def check(experiment: Experiment) -> None:
     model.check(mel)
     if train.samples_only and not train.samples_at(train.steps):
         raise ConfigError("train.samples_only teaches from samples alone: set a weight that judges them, too")
+    if train.samples_only and train.sample_from > 0:
+        raise ConfigError(
+            f"train.samples_only teaches from samples alone: train.sample_from must be 0, not {train.sample_from}"
+        )
     if train.fine_weight > 0 and not getattr(model, "fine_channels", 0):
         raise ConfigError("train.fine_weight teaches what this model does not have: set model.fine_channels, too")
     if train.segment < 4 * mel.n_fft:

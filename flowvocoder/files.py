@@ -48,6 +48,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: as `writing`.
     """
+    path = _named(path)
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -118,4 +119,10 @@ def _usual_permissions(path: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
+    path = _named(path)
+    return path.parent / f".{path.name}.old"
+
+
+def _named(path: Path) -> Path:
+    """`.` and `..` have no name to put another beside."""
+    return path.resolve() if path.name in ("", "..") else path

@@ -139,8 +139,8 @@ class Vocoder:
                 is what it is alone with seed s + i.
             lengths: frames of each item where the others are padding; the audio after them is zeros.
             match: passes of mel matching; 0 leaves the flow's sample as it is. None: the checkpoint's own.
-            low_match: passes over the lowest kilohertz after those, led after the 24th where the model has what leads
-                them (`models/fine.py`). None: the checkpoint's own; none if match is 0.
+            low_match: passes over the lowest kilohertz after those, led in rounds of 16 after the first 8 where the
+                model has what leads them (`models/fine.py`). None: the checkpoint's own; none if match is 0.
 
         Raises:
             MelError: wrong number of bands, no frames, values that are not finite, or lengths that do not fit.

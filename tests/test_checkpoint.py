@@ -101,6 +101,21 @@ def test_failed_write_leaves_the_old_folder_alone(tmp_path: Path) -> None:
     assert (target / "x").read_text() == "old" and sorted(p.name for p in tmp_path.iterdir()) == ["a"]
 
 
+@pytest.mark.parametrize("name", [".", "inside/.."])
+def test_folders_that_only_dots_name(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    target = tmp_path / "a"
+    shutil.copytree(checkpoint, target)
+    (target / "inside").mkdir()
+    monkeypatch.chdir(target)
+    loaded = load_checkpoint(Path(name))
+    loaded.about["licence"] = "MIT"
+    save_checkpoint(Path(name), loaded)
+    assert load_checkpoint(target).about["licence"] == "MIT"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and not (target / "inside").exists()
+
+
 def test_checkpoint_survives_a_kill_between_the_two_renames(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, tmp_path / ".a.old")  # what such a kill leaves
     assert load_checkpoint(tmp_path / "a").about["licence"] == "CC0-1.0"

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from bijection import perturb
+from test_evaluation import example
 from torch import Tensor
 
 from flowvocoder.checkpoint import build_model
@@ -71,14 +72,18 @@ def test_unknown_engine_and_precision() -> None:
         Vocoder(tiny(settings=["mel.hop_length=200", "model.block=40"]), engine="compile").fold()
 
 
-@pytest.mark.parametrize(("precision", "least"), [("bfloat16", 25.0), ("float16", 40.0)])
-def test_reduced_precision_is_close(precision: str, least: float) -> None:
-    """On the bundled voice: a model with random weights makes nothing of the networks that are reduced."""
+@pytest.mark.parametrize(
+    ("precision", "low_match", "least"),
+    [("bfloat16", 0, 38.0), ("float16", 0, 55.0), ("bfloat16", None, 20.0), ("float16", None, 30.0)],
+)
+def test_reduced_precision_is_close(precision: str, low_match: int | None, least: float) -> None:
+    """The bundled voice, speaking: a model with random weights makes nothing of the networks that are reduced, and
+    passes over a mel that nobody spoke settle anywhere. They make any difference larger."""
     exact = Vocoder.from_pretrained()
     reduced = Vocoder(exact.model, exact.about, "eager", precision)  # type: ignore[arg-type]
-    mel = some_mel(1, 60)
-    signal = exact.synthesize(mel, 0.7, seed=1)
-    found = decibels(signal, reduced.synthesize(mel, 0.7, seed=1))
+    mel = exact.mel(torch.from_numpy(example()).float())
+    signal = exact.synthesize(mel, seed=1, low_match=low_match)
+    found = decibels(signal, reduced.synthesize(mel, seed=1, low_match=low_match))
     assert least < found < 90.0, "and it is another precision"
 
 

@@ -18,13 +18,13 @@ from torch import Tensor
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from flowvocoder.config import override, preset
 from flowvocoder.errors import ConfigError
-from flowvocoder.export.metadata import metadata
+from flowvocoder.export.metadata import ENOUGH, metadata
 from flowvocoder.export.modules import Whole
 from flowvocoder.inference import matching
 from flowvocoder.inference.matching import FinePasses, LowPasses, Matcher
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.models import fine as fine_module
-from flowvocoder.models.fine import PASSES, UNLED, FineSpectrum
+from flowvocoder.models.fine import ALONE, LED, UNLED, FineSpectrum
 from flowvocoder.vocoder import Vocoder
 
 SPEC = convention("tacotron2")
@@ -56,7 +56,7 @@ def test_what_is_not_taught_says_what_there_is(name: str) -> None:
     told, spread = fine(low, mel)
     assert told.shape == spread.shape == (2, (FRAMES + 1) // 2, fine.bins)
     assert torch.equal(told, fine.magnitudes(low, mel)) and not spread.any()
-    led, alone = fine.refine(low, mel, 2 * PASSES), fine.refine(low, mel, PASSES)
+    led, alone = fine.refine(low, mel, LED + ALONE), fine.settle(low, mel, ALONE)
     assert (led - alone).abs().max() < 1e-12  # passes towards where it is are none
 
 
@@ -66,15 +66,16 @@ def test_passes_by_the_right_magnitudes_come_nearer_to_them(name: str) -> None:
     fine = FineSpectrum(spec, 16, 1).double().requires_grad_(False)
     mel, low, recorded = lows(fine, spec)
     target, level = fine.magnitudes(recorded, mel), fine.level(mel)
+    wanted = level * target.exp()
 
     def distance(low: Tensor) -> float:
         return float((fine.magnitudes(low, mel) - target)[:, 4:-4].abs().mean())
 
     after = low
-    for _ in range(PASSES):
-        after = after + fine._toward(after, target, level)
+    for _ in range(LED):
+        after = after + fine._toward(after, wanted, level)
     assert distance(after) < 0.6 * distance(low)
-    assert fine._toward(recorded, target, level)[:, fine.size : -fine.size].abs().max() < 1e-9
+    assert fine._toward(recorded, wanted, level)[:, fine.size : -fine.size].abs().max() < 1e-9
 
 
 def test_what_is_told_is_scale_free() -> None:
@@ -197,11 +198,15 @@ def test_it_is_taught_beside_a_flow_that_stays_as_it_is(taught: Path, checkpoint
     own = {name: value for name, value in after.items() if name not in before}
     assert own and all(name.startswith("fine.") for name in own) and own["fine.last.weight"].any()
     rows = [json.loads(line) for line in (taught / "log.jsonl").read_text().splitlines()]
-    assert all(-5 < row["fine"] < 5 for row in rows if "seconds" in row)
+    assert all(-5 < row["fine"] < 5 and "nats" not in row for row in rows if "seconds" in row)
+    assert all("nats" in row["validation"] for row in rows if "seconds" not in row)
+    # No likelihood tells which is best, and the first is untaught.
+    best = load_file(taught / "best" / "model.safetensors")
+    assert all(torch.equal(best[name], after[name]) for name in after)
     vocoder = Vocoder.from_pretrained(taught / "checkpoint")
     assert vocoder.low_match == 40
     mel = pair(SPEC)[0].float()
-    led, plain = (vocoder.synthesize(mel, seed=0, low_match=passes) for passes in (None, 24))
+    led, plain = (vocoder.synthesize(mel, seed=0, low_match=passes) for passes in (None, UNLED))
     assert (led - plain).abs().max() > 1e-4
 
 
@@ -247,4 +252,4 @@ def test_an_exported_file_asks_for_no_passes_that_it_cannot_lead(tmp_path: Path)
     experiment = override(preset("lapglow-tiny"), ["model.fine_channels=8", "model.fine_layers=1"])
     save_checkpoint(tmp_path / "c", Checkpoint(build_model(experiment), experiment, {"low_match": 72}))
     checkpoint = load_checkpoint(tmp_path / "c")
-    assert metadata(checkpoint, Whole(checkpoint.model))["low_match"] == UNLED
+    assert metadata(checkpoint, Whole(checkpoint.model))["low_match"] == ENOUGH

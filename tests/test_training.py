@@ -383,6 +383,8 @@ def test_init_from_another_architecture_is_refused(checkpoint: Path, corpus: Pat
 def test_samples_alone_cannot_be_taught_where_they_have_nothing_of_their_own(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="set a weight that judges them"):
         override(preset("lapglow-tiny"), ["samples_only=true"])
+    with pytest.raises(ConfigError, match=r"sample_from must be 0, not 5"):
+        override(preset("lapglow-refine"), ["sample_from=5"])
     other = override(preset("squeezewave-128-128"), ["samples_only=true", "spectral_weight=1", "segment=4096"])
     with pytest.raises(ConfigError, match="samples of a squeezewave have nothing of their own"):
         Trainer(other, [corpus], tmp_path / "run")

@@ -5,7 +5,9 @@ from typing import Any
 from flowvocoder import __version__
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.export.modules import Step, Whole
-from flowvocoder.models.fine import UNLED
+
+ENOUGH = 24
+"""Passes over the lowest kilohertz by the mel alone: more make little difference."""
 
 
 def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
@@ -13,7 +15,7 @@ def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
     step = module.step
     low_match = checkpoint.about.get("low_match", 0)
     if checkpoint.model.fine is not None:
-        low_match = min(low_match, UNLED)  # what leads the further ones is not in the file
+        low_match = min(low_match, ENOUGH)  # what would lead them is not in the file
     values: dict[str, Any] = {
         "format": "flowvocoder",
         "version": __version__,

@@ -52,9 +52,10 @@ class RunLog:
         self._write({"step": step, "seconds": round(seconds, 2), **values})
         if step % 10 == 0:
             self._scalars("train", step, values)
-        if not sys.stderr.isatty() and time.monotonic() - self._printed > PRINT_EVERY_SECONDS and "nats" in values:
+        told = headline(values)
+        if told and not sys.stderr.isatty() and time.monotonic() - self._printed > PRINT_EVERY_SECONDS:
             self._printed = time.monotonic()
-            print(f"step {step}: {values['nats']:.3f} nats/sample, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
+            print(f"step {step}: {told}, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
 
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Held-out likelihood."""
@@ -127,6 +128,13 @@ class NoLog(RunLog):
 def open_log(out: Path, step: int, leads: bool) -> RunLog:
     """The log of a run, or none for processes that do not lead."""
     return RunLog(out, step) if leads else NoLog()
+
+
+def headline(values: dict[str, float]) -> str:
+    """What to show of a step, for want of likelihood its loss; nothing of one that was skipped."""
+    if "nats" in values:
+        return f"{values['nats']:.3f} nats/sample, {bits_per_sample(values['nats']):.3f} bits/sample"
+    return f"loss {values['loss']:.4f}" if "loss" in values else ""
 
 
 def _lock(file: TextIO, out: Path) -> None:

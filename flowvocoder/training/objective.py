@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from flowvocoder.config import Experiment, TrainConfig
 from flowvocoder.mel.matching import MelMatch
-from flowvocoder.models.fine import PASSES, UNLED
+from flowvocoder.models.fine import ALONE, LED, UNLED
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.training.discriminators import (
     Discriminators,
@@ -21,8 +21,8 @@ from flowvocoder.training.pulses import PeriodDistance, PulseDistance
 from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.units import PCM16_STEP
 
-ROUNDS = 7
-"""Rounds that a fine spectrum is taught for, the first included."""
+ROUNDS = 3
+"""Rounds that a fine spectrum is taught for, all from one sample, which takes longer to draw than to go on from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Draw:
     noisy: Tensor
     mel: Tensor
     noise: Tensor | None
-    passes: tuple[int, int] = (0, 0)  # over the low band by the mel alone, and led, before a fine spectrum is taught
+    passes: int = 0  # over the low band by the mel alone, before a fine spectrum is taught
 
     def piece(self, index: slice) -> "Draw":
         noise = None if self.noise is None else self.noise[index]
@@ -60,11 +60,10 @@ def draw(
         samples = 2 if config.repulsion > 0 else 1
         noise = torch.randn((total, samples, *shape[1:]), generator=generator)[part] * config.sample_temperature
 
-    passes = (0, 0)
+    passes = 0
     if config.fine_weight > 0:
-        # As far as synthesis has got when it asks: somewhere between its first and its last round.
-        drawn = torch.rand(2, generator=generator).tolist()
-        passes = UNLED // 2 + int(drawn[0] * (UNLED // 2 + 5)), 2 * PASSES * int(drawn[1] * ROUNDS)
+        # About as far as synthesis has got when it first asks.
+        passes = int(torch.randint(UNLED // 2, 3 * UNLED // 2 + 1, (), generator=generator))
 
     def move(x: Tensor) -> Tensor:
         return x.to(device, non_blocking=True)
@@ -77,34 +76,48 @@ class FlowPass(nn.Module):
     """All that a step needs of the flow, as one forward pass, since data-parallel training allows no more.
 
     Returns log-likelihood in nats per sample (B,), the model's auxiliary losses, and samples (B, K, T) where noise was
-    drawn. Where a fine spectrum is taught samples are for that, and its loss is an auxiliary one.
+    drawn. Where a fine spectrum is taught samples are for that, and its loss is an auxiliary one; where nothing else
+    is taught there are no others, and no likelihood.
     """
 
     def __init__(self, model: FlowVocoder, mel_match: MelMatch, config: TrainConfig):
         super().__init__()
         self.model, self.mel_match, self.config = model, mel_match, config
 
-    def forward(self, drawn: Draw) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    def forward(self, drawn: Draw) -> tuple[Tensor | None, dict[str, Tensor], Tensor | None]:
+        config = self.config
+        teaches_fine = config.fine_weight > 0 and drawn.noise is not None
+        if teaches_fine and config.samples_only:
+            return None, {"fine": self._fine_loss(drawn)}, None
         nats = self.model.log_prob(drawn.noisy, drawn.mel) / drawn.audio.shape[1]
         auxiliary = self.model.auxiliary_losses(drawn.audio, drawn.mel)
+        if teaches_fine:
+            return nats, {**auxiliary, "fine": self._fine_loss(drawn)}, None
         if drawn.noise is None:
             return nats, auxiliary, None
-        samples = self.model.sample(drawn.noise.flatten(0, 1), drawn.mel.repeat_interleave(drawn.noise.shape[1], 0))
-        if self.config.fine_weight > 0:
-            return nats, {**auxiliary, "fine": self._fine_loss(drawn, samples)}, None
-        return nats, auxiliary, samples.unflatten(0, drawn.noise.shape[:2])
+        return nats, auxiliary, self._samples(drawn, drawn.noise)
 
-    def _fine_loss(self, drawn: Draw, samples: Tensor) -> Tensor:
-        fine = self.model.fine
-        assert fine is not None  # `config.check` asks for it
-        alone, led = drawn.passes
-        device = samples.device.type
+    def _samples(self, drawn: Draw, noise: Tensor) -> Tensor:
+        """(B, K, M, N) -> (B, K, T)"""
+        samples = self.model.sample(noise.flatten(0, 1), drawn.mel.repeat_interleave(noise.shape[1], 0))
+        return samples.unflatten(0, noise.shape[:2])
+
+    def _fine_loss(self, drawn: Draw) -> Tensor:
+        fine, mel = self.model.fine, drawn.mel
+        assert fine is not None and drawn.noise is not None  # `config.check` asks for it
+        device = mel.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.no_grad():
+            samples = self._samples(drawn, drawn.noise)[:, 0].float()
         with torch.autocast(device, enabled=False):
             with torch.no_grad():
-                low = fine.low_of(self.mel_match(samples.float(), drawn.mel, self.config.match))
-                low = fine.refine(fine.settle(low, drawn.mel, alone), drawn.mel, led, precision)
-            return fine.loss(low, fine.low_of(drawn.audio), drawn.mel, precision)
+                low = fine.low_of(self.mel_match(samples, mel, self.config.match))
+                lows = [fine.settle(low, mel, drawn.passes)]
+                while len(lows) < ROUNDS:
+                    lows.append(fine.refine(lows[-1], mel, LED + ALONE, precision))
+                recorded = fine.low_of(drawn.audio)
+            every = (ROUNDS, 1)
+            return fine.loss(torch.cat(lows), recorded.repeat(every), mel.repeat(*every, 1), precision)
 
 
 class Adversary:
@@ -175,14 +188,18 @@ class Objective:
         return torch.autocast(self.device, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
     def __call__(self, drawn: Draw) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """(what to minimise, its terms, log-likelihood of each item (B,))."""
+        """(what to minimise, its terms, log-likelihood of each item (B,), or where there is none the whole loss)."""
         config = self.config
         with self.autocast():
             nats, auxiliary, samples = self.flow(drawn)
-        terms = {"nats": nats.mean(), **auxiliary}
-        total = -config.likelihood_weight * terms["nats"]
+        terms, total = dict(auxiliary), drawn.audio.new_zeros(())
+        if nats is not None:
+            terms = {"nats": nats.mean(), **auxiliary}
+            total = -config.likelihood_weight * terms["nats"]
         for name, loss in auxiliary.items():
             total = total + getattr(config, f"{name}_weight") * loss
+        if nats is None:
+            return total, {**terms, "loss": total}, total.detach().expand(len(drawn.audio))
         if samples is None:
             return total, {**terms, "loss": total}, nats.detach()
         # What is heard is judged, and its spectrum before matching too: else the flow leaves its levels to that.

@@ -25,12 +25,11 @@ from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.training.distributed import World
 from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, check_free, goes_on, sign
 from flowvocoder.training.loading import Loader
-from flowvocoder.training.logs import RunLog, open_log
+from flowvocoder.training.logs import RunLog, headline, open_log
 from flowvocoder.training.objective import Draw, Objective, draw
 from flowvocoder.training.schedule import relative_rate
 from flowvocoder.training.state import Ema, Learner, load_state, read_experiment, save_state
 from flowvocoder.training.validation import Validation
-from flowvocoder.units import bits_per_sample
 
 MOST_SKIPPED = 20
 """Steps in a row without a finite gradient after which a run has diverged."""
@@ -153,9 +152,8 @@ class Trainer:
                     self.seconds = time.monotonic() - started
                     self.log.step(self.step, self.seconds, values)
                     bar.update()
-                    if "nats" in values:
-                        bits = bits_per_sample(values["nats"])
-                        bar.set_postfix_str(f"{values['nats']:.3f} nats, {bits:.3f} bits/sample")
+                    if told := headline(values):
+                        bar.set_postfix_str(told)
                     ends = self.step == self.config.steps
                     if (self.step % self.config.validate_every == 0 or ends) and self.world.leads:
                         self._validate()
@@ -259,7 +257,8 @@ class Trainer:
         examples = self.validation.example(model, self.world.device)
         self.log.pictures(self.step, examples, self.experiment.mel.sample_rate)
         self.stale += 1
-        if self.best is None or values["nats"] > self.best:
+        # Where the likelihood stays as it is the last is the best.
+        if self.best is None or self.config.samples_only or values["nats"] > self.best:
             self.best, self.stale = values["nats"], 0
             self._save(BEST, values)
 
