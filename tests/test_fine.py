@@ -230,6 +230,7 @@ def test_later_stages_leave_it_alone(taught: Path, corpus: Path, tmp_path: Path)
         after = load_file(out / "checkpoint" / "model.safetensors")
         assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("fine."))
         assert not all(torch.equal(before[k], after[k]) for k in before)
+        assert load_checkpoint(out / "checkpoint").about["low_match"] == 40
 
 
 def test_a_run_goes_on_with_what_it_teaches(taught: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:

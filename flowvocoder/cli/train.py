@@ -8,7 +8,7 @@ from pathlib import Path
 from flowvocoder.architectures import LapGlowConfig
 from flowvocoder.checkpoint import read_config
 from flowvocoder.cli.common import named_checkpoint, set_machine
-from flowvocoder.config import DEFAULT_PRESET, Experiment, experiment_from_dict, override, preset
+from flowvocoder.config import DEFAULT_PRESET, FINE, Experiment, experiment_from_dict, override, preset
 from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.files import readable_folder
 from flowvocoder.training.distributed import World
@@ -76,11 +76,13 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
         known = experiment_from_dict({**values, "train": {}})
     if known is None or known.model.architecture != planned.model.architecture:
         return planned
-    model = known.model
+    model, train = known.model, planned.train
     if planned.train.fine_weight > 0 and isinstance(model, LapGlowConfig) and isinstance(planned.model, LapGlowConfig):
         own = planned.model if model.fine_channels == 0 else model
         model = dataclasses.replace(model, fine_channels=own.fine_channels, fine_layers=own.fine_layers)
-    return dataclasses.replace(planned, model=model, mel=known.mel)
+    if isinstance(model, LapGlowConfig) and model.fine_channels:
+        train = dataclasses.replace(train, low_match=FINE.low_match)  # what leads low passes is there to be used
+    return dataclasses.replace(planned, model=model, mel=known.mel, train=train)
 
 
 def _find_lr(trainer: Trainer, arguments: argparse.Namespace) -> int:

@@ -83,8 +83,8 @@ def matching(command: argparse.ArgumentParser) -> None:
                               " 46 ms of delay in a stream (default: the checkpoint's; 0: not at all)")  # fmt: skip
     command.add_argument("--low-match", type=int, metavar="PASSES",
                          help="then the lowest kilohertz alone, so many times more (default: the checkpoint's, none in"
-                              " a stream and none with --match 0); after 8, rounds of 16 are led by a network that finds"
-                              " the pitch of creaking voice, if the checkpoint has one (the bundled voice has)"
+                              " a stream and none with --match 0); after 8, rounds of 16 are led by a network that"
+                              " finds the pitch of creaking voice, if the checkpoint has one (the bundled voice has)"
                          )  # fmt: skip
 
 
