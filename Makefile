@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: hello test lint clean
+.PHONY: hello test lint voice clean
 
 hello: .venv/installed
 	@mkdir -p hello
@@ -11,6 +11,16 @@ hello: .venv/installed
 
 test: .venv/installed-dev
 	$(PY) -m pytest tests
+
+# A voice as the bundled one, three stages; where one was stopped, the same command goes on.
+CORPORA ?= kathleen kerstin
+RUNS ?= runs
+TRAIN = $(PY) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
+
+voice: .venv/installed-dev
+	$(TRAIN) --preset lapglow-live --out $(RUNS)/likelihood
+	$(TRAIN) --preset lapglow-refine --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
+	$(TRAIN) --preset lapglow-fine --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
 
 lint: .venv/installed-dev
 	$(PY) -m ruff check .

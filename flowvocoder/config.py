@@ -51,7 +51,7 @@ class TrainConfig:
     discriminator_channels: int = 32
     discriminator_lr: float = 2e-4
     sample_from: int = 0  # first step at which samples are drawn, for the terms above that judge them
-    sample_temperature: float = 0.8  # of those samples
+    sample_temperature: float = 0.8  # of those samples, and of the voice
     match: int = 4  # passes of mel matching (`mel/matching.py`) that they go through, and so will speech
     low_match: int = 24  # further passes over the lowest kilohertz, for speech alone
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the networks; the flow itself is float32

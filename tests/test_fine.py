@@ -204,7 +204,7 @@ def test_it_is_taught_beside_a_flow_that_stays_as_it_is(taught: Path, checkpoint
     best = load_file(taught / "best" / "model.safetensors")
     assert all(torch.equal(best[name], after[name]) for name in after)
     vocoder = Vocoder.from_pretrained(taught / "checkpoint")
-    assert vocoder.low_match == 40
+    assert vocoder.low_match == 40 and vocoder.temperature == 0.9  # as taught
     mel = pair(SPEC)[0].float()
     led, plain = (vocoder.synthesize(mel, seed=0, low_match=passes) for passes in (None, UNLED))
     assert (led - plain).abs().max() > 1e-4

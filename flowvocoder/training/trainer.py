@@ -278,6 +278,7 @@ class Trainer:
             "training_data": self.names,
             "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
             "licence": self.licence,
+            "temperature": self.config.sample_temperature,
             "match": self.config.match,
             "low_match": self.config.low_match,
             "metrics": metrics or self.log.last_validation,
