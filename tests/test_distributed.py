@@ -78,7 +78,10 @@ def alone(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pair(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same twenty steps on two processes."""
     out = tmp_path_factory.mktemp("pair") / "run"
-    subprocess.run([*torchrun(), *command(speech, out, "steps=20", "save_every=5")], check=True, capture_output=True)
+    ended = subprocess.run(
+        [*torchrun(), *command(speech, out, "steps=20", "save_every=5")], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr[-5000:]
     return out
 
 

@@ -65,8 +65,10 @@ class World:
         return self.rank == 0
 
     def leave(self) -> None:
-        """Leave the group; nothing for a single process."""
+        """Leave the group, all together, since one that hangs up while another still writes may take that down with it;
+        nothing for a single process."""
         if self.size > 1 and dist.is_initialized():
+            self.largest([0.0])
             dist.destroy_process_group()
 
     def part(self, items: int) -> slice:
