@@ -18,7 +18,7 @@ RUNS ?= runs
 TRAIN = $(PY) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
 
 voice: .venv/installed-dev
-	$(TRAIN) --preset lapglow-live --out $(RUNS)/likelihood
+	$(TRAIN) --preset lapglow-voice --out $(RUNS)/likelihood
 	$(TRAIN) --preset lapglow-refine --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
 	$(TRAIN) --preset lapglow-fine --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
 

@@ -21,6 +21,9 @@ from flowvocoder.mel.spec import MelSpec, convention
 
 Part = TypeVar("Part", bound="ModelConfig | TrainConfig")
 
+JUDGES = ("spectral_weight", "pulse_weight", "period_weight", "hum_weight", "adversarial_weight", "feature_weight")
+"""Settings that judge samples, each by its weight."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
@@ -69,8 +72,8 @@ class TrainConfig:
 
     def samples_at(self, step: int) -> bool:
         """Whether samples are drawn at a step."""
-        weights = (self.spectral_weight, self.pulse_weight, self.period_weight, self.hum_weight, self.fine_weight)
-        return (max(weights) > 0 or self.adversarial) and step >= self.sample_from
+        wanted = self.fine_weight > 0 or any(getattr(self, name) > 0 for name in JUDGES)
+        return wanted and step >= self.sample_from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +128,15 @@ FINE = TrainConfig(
     low_match=40,
 )
 
+VOICE = TrainConfig(steps=20_000, batch=16, lr=1.2e-3, ema=0.999)
+
 DEFAULT_PRESET = "lapglow-live"
 
 PRESETS: dict[str, Experiment] = {
-    # The bundled voice: fast, and little look-ahead (`flowvocoder info` states it).
+    # Fast, and little look-ahead (`flowvocoder info` states it): an hour of one core.
     "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=15_000, ema=0.999)),
+    # The same for 2.7 times the audio: the first stage of the bundled voice (`make voice`).
+    "lapglow-voice": Experiment(LIVE, convention("tacotron2"), VOICE),
     # The second stage, from a trained checkpoint of any size (--init-from): how samples sound, the likelihood as it is.
     "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
     # What leads the passes over the lowest kilohertz, from a trained checkpoint: the rest of it as it is.
@@ -244,8 +251,19 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(
             f"train.samples_only teaches from samples alone: train.sample_from must be 0, not {train.sample_from}"
         )
-    if train.fine_weight > 0 and not getattr(model, "fine_channels", 0):
-        raise ConfigError("train.fine_weight teaches what this model does not have: set model.fine_channels, too")
+    if train.samples_only and train.patience > 0:
+        raise ConfigError(
+            f"train.samples_only leaves the likelihood, which validations measure, as it is: "
+            f"train.patience must be 0, not {train.patience}"
+        )
+    if train.fine_weight > 0:
+        if not getattr(model, "fine_channels", 0):
+            raise ConfigError("train.fine_weight teaches what this model does not have: set model.fine_channels, too")
+        for name in JUDGES:
+            if (weight := getattr(train, name)) > 0:
+                raise ConfigError(f"train.fine_weight takes samples for itself: train.{name} must be 0, not {weight:g}")
+    if train.repulsion > 0 and not train.spectral_weight > 0:
+        raise ConfigError("train.repulsion is part of the spectral distance: set train.spectral_weight, too")
     if train.segment < 4 * mel.n_fft:
         raise ConfigError(f"train.segment {train.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples")
     precisions = get_args(get_type_hints(TrainConfig)["precision"])

@@ -203,7 +203,15 @@ def test_output_through_a_link_goes_where_it_points(wav: Path, checkpoint: Path,
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--seed", "-1"], ["--seed", "1.5"], ["--seed", str(2**64)], ["--device", "meta"], ["--threads", "3000000000"]],
+    [
+        ["--seed", "-1"],
+        ["--seed", "1.5"],
+        ["--seed", str(2**64)],
+        ["--device", "meta"],
+        ["--threads", "3000000000"],
+        ["--match", "65"],
+        ["--low-match", "1025"],
+    ],
 )
 def test_bad_numbers_are_refused_in_one_line(
     arguments: list[str], wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -21,7 +21,7 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation import checkpoint as evaluating
 from flowvocoder.evaluation.checkpoint import Settings, distinct_names, evaluate_checkpoint
 from flowvocoder.evaluation.measures import MEASURES
-from flowvocoder.evaluation.report import markdown
+from flowvocoder.evaluation.report import differences, markdown
 from flowvocoder.evaluation.results import Cache, Row
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
@@ -249,13 +249,20 @@ def test_one_file_cannot_stand_for_two_utterances(checkpoint: Path, tmp_path: Pa
         evaluate_checkpoint(checkpoint, [tmp_path / "a", tmp_path / "b"], settings)
 
 
-def test_a_model_of_another_rate_is_measured_at_the_common_one(corpus: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_rate_is_measured_at_the_common_one(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     experiment = override(preset("lapglow-tiny"), ["mel=vocos"])
     save_checkpoint(tmp_path / "fresh", Checkpoint(build_model(experiment), experiment, {}))
-    evaluation = evaluate_checkpoint(tmp_path / "fresh", [corpus], Settings(against=["griffinlim"], limit=1))
+    evaluation = evaluate_checkpoint(
+        tmp_path / "fresh", [corpus], Settings(against=["griffinlim", str(checkpoint)], limit=1)
+    )
     assert evaluation.settings["sample_rate"] == 24000
-    ours, griffin_lim = (row.values for row in evaluation.rows)
+    ours, griffin_lim, other = (row.values for row in evaluation.rows)
     assert griffin_lim["stoi"] > 0.7 and griffin_lim["mel_l1"] < 0.6 and np.isfinite(ours["hum_db"])
+    # Nats for each of 24 000 samples a second less nats for each of 22 050 would say nothing.
+    name = evaluation.systems[2]
+    assert np.isfinite(ours["nats"] - other["nats"]) and evaluation.difference("toy", name, "nats") is None
+    assert evaluation.difference("toy", name, "mel_l1") is not None
+    assert "likelihood" not in "".join(differences(evaluation, "toy"))
 
 
 def test_manifests_with_stretches_odd_ids_and_given_mels(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:

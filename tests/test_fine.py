@@ -242,6 +242,8 @@ def test_a_run_goes_on_with_what_it_teaches(taught: Path, corpus: Path, capsys: 
 def test_refusals(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match=r"set model\.fine_channels"):
         override(preset("lapglow-live"), ["fine_weight=1"])
+    with pytest.raises(ConfigError, match=r"train\.pulse_weight must be 0, not 2"):
+        override(preset("lapglow-fine"), ["pulse_weight=2"])
     with pytest.raises(ConfigError, match=r"3 or more times mel\.hop_length 300, not 1024"):
         override(preset("lapglow-fine"), ["mel.hop_length=300", "model.block=300", "model.time_slots=1",
                                           "model.level_sets=1"])  # fmt: skip

@@ -385,6 +385,10 @@ def test_samples_alone_cannot_be_taught_where_they_have_nothing_of_their_own(cor
         override(preset("lapglow-tiny"), ["samples_only=true"])
     with pytest.raises(ConfigError, match=r"sample_from must be 0, not 5"):
         override(preset("lapglow-refine"), ["sample_from=5"])
+    with pytest.raises(ConfigError, match=r"patience must be 0, not 3"):
+        override(preset("lapglow-refine"), ["patience=3"])
+    with pytest.raises(ConfigError, match=r"repulsion is part of the spectral distance"):
+        override(preset("lapglow-tiny"), ["repulsion=1"])
     other = override(preset("squeezewave-128-128"), ["samples_only=true", "spectral_weight=1", "segment=4096"])
     with pytest.raises(ConfigError, match="samples of a squeezewave have nothing of their own"):
         Trainer(other, [corpus], tmp_path / "run")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from flowvocoder.audio import to_pcm16
-from flowvocoder.cli.common import load_vocoder, say_clipped
+from flowvocoder.cli.common import check_match, load_vocoder, say_clipped
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.inference.stream import Stream
 from flowvocoder.units import PCM16_SCALE, seconds
@@ -57,6 +57,7 @@ def _begin(arguments: argparse.Namespace) -> tuple[Vocoder, Stream]:
         raise ConfigError("standard input and output must be pipes or files, not a terminal")
     if getattr(arguments, "denoise", 0.0):
         raise ConfigError("--denoise works on whole utterances: not with --stream")
+    check_match(arguments.match, arguments.low_match)
     vocoder = load_vocoder(arguments)
     stream = vocoder.stream(arguments.temperature, arguments.seed, arguments.match, arguments.low_match or 0)
     print(f"look-ahead {1000 * stream.seconds_behind:.0f} ms; {vocoder.sample_rate} Hz, mono", file=sys.stderr)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from flowvocoder.cli.common import (
+    check_match,
     check_output,
     load_denoiser,
     load_vocoder,
@@ -51,6 +52,7 @@ def resynth(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, (".wav", ".flac"))
     if arguments.picture:
         check_output(arguments.picture, (".png",))
+    check_match(arguments.match, arguments.low_match)
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)
     recording = read_recording(arguments.input, vocoder.spec)

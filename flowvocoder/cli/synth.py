@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.cli.common import check_output, load_denoiser, load_vocoder, set_machine, write_speech
+from flowvocoder.cli.common import check_match, check_output, load_denoiser, load_vocoder, set_machine, write_speech
 from flowvocoder.cli.pipe import stream_mel
 from flowvocoder.errors import ConfigError, FlowVocoderError, ImplausibleMelError, MelError, OutputError
 from flowvocoder.export.runtime import OnnxVocoder
@@ -92,6 +92,7 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
 
 def _load(arguments: argparse.Namespace) -> Voice:
     """The engine that synthesises, and what --denoise does to its audio: None where nothing."""
+    check_match(arguments.match, arguments.low_match)
     if arguments.engine == "onnx":
         if arguments.checkpoint is None:
             raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")

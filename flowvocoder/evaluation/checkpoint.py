@@ -227,7 +227,6 @@ def _about(
     path: Path, corpora: Sequence[Path], systems: Sequence[System], settings: Settings, period: int
 ) -> dict[str, Any]:
     config = read_config(path)
-    experiment = experiment_from_dict(config)
     match, low_match = chosen_passes(config["about"], settings.match, settings.low_match)
     return {
         "checkpoint": systems[0].name,
@@ -244,5 +243,10 @@ def _about(
         "device": settings.device,
         "processes": settings.jobs,
         "hum_period": period,
-        "sample_rate": experiment.mel.sample_rate,
+        "sample_rate": _rate(path),
+        "sample_rates": {s.name: _rate(s.checkpoint) for s in systems if isinstance(s, FlowSystem)},
     }
+
+
+def _rate(path: Path) -> int:
+    return experiment_from_dict(read_config(path)).mel.sample_rate

@@ -54,3 +54,6 @@ MEASURES = (
     Measure("hum_recording_db", "hum of the recording itself, dB", 1, None),
     Measure("x_realtime", "x real time, one core", 1, "higher", True),
 )
+
+PER_SAMPLE = ("nats", "bits")
+"""What is counted by the sample, and so means another thing at another sample rate."""

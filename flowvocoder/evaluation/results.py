@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from flowvocoder.evaluation.measures import MEASURES
+from flowvocoder.evaluation.measures import MEASURES, PER_SAMPLE
 from flowvocoder.evaluation.statistics import Summary, paired_difference, summarise
 from flowvocoder.files import writing
 
@@ -89,7 +89,10 @@ class Evaluation:
         return summarise(self.values(group, system, measure))
 
     def difference(self, group: str, other: str, measure: str) -> Summary | None:
-        """The first system less another, utterance by utterance."""
+        """The first system less another, utterance by utterance; None also for what another rate makes incomparable."""
+        rates = self.settings["sample_rates"]
+        if measure in PER_SAMPLE and rates.get(self.systems[0]) != rates.get(other):
+            return None
         return paired_difference(*(self.values(group, s, measure) for s in (self.systems[0], other)))
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import os
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,8 @@ class World:
         if self.size == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
+        # Gradients of 1x1 convolutions have their one tap in another place in memory; they are copied either way.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         # What only sampling uses is not in every step.
         return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
 
