@@ -12,10 +12,12 @@ hello: .venv/installed
 test: .venv/installed-dev
 	$(PY) -m pytest tests
 
-# A voice as the bundled one, three stages; where one was stopped, the same command goes on.
+# A voice as the bundled one, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
 CORPORA ?= kathleen kerstin
 RUNS ?= runs
-TRAIN = $(PY) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
+PROCESSES ?= 1
+TORCHRUN = -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES)
+TRAIN = $(PY) $(if $(filter-out 1,$(PROCESSES)),$(TORCHRUN)) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
 
 voice: .venv/installed-dev
 	$(TRAIN) --preset lapglow-voice --out $(RUNS)/likelihood
