@@ -16,7 +16,7 @@ test: .venv/installed-dev
 CORPORA ?= kathleen kerstin
 RUNS ?= runs
 PROCESSES ?= 1
-TORCHRUN = -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES)
+TORCHRUN = -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) --max-restarts 3
 TRAIN = $(PY) $(if $(filter-out 1,$(PROCESSES)),$(TORCHRUN)) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
 
 voice: .venv/installed-dev

@@ -256,6 +256,8 @@ def check(experiment: Experiment) -> None:
             f"train.samples_only leaves the likelihood, which validations measure, as it is: "
             f"train.patience must be 0, not {train.patience}"
         )
+    if train.samples_only and train.recompute:
+        raise ConfigError("train.samples_only backpropagates through samples, for which train.recompute does nothing")
     if train.fine_weight > 0:
         if not getattr(model, "fine_channels", 0):
             raise ConfigError("train.fine_weight teaches what this model does not have: set model.fine_channels, too")

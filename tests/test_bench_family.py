@@ -34,6 +34,7 @@ def test_two_presets_in_one_table(corpus: Path, tmp_path: Path, capsys: pytest.C
     weights = (out / WAVEFLOW / "checkpoint" / "model.safetensors").stat().st_mtime_ns
     assert run(*command) == 0
     assert (out / WAVEFLOW / "checkpoint" / "model.safetensors").stat().st_mtime_ns == weights, "trained again"
+    assert "was trained for 0.02 minutes, not 0.5" in refused(capsys, *command, "--minutes", 0.5)
 
 
 def test_rate_rises_and_falls_within_the_budget() -> None:

@@ -17,6 +17,7 @@ from helpers import speech_like
 from flowvocoder.cli.main import main
 from flowvocoder.config import override, preset
 from flowvocoder.mel.spec import convention
+from flowvocoder.vocoder import Vocoder
 
 
 def run(*arguments: object) -> int:
@@ -217,6 +218,17 @@ def test_bad_numbers_are_refused_in_one_line(
     arguments: list[str], wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert arguments[0] in refused(capsys, "resynth", wav, tmp_path / "o.wav", *arguments)
+
+
+def test_a_full_gpu_is_one_line(
+    wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore")
+
+    monkeypatch.setattr(Vocoder, "synthesize", full)
+    line = refused(capsys, "resynth", wav, tmp_path / "o.wav")
+    assert line.strip().endswith("the device has not enough memory (CUDA out of memory. Tried to allocate 2.00 GiB.)")
 
 
 def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ def results(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def test_every_measure_of_the_held_out_utterance(
-    out: Path, corpus: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    out: Path, corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = results(out)
     assert list(values) == ["toy/checkpoint", "griffinlim"]
@@ -56,6 +56,10 @@ def test_every_measure_of_the_held_out_utterance(
     capsys.readouterr()
     assert run("score", "--json", held_out.path, "--checkpoint", checkpoint) == 0
     assert values["toy/checkpoint"]["nats"] == json.loads(capsys.readouterr().out)[0]["nats_per_sample"]
+    assert run("resynth", held_out.path, tmp_path / "own.wav", "--checkpoint", checkpoint, "--threads", 1) == 0
+    kept = out / f"audio/toy-checkpoint/{held_out.id}.wav"
+    own, measured = (sf.read(path, dtype="int16")[0].astype(int) for path in (tmp_path / "own.wav", kept))
+    assert np.abs(own - measured).max() <= 1, "what anybody hears with the same seed"
     assert values["griffinlim"]["hf_db"] < -10 < values["toy/checkpoint"]["hf_db"], "only the flow knows of it"
     summary = json.loads((out / "results.json").read_text())["summary"]["toy"]["griffinlim"]["stoi"]
     assert summary["n"] == 1 and summary["mean"] == summary["low"] == values["griffinlim"]["stoi"]
@@ -225,6 +229,7 @@ def test_refusals(corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest
     assert "--low-match must be from 0 to 1024, not -1" in refused(capsys, *evaluate, "--low-match", -1)
     assert "two corpora are named" in refused(capsys, *evaluate, "--corpus", corpus)
     assert "--keep-audio needs --out" in refused(capsys, *evaluate, "--keep-audio")
+    assert "every process measures on one thread" in refused(capsys, *evaluate, "--threads", 2)
     assert "no such checkpoint" in refused(capsys, "evaluate", tmp_path / "none", "--corpus", corpus)
     (tmp_path / "file").touch()
     assert "is a file" in refused(capsys, *evaluate, "--out", tmp_path / "file")

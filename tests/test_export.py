@@ -79,7 +79,9 @@ def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_
         assert (program(mel, noise, length) - vocoder.synthesize(mel, 0.7, seed=3)).abs().max() < 1e-4
 
 
-def test_synth_with_the_onnx_engine(exported: dict[str, Path], checkpoint: Path, wav: Path, tmp_path: Path) -> None:
+def test_synth_with_the_onnx_engine(
+    exported: dict[str, Path], checkpoint: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mel = tmp_path / "m.npy"
     assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
     for name, engine in ((checkpoint, "eager"), (exported["step"], "onnx")):
@@ -87,6 +89,15 @@ def test_synth_with_the_onnx_engine(exported: dict[str, Path], checkpoint: Path,
         assert main(["synth", str(mel), str(out), "--checkpoint", str(name), "--engine", engine, "--seed", "2"]) == 0
     eager, onnx = (sf.read(tmp_path / f"{name}.wav", dtype="int16")[0].astype(int) for name in ("eager", "onnx"))
     assert np.abs(eager - onnx).max() <= 4
+    for options, message in (
+        (["--precision", "bfloat16"], "--precision needs the checkpoint itself"),
+        (["--temperature", "-1"], "--temperature must be 0 or above"),
+        (["--stream"], "not with --stream"),
+    ):
+        paths = [] if "--stream" in options else [str(mel), str(tmp_path / "o.wav")]
+        command = ["synth", *paths, "--checkpoint", str(exported["step"]), *options]
+        assert main([*command, "--engine", "onnx"]) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "o.wav").exists()
 
 
 def test_the_example_needs_no_torch(exported: dict[str, Path], mels: torch.Tensor, tmp_path: Path) -> None:

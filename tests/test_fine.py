@@ -25,6 +25,7 @@ from flowvocoder.inference.matching import FinePasses, LowPasses, Matcher
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.models import fine as fine_module
 from flowvocoder.models.fine import ALONE, LED, UNLED, FineSpectrum
+from flowvocoder.training.trainer import Trainer
 from flowvocoder.vocoder import Vocoder
 
 SPEC = convention("tacotron2")
@@ -247,6 +248,11 @@ def test_refusals(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(ConfigError, match=r"3 or more times mel\.hop_length 300, not 1024"):
         override(preset("lapglow-fine"), ["mel.hop_length=300", "model.block=300", "model.time_slots=1",
                                           "model.level_sets=1"])  # fmt: skip
+    short = override(preset("lapglow-fine"), ["segment=6144"])
+    with pytest.raises(ConfigError, match=r"train\.segment 6144 must be more than 24 x mel\.hop_length 256"):
+        Trainer(short, [corpus], tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"is taught after the flow"):
+        Trainer(override(preset("lapglow-tiny"), ["model.fine_channels=8"]), [corpus], tmp_path / "run")
     line = refused(capsys, "train", "--corpus", corpus, "--out", tmp_path / "run", "--preset", "lapglow-fine")
     assert "--init-from" in line and not (tmp_path / "run").exists()
 

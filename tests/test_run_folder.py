@@ -1,5 +1,6 @@
 """The folder of a run: nobody else's, taken up as it was left, and never filled with what is not finite."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -17,26 +18,42 @@ from flowvocoder.errors import CheckpointError
 from flowvocoder.files import _aside
 from flowvocoder.training.trainer import Trainer
 
+SMALL = ["--set", "batch=2", "--set", "segment=4096", "--threads", "1"]
+
 
 def test_a_run_goes_on_as_it_was_set(
     checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, small = tmp_path / "run", ["--set", "batch=2", "--set", "segment=4096", "--threads", "1"]
+    out, small = tmp_path / "run", SMALL
     command = ["train", "--corpus", str(corpus), "--out", str(out)]
     first = tmp_path / "first"
     shutil.copytree(checkpoint, first)
     start = ["--preset", "lapglow-refine", "--init-from", str(first), *small, "--set", "steps=4"]
-    assert main([*command, *start, "--max-steps", "2"]) == 0
+    assert main([*command, *start, "--max-steps", "2", "--licence", "CC BY 4.0"]) == 0
     shutil.rmtree(first)  # what it started from is no longer needed
     capsys.readouterr()
     assert main([*command, "--resume", "--threads", "1"]) == 0
     assert "goes on with other settings" not in capsys.readouterr().err
     after = read_config(out / "checkpoint")
+    assert after["about"]["licence"] == "CC BY 4.0", "of the data, which are the same"
     assert after["about"]["step"] == 4 and after["train"]["samples_only"] and after["train"]["batch"] == 2
     assert main([*command, "--resume", "--set", "samples_only=false", "--set", "steps=5"]) == 2
     assert "train.samples_only False, was True" in capsys.readouterr().err
+    assert main([*command, "--resume", "--set", "feature_weight=1", "--set", "steps=5"]) == 2
+    assert "train.feature_weight 1.0, was 0.0" in capsys.readouterr().err
     assert main([*command, "--resume", "--preset", "lapglow-live", "--set", "steps=5"]) == 2, "it is a second stage"
     assert read_config(out / "checkpoint") == after
+
+
+def test_a_voice_speaks_on_as_it_did(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    tuned = load_checkpoint(checkpoint)
+    about = {**tuned.about, "temperature": 0.6, "match": 2, "low_match": 9}
+    save_checkpoint(tmp_path / "tuned", dataclasses.replace(tuned, about=about))
+    for name, temperature in (("lapglow-tiny", 0.6), ("lapglow-refine", 0.9)):  # the second is taught by samples
+        assert main(["train", "--corpus", str(corpus), "--init-from", str(tmp_path / "tuned"), "--preset", name,
+                     "--out", str(tmp_path / name), *SMALL, "--set", "steps=1"]) == 0  # fmt: skip
+        about = read_config(tmp_path / name / "checkpoint")["about"]
+        assert (about["temperature"], about["match"], about["low_match"]) == (temperature, 2, 9)
 
 
 def test_other_data_is_told(run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.audio import read_audio
-from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, build_model, read_config, save_checkpoint
 from flowvocoder.config import Experiment, override, preset
 from flowvocoder.data.corpus import Utterance, find_utterances, split
-from flowvocoder.errors import AudioError
+from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.evaluation import evaluate_pair
 from flowvocoder.files import writing
 from flowvocoder.flows.rows import RowAutoregression
@@ -63,10 +63,15 @@ def train_within(name: str, budget: Budget, corpora: Sequence[Path], out: Path) 
     """Train a preset for its budget; the checkpoint folder, which is taken as it is if it is there already.
 
     Raises:
-        FlowVocoderError: as `Trainer`.
+        FlowVocoderError: as `Trainer`, and ConfigError for one that was trained for another time.
     """
     checkpoint = out / name / "checkpoint"
     if checkpoint.exists():
+        minutes = read_config(checkpoint)["about"].get("processor_minutes")
+        if minutes != budget.minutes:
+            raise ConfigError(
+                f"{checkpoint}: was trained for {minutes} minutes, not {budget.minutes:g}: name another --out"
+            )
         return checkpoint
     experiment = budget.experiment(name)
     trainer = Trainer(experiment, corpora, out / name / "run")

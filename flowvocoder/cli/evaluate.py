@@ -17,6 +17,8 @@ from flowvocoder.parallel import check_jobs
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the files; 2 if an utterance could not be measured."""
     device = set_machine(arguments)
+    if arguments.threads not in (None, 1):
+        raise ConfigError(f"--threads {arguments.threads}: every process measures on one thread; --jobs says how many")
     check_temperature(arguments.temperature)
     check_match(arguments.match, arguments.low_match)
     out = arguments.out
@@ -34,7 +36,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         draws=arguments.draws,
         lag=arguments.lag,
-        jobs=check_jobs(arguments.jobs),
+        jobs=check_jobs(arguments.jobs or (0 if device.type == "cpu" else 1)),  # a GPU is timed alone
         device=str(device),
         keep_audio=arguments.keep_audio,
     )

@@ -31,6 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"flowvocoder: not enough memory ({str(error).splitlines()[0] if str(error) else 'no more is said'})",
               file=sys.stderr)  # fmt: skip
         return FAILED
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a GPU; torch itself need not be imported here
+            raise
+        print(f"flowvocoder: the device has not enough memory ({str(error).splitlines()[0]})", file=sys.stderr)
+        return FAILED
     except OSError as error:  # a folder without permission, a name too long, a closed pipe or full disk on stdout
         where = f"{error.filename}: " if error.filename else ""
         print(f"flowvocoder: {where}{error.strerror or error}", file=sys.stderr)

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.cli.common import check_match, check_output, load_denoiser, load_vocoder, set_machine, write_speech
+from flowvocoder.cli.common import (
+    check_match,
+    check_output,
+    check_temperature,
+    load_denoiser,
+    load_vocoder,
+    set_machine,
+    write_speech,
+)
 from flowvocoder.cli.pipe import stream_mel
 from flowvocoder.errors import ConfigError, FlowVocoderError, ImplausibleMelError, MelError, OutputError
 from flowvocoder.export.runtime import OnnxVocoder
@@ -98,7 +106,11 @@ def _load(arguments: argparse.Namespace) -> Voice:
             raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
         if arguments.denoise:
             raise ConfigError("--denoise needs the checkpoint itself: not with --engine onnx")
-        set_machine(arguments)
+        if arguments.precision != "float32":
+            raise ConfigError("--precision needs the checkpoint itself: not with --engine onnx")
+        if set_machine(arguments).type != "cpu":
+            raise ConfigError("--engine onnx runs on the CPU")
+        check_temperature(arguments.temperature)
         return OnnxVocoder(arguments.checkpoint, arguments.threads), None
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)

@@ -4,11 +4,12 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 from flowvocoder.architectures import LapGlowConfig
 from flowvocoder.checkpoint import read_config
 from flowvocoder.cli.common import named_checkpoint, set_machine
-from flowvocoder.config import DEFAULT_PRESET, FINE, Experiment, experiment_from_dict, override, preset
+from flowvocoder.config import DEFAULT_PRESET, Experiment, experiment_from_dict, override, preset
 from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.files import readable_folder
 from flowvocoder.training.distributed import World
@@ -63,8 +64,9 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> Experiment:
-    """The preset, or what a run that goes on was saved with; sizes and mel are those of that run, or of the checkpoint
-    to start from, if it is of the preset's architecture."""
+    """The preset, or what a run that goes on was saved with. Sizes and mel are those of that run, or of the checkpoint
+    to start from, if it is of the preset's architecture; so is how the voice speaks, where the preset does not teach
+    that."""
     if saved is not None and name is None:
         return saved
     planned = preset(name or DEFAULT_PRESET)
@@ -73,16 +75,26 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
         values = read_config(start)
         if values.get("architecture") != planned.model.architecture:
             return planned  # the trainer refuses it
-        known = experiment_from_dict({**values, "train": {}})
+        known = experiment_from_dict({**values, "train": _speech(values["about"])})
     if known is None or known.model.architecture != planned.model.architecture:
         return planned
     model, train = known.model, planned.train
     if planned.train.fine_weight > 0 and isinstance(model, LapGlowConfig) and isinstance(planned.model, LapGlowConfig):
         own = planned.model if model.fine_channels == 0 else model
         model = dataclasses.replace(model, fine_channels=own.fine_channels, fine_layers=own.fine_layers)
-    if isinstance(model, LapGlowConfig) and model.fine_channels:
-        train = dataclasses.replace(train, low_match=FINE.low_match)  # what leads low passes is there to be used
+    if train.fine_weight == 0:
+        train = dataclasses.replace(train, match=known.train.match, low_match=known.train.low_match)
+    if not train.samples_at(train.steps):
+        train = dataclasses.replace(train, sample_temperature=known.train.sample_temperature)
     return dataclasses.replace(planned, model=model, mel=known.mel, train=train)
+
+
+def _speech(about: dict[str, Any]) -> dict[str, Any]:
+    """How a checkpoint speaks, as far as it says so, in the names of TrainConfig."""
+    names = {"sample_temperature": "temperature", "match": "match", "low_match": "low_match"}
+    numbers = {"sample_temperature": (int, float)}
+    said = {ours: about.get(theirs) for ours, theirs in names.items()}
+    return {name: value for name, value in said.items() if type(value) in numbers.get(name, (int,))}
 
 
 def _find_lr(trainer: Trainer, arguments: argparse.Namespace) -> int:

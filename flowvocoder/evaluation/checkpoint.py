@@ -23,7 +23,7 @@ from flowvocoder.parallel import Crashed
 
 GRIFFIN_LIM = "griffinlim"
 
-DEFINITION = 4
+DEFINITION = 5
 """Raised whenever a measure changes, so that rows of an older program are not reused."""
 
 

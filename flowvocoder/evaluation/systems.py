@@ -85,10 +85,9 @@ class FlowSystem:
         covered = audio if given is None else audio[: given.shape[-1] * vocoder.spec.hop_length]
         nats = float(vocoder.score(covered, given, self.seed + draw))
         mel = vocoder.mel_for(audio) if given is None else given
-        generator = torch.Generator().manual_seed(self.seed + draw)
         started = _clock(self.device)
-        match, low_match = self.match, self.low_match
-        speech = vocoder.synthesize(mel, self.temperature, generator, match=match, low_match=low_match)
+        match, low_match, seed = self.match, self.low_match, self.seed + draw
+        speech = vocoder.synthesize(mel, self.temperature, seed=seed, match=match, low_match=low_match)
         speech = speech[0, : len(audio)].cpu()
         taken = _clock(self.device) - started
         return Speech(

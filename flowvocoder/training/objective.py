@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.config import Experiment, TrainConfig
+from flowvocoder.errors import ConfigError
 from flowvocoder.mel.matching import MelMatch
-from flowvocoder.models.fine import ALONE, LED, UNLED
+from flowvocoder.models.fine import ALONE, EDGE, LED, UNLED
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.training.discriminators import (
     Discriminators,
@@ -165,6 +166,12 @@ class Objective:
 
     def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
         self.config = experiment.train
+        frames = self.config.segment // experiment.mel.hop_length
+        if self.config.fine_weight > 0 and frames <= 4 * EDGE:
+            raise ConfigError(
+                f"train.segment {self.config.segment} must be more than {4 * EDGE} x mel.hop_length"
+                f" {experiment.mel.hop_length} where a fine spectrum is taught"
+            )
         self.mel_match = MelMatch(experiment.mel).to(world.device)
         flow: nn.Module = FlowPass(model, self.mel_match, self.config)
         if self.config.compile:

@@ -44,7 +44,7 @@ class Trainer:
         out: run folder: `checkpoint/` and `best/` (averaged weights), `state/`, `log.jsonl`, `tensorboard/`.
         resume: go on from `out/state` if it is there; so does a run that torchrun began and restarts.
         init_from: checkpoint folder whose weights to start from.
-        licence: of the data, recorded in the checkpoints.
+        licence: of the data, recorded in the checkpoints; None: what a run that goes on has, or unknown.
         world: the processes; None: this one alone, on the CPU.
 
     Raises:
@@ -58,7 +58,7 @@ class Trainer:
         out: Path,
         resume: bool = False,
         init_from: Path | None = None,
-        licence: str = "unknown",
+        licence: str | None = None,
         world: World | None = None,
     ):
         self.experiment, self.config = experiment, experiment.train
@@ -89,6 +89,10 @@ class Trainer:
         self.model = build_model(experiment).to(self.world.device)
         if start is not None:
             self._start_from(start, init_from)
+        untaught = start is None or start.model.fine is None
+        if self.model.fine is not None and untaught and self.config.fine_weight == 0 and not resume:
+            raise ConfigError("model.fine_channels: what leads low passes is taught after the flow, from its checkpoint"
+                              " (--preset lapglow-fine)")  # fmt: skip
         if self.model.fine is not None:
             self.model.fine.requires_grad_(self.config.fine_weight > 0)
         if self.config.samples_only:
@@ -116,7 +120,7 @@ class Trainer:
         if resume and state.exists():
             self._resume(state)
         held_out = [u for c in data for u in c.held_out]
-        self.validation = Validation(held_out if self.world.leads else [], experiment.mel)
+        self.validation = Validation(held_out if self.world.leads else [], experiment.mel, self._speech())
         if self.world.leads:
             sign(out)
         self.log: RunLog = open_log(out, self.step, self.world.leads)
@@ -192,7 +196,10 @@ class Trainer:
         for learner in taught:
             self.scaler.unscale_(learner.optimizer)
             norms.append(nn.utils.clip_grad_norm_(learner.net.parameters(), self.config.clip))
-        if not all(torch.isfinite(norm) for norm in norms) and not self.scaler.is_enabled():
+        # A loss scale is found by halving it until gradients are finite; below 1 it is not what makes them infinite.
+        searching = self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
+        if not all(torch.isfinite(norm) for norm in norms) and not searching:
+            self.scaler.update()
             self._report_skipped(batch.ids, torch.cat(finite).tolist())
             return {"skipped": 1.0}
         self.skipped = 0
@@ -254,7 +261,7 @@ class Trainer:
         if not values:
             return
         self.log.validation(self.step, values)
-        examples = self.validation.example(model, self.world.device)
+        examples = self.validation.examples(model)
         self.log.pictures(self.step, examples, self.experiment.mel.sample_rate)
         self.stale += 1
         # Where the likelihood stays as it is the last is the best.
@@ -272,15 +279,13 @@ class Trainer:
     def _save(self, name: str, metrics: dict[str, float] | None = None) -> None:
         if not self.world.leads:
             return
-        about: dict[str, Any] = {
+        about = {
             "step": self.step,
             "hours": round(self.seconds / 3600, 3),
             "training_data": self.names,
             "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
-            "licence": self.licence,
-            "temperature": self.config.sample_temperature,
-            "match": self.config.match,
-            "low_match": self.config.low_match,
+            "licence": self.licence or "unknown",
+            **self._speech(),
             "metrics": metrics or self.log.last_validation,
         }
         save_checkpoint(self.out / name, Checkpoint(self._averaged(), self.experiment, about))
@@ -293,8 +298,14 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "experiment": self.experiment.to_dict(),
                 "training_data": self.names,
+                "licence": self.licence,
             }
             save_state(self.out / STATE, self.learners, self.ema, progress)
+
+    def _speech(self) -> dict[str, Any]:
+        """How the voice is to speak, in the names of a checkpoint."""
+        config = self.config
+        return {"temperature": config.sample_temperature, "match": config.match, "low_match": config.low_match}
 
     def _check_shares(self) -> None:
         pieces = self.world.size * self.config.accumulate
@@ -310,11 +321,13 @@ class Trainer:
             if before[part] != now[part]:
                 difference = _difference(now[part], before[part])
                 raise ConfigError(f"{self.out}: --resume with another {part} than the run has: {difference}")
-        for name in ("samples_only", "fine_weight", "adversarial_weight"):  # they decide what there is to learn
-            was, is_ = before["train"].get(name, 0), now["train"][name]
-            if bool(was) != bool(is_):
+        for names in (("samples_only",), ("fine_weight",), ("adversarial_weight", "feature_weight")):
+            # They decide what there is to learn, the last two together whether there are discriminators.
+            was, is_ = ({name: part.get(name, 0) for name in names} for part in (before["train"], now["train"]))
+            if any(was.values()) != any(is_.values()):
+                name = next(name for name in names if was[name] != is_[name])
                 raise ConfigError(
-                    f"{self.out}: --resume with train.{name} {is_}, was {was}: start a run of its own from"
+                    f"{self.out}: --resume with train.{name} {is_[name]}, was {was[name]}: start a run of its own from"
                     f" --init-from {self.out / CHECKPOINT}"
                 )
         about = load_state(state, self.learners, self.ema)
@@ -325,6 +338,7 @@ class Trainer:
             self.stale = int(about["stale"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{state / 'state.json'}: truncated or not the state of a run") from error
+        self.licence = self.licence or about.get("licence")
         if self.scaler.is_enabled() and about["scaler"]:
             self.scaler.load_state_dict(about["scaler"])
 

@@ -1,28 +1,39 @@
 """Held-out likelihood during training, and one utterance to listen to."""
 
+import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowvocoder.data.corpus import Utterance
+from flowvocoder.errors import FlowVocoderError
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.units import PCM16_STEP, bits_per_sample
+from flowvocoder.vocoder import Vocoder
+
+LIMIT = 12
+"""Utterances of each corpus."""
 
 
 class Validation:
-    """Whole held-out utterances, at most `limit` of each corpus; always the same ones with the same dequantisation."""
+    """Whole held-out utterances, at most LIMIT of each corpus; always the same ones with the same dequantisation.
 
-    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, limit: int = 12, temperature: float = 0.8):
-        self.temperature = temperature
+    Args:
+        speech: temperature and passes of mel matching, as a checkpoint states them (`Vocoder.about`).
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, speech: dict[str, Any]):
+        self.speech = speech
         self.items: list[tuple[str, Tensor, Tensor]] = []
         front_end = MelFrontEnd(spec)
         taken: dict[str, int] = {}
         for utterance in utterances:
             corpus = utterance.id.split("/")[0]
-            if taken.get(corpus, 0) >= limit:
+            if taken.get(corpus, 0) >= LIMIT:
                 continue
             audio = torch.from_numpy(utterance.read(spec.sample_rate))
             if len(audio) < spec.n_fft:
@@ -49,13 +60,12 @@ class Validation:
         by_corpus = {f"nats.{corpus}": sum(v) / len(v) for corpus, v in totals.items()}
         return {"nats": mean, "bits": bits_per_sample(mean), **by_corpus}
 
-    @torch.no_grad()
-    def example(self, model: FlowVocoder, device: torch.device) -> list[tuple[str, Tensor, Tensor]]:
-        """(corpus, recording (T,), sample of the model (T,)) for the first utterance of each corpus."""
+    def examples(self, model: FlowVocoder) -> list[tuple[str, Tensor, Tensor]]:
+        """(corpus, recording (T,), the same as the voice speaks it (T,)) for the first utterance of each corpus."""
+        vocoder = Vocoder(model, self.speech)
         firsts = {corpus: (audio, mel) for corpus, audio, mel in reversed(self.items)}
         result = []
         for corpus, (audio, mel) in sorted(firsts.items()):
-            batch = mel[None].to(device)
-            noise = torch.randn(model.noise_shape(batch), generator=torch.Generator().manual_seed(0)).to(device)
-            result.append((corpus, audio, model.sample(self.temperature * noise, batch)[0].cpu()))
+            with contextlib.suppress(FlowVocoderError):  # at first a sample may be beyond all bounds
+                result.append((corpus, audio, vocoder.synthesize(mel.to(vocoder.device), seed=0)[0].cpu()))
         return result

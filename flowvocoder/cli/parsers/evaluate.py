@@ -25,7 +25,8 @@ def add(commands: Commands) -> None:
     evaluate.add_argument("--keep-audio", action="store_true",
                           help="also write what was measured (the first draw), to DIR/audio")  # fmt: skip
     evaluate.add_argument("--all", action="store_true", dest="everything",
-                          help="all utterances, not only those training holds out")  # fmt: skip
+                          help="all utterances of folders, and of shards or manifests those of the splits train and"
+                          " validation, not only those training holds out")  # fmt: skip
     evaluate.add_argument("--limit", metavar="N", type=positive_int, help="at most N utterances of each corpus")
     evaluate.add_argument("--draws", metavar="N", type=positive_int, default=1,
                           help="draw each utterance N times, with seeds from --seed on, and take the mean; what a"

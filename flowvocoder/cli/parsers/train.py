@@ -19,13 +19,19 @@ def add(commands: Commands) -> None:
         "--init-from",
         metavar="CHECKPOINT",
         type=Path,
-        help="start from these weights (`bundled`: the bundled voice), with their sizes and mel",
+        help="start from these weights (`bundled`: the bundled voice), with their sizes, mel, temperature and passes of"
+        " mel matching; a run that --resume goes on with has its own",
     )
     train.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings",
                        help="override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")  # fmt: skip
-    train.add_argument("--max-steps", metavar="N", type=positive_int, help="stop after step N, saved; --resume goes on")
+    train.add_argument(
+        "--max-steps",
+        metavar="N",
+        type=positive_int,
+        help="stop after step N, saved; --resume goes on; with --find-lr, its number of steps",
+    )
     train.add_argument("--max-minutes", metavar="M", type=positive, help="stop after M minutes, saved")
     train.add_argument("--find-lr", action="store_true",
                        help="only a range test: prints a good learning rate, draws RUN/learning_rate.png")  # fmt: skip
-    train.add_argument("--licence", default="unknown", help="licence of the data, recorded in the checkpoint")
+    train.add_argument("--licence", help="licence of the data, recorded in the checkpoint")
     machine(train)
