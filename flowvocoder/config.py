@@ -118,7 +118,7 @@ REFINE = TrainConfig(
 )
 
 FINE = TrainConfig(
-    steps=10_000,
+    steps=8_000,
     segment=40960,
     lr=2e-3,
     ema=0.999,
