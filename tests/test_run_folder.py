@@ -14,7 +14,7 @@ from test_training import train
 from flowvocoder.checkpoint import load_checkpoint, read_config, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import override, preset
-from flowvocoder.errors import CheckpointError
+from flowvocoder.errors import CheckpointError, TrainingError
 from flowvocoder.files import _aside
 from flowvocoder.training.trainer import Trainer
 
@@ -24,11 +24,11 @@ SMALL = ["--set", "batch=2", "--set", "segment=4096", "--threads", "1"]
 def test_a_run_goes_on_as_it_was_set(
     checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, small = tmp_path / "run", SMALL
+    out = tmp_path / "run"
     command = ["train", "--corpus", str(corpus), "--out", str(out)]
     first = tmp_path / "first"
     shutil.copytree(checkpoint, first)
-    start = ["--preset", "lapglow-refine", "--init-from", str(first), *small, "--set", "steps=4"]
+    start = ["--preset", "lapglow-refine", "--init-from", str(first), *SMALL, "--set", "steps=4"]
     assert main([*command, *start, "--max-steps", "2", "--licence", "CC BY 4.0"]) == 0
     shutil.rmtree(first)  # what it started from is no longer needed
     capsys.readouterr()
@@ -158,3 +158,16 @@ def test_a_range_test_leaves_room_for_the_run(corpus: Path, tmp_path: Path) -> N
     wild = ("--set", "clip=1e9")
     assert train(corpus, tmp_path / "run", "--find-lr", "--max-steps", "20", *wild) == 0
     assert train(corpus, tmp_path / "run", "--set", "steps=1") == 0
+
+
+def test_a_run_in_float16_that_diverged_ends(corpus: Path, tmp_path: Path) -> None:
+    """A loss scale looks for gradients that are finite; it must not look for ever."""
+    small = ["batch=2", "segment=4096", "steps=200", "save_every=300", "validate_every=300", "precision=float16"]
+    trainer = Trainer(override(preset("lapglow-tiny"), small), [corpus], tmp_path / "run")
+    trainer.scaler._init_scale = 4.0
+    for parameter in trainer.model.parameters():
+        parameter.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match="no finite loss or gradient in 20 steps"):
+        trainer.run()
+    assert trainer.step == 22, "at scales of 4, 2 and 1, then nineteen, and the last of twenty"
+    assert not (tmp_path / "run" / "checkpoint").exists()
