@@ -9,16 +9,16 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
-from flowvocoder.inference.engines import Engine, Precision, check_engine, reduced, streaming_step
-from flowvocoder.inference.lapglow import LapGlowStep
-from flowvocoder.inference.matching import Matcher, Matching, chosen_passes
-from flowvocoder.inference.noise import NoiseSource, Seeds
-from flowvocoder.inference.session import Session, from_tensor, pieces
-from flowvocoder.inference.stream import Stream
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
+from flowvocoder.postfilter.chunked import Matcher, Matching, chosen_passes
+from flowvocoder.streaming.engines import Engine, Precision, check_engine, reduced, streaming_step
+from flowvocoder.streaming.lapglow import LapGlowStep
+from flowvocoder.streaming.noise import NoiseSource, Seeds
+from flowvocoder.streaming.session import Session, from_tensor, pieces
+from flowvocoder.streaming.stream import Stream
 from flowvocoder.units import PCM16_STEP
 
 DEFAULT_TEMPERATURE = 0.8
@@ -91,7 +91,7 @@ class Vocoder:
 
     @property
     def match(self) -> int:
-        """Passes of mel matching that the checkpoint was tuned for (`flowvocoder.mel.matching`); 0 for none."""
+        """Passes of mel matching that the checkpoint was tuned for (0: none)."""
         return chosen_passes(self.about, None, None)[0]
 
     @property

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from flowvocoder.audio import EXTENSIONS
+from flowvocoder.audio.files import EXTENSIONS
 from flowvocoder.errors import DataError
 from flowvocoder.files import reason
 from recipes.facts import Report, Utterance

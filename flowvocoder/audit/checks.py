@@ -7,7 +7,7 @@ with room noise and a constant offset, are both clean; the same recordings with 
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.audio import SILENCE_BELOW_DB, speech_level
+from flowvocoder.audio.files import SILENCE_BELOW_DB, speech_level
 from flowvocoder.units import PCM16_STEP
 
 Signal = npt.NDArray[np.float64]

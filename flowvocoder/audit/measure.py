@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.audio import frame_levels, open_audio, speech_level
+from flowvocoder.audio.files import frame_levels, open_audio, speech_level
 from flowvocoder.audit import checks
 from flowvocoder.data.manifest import Entry, Line
 from flowvocoder.errors import AudioError, MelError

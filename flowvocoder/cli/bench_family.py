@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from flowvocoder.benchmark.family import Budget, cost, held_out, markdown, measure, train_within, write_results
 from flowvocoder.checkpoint import build_model
 from flowvocoder.cli.common import check_temperature, set_machine
+from flowvocoder.evaluation.speed.family import Budget, cost, held_out, markdown, measure, train_within, write_results
 from flowvocoder.vocoder import Vocoder
 
 

@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import torch
 
-from flowvocoder.benchmark.inference import measure, measure_streaming
-from flowvocoder.benchmark.inference_report import markdown, write_report
-from flowvocoder.benchmark.systems import System, ours, peer
 from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
 from flowvocoder.cli.common import check_match, set_machine
 from flowvocoder.config import override, preset
 from flowvocoder.errors import ConfigError
+from flowvocoder.evaluation.speed.inference import measure, measure_streaming
+from flowvocoder.evaluation.speed.inference_report import markdown, write_report
+from flowvocoder.evaluation.speed.systems import System, ours, peer
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flowvocoder.audio import Recording, Samples, read_audio, write_audio
+from flowvocoder.audio.files import Recording, Samples, read_audio, write_audio
 from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.config import TRAIN_LIMITS
 from flowvocoder.denoiser import Denoiser

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.cli.common import check_output
-from flowvocoder.export.onnx import export_onnx, export_pt2
+from flowvocoder.interop.onnx.export import export_onnx, export_pt2
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import sys
 
 from flowvocoder.checkpoint import save_checkpoint
 from flowvocoder.errors import OutputError
-from flowvocoder.importing.importer import import_checkpoint
+from flowvocoder.interop.published.importer import import_checkpoint
 
 
 def import_file(arguments: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ from typing import Any
 
 from flowvocoder.architectures import ModelConfig
 from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
-from flowvocoder.inference.engines import streaming_step
-from flowvocoder.inference.lapglow import LapGlowStep
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.streaming.engines import streaming_step
+from flowvocoder.streaming.lapglow import LapGlowStep
 
 
 def info(arguments: argparse.Namespace) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from flowvocoder.audio import to_pcm16
+from flowvocoder.audio.files import to_pcm16
 from flowvocoder.cli.common import check_match, load_vocoder, say_clipped
 from flowvocoder.errors import AudioError, ConfigError, MelError
-from flowvocoder.inference.stream import Stream
+from flowvocoder.streaming.stream import Stream
 from flowvocoder.units import PCM16_SCALE, seconds
 from flowvocoder.vocoder import Vocoder
 

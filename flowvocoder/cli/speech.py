@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from flowvocoder.audio.plots import save_pair
 from flowvocoder.cli.common import (
     check_match,
     check_output,
@@ -25,7 +26,6 @@ from flowvocoder.evaluation import measure_hum
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
-from flowvocoder.pictures import save_pair
 from flowvocoder.progress import progress
 from flowvocoder.units import bits_per_sample
 from flowvocoder.vocoder import Vocoder

@@ -19,7 +19,7 @@ from flowvocoder.cli.common import (
 )
 from flowvocoder.cli.pipe import stream_mel
 from flowvocoder.errors import ConfigError, FlowVocoderError, ImplausibleMelError, MelError, OutputError
-from flowvocoder.export.runtime import OnnxVocoder
+from flowvocoder.interop.onnx.runtime import OnnxVocoder
 from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
 from flowvocoder.units import seconds

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowvocoder.audio import EXTENSIONS, Recording, Samples, at_rate, read_as_stored
+from flowvocoder.audio.files import EXTENSIONS, Recording, Samples, at_rate, read_as_stored
 from flowvocoder.data.manifest import TRAIN, VALIDATION, hash_of, is_held_out, read_lines
 from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.audio import Samples
+from flowvocoder.audio.files import Samples
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError
 from flowvocoder.mel.files import Mel

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.audio import Samples
-from flowvocoder.pictures import DIFFERENCES, LEVELS, MOST_DIFFERENCE_DB, RANGE_DB, spectrogram_db
+from flowvocoder.audio.files import Samples
+from flowvocoder.audio.plots import DIFFERENCES, LEVELS, MOST_DIFFERENCE_DB, RANGE_DB, spectrogram_db
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]

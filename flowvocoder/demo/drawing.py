@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from flowvocoder.analysis.walk import Step
-from flowvocoder.audio import Samples
+from flowvocoder.audio.files import Samples
+from flowvocoder.audio.plots import LEVELS, spectrogram_db
 from flowvocoder.demo.canvas import (
     ACCENT,
     FAINT,
@@ -22,7 +23,6 @@ from flowvocoder.demo.canvas import (
     plain,
 )
 from flowvocoder.demo.service import Latent, Likelihood
-from flowvocoder.pictures import LEVELS, spectrogram_db
 
 
 def comparison(a: Samples, b: Samples, sample_rate: int, names: tuple[str, str], narrow: bool) -> Pixels:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.audio import Recording, check_length, read_audio
+from flowvocoder.audio.files import Recording, check_length, read_audio
 from flowvocoder.errors import AudioError, FlowVocoderError, MelError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.mel.frontend import edge_padding

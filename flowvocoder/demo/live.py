@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from flowvocoder.audio import Samples
+from flowvocoder.audio.files import Samples
 from flowvocoder.demo.parts import pcm
 
 _TEMPLATE = """<div class="live"><button type="button" disabled aria-label="Stop">Stop</button>

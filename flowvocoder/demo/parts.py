@@ -14,7 +14,7 @@ import gradio as gr
 import numpy as np
 
 import flowvocoder
-from flowvocoder.audio import Samples
+from flowvocoder.audio.files import Samples
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.units import PCM16_SCALE
 

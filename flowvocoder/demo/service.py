@@ -12,7 +12,7 @@ from torch import Tensor
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import FrameLikelihood, Gaussianity, gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import Step, walk
-from flowvocoder.audio import Samples
+from flowvocoder.audio.files import Samples
 from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.demo import inputs
 from flowvocoder.denoiser import Denoiser

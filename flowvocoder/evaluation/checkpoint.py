@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flowvocoder.audio import EXTENSIONS
+from flowvocoder.audio.files import EXTENSIONS
 from flowvocoder.checkpoint import BUNDLED_VOICE, CONFIG, read_config
 from flowvocoder.config import experiment_from_dict
 from flowvocoder.data.corpus import Utterance, corpus_name, open_corpus, read_shard
@@ -18,8 +18,8 @@ from flowvocoder.evaluation.signals import RATE
 from flowvocoder.evaluation.systems import FlowSystem, FolderSystem, GriffinLimSystem, System, content_of, digest, load
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
-from flowvocoder.inference.matching import chosen_passes
 from flowvocoder.parallel import Crashed
+from flowvocoder.postfilter.chunked import chosen_passes
 
 GRIFFIN_LIM = "griffinlim"
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import torch
 
-from flowvocoder.audio import EXTENSIONS, Samples, read_audio, to_pcm16
+from flowvocoder.audio.files import EXTENSIONS, Samples, read_audio, to_pcm16
 from flowvocoder.checkpoint import read_config
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError

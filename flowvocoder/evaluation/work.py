@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from flowvocoder.audio import write_audio
+from flowvocoder.audio.files import write_audio
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError, FlowVocoderError, OutputError
 from flowvocoder.evaluation.alignment import find_lag

@@ -10,7 +10,7 @@ from flowvocoder.flows.base import Bijection, no_volume_change
 from flowvocoder.flows.convolution import TimeConv, zeros
 from flowvocoder.flows.excitation import depth_of, phase_at_centres, pulse_envelope
 from flowvocoder.flows.lapped import LappedTransform
-from flowvocoder.flows.recursion import GROUP, REACH, predict, synthesise
+from flowvocoder.flows.recursion.reference import GROUP, REACH, predict, synthesise
 from flowvocoder.units import PCM16_STEP, ceil_div
 
 WIDEST = 4.0

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection, fold
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.models.fine import FineSpectrum
+from flowvocoder.postfilter.guide import FineSpectrum
 
 
 class FlowVocoder(nn.Module):

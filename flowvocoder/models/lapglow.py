@@ -18,8 +18,8 @@ from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import band_centres, interpolation, unit_noise_level
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.models.fine import FineSpectrum
 from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.postfilter.guide import FineSpectrum
 from flowvocoder.units import PCM16_STEP
 
 LOWEST = math.log(PCM16_STEP / math.sqrt(12.0))

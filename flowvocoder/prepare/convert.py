@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.audio import (
+from flowvocoder.audio.files import (
     LOWEST_DB,
     SILENCE_BELOW_DB,
     Samples,

@@ -11,9 +11,9 @@ from typing import Any, TextIO
 import numpy as np
 from torch import Tensor
 
+from flowvocoder.audio.plots import draw_pair
 from flowvocoder.errors import OutputError
 from flowvocoder.files import reason
-from flowvocoder.pictures import draw_pair
 from flowvocoder.units import bits_per_sample
 
 PRINT_EVERY_SECONDS = 60.0

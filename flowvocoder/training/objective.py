@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from flowvocoder.config import Experiment, TrainConfig
 from flowvocoder.errors import ConfigError
-from flowvocoder.mel.matching import MelMatch
-from flowvocoder.models.fine import ALONE, EDGE, LED, UNLED
 from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
+from flowvocoder.postfilter.consistency import MelMatch
+from flowvocoder.postfilter.guide import ALONE, EDGE, LED, UNLED
 from flowvocoder.training.discriminators import (
     Discriminators,
     adversarial_loss,

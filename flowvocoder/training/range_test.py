@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from flowvocoder.pictures import save_curve
+from flowvocoder.audio.plots import save_curve
 from flowvocoder.progress import progress
 from flowvocoder.training.schedule import RangeTest, smoothed
 from flowvocoder.training.trainer import Trainer

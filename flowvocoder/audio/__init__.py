@@ -1,0 +1,1 @@
+"""Signal maths and audio files: each idea once."""

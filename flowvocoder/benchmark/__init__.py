@@ -1,1 +1,0 @@
-"""How fast things are, measured."""

@@ -1,0 +1,1 @@
+"""How fast synthesis and training are."""

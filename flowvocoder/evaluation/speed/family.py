@@ -1,0 +1,203 @@
+"""Presets side by side: trained on the same data for the same time, measured on the same held-out utterances."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from flowvocoder.audio.files import read_audio
+from flowvocoder.checkpoint import Checkpoint, build_model, read_config, save_checkpoint
+from flowvocoder.config import Experiment, override, preset
+from flowvocoder.data.corpus import Utterance, find_utterances, split
+from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.evaluation import evaluate_pair
+from flowvocoder.files import writing
+from flowvocoder.flows.rows import RowAutoregression
+from flowvocoder.progress import progress
+from flowvocoder.training.trainer import Trainer
+from flowvocoder.units import ceil_div
+from flowvocoder.vocoder import Vocoder
+
+QUALITY = ("score", "pesq", "mel_l1")
+"""Which of `evaluation.measures` go into the table."""
+
+WARM_UP = 0.03
+"""Share of the budget in which the learning rate rises."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What every preset gets.
+
+    Attributes:
+        minutes: of this process's processor time, validation and saving not counted.
+        settings: `key=value`, over the presets' own.
+    """
+
+    minutes: float
+    settings: tuple[str, ...]
+
+    def shares(self) -> Iterator[float]:
+        """How much of the time is spent, from 0 on, until all is."""
+        started = time.process_time()
+        while (share := (time.process_time() - started) / (60.0 * self.minutes)) < 1.0:
+            yield share
+
+    def experiment(self, name: str) -> Experiment:
+        """Of `PRESET` or `PRESET:key=value:...`. Raises ConfigError for what is unknown or cannot work."""
+        base, *own = name.split(":")
+        return override(preset(base), [*self.settings, *own])
+
+    def rate(self, share: float) -> float:
+        """The learning rate, in units of its peak, after this share of the time: up, then a cosine down to 0."""
+        return min(1.0, (share + 1e-3) / WARM_UP) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
+
+
+def train_within(name: str, budget: Budget, corpora: Sequence[Path], out: Path) -> Path:
+    """Train a preset for its budget; the checkpoint folder, which is taken as it is if it is there already.
+
+    Raises:
+        FlowVocoderError: as `Trainer`, and ConfigError for one that was trained for another time.
+    """
+    checkpoint = out / name / "checkpoint"
+    if checkpoint.exists():
+        minutes = read_config(checkpoint)["about"].get("processor_minutes")
+        if minutes != budget.minutes:
+            raise ConfigError(
+                f"{checkpoint}: was trained for {minutes} minutes, not {budget.minutes:g}: name another --out"
+            )
+        return checkpoint
+    experiment = budget.experiment(name)
+    trainer = Trainer(experiment, corpora, out / name / "run")
+    nats = math.nan
+    try:
+        for share in progress(budget.shares(), f"train {name}", "step"):
+            values = trainer.train_step(experiment.train.lr * budget.rate(share))
+            trainer.step += 1
+            nats = values.get("nats", nats)
+    finally:
+        trainer.loader.close()
+        trainer.log.close()
+    model = build_model(experiment).eval()
+    model.load_state_dict({**trainer.model.state_dict(), **trainer.ema.average})
+    about = {"step": trainer.step, "processor_minutes": budget.minutes, "last_nats": nats}
+    save_checkpoint(checkpoint, Checkpoint(model, experiment, about))
+    return checkpoint
+
+
+def held_out(corpora: Sequence[Path], limit: int) -> list[Utterance]:
+    """At most `limit` held-out utterances of each corpus, spread evenly over it.
+
+    Raises:
+        AudioError: none is held out.
+    """
+    chosen: list[Utterance] = []
+    for corpus in corpora:
+        kept = split(find_utterances(corpus))[1]
+        chosen += kept[:: max(1, ceil_div(len(kept), limit))]
+    if not chosen:
+        raise AudioError(f"{', '.join(map(str, corpora))}: no held-out recording to compare on")
+    return chosen
+
+
+def measure(checkpoint: Path, utterances: Sequence[Utterance], temperature: float) -> dict[str, Any]:
+    """One row of the table; every value a number.
+
+    Raises:
+        FlowVocoderError: checkpoint or recording unusable.
+    """
+    vocoder = Vocoder.from_pretrained(checkpoint)
+    totals: dict[str, list[float]] = {name: [] for name in ("nats", *QUALITY)}
+    for utterance in progress(utterances, f"measure {checkpoint.parent.name}", "file"):
+        audio = torch.from_numpy(read_audio(utterance.path, vocoder.sample_rate).samples)
+        generator = torch.Generator().manual_seed(0)
+        speech = vocoder.resynthesize(audio, temperature, generator)[0]
+        values = evaluate_pair(audio.numpy(), speech.clamp(-1.0, 1.0).numpy(), vocoder.sample_rate)
+        totals["nats"].append(float(vocoder.score(audio)))
+        for name in QUALITY:
+            totals[name].append(values[name])
+    return {
+        **cost(vocoder),
+        **{name: _mean(values) for name, values in totals.items()},
+        "utterances": len(utterances),
+        "steps": vocoder.about["step"],
+        "processor_minutes": vocoder.about["processor_minutes"],
+    }
+
+
+def cost(vocoder: Vocoder) -> dict[str, Any]:
+    """The part of a row that does not depend on training: size, multiplications, speed on the threads in use."""
+    mel = vocoder.mel(torch.zeros(2 * vocoder.sample_rate))
+    seconds = mel.shape[-1] * vocoder.spec.hop_length / vocoder.sample_rate
+    return {
+        "parameters": sum(p.numel() for p in vocoder.model.parameters()),
+        "macs_per_second": _multiplications(lambda: vocoder.synthesize(mel, 0.0)) / seconds,
+        "times_real_time": seconds / _best_time(lambda: vocoder.synthesize(mel, 0.0)),
+        **_row_speedup(vocoder),
+    }
+
+
+def markdown(rows: dict[str, dict[str, Any]]) -> str:
+    """The table, a preset a row."""
+    lines = [
+        "| preset | parameters | GMAC / audio s | x real time | steps | nats/sample | score | PESQ | mel distance |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        numbers = [row["parameters"] / 1e6, row["macs_per_second"] / 1e9, row["times_real_time"]]
+        cells = [f"{value:.1f}{unit}" if value >= 10 else f"{value:.2f}{unit}"
+                 for value, unit in zip(numbers, (" M", "", ""), strict=True)]  # fmt: skip
+        for key, digits in (("steps", 0), ("nats", 3), ("score", 3), ("pesq", 2), ("mel_l1", 2)):
+            cells.append(f"{row[key]:.{digits}f}" if key in row else "-")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name, row in rows.items():
+        if "row_speedup" in row:
+            lines.append(f"\n{name}: its inverse is {row['row_speedup']:.1f} x faster with its state than without.")
+    return "\n".join(lines) + "\n"
+
+
+def write_results(out: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """`table.md` and `results.json`. Raises OutputError."""
+    for name, text in (("table.md", markdown(rows)), ("results.json", json.dumps(rows, indent=2) + "\n")):
+        with writing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _mean(values: Sequence[float]) -> float:
+    defined = [v for v in values if math.isfinite(v)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _multiplications(run: Callable[[], object]) -> float:
+    """Multiply-adds of the convolutions and matrix products in a call."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 2
+
+
+def _best_time(run: Callable[[], object], times: int = 2) -> float:
+    """Seconds of processor time of the fastest of several calls: other programs do not count."""
+    best = math.inf
+    for _ in range(times):
+        started = time.process_time()
+        run()
+        best = min(best, time.process_time() - started)
+    return best
+
+
+@torch.inference_mode()
+def _row_speedup(vocoder: Vocoder, columns: int = 1024) -> dict[str, float]:
+    """How much faster one autoregressive layer is inverted with its state than without; empty if there is none."""
+    layers = [layer for layer in vocoder.model.modules() if isinstance(layer, RowAutoregression)]
+    if not layers:
+        return {}
+    z = torch.randn(1, len(layers[0].order), columns)
+    context = torch.randn(1, vocoder.spec.n_mels * z.shape[1], columns)
+    fast = _best_time(lambda: layers[0].inverse(z, context))
+    return {"row_speedup": _best_time(lambda: layers[0].inverse_without_state(z, context)) / fast}

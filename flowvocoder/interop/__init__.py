@@ -1,0 +1,1 @@
+"""Other people's formats: ONNX and published checkpoints."""

@@ -1,0 +1,1 @@
+"""Export to ONNX, and synthesis from an exported file."""

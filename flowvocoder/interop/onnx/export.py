@@ -1,0 +1,111 @@
+"""ONNX files: a whole mel at once, or one streaming step with its state as inputs and outputs."""
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flowvocoder.checkpoint import Checkpoint
+from flowvocoder.extras import library
+from flowvocoder.files import writing
+from flowvocoder.interop.onnx.metadata import metadata
+from flowvocoder.interop.onnx.modules import Step, Whole
+
+OPSET = 18
+
+
+def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
+    """Write the model with its metadata (mel spec, licence, state) inside.
+
+    Raises:
+        ConfigError: the export tools are not installed, or the model cannot be exported.
+        OutputError: the file cannot be written.
+    """
+    onnx, values = library("onnx", "onnx"), library("onnxscript.values", "onnx")
+    from flowvocoder.flows.recursion import onnx as recursion  # needs onnx
+
+    operator = values.Op(values.Opset(recursion.DOMAIN, 1), recursion.NAME, recursion.schema())
+
+    def translated(e: Any, lag: Any, taps: Any, past: Any, groups: int) -> Any:
+        return operator(e, lag, taps, past)
+
+    module: Step | Whole = Step(checkpoint.model) if step else Whole(checkpoint.model)
+    program, names = traced(module, batch=2)
+    with _quiet():
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names[0],
+            output_names=names[1],
+            custom_translation_table={torch.ops.flowvocoder.pitch_recursion.default: translated},
+            optimize=False,  # ONNX Runtime does that when it loads, in a fraction of the time
+            verbose=False,
+        )
+    assert exported is not None
+    model = exported.model_proto
+    pitch = module.step.pitch
+    if pitch is not None:
+        groups = next(n.args[4] for n in program.graph.nodes if "pitch_recursion" in str(n.target))
+        model.functions.append(recursion.function(groups, pitch.before, OPSET))
+        model.opset_import.append(onnx.helper.make_opsetid(recursion.DOMAIN, 1))
+    for key, value in metadata(checkpoint, module).items():
+        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    onnx.checker.check_model(model)
+    with writing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def export_pt2(checkpoint: Checkpoint, path: Path, step: bool) -> None:
+    """Write a `torch.export` program; loading it needs `import flowvocoder.streaming.operator`, its operator's home."""
+    module: Step | Whole = Step(checkpoint.model) if step else Whole(checkpoint.model)
+    program, _ = traced(module, batch=2)
+    written = io.BytesIO()
+    extra = {"flowvocoder.json": json.dumps(metadata(checkpoint, module))}
+    torch.export.save(program, written, extra_files=extra)
+    with writing(path) as temporary:
+        temporary.write_bytes(written.getbuffer())
+
+
+def traced(module: Step | Whole, batch: int) -> tuple[torch.export.ExportedProgram, tuple[list[str], list[str]]]:
+    """The module as a graph with any batch and number of frames, and the names of its inputs and outputs."""
+    step = module.step
+    frames = 4 * ((step.delay // step.rate) + 2)
+    items, time = torch.export.Dim("batch", min=1), torch.export.Dim("frames", min=1)
+    mel = torch.zeros(batch, step.n_mels, frames)
+    noise = torch.zeros(batch, step.block, frames * step.rate)
+    length = torch.full((batch,), frames)
+    at = {0: items, 2: step.rate * time}
+    if isinstance(module, Whole):
+        inputs: tuple[Any, ...] = (mel, noise, length)
+        shapes: tuple[Any, ...] = ({0: items, 2: time}, at, {0: items})
+        names = ["mel", "noise", "length"], ["audio"]
+    else:
+        state = [torch.zeros(batch, *shape) for shape in module.state_shapes()]
+        inputs = (mel, noise, torch.tensor(1), length, state)
+        shapes = ({0: items, 2: time}, at, None, {0: items}, [{0: items} for _ in state])
+        numbers = range(len(state))
+        names = (
+            ["mel", "noise", "position", "length", *(f"state_{i}" for i in numbers)],
+            ["audio", *(f"new_state_{i}" for i in numbers)],
+        )
+    with _quiet(), torch.no_grad():
+        return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False), names
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Without the exporter's notes to its own developers."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)

@@ -1,0 +1,124 @@
+"""Exported ONNX files in ONNX Runtime, with the interface of `Vocoder` that synthesis needs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from flowvocoder.errors import CheckpointError
+from flowvocoder.extras import library
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.chunked import Matcher, chosen_passes
+from flowvocoder.streaming.noise import NoiseSource
+from flowvocoder.streaming.session import CHUNK
+from flowvocoder.units import ceil_div
+
+UNKNOWN_END = 2**48
+
+Array = npt.NDArray[Any]
+
+
+class OnnxVocoder:
+    """An exported voice, whole or as a streaming step.
+
+    Args:
+        path: what `flowvocoder export --format onnx` wrote.
+        threads: of ONNX Runtime; None for its own choice.
+
+    Raises:
+        CheckpointError: missing, damaged, or not written by `flowvocoder export`.
+        ConfigError: onnxruntime is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None):
+        onnxruntime = library("onnxruntime", "onnx")
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file: the engine `onnx` runs what `flowvocoder export` wrote")
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            about = self._session.get_modelmeta().custom_metadata_map
+            self.about: dict[str, Any] = {key: _value(text) for key, text in about.items()}
+            self.spec = MelSpec.from_dict(self.about["mel_spec"])
+            self.variant, self._block, self._delay = (self.about[k] for k in ("variant", "block", "delay"))
+        except Exception as error:  # onnxruntime's errors have no common class but this
+            first = str(error).strip().splitlines()[0]
+            raise CheckpointError(f"{path}: not an ONNX file of `flowvocoder export` ({first})") from error
+        self.sample_rate = self.spec.sample_rate
+        self._rate = self.spec.hop_length // self._block
+        self._matcher = Matcher(self.spec)
+
+    def synthesize_pieces(
+        self,
+        mel: Tensor,
+        temperature: float | None = None,
+        *,
+        seed: int = 0,
+        lengths: Sequence[int] | None = None,
+        match: int | None = None,
+        low_match: int | None = None,
+    ) -> Iterator[Tensor]:
+        """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
+
+        The file holds the flow; mel matching is PyTorch's.
+        """
+        mel = mel if mel.ndim == 3 else mel[None]
+        length = None if lengths is None else torch.as_tensor(list(lengths))
+        matching = self._matcher.begin(*chosen_passes(self.about, match, low_match), length)
+        frames = CHUNK
+        for audio in self._flow_pieces(mel.numpy(), temperature, seed, lengths):
+            yield matching.push(mel[:, :, :frames], audio)
+            mel = mel[:, :, frames:]
+        yield matching.push(mel, audio[:, :0], ends=True)
+
+    def _flow_pieces(
+        self, batch: Array, temperature: float | None, seed: int, lengths: Sequence[int] | None
+    ) -> Iterator[Tensor]:
+        scale = self.about["temperature"] if temperature is None else temperature
+        source = NoiseSource(seed, len(batch), self._rate, self._block)
+
+        def noise(frames: int) -> Array:
+            return np.ascontiguousarray((scale * source.draw(frames)).numpy().swapaxes(1, 2))
+
+        length = np.array([batch.shape[2]] * len(batch) if lengths is None else list(lengths), np.int64)
+        if self.variant == "whole":
+            inputs = {"mel": batch, "noise": noise(batch.shape[2]), "length": length}
+            yield torch.from_numpy(self._session.run(["audio"], inputs)[0])
+            return
+        state = self.first_state(len(batch))
+        samples, early = batch.shape[2] * self.spec.hop_length, self._delay
+        rest = ceil_div(self._delay, self.spec.hop_length)
+        batch = np.pad(batch, ((0, 0), (0, 0), (0, rest)))
+        for first in range(0, batch.shape[2], CHUNK):
+            now = np.ascontiguousarray(batch[:, :, first : first + CHUNK])
+            audio, state = self.step(now, noise(now.shape[2]), first, length, state)
+            audio, early = audio[:, early:][:, :samples], max(0, early - audio.shape[1])
+            samples -= audio.shape[1]
+            yield torch.from_numpy(audio)
+
+    def first_state(self, items: int) -> list[Array]:
+        """The state before the first step."""
+        return [np.zeros((items, *shape), np.float32) for shape in self.about["state_shapes"]]
+
+    def step(
+        self, mel: Array, noise: Array, position: int, length: Array, state: list[Array]
+    ) -> tuple[Array, list[Array]]:
+        """One step of a streaming export: audio (B, f * hop_length), `delay` samples late, and the new state."""
+        inputs = {"mel": mel, "noise": noise, "position": np.array(position, np.int64), "length": length}
+        inputs |= {f"state_{i}": tensor for i, tensor in enumerate(state)}
+        audio, *new = self._session.run(None, inputs)
+        return audio, new
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

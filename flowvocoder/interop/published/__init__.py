@@ -1,0 +1,1 @@
+"""Published checkpoints of the WaveGlow family, read without running anything in them."""

@@ -1,0 +1,1 @@
+"""Synthesis in steps: sessions, streams, noise by position, engines."""

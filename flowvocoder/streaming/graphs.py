@@ -1,0 +1,81 @@
+"""Steps of one size as one compiled graph: `torch.compile`, and on a GPU a CUDA graph of what it made."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from flowvocoder.flows.streaming import Clock, Memory
+from flowvocoder.streaming.lapglow import LapGlowStep
+
+Run = Callable[[Sequence[Tensor]], list[Tensor]]
+"""(mel, noise, position, length, *state) -> [audio, *state]."""
+
+MOST_GRAPHS = 8
+"""Sizes that are compiled at most. Each takes a minute; a size beyond them, or that never comes back, runs as it is."""
+
+UNKNOWN = 2**48
+"""Length of a signal whose end is not known yet."""
+
+
+class GraphStep(LapGlowStep):
+    """A step that compiles itself for every size (items, frames) that it meets a second time.
+
+    Streaming pushes chunks of one size, and so does a program that synthesises in batches of one shape; those get a
+    graph, which saves the time between some two hundred small operations. What it computes is the same.
+    """
+
+    def __init__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        super().__init__(*args, **kwargs)
+        self._met: Counter[tuple[int, int]] = Counter()
+        self._graphs: dict[tuple[int, int], Run] = {}
+        self._state_shapes: list[tuple[int, int]] = []
+
+    def advance(
+        self, mel: Tensor, noise: Tensor, start: int, length: Tensor | None, state: list[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        size = (mel.shape[0], mel.shape[1])
+        self._met[size] += 1
+        if size not in self._graphs and (self._met[size] < 2 or len(self._graphs) == MOST_GRAPHS):
+            audio, state = super().advance(mel, noise, start, length, state)
+            self._state_shapes = [(tensor.shape[1], tensor.shape[2]) for tensor in state]
+            return audio, state
+        if state is None:
+            state = [mel.new_zeros(mel.shape[0], *shape) for shape in self._state_shapes]
+        position = torch.tensor(start, device=mel.device)
+        if length is None:
+            length = torch.full((mel.shape[0],), UNKNOWN, device=mel.device)
+        inputs = [mel, noise, position, length, *state]
+        if size not in self._graphs:
+            run = torch.compile(self._traced, dynamic=False)
+            self._graphs[size] = CudaGraph(run, inputs) if mel.is_cuda else run
+        audio, *state = self._graphs[size](inputs)
+        return audio, state
+
+    def _traced(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        mel, noise, position, length, *state = inputs
+        memory = Memory(state)
+        audio = self(mel, noise, Clock(position, length, exact=True), memory)
+        return [audio, *memory.new]
+
+
+class CudaGraph:
+    """A function of tensors of fixed shapes, recorded once and replayed: one launch instead of hundreds."""
+
+    def __init__(self, run: Run, example: Sequence[Tensor]):
+        self._inputs = [tensor.clone() for tensor in example]
+        side = torch.cuda.Stream()  # recording wants kernels compiled and caches filled before, on another stream
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                run(self._inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._outputs = run(self._inputs)
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        torch._foreach_copy_(self._inputs, list(inputs))
+        self._graph.replay()
+        return [tensor.clone() for tensor in self._outputs]  # the next replay writes over them

@@ -1,0 +1,155 @@
+"""Exported models give what PyTorch gives."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from bijection import perturb
+from helpers import speech_like
+
+from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from flowvocoder.cli.main import main
+from flowvocoder.config import override, preset
+from flowvocoder.errors import CheckpointError, ConfigError
+from flowvocoder.flows.recursion.reference import past_samples, safe_stride, solve
+from flowvocoder.vocoder import Vocoder
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from flowvocoder.interop.onnx.modules import Step  # noqa: E402
+from flowvocoder.interop.onnx.runtime import OnnxVocoder  # noqa: E402
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "onnx_example.py"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As small as a voice can be: exporting takes seconds a layer."""
+    experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.encoder_layers=1"])
+    torch.manual_seed(0)
+    model = build_model(experiment)
+    perturb(model, 0.03)
+    path = tmp_path_factory.mktemp("voice") / "checkpoint"
+    save_checkpoint(path, Checkpoint(model, experiment, {"licence": "CC0-1.0", "temperature": 0.7}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("export")
+    paths = {"whole": folder / "whole.onnx", "step": folder / "step.onnx"}
+    assert main(["export", str(checkpoint), str(paths["whole"])]) == 0
+    assert main(["export", str(checkpoint), str(paths["step"]), "--step"]) == 0
+    return paths
+
+
+@pytest.fixture(scope="module")
+def mels(checkpoint: Path) -> torch.Tensor:
+    vocoder = Vocoder.from_pretrained(checkpoint)
+    return torch.cat([vocoder.mel(torch.from_numpy(speech_like(1.0, 22050, seed))) for seed in (0, 1)])
+
+
+@pytest.mark.parametrize("variant", ["whole", "step"])
+def test_onnx_runtime_gives_what_pytorch_gives(
+    exported: dict[str, Path], checkpoint: Path, mels: torch.Tensor, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocoder, onnx = Vocoder.from_pretrained(checkpoint), OnnxVocoder(exported[variant], threads=1)
+    assert onnx.spec == vocoder.spec and onnx.about["licence"] == "CC0-1.0" and onnx.variant == variant
+    monkeypatch.setattr("flowvocoder.interop.onnx.runtime.CHUNK", 30)
+    for mel, lengths in ((mels, None), (mels[:1, :, :5], None), (mels, [40, 17]), (mels[:1, :, :1], None)):
+        expected = vocoder.synthesize(mel, 0.7, seed=3, lengths=lengths)
+        got = torch.cat(list(onnx.synthesize_pieces(mel, 0.7, seed=3, lengths=lengths)), 1)
+        assert got.shape == expected.shape and (got - expected).abs().max() < 1e-4
+
+
+def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_path: Path) -> None:
+    out = tmp_path / "voice.pt2"
+    assert main(["export", str(checkpoint), str(out), "--format", "pt2"]) == 0
+    extra = {"flowvocoder.json": ""}
+    program = torch.export.load(out, extra_files=extra).module()
+    assert '"sample_rate": 22050' in extra["flowvocoder.json"]
+    vocoder = Vocoder.from_pretrained(checkpoint)
+    for mel in (mels, mels[:1, :, :33]):
+        noise, length = vocoder.draw_noise(mel, 0.7, 3), torch.full((len(mel),), mel.shape[2])
+        assert (program(mel, noise, length) - vocoder.synthesize(mel, 0.7, seed=3)).abs().max() < 1e-4
+
+
+def test_synth_with_the_onnx_engine(
+    exported: dict[str, Path], checkpoint: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mel = tmp_path / "m.npy"
+    assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
+    for name, engine in ((checkpoint, "eager"), (exported["step"], "onnx")):
+        out = tmp_path / f"{engine}.wav"
+        assert main(["synth", str(mel), str(out), "--checkpoint", str(name), "--engine", engine, "--seed", "2"]) == 0
+    eager, onnx = (sf.read(tmp_path / f"{name}.wav", dtype="int16")[0].astype(int) for name in ("eager", "onnx"))
+    assert np.abs(eager - onnx).max() <= 4
+    for options, message in (
+        (["--precision", "bfloat16"], "--precision needs the checkpoint itself"),
+        (["--temperature", "-1"], "--temperature must be 0 or above"),
+        (["--stream"], "not with --stream"),
+    ):
+        paths = [] if "--stream" in options else [str(mel), str(tmp_path / "o.wav")]
+        command = ["synth", *paths, "--checkpoint", str(exported["step"]), *options]
+        assert main([*command, "--engine", "onnx"]) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "o.wav").exists()
+
+
+def test_the_example_needs_no_torch(exported: dict[str, Path], mels: torch.Tensor, tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", mels[0].numpy())
+    code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
+    arguments = [str(a) for a in (EXAMPLE, exported["step"], tmp_path / "m.npy", tmp_path / "o.wav")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    audio, rate = sf.read(tmp_path / "o.wav")
+    assert rate == 22050 and len(audio) == mels.shape[2] * 256 and 0.001 < np.abs(audio).max() <= 1.0
+
+
+def test_state_is_what_the_metadata_says(exported: dict[str, Path], checkpoint: Path) -> None:
+    onnx = OnnxVocoder(exported["step"], threads=1)
+    shapes = Step(load_checkpoint(checkpoint).model).state_shapes()
+    assert [tuple(tensor.shape[1:]) for tensor in onnx.first_state(1)] == shapes
+
+
+@pytest.mark.parametrize(("min_lag", "block"), [(44, 128), (44, 32), (90, 256), (44, 16)])
+def test_recursion_as_an_onnx_function(min_lag: int, block: int) -> None:
+    from onnx import TensorProto, helper
+
+    from flowvocoder.flows.recursion import onnx as recursion
+
+    past, groups = past_samples(200), safe_stride(min_lag, block)
+    kinds = {"e": TensorProto.FLOAT, "lag": TensorProto.INT64, "taps": TensorProto.FLOAT, "past": TensorProto.FLOAT}
+    graph = helper.make_graph(
+        [helper.make_node(recursion.NAME, list(kinds), ["x"], domain=recursion.DOMAIN)],
+        "one",
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid(recursion.DOMAIN, 1)]
+    model = helper.make_model(
+        graph, functions=[recursion.function(groups, past, 18)], opset_imports=opsets, ir_version=9
+    )
+    generator = torch.Generator().manual_seed(0)
+    count = 4 * block // 16
+    lag = torch.randint(min_lag, 200, (2, count + 1), generator=generator)
+    taps = torch.rand(2, count + 1, 21, generator=generator) / 22
+    e, before = (torch.randn(2, n, generator=generator) for n in (count * 16, past))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = {"e": e.numpy(), "lag": lag.numpy(), "taps": taps.numpy(), "past": before.numpy()}
+    assert np.abs(session.run(None, values)[0] - solve(e, lag, taps, before).numpy()).max() < 1e-5
+
+
+def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(checkpoint), str(tmp_path / "v.bin")]) == 2
+    assert "must end in .onnx" in capsys.readouterr().err
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    with pytest.raises(CheckpointError, match="not an ONNX file"):
+        OnnxVocoder(tmp_path / "bad.onnx")
+    with pytest.raises(CheckpointError, match="no such file"):
+        OnnxVocoder(tmp_path / "nothing.onnx")
+    with pytest.raises(ConfigError, match="cannot be exported"):
+        Step(build_model(override(preset("lapglow-tiny"), ["model.block=16"])))

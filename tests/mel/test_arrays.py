@@ -1,0 +1,112 @@
+"""Mel files of strangers: three formats read, everything else refused, and nothing in them is run."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flowvocoder.audio.files import check_length
+from flowvocoder.cli.main import main
+from flowvocoder.errors import AudioError, MelError
+from flowvocoder.mel.arrays import read_array
+from flowvocoder.mel.diagnose import conventions_it_could_be
+
+MEL = np.linspace(-11, 1, 80 * 30, dtype=np.float32).reshape(80, 30)
+
+
+class Payload:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object]]:
+        return Path.touch, (self.path,)
+
+
+def refusal(path: Path, most: int = 10**6) -> str:
+    with pytest.raises(MelError) as caught:
+        read_array(path, most)
+    return str(caught.value)
+
+
+def test_three_formats_give_the_same_array(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.asfortranarray(MEL))
+    np.savez_compressed(tmp_path / "b.npz", mel=MEL, other=MEL[:3])
+    np.savez(tmp_path / "c.npz", anything=MEL)
+    torch.save(torch.from_numpy(MEL).bfloat16().float().T.contiguous().T, tmp_path / "d.pt")
+    torch.save({"mel": torch.from_numpy(MEL), "other": 3}, tmp_path / "e.pt")
+    for name in ("a.npy", "b.npz", "c.npz", "e.pt"):
+        assert np.array_equal(read_array(tmp_path / name), MEL), name
+    assert np.allclose(read_array(tmp_path / "d.pt"), MEL, atol=0.05)
+
+
+def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    np.save(tmp_path / "a.npy", np.array([Payload(marker)], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "b.npz", mel=np.array([Payload(marker)], dtype=object))
+    torch.save({"mel": torch.from_numpy(MEL), "extra": Payload(marker)}, tmp_path / "c.pt")
+    torch.save(Payload(marker), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    (tmp_path / "d.pt").write_bytes(pickle.dumps(Payload(marker)))
+    for name in ("a.npy", "b.npz", "c.pt", "old.pt", "d.pt"):
+        refusal(tmp_path / name)
+    assert not marker.exists()
+
+
+def test_claims_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (80, 10000000000), }".ljust(117) + "\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.encode())
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "mel.npy")
+    torch.save(torch.zeros(1).expand(80, 10**10), tmp_path / "c.pt")
+    for name in ("a.npy", "b.npz", "c.pt"):
+        assert "800000000000 values" in refusal(tmp_path / name), name
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(450 * 2**20))
+    assert (tmp_path / "bomb.pt").stat().st_size < 10**6
+    assert "unpacks to" in refusal(tmp_path / "bomb.pt")
+
+
+def test_other_content_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    for name in ("a.npy", "b.npz", "c.pt", "d.txt"):
+        (tmp_path / name).write_text("not an array")
+        assert name in refusal(tmp_path / name)
+    np.save(tmp_path / "whole.npy", MEL.astype(np.int32))
+    assert "int32" in refusal(tmp_path / "whole.npy")
+    whole = (tmp_path / "whole.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(whole[:-100])
+    assert "truncated" in refusal(tmp_path / "cut.npy")
+    np.savez(tmp_path / "two.npz", one=MEL, two=MEL)
+    assert "called mel" in refusal(tmp_path / "two.npz")
+    for tensor, word in ((torch.zeros(3, dtype=torch.int64), "int64"), ("text", "no tensor"),
+                         (torch.zeros(3, 3).to_sparse(), "no tensor")):  # fmt: skip
+        torch.save(tensor, tmp_path / "t.pt")
+        assert word in refusal(tmp_path / "t.pt")
+
+
+def test_the_command_line_reads_them_too(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
+    assert main(["mel", str(wav), str(tmp_path / "m.npy"), "--checkpoint", str(checkpoint)]) == 0
+    torch.save(torch.from_numpy(np.load(tmp_path / "m.npy")), tmp_path / "m.pt")
+    for name in ("m.npy", "m.pt"):
+        arguments = ["--checkpoint", str(checkpoint), "--seed", "1", "--trust-mel"]
+        assert main(["synth", str(tmp_path / name), str(tmp_path / f"{name}.wav"), *arguments]) == 0
+    assert (tmp_path / "m.npy.wav").read_bytes() == (tmp_path / "m.pt.wav").read_bytes()
+
+
+def test_conventions_that_fit(wav: Path, tmp_path: Path) -> None:
+    from flowvocoder.checkpoint import BUNDLED_VOICE
+
+    recording = BUNDLED_VOICE.parent.parent / "examples" / "kathleen.flac"
+    for name, others in (("tacotron2", {"hifigan"}), ("hifigan", {"tacotron2"}), ("vocos", set()),
+                         ("parallelwavegan", set())):  # fmt: skip
+        assert main(["mel", str(recording), str(tmp_path / "m.npy"), "--convention", name]) == 0
+        assert set(conventions_it_could_be(np.load(tmp_path / "m.npy"))) - others == {name}
+
+
+def test_long_recordings_are_refused_by_their_header(wav: Path) -> None:
+    check_length(wav, 1.3)
+    with pytest.raises(AudioError, match="at most 1 s are taken"):
+        check_length(wav, 1.0)

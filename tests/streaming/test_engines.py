@@ -1,0 +1,120 @@
+"""Every engine and precision of synthesis gives what the plain one gives."""
+
+import math
+
+import pytest
+import torch
+from bijection import perturb
+from test_evaluation import example
+from torch import Tensor
+
+from flowvocoder.checkpoint import build_model
+from flowvocoder.config import override, preset
+from flowvocoder.errors import ConfigError
+from flowvocoder.flows.recursion.reference import REACH, past_samples, safe_stride, solve
+from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.streaming import graphs
+from flowvocoder.vocoder import Vocoder
+
+FRAMES = 40
+SETTINGS = ["model.flows=1", "model.block=64"]
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+
+
+def tiny(dtype: torch.dtype = torch.float32, settings: list[str] = SETTINGS) -> FlowVocoder:
+    torch.manual_seed(0)
+    model = build_model(override(preset("lapglow-tiny"), settings)).to(dtype)
+    perturb(model, 0.03)
+    return model
+
+
+def some_mel(items: int, frames: int = FRAMES, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(items, 80, frames, generator=torch.Generator().manual_seed(5)).to(dtype) - 5.0
+
+
+def streamed(vocoder: Vocoder, mel: Tensor, size: int) -> Tensor:
+    stream = vocoder.stream(0.7, seed=3)
+    pieces = [stream.push(mel[0, :, first : first + size]) for first in range(0, mel.shape[2], size)]
+    return torch.cat([*pieces, stream.flush()])
+
+
+def decibels(signal: Tensor, other: Tensor) -> float:
+    """Signal to difference."""
+    return 10.0 * math.log10(float(signal.square().sum() / (signal - other).square().sum()))
+
+
+def test_numba() -> None:
+    pytest.importorskip("numba")
+    model, mel = tiny(), some_mel(2)
+    eager, compiled = Vocoder(model), Vocoder(model, engine="numba")
+    assert (eager.synthesize(mel, 0.7, seed=1) - compiled.synthesize(mel, 0.7, seed=1)).abs().max() < 1e-4
+
+
+def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the compiled size comes between others, in a second stream, and where no more sizes are compiled."""
+    monkeypatch.setattr(graphs, "MOST_GRAPHS", 1)
+    model, mel = tiny(torch.float64), some_mel(1, dtype=torch.float64)
+    eager, compiled = Vocoder(model), Vocoder(model, engine="compile")
+    expected = eager.synthesize(mel, 0.7, seed=3)[0]
+    for size in (8, 8, 7):
+        assert (streamed(compiled, mel, size) - expected).abs().max() < 1e-9
+    step = compiled._step()
+    assert isinstance(step, graphs.GraphStep) and list(step._graphs) == [(1, 8)]
+
+
+def test_unknown_engine_and_precision() -> None:
+    with pytest.raises(ConfigError, match="unknown engine"):
+        Vocoder(tiny(), engine="steam")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="unknown precision"):
+        Vocoder(tiny(), precision="int4")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no multiple of 16"):
+        Vocoder(tiny(settings=["mel.hop_length=200", "model.block=40"]), engine="compile").fold()
+
+
+@pytest.mark.parametrize(
+    ("precision", "low_match", "least"),
+    [("bfloat16", 0, 32.0), ("float16", 0, 52.0), ("bfloat16", None, 15.0), ("float16", None, 30.0)],
+)
+def test_reduced_precision_is_close(precision: str, low_match: int | None, least: float) -> None:
+    """The bundled voice, speaking: a model with random weights makes nothing of the networks that are reduced, and
+    passes over a mel that nobody spoke settle anywhere. They make any difference larger."""
+    exact = Vocoder.from_pretrained()
+    reduced = Vocoder(exact.model, exact.about, "eager", precision)  # type: ignore[arg-type]
+    mel = exact.mel(torch.from_numpy(example()).float())
+    signal = exact.synthesize(mel, seed=1, low_match=low_match)
+    found = decibels(signal, reduced.synthesize(mel, seed=1, low_match=low_match))
+    assert least < found < 90.0, "and it is another precision"
+
+
+@pytest.mark.parametrize("block", [128, 256])
+def test_equal_steps_of_the_recursion_change_nothing(block: int) -> None:
+    torch.manual_seed(0)
+    lowest, groups = 44, 64
+    e = torch.randn(2, groups * 16, dtype=torch.float64)
+    lag = torch.randint(lowest, 400, (2, groups + 1))
+    taps = torch.rand(2, groups + 1, 2 * REACH + 1, dtype=torch.float64) * 0.04
+    past = torch.randn(2, past_samples(400), dtype=torch.float64)
+    stride = safe_stride(lowest, block)
+    assert stride == 2
+    assert (solve(e, lag, taps, past, stride) - solve(e, lag, taps, past)).abs().max() < 1e-10
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_cuda_gives_what_the_cpu_gives(dtype: torch.dtype) -> None:
+    cpu, cuda = Vocoder(tiny(dtype)), Vocoder(tiny(dtype).cuda())
+    mel = some_mel(2, dtype=dtype)
+    expected = cpu.synthesize(mel, 0.7, seed=1, lengths=[FRAMES, 20])
+    assert (cuda.synthesize(mel, 0.7, seed=1, lengths=[FRAMES, 20]).cpu() - expected).abs().max() < 1e-4
+
+
+@needs_cuda
+@pytest.mark.parametrize(("precision", "least"), [("float32", 60.0), ("bfloat16", 25.0), ("float16", 40.0)])
+def test_cuda_graphs_give_what_the_cpu_gives(precision: str, least: float) -> None:
+    cpu = Vocoder.from_pretrained()
+    cuda = Vocoder.from_pretrained(None, "cuda", "compile", precision)  # type: ignore[arg-type]
+    mel = some_mel(1, 64)
+    expected = cpu.synthesize(mel, 0.7, seed=3, low_match=0)[0]  # as streams do
+    for _ in range(2):
+        assert decibels(expected, streamed(cuda, mel, 8).cpu()) > least
