@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
+from flowvocoder.models.flow_vocoder import FlowVocoder
 
 
 def perturb(module: nn.Module, amount: float = 0.1, seed: int = 1) -> None:
@@ -79,3 +80,17 @@ def _assert_logdet(layer: Bijection, x: Tensor, context: Tensor, logdet: Tensor)
         jacobian = torch.autograd.functional.jacobian(flat, x[item].flatten())
         expected = torch.linalg.slogdet(jacobian).logabsdet
         assert torch.allclose(logdet[item], expected, atol=1e-8), f"log-det {logdet[item]}, Jacobian says {expected}"
+
+
+class FlowOnly(Bijection):
+    """A whole model with its mel encoder, as a bijection in the audio given the mel."""
+
+    def __init__(self, model: FlowVocoder):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model.flow(x, self.model.encoder(context))
+
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        return self.model.flow.inverse(z, self.model.encoder(context))

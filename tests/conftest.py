@@ -64,3 +64,7 @@ def demo(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     voices = ["--checkpoint", str(checkpoint), "--checkpoint", str(BUNDLED_VOICE), "--threads", "1"]
     with running(tmp_path_factory.mktemp("demo"), *voices) as server:
         yield server
+
+
+def train(corpus: Path, out: Path, *more: str) -> int:
+    return main(["train", "--corpus", str(corpus), "--out", str(out), *TINY, *more])

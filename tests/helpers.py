@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
+import flowvocoder
 from flowvocoder.data.corpus import find_utterances
 from flowvocoder.data.manifest import Entry, choose_split, write_manifest
 from flowvocoder.files import sha256_of
@@ -58,3 +59,11 @@ def make_manifest(root: Path, **changes: object) -> Path:
     path = root / "manifest.jsonl"
     write_manifest(path, list(entries_of(root, **changes)))
     return path
+
+
+EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
+
+
+def example(seconds: float = 2.5) -> np.ndarray:
+    """The start of a bundled recording, float64."""
+    return sf.read(EXAMPLES / "kathleen.flac", frames=int(seconds * 22050))[0]

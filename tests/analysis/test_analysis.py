@@ -9,7 +9,7 @@ import soundfile as sf
 import torch
 from bijection import perturb
 from helpers import speech_like
-from test_family import TINY
+from tiny_models import TINY
 
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import gaussianity, likelihood_by_frame, mix

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_cli import refused, run
+from command import refused, run
 
 from flowvocoder.evaluation.speed.family import Budget, markdown
 from flowvocoder.flows.rows import RowAutoregression, RowWaveNet

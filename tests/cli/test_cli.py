@@ -11,30 +11,13 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from command import refused, run
 from conftest import TINY
 from helpers import speech_like
 
-from flowvocoder.cli.main import main
 from flowvocoder.config import override, preset
 from flowvocoder.mel.spec import convention
 from flowvocoder.vocoder import Vocoder
-
-
-def run(*arguments: object) -> int:
-    try:
-        return main([str(a) for a in arguments])
-    except SystemExit as error:  # argparse
-        return int(error.code or 0)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line of a refusal."""
-    capsys.readouterr()
-    assert run(*arguments) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert len(lines) == 1, lines
-    assert "Traceback" not in lines[0]
-    return lines[0]
 
 
 def test_mel_then_synth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:

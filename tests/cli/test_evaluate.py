@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from command import refused, run
 from helpers import speech_like
-from test_cli import refused, run
 
 from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
 from flowvocoder.config import override, preset

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile as sf
 import torch
+from helpers import example
 
 from flowvocoder.errors import AudioError
 from flowvocoder.evaluation.alignment import find_lag
@@ -22,11 +22,6 @@ from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
 
 EXAMPLES = Path(__file__).parents[2] / "flowvocoder" / "examples"
-
-
-def example(seconds: float = 2.5) -> np.ndarray:
-    """The start of a bundled recording, float64."""
-    return sf.read(EXAMPLES / "kathleen.flac", frames=int(seconds * RATE))[0]
 
 
 def reference_pair() -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_cli import refused, run
+from command import refused, run
 
 from flowvocoder.cli import bench_train
 from flowvocoder.config import PRESETS

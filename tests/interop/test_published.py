@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_cli import refused, run
+from command import refused, run
 from torch import Tensor, nn
 
 from flowvocoder.architectures import WaveFlowConfig

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 import torch
-from bijection import assert_bijection, perturb
+from bijection import FlowOnly, assert_bijection, perturb
+from command import run
 from helpers import speech_like
-from test_cli import run
-from test_models import FlowOnly
+from tiny_models import PRESET, TINY, tiny
 
-from flowvocoder.architectures import FloWaveNetConfig, ModelConfig, SqueezeWaveConfig, WaveFlowConfig, WaveGlowConfig
+from flowvocoder.architectures import WaveFlowConfig
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from flowvocoder.config import check, override, preset
+from flowvocoder.config import override, preset
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection, Chain
@@ -25,7 +25,6 @@ from flowvocoder.flows.rows import RowAutoregression, RowWaveNet
 from flowvocoder.flows.separable import SeparableNet
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import MelFrontEnd
-from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.models.waveflow import row_orders
 from flowvocoder.training.trainer import recompute_activations
 from flowvocoder.vocoder import Vocoder
@@ -56,31 +55,6 @@ def test_layer_is_a_bijection(name: str) -> None:
     torch.manual_seed(0)
     layer, channels, length, context, blocks, conditional = LAYERS[name]
     assert_bijection(layer, channels, length, context, blocks, conditional)
-
-
-TINY: dict[str, ModelConfig] = {
-    "waveglow": WaveGlowConfig(flows=6, early_every=2, channels=16, layers=2),
-    "waveglow, old": WaveGlowConfig(flows=4, early_every=2, channels=16, layers=2, alternate=True),
-    "squeezewave": SqueezeWaveConfig(group=32, flows=4, early_size=4, channels=16, layers=2),
-    "waveflow": WaveFlowConfig(rows=8, flows=4, channels=8, layers=3),
-    "waveflow, reversed": WaveFlowConfig(rows=4, flows=3, channels=8, layers=3, bipartite=False),
-    "flowavenet": FloWaveNetConfig(blocks=4, flows=2, split_every=2, channels=16),
-}
-PRESET = {
-    "waveglow": "waveglow-256",
-    "squeezewave": "squeezewave-128-128",
-    "waveflow": "waveflow-64",
-    "flowavenet": "flowavenet",
-}
-
-
-def tiny(name: str, n_mels: int = 8) -> FlowVocoder:
-    base = preset(PRESET[TINY[name].architecture])
-    mel = dataclasses.replace(base.mel, n_mels=n_mels)
-    experiment = dataclasses.replace(base, model=TINY[name], mel=mel)
-    check(experiment)
-    torch.manual_seed(0)
-    return build_model(experiment)
 
 
 @pytest.mark.parametrize("name", TINY)

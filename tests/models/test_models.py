@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from bijection import assert_bijection, perturb
+from bijection import FlowOnly, assert_bijection, perturb
 from helpers import speech_like
 from torch import Tensor, nn
 
 from flowvocoder.checkpoint import build_model
 from flowvocoder.config import override, preset
-from flowvocoder.flows.base import Bijection, Chain
+from flowvocoder.flows.base import Chain
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.pointwise import PointwiseMatrix
@@ -29,20 +29,6 @@ def tiny(seed: int = 0) -> FlowVocoder:
     model = build_model(TINY).eval()
     perturb(model, 0.02)
     return model
-
-
-class FlowOnly(Bijection):
-    """A whole model with its mel encoder, as a bijection in the audio given the mel."""
-
-    def __init__(self, model: FlowVocoder):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        return self.model.flow(x, self.model.encoder(context))
-
-    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
-        return self.model.flow.inverse(z, self.model.encoder(context))
 
 
 def test_lapglow_is_a_bijection() -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from command import refused, run
 from helpers import speech_like
-from test_cli import refused, run
 from torch import Tensor
 
 from flowvocoder.cli.parsers.speech import DENOISER_MODES

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import refused, run
 from helpers import speech_like
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mel_pairs import FRAMES, ODD, in_pieces, pair
 from safetensors.torch import load_file
-from test_cli import refused, run
-from test_matching import FRAMES, ODD, in_pieces, pair
 from torch import Tensor
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
@@ -21,8 +21,8 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.interop.onnx.metadata import ENOUGH, metadata
 from flowvocoder.interop.onnx.modules import Whole
 from flowvocoder.mel.spec import MelSpec, convention
-from flowvocoder.models import fine as fine_module
 from flowvocoder.postfilter import chunked as matching
+from flowvocoder.postfilter import guide as fine_module
 from flowvocoder.postfilter.chunked import FinePasses, LowPasses, Matcher
 from flowvocoder.postfilter.guide import ALONE, LED, UNLED, FineSpectrum
 from flowvocoder.training.trainer import Trainer

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from bijection import perturb
-from test_evaluation import example
+from helpers import example
 from torch import Tensor
 
 from flowvocoder.checkpoint import build_model

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import train
 from safetensors.torch import load_file, save_file
-from test_training import train
 
 from flowvocoder.checkpoint import load_checkpoint, read_config, save_checkpoint
 from flowvocoder.cli.main import main

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import TINY
+from conftest import TINY, train
 from helpers import make_corpus
 from safetensors.torch import load_file
 
@@ -31,10 +31,6 @@ from flowvocoder.training.objective import Objective
 from flowvocoder.training.schedule import learning_rate
 from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.training.trainer import Trainer
-
-
-def train(corpus: Path, out: Path, *more: str) -> int:
-    return main(["train", "--corpus", str(corpus), "--out", str(out), *TINY, *more])
 
 
 def log(run: Path) -> list[dict]:

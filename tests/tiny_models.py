@@ -1,0 +1,34 @@
+"""Every architecture of the WaveGlow family, small enough to build in a test."""
+
+import dataclasses
+
+import torch
+
+from flowvocoder.architectures import FloWaveNetConfig, ModelConfig, SqueezeWaveConfig, WaveFlowConfig, WaveGlowConfig
+from flowvocoder.checkpoint import build_model
+from flowvocoder.config import check, preset
+from flowvocoder.models.flow_vocoder import FlowVocoder
+
+TINY: dict[str, ModelConfig] = {
+    "waveglow": WaveGlowConfig(flows=6, early_every=2, channels=16, layers=2),
+    "waveglow, old": WaveGlowConfig(flows=4, early_every=2, channels=16, layers=2, alternate=True),
+    "squeezewave": SqueezeWaveConfig(group=32, flows=4, early_size=4, channels=16, layers=2),
+    "waveflow": WaveFlowConfig(rows=8, flows=4, channels=8, layers=3),
+    "waveflow, reversed": WaveFlowConfig(rows=4, flows=3, channels=8, layers=3, bipartite=False),
+    "flowavenet": FloWaveNetConfig(blocks=4, flows=2, split_every=2, channels=16),
+}
+PRESET = {
+    "waveglow": "waveglow-256",
+    "squeezewave": "squeezewave-128-128",
+    "waveflow": "waveflow-64",
+    "flowavenet": "flowavenet",
+}
+
+
+def tiny(name: str, n_mels: int = 8) -> FlowVocoder:
+    base = preset(PRESET[TINY[name].architecture])
+    mel = dataclasses.replace(base.mel, n_mels=n_mels)
+    experiment = dataclasses.replace(base, model=TINY[name], mel=mel)
+    check(experiment)
+    torch.manual_seed(0)
+    return build_model(experiment)
