@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from flowvocoder.architectures import (
-    FloWaveNetConfig,
-    LapGlowConfig,
-    SqueezeWaveConfig,
-    WaveFlowConfig,
-    WaveGlowConfig,
-)
-from flowvocoder.config import Experiment, experiment_from_dict
+from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import readable_folder, sha256_of, writing_folder
-from flowvocoder.models.flow_vocoder import FlowVocoder
-from flowvocoder.models.flowavenet import FloWaveNet
-from flowvocoder.models.lapglow import LapGlow
-from flowvocoder.models.waveflow import WaveFlow
-from flowvocoder.models.waveglow import SqueezeWave, WaveGlow
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.presets import experiment_from_dict
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-live"
-
-MODELS: dict[type, Callable[..., FlowVocoder]] = {
-    LapGlowConfig: LapGlow,
-    WaveGlowConfig: WaveGlow,
-    SqueezeWaveConfig: SqueezeWave,
-    WaveFlowConfig: WaveFlow,
-    FloWaveNetConfig: FloWaveNet,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +36,7 @@ class Checkpoint:
 
 def build_model(experiment: Experiment) -> FlowVocoder:
     """A fresh model of the experiment's architecture."""
-    return MODELS[type(experiment.model)](experiment.mel, experiment.model)
+    return experiment.model.build(experiment.mel)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:

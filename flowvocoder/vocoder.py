@@ -9,10 +9,10 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
+from flowvocoder.flows.density import FlowVocoder, dequantise
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
-from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.postfilter.chunked import Matcher, Matching, chosen_passes
 from flowvocoder.streaming.engines import Engine, Precision, check_engine, reduced, streaming_step
 from flowvocoder.streaming.lapglow import LapGlowStep

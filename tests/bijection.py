@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
-from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.flows.density import FlowVocoder
 
 
 def perturb(module: nn.Module, amount: float = 0.1, seed: int = 1) -> None:

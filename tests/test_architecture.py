@@ -12,14 +12,14 @@ RECIPES = PACKAGE.parent / "recipes"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "units"},
-    {"extras", "files", "progress", "parallel"},
+    {"extras", "files", "progress", "parallel", "settings"},
     {"audio"},
     {"mel"},
-    {"architectures"},
+    {"postfilter"},
+    {"flows"},
     {"config"},
-    {"flows", "postfilter"},
     {"models"},
-    {"streaming"},
+    {"presets", "streaming"},
     {"checkpoint", "data"},
     {"vocoder", "audit", "prepare"},
     {"denoiser", "interop"},

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from flowvocoder.checkpoint import Checkpoint, _config_sha256, build_model, load_checkpoint, save_checkpoint
-from flowvocoder.config import preset
 from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import recover_folder, writing_folder
+from flowvocoder.presets import preset
 
 
 def edit(path: Path, sign: bool = True, **changes: object) -> None:

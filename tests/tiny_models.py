@@ -4,10 +4,13 @@ import dataclasses
 
 import torch
 
-from flowvocoder.architectures import FloWaveNetConfig, ModelConfig, SqueezeWaveConfig, WaveFlowConfig, WaveGlowConfig
 from flowvocoder.checkpoint import build_model
-from flowvocoder.config import check, preset
-from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.config import ModelConfig, check
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.models.flowavenet import FloWaveNetConfig
+from flowvocoder.models.waveflow import WaveFlowConfig
+from flowvocoder.models.waveglow import SqueezeWaveConfig, WaveGlowConfig
+from flowvocoder.presets import preset
 
 TINY: dict[str, ModelConfig] = {
     "waveglow": WaveGlowConfig(flows=6, early_every=2, channels=16, layers=2),

@@ -8,13 +8,13 @@ from torch import Tensor
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection
 from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.density import standard_normal_log_prob
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.multiscale import Squeeze
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix
 from flowvocoder.flows.rows import RowAutoregression
 from flowvocoder.flows.scale import ConditionalScale
-from flowvocoder.models.flow_vocoder import standard_normal_log_prob
 from flowvocoder.vocoder import Vocoder
 
 EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {

@@ -11,11 +11,12 @@ import torch
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
 from flowvocoder.cli.common import check_match, set_machine
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.speed.inference import measure, measure_streaming
 from flowvocoder.evaluation.speed.inference_report import markdown, write_report
 from flowvocoder.evaluation.speed.systems import System, ours, peer
+from flowvocoder.presets import preset
 
 T = TypeVar("T")
 

@@ -5,11 +5,11 @@ import sys
 
 from flowvocoder.cli.common import set_machine
 from flowvocoder.cli.parsers.common import FAILED
-from flowvocoder.config import PRESETS, preset
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.speed.report import describe, markdown, to_json
 from flowvocoder.evaluation.speed.training import Effort, grid, measure_all
 from flowvocoder.files import check_folder, writing
+from flowvocoder.presets import PRESETS, preset
 from flowvocoder.progress import progress
 
 OWN = ("batch", "precision")

@@ -11,11 +11,12 @@ import torch
 
 from flowvocoder.audio.files import Recording, Samples, read_audio, write_audio
 from flowvocoder.checkpoint import BUNDLED_VOICE
-from flowvocoder.config import TRAIN_LIMITS
+from flowvocoder.config import TrainConfig
 from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.mel.frontend import edge_padding
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.settings import limits_of
 from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
 
@@ -56,7 +57,7 @@ def check_temperature(temperature: float | None) -> None:
 def check_match(match: int | None, low_match: int | None) -> None:
     """Raises ConfigError for fewer passes than none, and for more than any checkpoint may ask for."""
     for option, name, passes in (("--match", "match", match), ("--low-match", "low_match", low_match)):
-        most = int(TRAIN_LIMITS[name][1])
+        most = int(limits_of(TrainConfig)[name][1])
         if passes is not None and not 0 <= passes <= most:
             raise ConfigError(f"{option} must be from 0 to {most}, not {passes}")
 

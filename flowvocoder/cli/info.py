@@ -5,8 +5,8 @@ import json
 import math
 from typing import Any
 
-from flowvocoder.architectures import ModelConfig
 from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
+from flowvocoder.config import ModelConfig
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.streaming.engines import streaming_step
 from flowvocoder.streaming.lapglow import LapGlowStep

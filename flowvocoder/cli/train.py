@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flowvocoder.architectures import LapGlowConfig
 from flowvocoder.checkpoint import read_config
 from flowvocoder.cli.common import named_checkpoint, set_machine
-from flowvocoder.config import DEFAULT_PRESET, Experiment, experiment_from_dict, override, preset
+from flowvocoder.config import Experiment, override
 from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.files import readable_folder
+from flowvocoder.models.lapglow import LapGlowConfig
+from flowvocoder.presets import DEFAULT_PRESET, experiment_from_dict, preset
 from flowvocoder.training.distributed import World
 from flowvocoder.training.folder import CHECKPOINT, LOG, STATE, goes_on
 from flowvocoder.training.range_test import find_learning_rate

@@ -10,7 +10,6 @@ from typing import Any
 
 from flowvocoder.audio.files import EXTENSIONS
 from flowvocoder.checkpoint import BUNDLED_VOICE, CONFIG, read_config
-from flowvocoder.config import experiment_from_dict
 from flowvocoder.data.corpus import Utterance, corpus_name, open_corpus, read_shard
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError
 from flowvocoder.evaluation.results import Cache, Evaluation, Row
@@ -20,6 +19,7 @@ from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
 from flowvocoder.parallel import Crashed
 from flowvocoder.postfilter.chunked import chosen_passes
+from flowvocoder.presets import experiment_from_dict
 
 GRIFFIN_LIM = "griffinlim"
 

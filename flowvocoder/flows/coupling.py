@@ -56,3 +56,15 @@ class AffineCoupling(Bijection):
 
     def extra_repr(self) -> str:
         return f"bound={self.bound}, exchange={self.exchange}"
+
+
+class HalfContext(nn.Module):
+    """A conditioner that sees one half of the context's channels."""
+
+    def __init__(self, net: nn.Module, second: bool):
+        super().__init__()
+        self.net = net
+        self.second = second
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        return self.net(x, context.chunk(2, 1)[self.second])

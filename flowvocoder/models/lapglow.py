@@ -1,165 +1,196 @@
 """LapGlow: WaveGlow on a lapped orthogonal transform."""
 
-import math
+import dataclasses
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from flowvocoder.config import Experiment, ModelConfig, TrainConfig, check_odd
+from flowvocoder.errors import ConfigError
+from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.models.registry import register_architecture, register_presets
+from flowvocoder.settings import limited
 
-from flowvocoder.architectures import LapGlowConfig
-from flowvocoder.flows.base import Bijection, Chain
-from flowvocoder.flows.convolution import TimeConv, zeros
-from flowvocoder.flows.coupling import AffineCoupling
-from flowvocoder.flows.lapped import LappedTransform
-from flowvocoder.flows.level import level_couplings
-from flowvocoder.flows.pitch import PitchPredictor, lag_range
-from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves, time_slots
-from flowvocoder.flows.scale import ConditionalScale
-from flowvocoder.flows.wavenet import WaveNet
-from flowvocoder.mel.frontend import band_centres, interpolation, unit_noise_level
-from flowvocoder.mel.spec import MelSpec
-from flowvocoder.models.flow_vocoder import FlowVocoder
-from flowvocoder.postfilter.guide import FineSpectrum
-from flowvocoder.units import PCM16_STEP
+if TYPE_CHECKING:
+    from flowvocoder.flows.density import FlowVocoder
 
-LOWEST = math.log(PCM16_STEP / math.sqrt(12.0))
-"""Log standard deviation of the dequantisation noise: no band of the orthogonal transform has less."""
-
-SPEECH_LEVEL, SPEECH_SPREAD = -5.0, 2.5
-"""Mean and standard deviation of the log level of speech in a band, in nats over white noise of unit variance."""
+LOWEST_RATE_WITH_PITCH = 13500  # Hz; the shortest lag, 1/500 s, must be longer than the taps of the recursion
 
 
-class MelEncoder(nn.Module):
-    """Mel at frame rate to context at block rate: (B, n_mels, F) -> (B, n_mels + channels, N).
+@register_architecture("lapglow")
+@dataclasses.dataclass(frozen=True)
+class LapGlowConfig(ModelConfig):
+    """Sizes of a LapGlow."""
 
-    The first channels are the mel itself, standardised and repeated; the others are features of it with a receptive
-    field of 2 * layers + 3 frames, so that what every coupling needs to know (pitch, voicing, envelope) is worked out
-    once, at the lower rate.
+    block: int = limited(128, 16, 4096)  # samples, M of the lapped transform
+    flows: int = limited(12, 1, 4096)  # pairs of 1x1 convolution and coupling
+    channels: int = limited(192, 1, 4096)  # of the couplings' WaveNets
+    layers: int = limited(2, 1, 16)  # of each WaveNet
+    kernel: int = limited(3, 1, 63)
+    encoder_channels: int = limited(192, 1, 4096)
+    encoder_layers: int = limited(4, 0, 64)
+    scale_channels: int = limited(128, 1, 4096)
+    time_slots: int = limited(8, 1, 4096)  # neighbouring high bands merged by the first 1x1 convolution's start
+    pitch: bool = True  # long-term prediction before the transform
+    pitch_channels: int = limited(192, 1, 4096)
+    pitch_shapes: int = limited(3, 1, 4)  # tap filters; the fourth predicts up to 8 kHz, each fewer an octave less
+    pitch_pulses: bool = False  # samples have a pitch-synchronous excitation envelope
+    causal: bool = False  # couplings, envelope and pitch look back only
+    encoder_ahead: int = limited(-1, -1, 65)  # encoder convolutions that look a frame ahead; -1: all
+    level_sets: int = limited(1, 1, 64)  # interleaved band groups of the scale-only couplings; 1: no such coupling
+    level_channels: int = limited(192, 1, 4096)
+    fine_channels: int = limited(0, 0, 4096)  # of the guide network; 0: none
+    fine_layers: int = limited(6, 1, 64)
 
-    Args:
-        ahead: so many of its layers + 1 convolutions look a frame ahead, the others only back.
-    """
-
-    level: Tensor
-
-    def __init__(self, spec: MelSpec, channels: int, layers: int, blocks_per_frame: int, ahead: int):
-        super().__init__()
-        self.blocks_per_frame = blocks_per_frame
-        nats = math.log(10.0) if spec.log == "log10" else 1.0  # a unit of the mel
-        self.spread = SPEECH_SPREAD / nats
-        self.register_buffer("level", unit_noise_level(spec)[:, None] + SPEECH_LEVEL / nats, persistent=False)
-        self.start = TimeConv(spec.n_mels, channels, 3, causal=ahead < 1)
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.SiLU(),
-                TimeConv(channels, channels, 3, causal=ahead < layer + 2),
-                nn.SiLU(),
-                TimeConv(channels, channels),
+    def check(self, mel: MelSpec) -> None:
+        """Raises ConfigError for sizes that do not go together or with the mel."""
+        if self.block % 2 or mel.hop_length % self.block:
+            fitting = [b for b in range(16, mel.hop_length + 1, 2) if mel.hop_length % b == 0]
+            choice = f"one of {', '.join(map(str, fitting))}" if fitting else "even, and no even number does"
+            raise ConfigError(f"model.block {self.block} must go into mel.hop_length {mel.hop_length}: {choice}")
+        check_odd(self.kernel)
+        if self.fine_channels and (mel.n_fft % mel.hop_length or mel.n_fft < 3 * mel.hop_length):
+            raise ConfigError(
+                f"model.fine_channels {self.fine_channels} needs a mel.n_fft of 3 or more times mel.hop_length"
+                f" {mel.hop_length}, not {mel.n_fft}"
             )
-            for layer in range(layers)
-        )
-        self.up = nn.ConvTranspose1d(channels, channels, 2 * blocks_per_frame, blocks_per_frame, blocks_per_frame // 2)
+        sets = self.level_sets
+        if sets & (sets - 1) or (sets > 1 and self.block % (8 * sets)):
+            raise ConfigError(
+                f"model.level_sets {sets} must be a power of 2, and 8 times as many go into model.block {self.block}"
+            )
+        if self.pitch and mel.sample_rate < LOWEST_RATE_WITH_PITCH:
+            raise ConfigError(
+                f"mel.sample_rate {mel.sample_rate} is too low for the pitch predictor, which needs"
+                f" {LOWEST_RATE_WITH_PITCH}: set model.pitch=false"
+            )
 
-    def standardise(self, mel: Tensor) -> Tensor:
-        """Bands of about mean 0 and variance 1, whatever the convention; log-mels as they are lie far from 0, which
-        slows training down (docs/exploration.md)."""
-        return (mel - self.level) / self.spread
+    def build(self, mel: MelSpec) -> "FlowVocoder":
+        """Pitch prediction, lapped transform, conditional scale, level couplings, 1x1 convolutions and couplings."""
+        from flowvocoder.flows.base import Bijection, Chain
+        from flowvocoder.flows.coupling import AffineCoupling
+        from flowvocoder.flows.density import FlowVocoder
+        from flowvocoder.flows.encoders import MelEncoder
+        from flowvocoder.flows.envelope import Envelope
+        from flowvocoder.flows.lapped import LappedTransform
+        from flowvocoder.flows.level import level_couplings
+        from flowvocoder.flows.pitch import PitchPredictor, lag_range
+        from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves, time_slots
+        from flowvocoder.flows.scale import ConditionalScale
+        from flowvocoder.flows.wavenet import WaveNet
 
-    def forward(self, mel: Tensor) -> Tensor:
-        mel = self.standardise(mel)
-        h = self.start(mel)
-        for layer in self.layers:
-            h = h + layer(h)
-        blocks = mel.shape[-1] * self.blocks_per_frame
-        h = F.silu(self.up(h)[..., :blocks])
-        return torch.cat([mel.repeat_interleave(self.blocks_per_frame, -1).to(h.dtype), h], 1)
-
-
-class Envelope(nn.Module):
-    """Log standard deviation of each band from the context of `MelEncoder`: (B, D, N) -> (B, M, N).
-
-    Starts as the spectral envelope that the mel itself states, interpolated to the bands; a small network corrects it.
-    """
-
-    def __init__(self, spec: MelSpec, context: int, block: int, channels: int, causal: bool = False):
-        super().__init__()
-        self.n_mels = spec.n_mels
-        self.skip = TimeConv(spec.n_mels, block, 3, causal=causal)
-        self.net = nn.Sequential(
-            TimeConv(context, channels, 3, causal=causal),
-            nn.SiLU(),
-            TimeConv(channels, channels, 3, causal=causal),
-            nn.SiLU(),
-        )
-        self.last = zeros(TimeConv(channels, block))
-        self.sample_last = zeros(TimeConv(channels, block))
-        with torch.no_grad():
-            self.skip.weight.zero_()
-            at_block = self.skip.weight[:, :, self.skip.back]
-            at_block.copy_(SPEECH_SPREAD * mel_to_bands(spec, block))
-            self.skip.bias.fill_(SPEECH_LEVEL)  # type: ignore[union-attr]
-
-    def forward(self, context: Tensor) -> Tensor:
-        return self._bounded(self.skip(context[:, : self.n_mels]) + self.last(self.net(context)))
-
-    def sample(self, context: Tensor) -> Tensor:
-        """The same for samples: with what a second layer adds, which how they sound teaches, and nothing else."""
-        context = context.detach()
-        h = self.net(context).detach()
-        s = (self.skip(context[:, : self.n_mels]) + self.last(h)).detach()
-        return self._bounded(s + self.sample_last(h))
-
-    def _bounded(self, s: Tensor) -> Tensor:
-        # A soft lower bound: mels go down to -100 dB and more, dequantised audio does not.
-        s = s.to(torch.promote_types(s.dtype, torch.float32))
-        return LOWEST + F.softplus(s - LOWEST, beta=4.0)
-
-
-def mel_to_bands(spec: MelSpec, block: int) -> Tensor:
-    """What interpolates levels of mel bands, linearly in Hz and constant beyond the first and the last: (M, n_mels)."""
-    hz = (torch.arange(block) + 0.5) * spec.sample_rate / (2 * block)
-    return interpolation(band_centres(spec), hz).T
-
-
-class LapGlow(FlowVocoder):
-    """Pitch prediction, lapped transform, conditional scale, level couplings, 1x1 convolutions and WaveNet couplings.
-
-    Args:
-        spec: the mels it understands; `config.block` divides `spec.hop_length`.
-        config: sizes, as `flowvocoder.config.check` allows them.
-    """
-
-    def __init__(self, spec: MelSpec, config: LapGlowConfig):
-        block = config.block
-        ahead = config.encoder_layers + 1 if config.encoder_ahead < 0 else config.encoder_ahead
-        rate = spec.hop_length // block
-        encoder = MelEncoder(spec, config.encoder_channels, config.encoder_layers, rate, ahead)
-        context, causal = spec.n_mels + config.encoder_channels, config.causal
+        block = self.block
+        ahead = self.encoder_layers + 1 if self.encoder_ahead < 0 else self.encoder_ahead
+        rate = mel.hop_length // block
+        encoder = MelEncoder(mel, self.encoder_channels, self.encoder_layers, rate, ahead)
+        context, causal = mel.n_mels + self.encoder_channels, self.causal
         layers: list[Bijection] = []
-        if config.pitch:
-            lags = lag_range(spec.sample_rate)
-            hidden, shapes, pulses = config.pitch_channels, config.pitch_shapes, config.pitch_pulses
+        if self.pitch:
+            lags = lag_range(mel.sample_rate)
+            hidden, shapes, pulses = self.pitch_channels, self.pitch_shapes, self.pitch_pulses
             layers.append(PitchPredictor(context, *lags, hidden, causal, shapes, pulses))
         layers.append(LappedTransform(block))
-        layers.append(ConditionalScale(Envelope(spec, context, block, config.scale_channels, causal)))
-        layers += level_couplings(block, config.level_sets, context, config.level_channels, causal)
+        layers.append(ConditionalScale(Envelope(mel, context, block, self.scale_channels, causal)))
+        layers += level_couplings(block, self.level_sets, context, self.level_channels, causal)
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
         # way round.
-        start = even_odd(block) @ time_slots(block, config.time_slots)
-        for _ in range(config.flows):
+        start = even_odd(block) @ time_slots(block, self.time_slots)
+        for _ in range(self.flows):
             layers.append(PointwiseLU(start))
             start = swapped_halves(block)
-            net = WaveNet(block // 2, block, context, config.channels, config.layers, config.kernel, causal)
+            net = WaveNet(block // 2, block, context, self.channels, self.layers, self.kernel, causal)
             layers.append(AffineCoupling(block, net))
-        super().__init__(spec, encoder, Chain(layers), block)
-        self.config = config
-        if config.fine_channels:
-            self.fine = FineSpectrum(spec, config.fine_channels, config.fine_layers)
+        model = FlowVocoder(mel, encoder, Chain(layers), block)
+        if self.fine_channels:
+            from flowvocoder.postfilter.guide import FineSpectrum
 
-    def auxiliary_losses(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
-        """What teaches the pitch predictor its lag and its gains."""
-        first = self.flow.layers[0]  # type: ignore[index]
-        if not isinstance(first, PitchPredictor):
-            return super().auxiliary_losses(audio, mel)
-        lag, gain = first.own_losses(audio[:, None], self.encoder(mel))
-        return {"pitch": lag, "gain": gain}
+            model.fine = FineSpectrum(mel, self.fine_channels, self.fine_layers)
+        return model
+
+
+LIVE = LapGlowConfig(
+    block=256,
+    flows=8,
+    layers=1,
+    channels=256,
+    time_slots=16,
+    pitch_shapes=4,
+    pitch_pulses=True,
+    causal=True,
+    encoder_ahead=3,
+    level_sets=4,
+)
+
+REFINE = TrainConfig(
+    steps=3000,
+    lr=2e-3,
+    warmup=30,
+    ema=0.99,
+    samples_only=True,
+    spectral_weight=1.0,
+    pulse_weight=16.0,
+    period_weight=16.0,
+    sample_temperature=0.9,
+)
+
+FINE = TrainConfig(
+    steps=8_000,
+    segment=40960,
+    lr=2e-3,
+    ema=0.999,
+    samples_only=True,
+    fine_weight=1.0,
+    sample_temperature=0.9,
+    low_match=40,
+)
+
+VOICE = TrainConfig(steps=20_000, batch=16, lr=1.2e-3, ema=0.999)
+
+register_presets(
+    {
+        # Fast, and little look-ahead (`flowvocoder info` states it): an hour of one core.
+        "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=15_000, ema=0.999)),
+        # The same for 2.7 times the audio: the first stage of the bundled voice (`make voice`).
+        "lapglow-voice": Experiment(LIVE, convention("tacotron2"), VOICE),
+        # The second stage, from a trained checkpoint (--init-from): how samples sound; the likelihood stays.
+        "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
+        # What leads the passes over the lowest kilohertz, from a trained checkpoint: the rest of it as it is.
+        "lapglow-fine": Experiment(dataclasses.replace(LIVE, fine_channels=256), convention("tacotron2"), FINE),
+        # The whole flow with discriminators, for a GPU.
+        "lapglow-refine-gan": Experiment(
+            LIVE,
+            convention("tacotron2"),
+            dataclasses.replace(
+                REFINE,
+                steps=50_000,
+                batch=32,
+                lr=3e-4,
+                ema=0.999,
+                samples_only=False,
+                likelihood_weight=2.0,
+                hum_weight=3.0,
+                adversarial_weight=0.2,
+                feature_weight=0.5,
+            ),
+        ),
+        # Four times the work: more likelihood for it.
+        "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
+        "lapglow-small": Experiment(
+            LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),
+            convention("tacotron2"),
+            TrainConfig(),
+        ),
+        # Small enough to train in seconds: for trying things out and for tests.
+        "lapglow-tiny": Experiment(
+            LapGlowConfig(
+                flows=2,
+                channels=32,
+                layers=2,
+                encoder_channels=32,
+                encoder_layers=1,
+                scale_channels=32,
+                pitch_channels=32,
+            ),
+            convention("tacotron2"),
+            TrainConfig(steps=200, batch=4, segment=8192, warmup=20, validate_every=100, save_every=50),
+        ),
+    }
+)

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.flows.encoders import MelEncoder
+from flowvocoder.flows.envelope import LOWEST, Envelope
 from flowvocoder.flows.excitation import depth_of, phase_at_centres, pulse_envelope
 from flowvocoder.flows.lapped import LappedTransform, rotation_tables
 from flowvocoder.flows.level import LevelCoupling
@@ -15,7 +18,6 @@ from flowvocoder.flows.pitch import MAX_GAIN, PitchPredictor, fractional_lag, no
 from flowvocoder.flows.recursion.reference import GROUP, past_samples, solve
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.streaming import Clock, Memory
-from flowvocoder.models.lapglow import LOWEST, Envelope, LapGlow, MelEncoder
 from flowvocoder.streaming.fold import Context, FoldedCoupling, FoldedLevel, Product, Taps, double
 from flowvocoder.units import ceil_div
 
@@ -214,7 +216,7 @@ class LapGlowStep(nn.Module):
     """
 
     def __init__(
-        self, model: LapGlow, solver: Solver = solve, precision: torch.dtype | None = None, exact: bool = False
+        self, model: FlowVocoder, solver: Solver = solve, precision: torch.dtype | None = None, exact: bool = False
     ):
         super().__init__()
         layers = list(model.flow.layers)  # type: ignore[arg-type]
@@ -280,6 +282,9 @@ class LapGlowStep(nn.Module):
         return clock.mask(audio.view(audio.shape[0], count, self.block), late + 1, rate).flatten(1)
 
 
-def can_stream(model: nn.Module) -> TypeGuard[LapGlow]:
+def can_stream(model: nn.Module) -> TypeGuard[FlowVocoder]:
     """Whether `LapGlowStep` takes the model: not one of another architecture, nor one whose blocks are too short."""
-    return isinstance(model, LapGlow) and (not model.config.pitch or model.block >= 2 * GROUP)
+    if not isinstance(model, FlowVocoder) or not isinstance(model.encoder, MelEncoder):
+        return False
+    pitch = isinstance(model.flow.layers[0], PitchPredictor)  # type: ignore[index]
+    return not pitch or model.block >= 2 * GROUP

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from flowvocoder.config import Experiment, TrainConfig
 from flowvocoder.errors import ConfigError
-from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
+from flowvocoder.flows.density import FlowVocoder, dequantise
 from flowvocoder.postfilter.consistency import MelMatch
 from flowvocoder.postfilter.guide import ALONE, EDGE, LED, UNLED
 from flowvocoder.training.discriminators import (

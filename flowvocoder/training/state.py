@@ -11,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from flowvocoder.config import Experiment, experiment_from_dict
+from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import writing_folder
+from flowvocoder.presets import experiment_from_dict
 
 Named = dict[str, Tensor]
 

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from flowvocoder.config import Experiment, weights_fit
+from flowvocoder.config import Experiment
 from flowvocoder.data.corpus import open_corpora
 from flowvocoder.data.streaming import open_sampler
 from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, TrainingError
 from flowvocoder.files import recover_folder
 from flowvocoder.flows.base import Chain
-from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.presets import weights_fit
 from flowvocoder.training.distributed import World
 from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, check_free, goes_on, sign
 from flowvocoder.training.loading import Loader

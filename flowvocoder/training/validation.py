@@ -9,9 +9,9 @@ from torch import Tensor
 
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import FlowVocoderError
+from flowvocoder.flows.density import FlowVocoder, dequantise
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise
 from flowvocoder.units import PCM16_STEP, bits_per_sample
 from flowvocoder.vocoder import Vocoder
 

@@ -15,8 +15,8 @@ from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import walk
 from flowvocoder.checkpoint import BUNDLED_VOICE, build_model
-from flowvocoder.config import preset
 from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 
 RATE = 22050

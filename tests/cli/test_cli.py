@@ -15,8 +15,9 @@ from command import refused, run
 from conftest import TINY
 from helpers import speech_like
 
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.mel.spec import convention
+from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 
 

@@ -14,7 +14,7 @@ from command import refused, run
 from helpers import speech_like
 
 from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.data.corpus import find_utterances, split
 from flowvocoder.data.manifest import Entry, write_manifest
 from flowvocoder.errors import ConfigError
@@ -26,6 +26,7 @@ from flowvocoder.evaluation.results import Cache, Row
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
+from flowvocoder.presets import preset
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from helpers import entries_of, make_corpus, make_manifest
 from safetensors.torch import load_file
 
 from flowvocoder.cli.main import main
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.data.corpus import corpus_name, find_utterances, open_corpora, open_corpus, split
 from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
 from flowvocoder.data.segments import Cutter, SegmentSampler
@@ -24,6 +24,7 @@ from flowvocoder.files import sha256_of
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
+from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 
 SPEC = CONVENTIONS["tacotron2"]

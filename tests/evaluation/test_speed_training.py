@@ -8,10 +8,10 @@ import pytest
 from command import refused, run
 
 from flowvocoder.cli import bench_train
-from flowvocoder.config import PRESETS
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.evaluation.speed import training
 from flowvocoder.evaluation.speed.training import Effort, Setting, Speed, grid, measure, measure_all
+from flowvocoder.presets import PRESETS
 
 EFFORT = Effort(warmup=1, steps=2, threads=1, settings=["segment=4096"])
 

@@ -5,21 +5,22 @@ import torch
 from bijection import perturb
 from torch import nn
 
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.flows.base import Chain
-from flowvocoder.models.lapglow import LapGlow
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.presets import preset
 from flowvocoder.training.trainer import recompute_activations
 
 
-def model(flows: int = 3) -> LapGlow:
+def model(flows: int = 3) -> FlowVocoder:
     experiment = override(preset("lapglow-tiny"), [f"model.flows={flows}"])
     torch.manual_seed(0)
-    made = LapGlow(experiment.mel, experiment.model)
+    made = experiment.model.build(experiment.mel)
     perturb(made, 0.02)
     return made
 
 
-def gradients(net: LapGlow, recompute: bool, dtype: torch.dtype, autocast: bool = False) -> dict[str, torch.Tensor]:
+def gradients(net: FlowVocoder, recompute: bool, dtype: torch.dtype, autocast: bool = False) -> dict[str, torch.Tensor]:
     net = net.to(dtype)
     recompute_activations(net, recompute)
     net.zero_grad()
@@ -50,7 +51,7 @@ def test_gradients_survive_float32_and_bfloat16(autocast: bool, least: float) ->
     assert nn.functional.cosine_similarity(stored, recomputed, dim=0) > least
 
 
-def stored_bytes(net: LapGlow, recompute: bool) -> int:
+def stored_bytes(net: FlowVocoder, recompute: bool) -> int:
     """Bytes that a forward pass through the flow keeps for the backward pass, parameters not counted."""
     flow = net.flow
     assert isinstance(flow, Chain)

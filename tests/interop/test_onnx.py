@@ -13,9 +13,10 @@ from helpers import speech_like
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from flowvocoder.cli.main import main
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.flows.recursion.reference import past_samples, safe_stride, solve
+from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 
 onnxruntime = pytest.importorskip("onnxruntime")

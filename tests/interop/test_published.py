@@ -19,13 +19,12 @@ import torch.nn.functional as F
 from command import refused, run
 from torch import Tensor, nn
 
-from flowvocoder.architectures import WaveFlowConfig
 from flowvocoder.errors import CheckpointError
 from flowvocoder.flows.separable import EdgePaddedConv
 from flowvocoder.interop.published.archive import read_archive
 from flowvocoder.interop.published.importer import import_checkpoint
 from flowvocoder.interop.published.weights import Weights
-from flowvocoder.models.waveflow import row_orders
+from flowvocoder.models.waveflow import WaveFlowConfig
 from flowvocoder.vocoder import Vocoder
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
@@ -455,7 +454,7 @@ def test_settings_that_do_not_fit_the_weights(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_orders_without_bipartition_are_all_reversals() -> None:
-    assert {tuple(o) for o in row_orders(WaveFlowConfig(bipartite=False))} == {
+    assert {tuple(o) for o in WaveFlowConfig(bipartite=False).row_orders()} == {
         tuple(range(16)), tuple(range(15, -1, -1))
     }  # fmt: skip
 

@@ -12,11 +12,12 @@ import torchaudio
 from helpers import speech_like
 
 from flowvocoder.errors import AudioError, ConfigError, MelError
+from flowvocoder.flows.encoders import MelEncoder
+from flowvocoder.flows.envelope import Envelope
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.files import read_mel, sidecar, write_mel
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres, edge_padding, frame_count, unit_noise_level
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
-from flowvocoder.models.lapglow import Envelope, MelEncoder
 
 OTHERS = {
     "16 kHz": MelSpec(sample_rate=16000, hop_length=160, win_length=400, n_fft=512, n_mels=40, fmax=7600.0),

@@ -12,9 +12,8 @@ from command import run
 from helpers import speech_like
 from tiny_models import PRESET, TINY, tiny
 
-from flowvocoder.architectures import WaveFlowConfig
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection, Chain
@@ -25,7 +24,8 @@ from flowvocoder.flows.rows import RowAutoregression, RowWaveNet
 from flowvocoder.flows.separable import SeparableNet
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import MelFrontEnd
-from flowvocoder.models.waveflow import row_orders
+from flowvocoder.models.waveflow import WaveFlowConfig
+from flowvocoder.presets import preset
 from flowvocoder.training.trainer import recompute_activations
 from flowvocoder.vocoder import Vocoder
 
@@ -132,7 +132,7 @@ def test_presets_have_the_published_sizes(name: str, millions: str) -> None:
 
 
 def test_waveflow_inverse_with_state_is_the_one_without() -> None:
-    layer = RowAutoregression(row_orders(WaveFlowConfig())[-1], RowWaveNet(4, 8, 3)).double()
+    layer = RowAutoregression(WaveFlowConfig().row_orders()[-1], RowWaveNet(4, 8, 3)).double()
     perturb(layer)
     z = torch.randn(2, 16, 30, dtype=torch.float64)
     context = torch.randn(2, 64, 30, dtype=torch.float64)
@@ -155,9 +155,9 @@ def test_rows_may_come_a_few_at_a_time() -> None:
 
 
 def test_waveflow_orders_are_the_papers() -> None:
-    reversed_each_time = row_orders(WaveFlowConfig(rows=4, flows=3, bipartite=False))
+    reversed_each_time = WaveFlowConfig(rows=4, flows=3, bipartite=False).row_orders()
     assert reversed_each_time == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3]]
-    assert row_orders(WaveFlowConfig(rows=4, flows=4)) == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]]
+    assert WaveFlowConfig(rows=4, flows=4).row_orders() == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]]
 
 
 @pytest.mark.parametrize("name", PRESET)

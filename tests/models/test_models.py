@@ -9,16 +9,17 @@ from helpers import speech_like
 from torch import Tensor, nn
 
 from flowvocoder.checkpoint import build_model
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.density import FlowVocoder, dequantise, standard_normal_log_prob
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.pointwise import PointwiseMatrix
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS, convention
-from flowvocoder.models.flow_vocoder import FlowVocoder, dequantise, standard_normal_log_prob
+from flowvocoder.presets import preset
 from flowvocoder.units import PCM16_STEP, bits_per_sample
 
 TINY = override(preset("lapglow-tiny"), ["model.block=64", "mel.n_mels=8"])

@@ -17,10 +17,10 @@ from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.evaluation import measure_hum
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.flows.encoders import Repeat
 from flowvocoder.flows.multiscale import Squeeze
 from flowvocoder.mel.spec import convention
-from flowvocoder.models.encoders import Repeat
-from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.vocoder import Vocoder
 
 GROUP = 8

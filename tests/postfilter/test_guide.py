@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.interop.onnx.metadata import ENOUGH, metadata
 from flowvocoder.interop.onnx.modules import Whole
@@ -25,6 +25,7 @@ from flowvocoder.postfilter import chunked as matching
 from flowvocoder.postfilter import guide as fine_module
 from flowvocoder.postfilter.chunked import FinePasses, LowPasses, Matcher
 from flowvocoder.postfilter.guide import ALONE, LED, UNLED, FineSpectrum
+from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 from flowvocoder.vocoder import Vocoder
 

@@ -9,10 +9,11 @@ from helpers import example
 from torch import Tensor
 
 from flowvocoder.checkpoint import build_model
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
+from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion.reference import REACH, past_samples, safe_stride, solve
-from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.presets import preset
 from flowvocoder.streaming import graphs
 from flowvocoder.vocoder import Vocoder
 

@@ -8,8 +8,9 @@ from bijection import perturb
 from torch import Tensor
 
 from flowvocoder.checkpoint import build_model
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.presets import preset
 from flowvocoder.streaming.noise import NoiseSource
 from flowvocoder.vocoder import Vocoder
 

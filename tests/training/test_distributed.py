@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 import flowvocoder
 from flowvocoder.cli.main import main
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
+from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 
 SETTINGS = [

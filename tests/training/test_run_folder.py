@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from flowvocoder.checkpoint import load_checkpoint, read_config, save_checkpoint
 from flowvocoder.cli.main import main
-from flowvocoder.config import override, preset
+from flowvocoder.config import override
 from flowvocoder.errors import CheckpointError, TrainingError
 from flowvocoder.files import _aside
+from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 
 SMALL = ["--set", "batch=2", "--set", "segment=4096", "--threads", "1"]

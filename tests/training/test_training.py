@@ -19,13 +19,14 @@ from safetensors.torch import load_file
 
 from flowvocoder.checkpoint import build_model, load_checkpoint
 from flowvocoder.cli.main import main
-from flowvocoder.config import TrainConfig, override, preset
+from flowvocoder.config import TrainConfig, override
 from flowvocoder.data.corpus import find_utterances, split
 from flowvocoder.data.manifest import is_held_out
 from flowvocoder.data.segments import SegmentSampler
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
+from flowvocoder.presets import preset
 from flowvocoder.training.distributed import World
 from flowvocoder.training.objective import Objective
 from flowvocoder.training.schedule import learning_rate

@@ -1,7 +1,7 @@
 """bench train."""
 
 from flowvocoder.cli.parsers.common import Commands, add_command, folder, machine, positive_int
-from flowvocoder.config import DEFAULT_PRESET, PRESETS
+from flowvocoder.presets import DEFAULT_PRESET, PRESETS
 
 
 def add_train(bench: Commands) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flowvocoder.cli.parsers.common import Commands, add_command, folder, machine, positive, positive_int
-from flowvocoder.config import DEFAULT_PRESET, PRESETS
+from flowvocoder.presets import DEFAULT_PRESET, PRESETS
 
 
 def add(commands: Commands) -> None:

@@ -13,12 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.audio.files import read_audio
 from flowvocoder.checkpoint import Checkpoint, build_model, read_config, save_checkpoint
-from flowvocoder.config import Experiment, override, preset
+from flowvocoder.config import Experiment, override
 from flowvocoder.data.corpus import Utterance, find_utterances, split
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.evaluation import evaluate_pair
 from flowvocoder.files import writing
 from flowvocoder.flows.rows import RowAutoregression
+from flowvocoder.presets import preset
 from flowvocoder.progress import progress
 from flowvocoder.training.trainer import Trainer
 from flowvocoder.units import ceil_div

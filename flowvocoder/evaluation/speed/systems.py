@@ -11,8 +11,8 @@ from torch import Tensor
 
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.errors import ConfigError
+from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.mel.spec import MelSpec, convention
-from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.vocoder import Vocoder
 
 N_MELS, HOP, RATE = 80, 256, 22050

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from flowvocoder.config import Experiment, override, preset
+from flowvocoder.config import Experiment, override
 from flowvocoder.errors import FlowVocoderError
+from flowvocoder.presets import preset
 from flowvocoder.training.distributed import World
 from flowvocoder.training.trainer import Trainer
 

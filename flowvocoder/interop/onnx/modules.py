@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.streaming import Clock, Memory
-from flowvocoder.models.flow_vocoder import FlowVocoder
 from flowvocoder.streaming.lapglow import LapGlowStep, can_stream
 from flowvocoder.streaming.operator import recurse_by_operator
 from flowvocoder.units import ceil_div

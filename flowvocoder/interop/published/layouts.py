@@ -10,16 +10,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from flowvocoder.architectures import ModelConfig, SqueezeWaveConfig, WaveFlowConfig, WaveGlowConfig
+from flowvocoder.config import ModelConfig
 from flowvocoder.errors import CheckpointError
 from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.flows.encoders import SmoothUpsampler, TransposedUpsampler
 from flowvocoder.flows.pointwise import PointwiseMatrix
 from flowvocoder.flows.rows import RowAutoregression, RowWaveNet
 from flowvocoder.flows.separable import EdgePaddedConv, SeparableNet
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.interop.published.weights import Weights
-from flowvocoder.models.encoders import SmoothUpsampler, TransposedUpsampler
-from flowvocoder.models.flow_vocoder import FlowVocoder
+from flowvocoder.models.waveflow import WaveFlowConfig
+from flowvocoder.models.waveglow import SqueezeWaveConfig, WaveGlowConfig
 
 BATCH_NORM_EPS = 1e-5
 HOP = 256  # samples, of all published models

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowvocoder.flows.base import Bijection, fold
+from flowvocoder.flows.base import Bijection, Chain, fold
+from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.guide import FineSpectrum
 
@@ -84,8 +85,12 @@ class FlowVocoder(nn.Module):
         return mel.shape[0], self.block, mel.shape[-1] * self.spec.hop_length // self.block
 
     def auxiliary_losses(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
-        """What a model wants to minimise beside -log_prob: scalars, weighted in training by their names."""
-        return {}
+        """What the layer that sees the audio itself minimises beside -log_prob: scalars, weighted by their names."""
+        first = self.flow.layers[0] if isinstance(self.flow, Chain) else self.flow
+        if not isinstance(first, PitchPredictor):
+            return {}
+        lag, gain = first.own_losses(audio[:, None], self.encoder(mel))
+        return {"pitch": lag, "gain": gain}
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

@@ -1,0 +1,120 @@
+"""Mel encoders: how models bring a mel to the rate of their flows."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowvocoder.flows.convolution import TimeConv
+from flowvocoder.flows.envelope import SPEECH_LEVEL, SPEECH_SPREAD
+from flowvocoder.flows.multiscale import squeeze
+from flowvocoder.mel.frontend import unit_noise_level
+from flowvocoder.mel.spec import MelSpec
+
+
+class MelEncoder(nn.Module):
+    """Mel at frame rate to context at block rate: (B, n_mels, F) -> (B, n_mels + channels, N).
+
+    The first channels are the mel itself, standardised and repeated; the others are features of it with a receptive
+    field of 2 * layers + 3 frames, so that what every coupling needs to know (pitch, voicing, envelope) is worked out
+    once, at the lower rate.
+
+    Args:
+        ahead: so many of its layers + 1 convolutions look a frame ahead, the others only back.
+    """
+
+    level: Tensor
+
+    def __init__(self, spec: MelSpec, channels: int, layers: int, blocks_per_frame: int, ahead: int):
+        super().__init__()
+        self.blocks_per_frame = blocks_per_frame
+        nats = math.log(10.0) if spec.log == "log10" else 1.0  # a unit of the mel
+        self.spread = SPEECH_SPREAD / nats
+        self.register_buffer("level", unit_noise_level(spec)[:, None] + SPEECH_LEVEL / nats, persistent=False)
+        self.start = TimeConv(spec.n_mels, channels, 3, causal=ahead < 1)
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.SiLU(),
+                TimeConv(channels, channels, 3, causal=ahead < layer + 2),
+                nn.SiLU(),
+                TimeConv(channels, channels),
+            )
+            for layer in range(layers)
+        )
+        self.up = nn.ConvTranspose1d(channels, channels, 2 * blocks_per_frame, blocks_per_frame, blocks_per_frame // 2)
+
+    def standardise(self, mel: Tensor) -> Tensor:
+        """Bands of about mean 0 and variance 1, whatever the convention; log-mels as they are lie far from 0, which
+        slows training down (docs/exploration.md)."""
+        return (mel - self.level) / self.spread
+
+    def forward(self, mel: Tensor) -> Tensor:
+        mel = self.standardise(mel)
+        h = self.start(mel)
+        for layer in self.layers:
+            h = h + layer(h)
+        blocks = mel.shape[-1] * self.blocks_per_frame
+        h = F.silu(self.up(h)[..., :blocks])
+        return torch.cat([mel.repeat_interleave(self.blocks_per_frame, -1).to(h.dtype), h], 1)
+
+
+class TransposedUpsampler(nn.Module):
+    """WaveGlow's: one transposed convolution to the sample rate, then groups of samples become channels.
+
+    Shape:
+        mel: (B, n_mels, F) -> (B, n_mels * group, F * hop_length / group)
+    """
+
+    def __init__(self, spec: MelSpec, window: int, group: int):
+        super().__init__()
+        self.group = group
+        self.hop = spec.hop_length
+        self.up = nn.ConvTranspose1d(spec.n_mels, spec.n_mels, window, spec.hop_length)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        samples = self.up(mel)[..., : mel.shape[-1] * self.hop]
+        return squeeze(samples, self.group)
+
+
+class Repeat(nn.Module):
+    """SqueezeWave's: every frame `times` times.
+
+    Shape:
+        mel: (B, n_mels, F) -> (B, n_mels, F * times)
+    """
+
+    def __init__(self, times: int):
+        super().__init__()
+        self.times = times
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return mel.repeat_interleave(self.times, -1)
+
+
+class SmoothUpsampler(nn.Module):
+    """WaveFlow's and FloWaveNet's: two transposed convolutions over time and neighbouring bands, then groups.
+
+    Shape:
+        mel: (B, n_mels, F) -> (B, n_mels * group, F * hop_length / group)
+    """
+
+    def __init__(self, spec: MelSpec, group: int):
+        super().__init__()
+        self.group = group
+        self.factors = two_factors(spec.hop_length)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(1, 1, (3, 2 * factor), (1, factor), (1, factor // 2)) for factor in self.factors
+        )
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = mel[:, None]
+        for up, factor in zip(self.up, self.factors, strict=True):
+            x = F.leaky_relu(up(x)[..., : x.shape[-1] * factor], 0.4)
+        return squeeze(x[:, 0], self.group)
+
+
+def two_factors(hop_length: int) -> tuple[int, int]:
+    """The two factors of the hop that are nearest to each other: 16 and 16 for 256."""
+    small = next(f for f in range(math.isqrt(hop_length), 0, -1) if hop_length % f == 0)
+    return small, hop_length // small

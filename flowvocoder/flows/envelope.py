@@ -1,0 +1,64 @@
+"""The spectral envelope that a mel states, as the scale of every band."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flowvocoder.flows.convolution import TimeConv, zeros
+from flowvocoder.mel.frontend import band_centres, interpolation
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import PCM16_STEP
+
+LOWEST = math.log(PCM16_STEP / math.sqrt(12.0))
+"""Log standard deviation of the dequantisation noise: no band of the orthogonal transform has less."""
+
+SPEECH_LEVEL, SPEECH_SPREAD = -5.0, 2.5
+"""Mean and standard deviation of the log level of speech in a band, in nats over white noise of unit variance."""
+
+
+class Envelope(nn.Module):
+    """Log standard deviation of each band from the context of `MelEncoder`: (B, D, N) -> (B, M, N).
+
+    Starts as the spectral envelope that the mel itself states, interpolated to the bands; a small network corrects it.
+    """
+
+    def __init__(self, spec: MelSpec, context: int, block: int, channels: int, causal: bool = False):
+        super().__init__()
+        self.n_mels = spec.n_mels
+        self.skip = TimeConv(spec.n_mels, block, 3, causal=causal)
+        self.net = nn.Sequential(
+            TimeConv(context, channels, 3, causal=causal),
+            nn.SiLU(),
+            TimeConv(channels, channels, 3, causal=causal),
+            nn.SiLU(),
+        )
+        self.last = zeros(TimeConv(channels, block))
+        self.sample_last = zeros(TimeConv(channels, block))
+        with torch.no_grad():
+            self.skip.weight.zero_()
+            at_block = self.skip.weight[:, :, self.skip.back]
+            at_block.copy_(SPEECH_SPREAD * mel_to_bands(spec, block))
+            self.skip.bias.fill_(SPEECH_LEVEL)  # type: ignore[union-attr]
+
+    def forward(self, context: Tensor) -> Tensor:
+        return self._bounded(self.skip(context[:, : self.n_mels]) + self.last(self.net(context)))
+
+    def sample(self, context: Tensor) -> Tensor:
+        """The same for samples: with what a second layer adds, which how they sound teaches, and nothing else."""
+        context = context.detach()
+        h = self.net(context).detach()
+        s = (self.skip(context[:, : self.n_mels]) + self.last(h)).detach()
+        return self._bounded(s + self.sample_last(h))
+
+    def _bounded(self, s: Tensor) -> Tensor:
+        # A soft lower bound: mels go down to -100 dB and more, dequantised audio does not.
+        s = s.to(torch.promote_types(s.dtype, torch.float32))
+        return LOWEST + F.softplus(s - LOWEST, beta=4.0)
+
+
+def mel_to_bands(spec: MelSpec, block: int) -> Tensor:
+    """What interpolates levels of mel bands, linearly in Hz and constant beyond the first and the last: (M, n_mels)."""
+    hz = (torch.arange(block) + 0.5) * spec.sample_rate / (2 * block)
+    return interpolation(band_centres(spec), hz).T
