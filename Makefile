@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: hello test lint voice clean
+.PHONY: hello test lint docs voice clean
 
 hello: .venv/installed
 	@mkdir -p hello
@@ -29,6 +29,10 @@ lint: .venv/installed-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+# The site, in site/: `.venv/bin/python -m http.server --directory site` shows it. The variable hides an advertisement.
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -e .
@@ -39,4 +43,4 @@ lint: .venv/installed-dev
 	@touch $@
 
 clean:
-	rm -rf .venv hello build dist *.egg-info
+	rm -rf .venv hello site build dist *.egg-info

@@ -1,4 +1,4 @@
-"""Manifests: JSON Lines, one utterance a line. docs/data.md describes the format."""
+"""Manifests: JSON Lines, one utterance a line. docs/reference/formats.md describes the format."""
 
 import dataclasses
 import functools

@@ -1,6 +1,6 @@
 """Folders of shards: tar files in the layout of WebDataset, a JSON file about each, `index.json` about all.
 
-docs/data.md describes the format. This module reads; `flowvocoder.prepare` writes.
+docs/reference/formats.md describes the format. This module reads; `flowvocoder.prepare` writes.
 """
 
 import dataclasses

@@ -26,7 +26,7 @@ class Measured:
 def evaluate_pair(
     reference: npt.ArrayLike, generated: npt.ArrayLike, sample_rate: int, lag: int = 0
 ) -> dict[str, float]:
-    """Every measure of generated speech (T,) against its recording (T',); `docs/evaluation.md` says what they mean.
+    """Every measure of generated speech (T,) against its recording (T',): `docs/reference/measures.md`.
 
     The pair is brought to 22 050 Hz, cut to what it has in common, and to one RMS level.
 

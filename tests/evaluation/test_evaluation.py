@@ -34,7 +34,7 @@ def reference_pair() -> tuple[np.ndarray, np.ndarray]:
 
 
 # `quality.py --lag 0 a.wav b.wav` on `reference_pair` written as 64-bit WAV, 2026-11-22: the tool that the figures in
-# docs/exploration.md were measured with.
+# docs/results/lab-book.md were measured with.
 REFERENCE = {
     "pesq": 2.811, "stoi": 0.98637, "estoi": 0.97448, "mel_l1": 0.41317, "sc": 0.2532, "logmag": 0.92106,
     "mrstft": 1.17426, "mcd_fb": 3.00616, "lsd": 10.34509, "lsd_a": 10.34509, "hf_lsd": 12.25173,

@@ -125,7 +125,7 @@ def test_training_raises_the_likelihood(name: str) -> None:
     ],
 )
 def test_presets_have_the_published_sizes(name: str, millions: str) -> None:
-    """docs/family.md says how they are counted."""
+    """docs/reference/family.md says how they are counted."""
     with torch.device("meta"):
         model = build_model(preset(name))
     assert f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}" == millions

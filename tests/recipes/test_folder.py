@@ -129,10 +129,8 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 def test_facts() -> None:
     """What a wrong digit or a forgotten line in a file of facts would break."""
-    readme = (Path(__file__).parents[2] / "recipes/README.md").read_text(encoding="utf-8")
     assert set(MINIATURES) | {"folder"} == set(RECIPES)
-    for name, recipe in RECIPES.items():
-        assert f"| `{name}` |" in readme
+    for recipe in RECIPES.values():
         names = [part.name for part in recipe.parts]
         assert len(set(names)) == len(names) and set(recipe.default) <= set(names)
         for part in recipe.parts:
