@@ -5,6 +5,7 @@ import ast
 import dataclasses
 import html
 import inspect
+import itertools
 import os
 import re
 import sys
@@ -117,23 +118,23 @@ def sentence(text: str) -> str:
 
 def settings() -> str:
     """Every setting with its default and meaning, and what each preset changes."""
-    from flowvocoder import config
+    from flowvocoder import presets
 
-    experiment = config.PRESETS[config.DEFAULT_PRESET]
+    experiment = presets.PRESETS[presets.DEFAULT_PRESET]
     parts = [
         "# Settings and presets",
         "This page is generated from the code. `flowvocoder train --set KEY=VALUE` changes a setting; a key without a "
         "section belongs to `train`. `--set mel=NAME` takes a whole [mel convention](mels.md).",
         "## Presets",
-        f"`--preset NAME` chooses one; the default is `{config.DEFAULT_PRESET}`. The table lists what differs from the "
-        "defaults below.",
-        table(("preset", "architecture", "settings"), (preset(n, e) for n, e in config.PRESETS.items())),
+        f"`--preset NAME` chooses one; the default is `{presets.DEFAULT_PRESET}`. The table lists what differs from "
+        "the defaults below.",
+        table(("preset", "architecture", "settings"), (preset(n, e) for n, e in presets.PRESETS.items())),
         "## Training",
         setting_table(experiment.train, "train."),
         "## Mel",
         setting_table(experiment.mel, "mel."),
     ]
-    for kind in dict.fromkeys(type(e.model) for e in config.PRESETS.values()):
+    for kind in dict.fromkeys(type(e.model) for e in presets.PRESETS.values()):
         parts += [f"## Model: {kind.architecture}", setting_table(kind(), "model.")]
     return "\n\n".join(parts)
 
@@ -163,8 +164,8 @@ def leaves(part: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def setting_table(part: Any, prefix: str) -> str:
-    """The settings of a section: key, default, meaning."""
-    return table(("key", "default", "meaning"), setting_rows(type(part)(), prefix))
+    """The settings of a section: key, default, limits, meaning."""
+    return table(("key", "default", "limits", "meaning"), setting_rows(type(part)(), prefix))
 
 
 def setting_rows(part: Any, prefix: str) -> Rows:
@@ -177,7 +178,8 @@ def setting_rows(part: Any, prefix: str) -> Rows:
         choices = typing.get_args(typing.get_type_hints(type(part))[field.name])
         named = ", ".join(f"`{c}`" for c in choices if isinstance(c, str))
         text = field.metadata.get("help") or meanings.get(field.name, "")
-        yield f"`{prefix}{field.name}`", f"`{spelled(value)}`", "; ".join(t for t in (text, named) if t)
+        limits = " to ".join(f"{number:g}" for number in field.metadata.get("limits", ()))
+        yield f"`{prefix}{field.name}`", f"`{spelled(value)}`", limits, "; ".join(t for t in (text, named) if t)
 
 
 def spelled(value: Any) -> str:
@@ -186,17 +188,20 @@ def spelled(value: Any) -> str:
 
 
 def comments(kind: type) -> dict[str, str]:
-    """What the source says of each field, behind it or in a string below it."""
+    """What the source says of each field, in a comment behind it or in a string below it."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__[:-1]):
-        source = inspect.getsource(base)
-        pattern = r"^    (\w+): [^#\n]*?(?:\)\s*)?#\s*(?!type:|noqa|fmt:)(.+)$"
-        found |= dict(re.findall(pattern, source, re.M))
-        body = ast.parse(inspect.cleandoc(source)).body[0]
+        lines = inspect.cleandoc(inspect.getsource(base)).splitlines()
+        body = ast.parse("\n".join(lines)).body[0]
         assert isinstance(body, ast.ClassDef)
-        for field, text in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[ast.unparse(field.target)] = str(text.value.value)
+        for field, below in itertools.zip_longest(body.body, body.body[1:]):
+            if not isinstance(field, ast.AnnAssign):
+                continue
+            behind = re.search(r"#\s*(?!fmt:|noqa|type:)(.+)$", lines[(field.end_lineno or field.lineno) - 1])
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                found[ast.unparse(field.target)] = str(below.value.value)
+            elif behind:
+                found[ast.unparse(field.target)] = behind[1]
     return found
 
 

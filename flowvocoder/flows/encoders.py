@@ -46,7 +46,7 @@ class MelEncoder(nn.Module):
 
     def standardise(self, mel: Tensor) -> Tensor:
         """Bands of about mean 0 and variance 1, whatever the convention; log-mels as they are lie far from 0, which
-        slows training down (docs/exploration.md)."""
+        slows training down (docs/results/lab-book.md)."""
         return (mel - self.level) / self.spread
 
     def forward(self, mel: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from flowvocoder.cli.main import parser
-from flowvocoder.config import PRESETS, override, preset
+from flowvocoder.config import override
+from flowvocoder.presets import DEFAULT_PRESET, PRESETS, preset
 from recipes.cli import parser as recipes_parser
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def presets(arguments: Any) -> list[str]:
     """The presets of a command that takes settings."""
     if not getattr(arguments, "settings", None):
         return []
-    chosen = getattr(arguments, "preset", None) or [next(iter(PRESETS))]
+    chosen = getattr(arguments, "preset", None) or [DEFAULT_PRESET]
     return [chosen] if isinstance(chosen, str) else [name for name in chosen if name in PRESETS]
 
 
