@@ -1,14 +1,19 @@
 """One run on several processes, as `torchrun` starts them: who we are among them, and what all of them agree on."""
 
+import atexit
 import dataclasses
 import datetime
 import os
 import warnings
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+
+# Before any group is joined: its functions take the group of the moment as a default, and keep it for ever.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,6 +24,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = datetime.timedelta(minutes=10)
 """After so long without an answer a peer counts as lost; torchrun then restarts all workers."""
+
+
+_PARALLEL: "weakref.WeakSet[DistributedDataParallel]" = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +66,8 @@ class World:
                 )  # fmt: skip
             except (RuntimeError, ValueError, KeyError) as error:
                 raise ConfigError(f"cannot join the other processes: {str(error).splitlines()[0]}") from error
+            if backend == "gloo":
+                atexit.register(_let_go)  # for a run that fails, whose processes do not leave together
         return cls(dist.get_rank(), dist.get_world_size(), chosen)
 
     @property
@@ -70,7 +80,7 @@ class World:
         nothing for a single process."""
         if self.size > 1 and dist.is_initialized():
             self.largest([0.0])
-            dist.destroy_process_group()
+            _let_go()
 
     def part(self, items: int) -> slice:
         """Our share of `items` that all processes number alike; `items` is a multiple of `size`."""
@@ -85,7 +95,9 @@ class World:
         # Gradients of 1x1 convolutions have their one tap in another place in memory; they are copied either way.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         # What only sampling uses is not in every step.
-        return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
+        parallel = DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
+        _PARALLEL.add(parallel)
+        return parallel
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over all processes."""
@@ -114,6 +126,24 @@ class World:
         """Wait until all processes are here."""
         if self.size > 1:
             dist.barrier()
+
+
+def _let_go() -> None:
+    """End the group and its threads. What `parallel` returned cannot be used afterwards.
+
+    A gloo thread frees the tensors of a collective after everybody has the result, and takes Python's lock for it. If
+    Python exits meanwhile, the thread is made to end in the middle of a destructor, and the process aborts. So the
+    threads must end first, which they do with the last reference to the group. That one must be ours: its destructor
+    waits for them without holding the lock.
+    """
+    if not dist.is_initialized():
+        return
+    group = dist.group.WORLD
+    while _PARALLEL:
+        parallel = _PARALLEL.pop()
+        del parallel.reducer, parallel.logger, parallel.process_group
+    dist.destroy_process_group()
+    del group
 
 
 def _store_of_this_attempt() -> "Store":

@@ -6,6 +6,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -83,6 +84,7 @@ def pair(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*torchrun(), *command(speech, out, "steps=20", "save_every=5")], capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stderr[-5000:]
+    assert "terminate" not in ended.stderr
     return out
 
 
@@ -94,6 +96,48 @@ def assert_same_losses(a: Path, b: Path) -> None:
 
 def test_two_processes_train_as_one_does(alone: Path, pair: Path) -> None:
     assert_same_losses(alone, pair)
+
+
+WORKER = """
+import atexit, sys
+from pathlib import Path
+
+@atexit.register  # before any other, so it runs after them
+def say_who_is_left():
+    print(len(list(Path("/proc/self/task").iterdir())))
+
+import torch
+from flowvocoder.training.distributed import World
+
+torch.set_num_threads(1)
+world = World.join("cpu")
+model = world.parallel(torch.nn.Linear(3, 3))
+model(torch.ones(2, 3)).sum().backward()
+world.gather(world.largest([1.0]))
+if sys.argv[1] == "fails":
+    raise SystemExit(2)
+world.leave()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux does it")
+@pytest.mark.parametrize(("how", "code"), [("leaves", 0), ("fails", 2)])
+def test_no_thread_of_the_group_is_left_when_python_exits(how: str, code: int) -> None:
+    """One that waits for Python's lock then aborts the process ("terminate called without an active exception")."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, how], env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for worker in workers:
+        out, err = worker.communicate(timeout=120)
+        assert (worker.returncode, out) == (code, "1\n"), err[-3000:]
 
 
 def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, speech: Path, tmp_path: Path) -> None:
