@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.vocoder import Vocoder
 
@@ -72,7 +73,7 @@ class Denoiser:
 
     def _spectrum(self, audio: Tensor) -> Tensor:
         """(B, T) -> (B, n_fft / 2 + 1, frames), complex."""
-        return torch.stft(audio, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
+        return stft(audio, self.n_fft, self.n_fft // 4, window=self.window)
 
 
 def _quiet_mel(vocoder: Vocoder, mode: Mode) -> Tensor:

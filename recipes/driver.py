@@ -14,7 +14,7 @@ import soundfile as sf
 
 from flowvocoder.data.manifest import SPLITS, Entry, choose_split, write_manifest
 from flowvocoder.errors import DataError, OutputError
-from flowvocoder.files import reason, writing
+from flowvocoder.files import reason, sha256_of, writing
 from flowvocoder.progress import progress
 from recipes.facts import Part, Recipe, Report, Utterance
 from recipes.sources import Found, find_downloaded, find_source, fingerprint
@@ -174,8 +174,7 @@ def _measure(paths: dict[Path, None], jobs: int, left_out: _LeftOut) -> dict[Pat
 def _look(path: Path) -> _Recording | str:
     """What a recording says of itself, or a sentence about what is wrong with it."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(path)
         info = sf.info(path)
     except (sf.LibsndfileError, OSError, RuntimeError) as error:
         words = str(getattr(error, "error_string", "") or reason(error)).rstrip(".")
@@ -256,7 +255,7 @@ def _write_marker(out: Path, wanted: dict[str, Any], recipe: Recipe, found: Sequ
         "licence": recipe.licence,
         "archives": {one.archive.name: one.checksum for one in found if one.archive},
         "folders": [os.path.relpath(one.unpacked, out) for one in found if one.unpacked],
-        "manifest_sha256": _sha256(result.manifest),
+        "manifest_sha256": sha256_of(result.manifest),
         "utterances": result.utterances,
         "seconds": round(result.seconds, 3),
         "speakers": result.speakers,
@@ -284,11 +283,6 @@ def _finished(out: Path, wanted: dict[str, Any]) -> Prepared | None:
         return None
     if not manifest.is_file():
         return None
-    if _sha256(manifest) != before:
+    if sha256_of(manifest) != before:
         raise DataError(f"{manifest}: was changed since it was prepared; move it away to prepare the corpus again")
     return result if same else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,19 +1,20 @@
-"""Reading and writing recordings: soundfile for the files, soxr for the rate."""
+"""Reading and writing recordings."""
 
 import contextlib
 import dataclasses
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
+from flowvocoder.audio.pcm16 import to_pcm16
+from flowvocoder.audio.resample import resample
 from flowvocoder.errors import AudioError
 from flowvocoder.files import writing
-from flowvocoder.units import PCM16_SCALE
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -22,14 +23,6 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 
 LOUDEST = 16.0
 """Floating-point files may go over 1; beyond this they hold something else than audio in -1..1."""
-
-FRAME_SECONDS = 0.02
-
-LOWEST_DB = -120.0
-"""The level of digital silence, in dBFS."""
-
-SILENCE_BELOW_DB = 30.0
-"""A frame this far below the loud ones is silence: pauses of a quiet room are, weak consonants hardly ever."""
 
 _MOST_VALUES_A_SECOND = 2 * 192_000
 """Of all channels, where the length is limited: stereo at the highest rate in use."""
@@ -143,13 +136,6 @@ def check_length(path: Path, longest: float) -> None:
         raise AudioError(f"{path}: {channels} channels at {rate} Hz, {values} values: too many")
 
 
-def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
-    """Band-limited resampling (soxr, very high quality)."""
-    import soxr
-
-    return np.asarray(soxr.resample(samples, rate, new_rate, quality="VHQ"), dtype=np.float32)
-
-
 def write_audio(path: Path, samples: Samples | Iterable[Samples], sample_rate: int) -> int:
     """Write (T,), or pieces of it as they come, as 16-bit PCM in the format the name asks for.
 
@@ -205,25 +191,6 @@ class _Disk(io.FileIO):
         finally:
             if self._error is not None:
                 raise self._error
-
-
-def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.float64]:
-    """Level in dBFS (RMS) of frames of 20 ms, (frames,), of audio (T,); one frame at least."""
-    size = min(len(signal), max(1, round(rate * FRAME_SECONDS)))
-    frames = signal[: len(signal) // size * size].reshape(-1, size)
-    return np.maximum(10.0 * np.log10(np.square(frames, dtype=np.float64).mean(1) + 1e-30), LOWEST_DB)
-
-
-def speech_level(levels: npt.NDArray[np.float64]) -> float:
-    """Level in dBFS of the loud frames: what counts as the recording's level, whatever its pauses."""
-    return float(np.percentile(levels, 95))
-
-
-def to_pcm16(samples: Samples) -> tuple[npt.NDArray[np.int16], int]:
-    """(T,) in [-1, 1) as 16-bit integers, and how many samples had to be clipped."""
-    scaled = np.rint(samples.astype(np.float64) * PCM16_SCALE)
-    clipped = int(np.count_nonzero((scaled < -PCM16_SCALE) | (scaled > PCM16_SCALE - 1)))
-    return np.clip(scaled, -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16), clipped
 
 
 def _reason(error: Exception) -> str:

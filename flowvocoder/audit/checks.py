@@ -7,7 +7,7 @@ with room noise and a constant offset, are both clean; the same recordings with 
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.audio.files import SILENCE_BELOW_DB, speech_level
+from flowvocoder.audio.levels import is_silent
 from flowvocoder.units import PCM16_STEP
 
 Signal = npt.NDArray[np.float64]
@@ -28,7 +28,7 @@ EMPTY_DB = 12.0
 
 def silence_share(levels: Signal) -> float:
     """Share of frames far below the loud ones."""
-    return float((levels < speech_level(levels) - SILENCE_BELOW_DB).mean())
+    return float(is_silent(levels).mean())
 
 
 def clipped_samples(signal: Signal, rate: int) -> int:

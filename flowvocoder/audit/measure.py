@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.audio.files import frame_levels, open_audio, speech_level
+from flowvocoder.audio.files import open_audio
+from flowvocoder.audio.levels import frame_levels, speech_level
 from flowvocoder.audit import checks
 from flowvocoder.data.manifest import Entry, Line
 from flowvocoder.errors import AudioError, MelError

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from flowvocoder.audio.files import to_pcm16
+from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
 from flowvocoder.cli.common import check_match, load_vocoder, say_clipped
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.streaming.stream import Stream
-from flowvocoder.units import PCM16_SCALE, seconds
+from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
 
 
@@ -40,7 +40,7 @@ def stream_audio(arguments: argparse.Namespace) -> int:
     with _Output(vocoder) as output:
         pipe = _Input(2, arguments.chunk * vocoder.spec.hop_length)
         for data in pipe.chunks():
-            samples = np.frombuffer(data, np.int16).astype(np.float32) / PCM16_SCALE
+            samples = from_pcm16(np.frombuffer(data, np.int16))
             output.limit += len(samples)
             output.write(stream.push(mels.push(torch.from_numpy(samples))))
         output.write(stream.push(mels.flush()))

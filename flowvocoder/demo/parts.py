@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 import flowvocoder
 from flowvocoder.audio.files import Samples
+from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.errors import FlowVocoderError
-from flowvocoder.units import PCM16_SCALE
 
 EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
 EXAMPLE_NAMES = {"Kathleen (English)": EXAMPLES / "kathleen.flac", "Kerstin (German)": EXAMPLES / "kerstin.flac"}
@@ -123,8 +122,7 @@ def verdict(text: str, kind: str = "") -> str:
 
 def pcm(sample_rate: int, samples: Samples) -> tuple[int, Any]:
     """For a player: 16 bit, since gr.Audio scales floating-point audio to its peak."""
-    scaled = np.clip(np.rint(samples.astype(np.float64) * PCM16_SCALE), -PCM16_SCALE, PCM16_SCALE - 1)
-    return sample_rate, scaled.astype(np.int16)
+    return sample_rate, to_pcm16(samples)[0]
 
 
 def answer(function: Callable[..., Any]) -> Callable[..., Any]:

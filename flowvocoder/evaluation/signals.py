@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 
+from flowvocoder.audio.resample import resample
+from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError
 from flowvocoder.units import seconds
 
@@ -37,11 +38,9 @@ class Pair:
 
 
 def to_rate(samples: npt.ArrayLike, sample_rate: int, new_rate: int = RATE) -> Values:
-    """Band-limited resampling in double precision (soxr, very high quality)."""
+    """Band-limited resampling in double precision."""
     samples = np.asarray(samples, dtype=np.float64)
-    if sample_rate == new_rate:
-        return samples
-    return np.asarray(soxr.resample(samples, sample_rate, new_rate, quality="VHQ"))
+    return samples if sample_rate == new_rate else resample(samples, sample_rate, new_rate)
 
 
 def make_pair(reference: Values, generated: Values, lag: int = 0) -> Pair:
@@ -75,11 +74,7 @@ def level_gain(reference: Values, generated: Values) -> float:
 
 def magnitudes(samples: Values, n_fft: int, hop: int, window: int) -> Values:
     """STFT magnitudes (frames, n_fft / 2 + 1): Hann window of `window` samples, centred, reflected at the ends."""
-    hann = torch.hann_window(window, dtype=torch.float64)
-    spectrum = torch.stft(
-        torch.from_numpy(np.ascontiguousarray(samples)), n_fft, hop, window, hann, pad_mode="reflect",
-        return_complex=True,
-    )  # fmt: skip
+    spectrum = stft(torch.from_numpy(np.ascontiguousarray(samples)), n_fft, hop, window)
     return np.asarray(spectrum.abs().T.numpy())
 
 

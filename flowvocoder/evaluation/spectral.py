@@ -5,12 +5,10 @@ import functools
 import numpy as np
 import torch
 
+from flowvocoder.audio.stft import RESOLUTIONS
 from flowvocoder.evaluation.signals import RATE, Pair, Values, magnitudes, speech_frames
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
-
-RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
-"""n_fft, hop and window in samples: Yamamoto et al. 2020, arXiv:1910.11480."""
 
 BANDS = (0, 250, 1000, 2000, 4000, 6000, 8000, 9500)
 """Lower edges in Hz; the last band ends at RATE / 2."""

@@ -11,16 +11,17 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 
-from flowvocoder.audio.files import EXTENSIONS, Samples, read_audio, to_pcm16
+from flowvocoder.audio.files import EXTENSIONS, Samples, read_audio
+from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
 from flowvocoder.checkpoint import read_config
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError
 from flowvocoder.evaluation.griffin_lim import ITERATIONS, griffin_lim
+from flowvocoder.files import sha256_of
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.units import PCM16_SCALE, bits_per_sample, seconds
+from flowvocoder.units import bits_per_sample, seconds
 from flowvocoder.vocoder import Vocoder
 
 
@@ -142,7 +143,7 @@ class FolderSystem:
     draws: ClassVar[int] = 1
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
-        return {"file": sha256(self.file(utterance)), "lag": self.lag, "sample_rate": self.sample_rate}
+        return {"file": _file_hash(self.file(utterance)), "lag": self.lag, "sample_rate": self.sample_rate}
 
     def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         samples = read_audio(self.file(utterance), self.sample_rate).samples
@@ -175,19 +176,19 @@ def given_mel(utterance: Utterance, spec: MelSpec, samples: int) -> torch.Tensor
 
 def content_of(utterance: Utterance) -> dict[str, Any]:
     """What stands for an utterance's audio and mel, as JSON values. Raises AudioError for a file that is not there."""
-    whole = sha256(utterance.path) if utterance.content is None else hashlib.sha256(utterance.content).hexdigest()
+    whole = _file_hash(utterance.path) if utterance.content is None else hashlib.sha256(utterance.content).hexdigest()
     mel = utterance.mel
     if isinstance(mel, Path):
-        given: str | None = sha256(mel)
+        given: str | None = _file_hash(mel)
     else:
         given = None if mel is None else hashlib.sha256(mel.content).hexdigest()
     return {"id": utterance.id, "audio": whole, "start": utterance.start, "duration": utterance.duration, "mel": given}
 
 
-def sha256(path: Path) -> str:
-    """Of a file's bytes. Raises AudioError if it cannot be read."""
+def _file_hash(path: Path) -> str:
+    """SHA-256 of a file. Raises AudioError if it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -203,4 +204,4 @@ def _clock(device: str) -> float:
 
 
 def _as_written(samples: Samples) -> Samples:
-    return to_pcm16(samples)[0].astype(np.float32) / np.float32(PCM16_SCALE)
+    return from_pcm16(to_pcm16(samples)[0])

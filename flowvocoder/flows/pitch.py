@@ -1,11 +1,10 @@
 """Long-term (pitch) prediction as a volume-preserving bijection in the time domain."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.audio.periodicity import pitch_periods
 from flowvocoder.flows.base import Bijection, no_volume_change
 from flowvocoder.flows.convolution import TimeConv, zeros
 from flowvocoder.flows.excitation import depth_of, phase_at_centres, pulse_envelope
@@ -121,7 +120,7 @@ class PitchPredictor(Bijection):
         Shape:
             x: (B, 1, T) audio
         """
-        target, weight = self_similarity(x[:, 0], self.min_lag, self.max_lag, context.shape[-1])
+        target, weight = pitch_periods(x[:, 0], self.min_lag, self.max_lag, context.shape[-1])
         h = self.net(context)
         log_p = F.log_softmax(self.lag_head(h).float(), 1)
         # An item at a time, so that a batch in parts has the same loss as a whole one.
@@ -193,45 +192,8 @@ def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:
     return (near * index).sum(1) / near.sum(1) + min_lag
 
 
-def self_similarity(x: Tensor, min_lag: int, max_lag: int, blocks: int) -> tuple[Tensor, Tensor]:
-    """Where audio repeats itself: a distribution over lags (B, L, N) and how strongly it does (B, N) in 0..1.
-
-    Normalised cross-correlation of a window around each block (about two of the longest lags) with itself one lag
-    earlier, less 0.03 an octave so that of two lags that explain the audio equally well the shorter wins. Only the
-    band of the lower harmonics counts: noise above it hides the period of a creaking voice, rumble below it is none.
-    """
-    window, sharpness, per_octave = 4 * (max_lag // 2), 0.02, 0.03
-    x = _band(x, 1.0 / max_lag, 16.0 / max_lag)
-    step = x.shape[1] // blocks
-    left = window // 2 - step // 2 + max_lag
-    frames = F.pad(x, (left, window + max_lag)).unfold(-1, window + max_lag, step)[:, :blocks]
-    size = 1 << (window + max_lag - 1).bit_length()
-    now = F.pad(frames[..., max_lag:], (max_lag, 0))
-    cross = torch.fft.irfft(torch.fft.rfft(frames, size).conj() * torch.fft.rfft(now, size), size)
-    energy = F.pad(frames.double().square().cumsum(-1), (1, 0))
-    lags = torch.arange(min_lag, max_lag + 1, device=x.device)
-    here = (energy[..., -1] - energy[..., max_lag])[..., None]
-    past = energy[..., max_lag - lags + window] - energy[..., max_lag - lags]
-    ncc = cross[..., lags] / (here * past).clamp_min(1e-12).sqrt().to(x.dtype)
-    target = torch.softmax((ncc - per_octave * torch.log2(lags / min_lag)) / sharpness, -1)
-    weight = ((ncc.amax(-1) - 0.4) / 0.4).clamp(0.0, 1.0)
-    return target.transpose(1, 2), weight
-
-
-def _band(x: Tensor, lowest: float, highest: float) -> Tensor:
-    """What of (B, T) lies between two frequencies, in cycles a sample."""
-    spectrum = torch.fft.rfft(x)
-    frequency = torch.fft.rfftfreq(x.shape[-1], device=x.device)
-    return torch.fft.irfft(spectrum * ((frequency >= lowest) & (frequency <= highest)), x.shape[-1])
-
-
 def _tile_entropy(x: Tensor, block: int = 128, bands: int = 4, blocks: int = 4) -> Tensor:
     """Half the mean log energy of tiles of the lapped transform of (B, T), in nats per sample up to a constant."""
     x = x[:, : x.shape[1] // (block * blocks) * block * blocks]
     energy = F.avg_pool2d(LappedTransform(block)(x[:, None], x)[0].square(), (bands, blocks))
     return 0.5 * (energy + PCM16_STEP**2 / 12).log().mean()
-
-
-def lag_range(sample_rate: int, lowest_hz: float = 55.0, highest_hz: float = 500.0) -> tuple[int, int]:
-    """Lags in samples that cover the pitch of speech."""
-    return math.floor(sample_rate / highest_hz), math.ceil(sample_rate / lowest_hz)

@@ -116,16 +116,6 @@ class RowAutoregression(Bijection):
             done.append((rows[:, row : row + 1] - t) * (-s).exp())
         return torch.cat(done, 1)[:, self.undo]
 
-    def inverse_without_state(self, z: Tensor, context: Tensor) -> Tensor:
-        """The same by the definition, each row from all before it anew: what `inverse` is tested and timed against."""
-        rows, context = self._in_order(z, context)
-        done = rows[:, :1]
-        for row in range(1, rows.shape[1]):
-            s, t = self._scale_and_shift(done, context[:, :, : row + 1])
-            new = (rows[:, row : row + 1] - t[:, -1:]) * (-s[:, -1:]).exp()
-            done = torch.cat([done, new], 1)
-        return done[:, self.undo]
-
     def _in_order(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return x[:, self.order], context.unflatten(1, (-1, len(self.order)))[:, :, self.order]
 

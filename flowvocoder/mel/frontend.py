@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError
 from flowvocoder.mel.spec import MelSpec
 
@@ -53,10 +54,8 @@ class MelFrontEnd(nn.Module):
     def frames(self, padded: Tensor) -> Tensor:
         """Mel of audio that already has its context: (B, n_fft + (F - 1) * hop_length) -> (B, n_mels, F)."""
         spec = self.spec
-        spectrum = torch.stft(
-            padded, spec.n_fft, spec.hop_length, spec.win_length, self.window.to(padded.dtype), center=False,
-            return_complex=True,
-        )  # fmt: skip
+        window = self.window.to(padded.dtype)
+        spectrum = stft(padded, spec.n_fft, spec.hop_length, spec.win_length, window=window, center=False)
         magnitude = spectrum.abs()
         if spec.magnitude_eps:
             magnitude = (magnitude.square() + spec.magnitude_eps).sqrt()

@@ -65,6 +65,7 @@ class LapGlowConfig(ModelConfig):
 
     def build(self, mel: MelSpec) -> "FlowVocoder":
         """Pitch prediction, lapped transform, conditional scale, level couplings, 1x1 convolutions and couplings."""
+        from flowvocoder.audio.periodicity import lag_range
         from flowvocoder.flows.base import Bijection, Chain
         from flowvocoder.flows.coupling import AffineCoupling
         from flowvocoder.flows.density import FlowVocoder
@@ -72,7 +73,7 @@ class LapGlowConfig(ModelConfig):
         from flowvocoder.flows.envelope import Envelope
         from flowvocoder.flows.lapped import LappedTransform
         from flowvocoder.flows.level import level_couplings
-        from flowvocoder.flows.pitch import PitchPredictor, lag_range
+        from flowvocoder.flows.pitch import PitchPredictor
         from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves, time_slots
         from flowvocoder.flows.scale import ConditionalScale
         from flowvocoder.flows.wavenet import WaveNet

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.audio.stft import magnitude
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres, edge_padding
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import ceil_div
@@ -118,9 +119,8 @@ class MelMatch(nn.Module):
         frames = audio.unfold(1, self.size, self.stride)[:, : mel.shape[2]]
         spectrum = torch.fft.rfft(frames * self.window.to(audio.dtype))
         used = spectrum[..., : len(self.filterbank)]
-        power = used.real.square() + used.imag.square()
-        magnitude = (power + max(self.spec.magnitude_eps, 1e-20)).sqrt()
-        level = (magnitude @ self.filterbank.to(audio.dtype)).clamp_min(self.spec.floor)
+        levels = magnitude(used, max(self.spec.magnitude_eps, 1e-20))
+        level = (levels @ self.filterbank.to(audio.dtype)).clamp_min(self.spec.floor)
         gain = (self.nats * mel[:, : self.bands].transpose(1, 2) - level.log()).clamp(-LARGEST, LARGEST)
         if inside is not None:
             gain = gain * inside[..., None]

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.audio.periodicity import autocorrelation
+from flowvocoder.audio.stft import magnitude
 from flowvocoder.mel.frontend import band_centres, interpolation
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.consistency import LOW, MOMENTUM, LowBand
@@ -192,7 +194,7 @@ class FineSpectrum(nn.Module):
         frames = self._frames(low, wanted.shape[1], self.size)
         spectrum = torch.fft.rfft(frames * self.window.to(low.dtype))
         used = spectrum[..., : self.bins]
-        gain = (wanted / (_abs(used) + SHARE * level)).clamp(math.exp(-LARGEST), math.exp(LARGEST))
+        gain = (wanted / (magnitude(used) + SHARE * level)).clamp(math.exp(-LARGEST), math.exp(LARGEST))
         # Squares of Hann's window, of which so many overlap, sum to 3/8 of their number.
         overlapped = 0.375 * self.size / self.hop
         added = torch.fft.irfft(used * (gain - 1.0), self.size) * (self.window.to(low.dtype) / overlapped)
@@ -220,27 +222,16 @@ class FineSpectrum(nn.Module):
         after = (frames - 1) * match.hop + match.size - match.left - low.shape[1]
         stretches = F.pad(low, (match.left, max(0, after))).unfold(1, match.size, match.hop)[:, :frames]
         spectrum = torch.fft.rfft(stretches * match.window.to(low.dtype))[..., : len(match.filterbank)]
-        magnitude = (spectrum.real.square() + spectrum.imag.square() + max(match.spec.magnitude_eps, 1e-20)).sqrt()
-        return (magnitude @ match.filterbank.to(low.dtype)).clamp_min(match.spec.floor).log()
+        levels = magnitude(spectrum, max(match.spec.magnitude_eps, 1e-20))
+        return (levels @ match.filterbank.to(low.dtype)).clamp_min(match.spec.floor).log()
 
     def _correlation(self, low: Tensor, count: int) -> Tensor:
         """How alike a signal is to itself some samples later around so many fine frames, in -1..1: (B, count, lags)."""
         reach = self.lags - 1
-        stretches = self._frames(low, count, self.compared + reach)
-        total = F.pad(stretches.square().cumsum(2), (1, 0))
-        energy = (total[..., self.compared :] - total[..., : self.lags]).clamp_min(0.0)
-        length = 2 ** math.ceil(math.log2(stretches.shape[2] + self.compared))
-        now, all_ = (torch.fft.rfft(x, length) for x in (stretches[..., : self.compared], stretches))
-        product = torch.fft.irfft(now.conj() * all_, length)[..., : self.lags]
-        return product / (energy[..., :1] * energy + 1e-9).sqrt()
+        return autocorrelation(self._frames(low, count, self.compared + reach), self.compared)
 
     def _compressed(self, spectrum: Tensor, level: Tensor) -> Tensor:
-        return (_abs(spectrum) / level + SHARE).log()
-
-
-def _abs(x: Tensor) -> Tensor:
-    """Of complex numbers, in a third of the time of `abs`, which minds overflow."""
-    return (x.real.square() + x.imag.square()).sqrt()
+        return (magnitude(spectrum) / level + SHARE).log()
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -11,21 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.audio.files import (
-    LOWEST_DB,
-    SILENCE_BELOW_DB,
-    Samples,
-    frame_levels,
-    read_as_stored,
-    resample,
-    speech_level,
-)
+from flowvocoder.audio.files import Samples, read_as_stored
+from flowvocoder.audio.levels import LOWEST_DB, frame_levels, frame_size, is_silent, speech_level
+from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
+from flowvocoder.audio.resample import resample, resample_on_device
 from flowvocoder.data.manifest import Entry
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import reason
 from flowvocoder.mel.files import check_length, npy_bytes, read_mel, spec_beside
 from flowvocoder.mel.spec import MelSpec, convention
-from flowvocoder.units import PCM16_SCALE, seconds
+from flowvocoder.units import seconds
 
 MARGIN_SECONDS = 0.1
 """Left before and after speech by trimming: onsets are weaker than what counts as speech."""
@@ -106,8 +101,8 @@ def parse_level(policy: str) -> tuple[str, float]:
 def trim(samples: Samples, rate: int) -> Samples:
     """(T,) without the silence at both ends, but for a margin of 0.1 s."""
     levels = frame_levels(samples, rate)
-    loud = np.flatnonzero(levels >= speech_level(levels) - SILENCE_BELOW_DB)
-    size, margin = min(len(samples), max(1, round(rate * 0.02))), round(rate * MARGIN_SECONDS)
+    loud = np.flatnonzero(~is_silent(levels))
+    size, margin = frame_size(len(samples), rate), round(rate * MARGIN_SECONDS)
     first, last = int(loud[0]) * size - margin, (int(loud[-1]) + 1) * size + margin
     # What is left of the last frame is too short to be measured: it counts with the frame before it.
     last = len(samples) if int(loud[-1]) == len(levels) - 1 else last
@@ -140,7 +135,7 @@ def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Con
     if settings.trim and entry.mel is None:
         samples = trim(samples, settings.rate)
     samples, gain = set_level(samples, settings.rate, settings.level)
-    pcm = np.clip(np.rint(samples * np.float32(PCM16_SCALE)), -PCM16_SCALE, PCM16_SCALE - 1).astype(np.int16)
+    pcm, _ = to_pcm16(samples)
     about: dict[str, Any] = {
         "id": entry.id, "speaker": entry.speaker, "language": entry.language, "text": entry.text,
         "split": entry.split, "rate": settings.rate, "samples": len(pcm), "gain_db": gain, "mel": None,
@@ -187,7 +182,7 @@ def _computed_mel(pcm: npt.NDArray[np.int16], spec: MelSpec, device: str) -> npt
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the processes share the cores already
     try:
-        audio = torch.from_numpy(pcm.astype(np.float32) / PCM16_SCALE).to(device)
+        audio = torch.from_numpy(from_pcm16(pcm)).to(device)
         mel: npt.NDArray[np.float32] = _front_end(spec, device)(audio).cpu().numpy()
     finally:
         torch.set_num_threads(threads)
@@ -204,17 +199,4 @@ def _front_end(spec: MelSpec, device: str) -> Any:
 def _resample(samples: Samples, rate: int, settings: Settings, device: str) -> Samples:
     if settings.resampler == "soxr":
         return resample(samples, rate, settings.rate)
-    import torch
-    import torchaudio
-
-    # A Kaiser window of 64 zero crossings: as good as soxr's, and one convolution on a GPU.
-    resampled = torchaudio.functional.resample(
-        torch.from_numpy(samples).to(device),
-        rate,
-        settings.rate,
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        resampling_method="sinc_interp_kaiser",
-        beta=14.769656459379492,
-    )
-    return np.asarray(resampled.cpu().numpy(), dtype=np.float32)
+    return resample_on_device(samples, rate, settings.rate, device)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.audio.stft import power, stft
+
 PERIODS = (2, 3, 5, 7, 11)
 """Samples; primes, so that the discriminators overlap as little as can be."""
 
@@ -55,10 +57,8 @@ class ResolutionDiscriminator(nn.Module):
 
     def forward(self, audio: Tensor) -> Judgement:
         with torch.autocast(audio.device.type, enabled=False):
-            window = torch.hann_window(self.n_fft, device=audio.device)
-            spectrum = torch.stft(audio.float(), self.n_fft, self.hop, window=window, return_complex=True)
             # Compressed, else loud low harmonics are all there is to see; the floor keeps the gradient finite.
-            magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-8).pow(0.15)
+            magnitude = power(stft(audio.float(), self.n_fft, self.hop), 1e-8).pow(0.15)
         return _judge(magnitude[:, None], self.layers, self.last)
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.flows.pitch import lag_range, self_similarity
+from flowvocoder.audio.periodicity import correlation_near, lag_range, pitch_periods
 
 BANDS = ((1000.0, 2000.0), (2000.0, 4000.0), (4000.0, 8000.0))
 """Octaves in Hz whose envelopes are compared: below them harmonics are resolved, above them a mel is silent."""
@@ -39,7 +39,7 @@ class PeriodicityDistance(nn.Module):
         length = recorded.shape[1] // self.hop * self.hop
         samples, recorded = samples[:, :length], recorded[:, :length]
         with torch.no_grad():
-            similarity, voiced = self_similarity(recorded, self.min_lag, self.max_lag, length // self.hop)
+            similarity, voiced = pitch_periods(recorded, self.min_lag, self.max_lag, length // self.hop)
             lag = similarity.argmax(1) + self.min_lag
             target = self._correlations(recorded, lag)
         difference = (self._correlations(samples, lag) - target).abs().mean(1)
@@ -61,13 +61,7 @@ class PeriodicityDistance(nn.Module):
         reach = self.max_lag // self.decimate + 2
         x = F.pad(x, (self.window // 2, self.window + reach))
         frames = x.unfold(-1, self.window + reach, self.window // 2)[:, :, : lag.shape[1]]
-        now = _standardised(frames[..., : self.window])
-        best = []
-        for offset in (-1, 0, 1):
-            index = (lag + offset)[:, None, :, None] + torch.arange(self.window, device=x.device)
-            later = _standardised(frames.gather(3, index.expand(-1, frames.shape[1], -1, -1)))
-            best.append((now * later).sum(-1))
-        return torch.stack(best).amax(0)
+        return correlation_near(frames, lag, self.window)
 
 
 class PulseDistance(PeriodicityDistance):
@@ -111,9 +105,3 @@ class PeriodDistance(PeriodicityDistance):
         voice = torch.where((frequency >= VOICE[0]) & (frequency < VOICE[1]), spectrum, 0.0)
         x = torch.fft.irfft(voice[..., : x.shape[1] // (2 * self.decimate) + 1], x.shape[1] // self.decimate)[:, None]
         return torch.cat([self._correlation(x, lag), self._correlation(x, lag / 2)], 1)
-
-
-def _standardised(x: Tensor) -> Tensor:
-    """Mean 0 and norm 1 along the last dimension; a constant becomes 0."""
-    x = x - x.mean(-1, keepdim=True)
-    return x / (x.square().sum(-1, keepdim=True) + 1e-12).sqrt()

@@ -1,13 +1,10 @@
 """Spectral distance between samples of the model and recordings, for the hybrid objective."""
 
-import torch
 from torch import Tensor, nn
 
+from flowvocoder.audio.stft import RESOLUTIONS, magnitude, stft
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
-
-RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
-"""n_fft, hop and window in samples: Yamamoto et al. 2020, arXiv:1910.11480."""
 
 
 class SpectralDistance(nn.Module):
@@ -27,14 +24,9 @@ class SpectralDistance(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor, unit: Tensor) -> Tensor:
         total = a.new_zeros(())
-        for n_fft, hop, win in RESOLUTIONS:
-            window = torch.hann_window(win, device=a.device, dtype=a.dtype)
-            p, q, u = (self._magnitude(x, n_fft, hop, win, window) for x in (a, b, unit))
+        for resolution in RESOLUTIONS:
+            # The floor keeps silence, and the gradient of the square root there, finite.
+            p, q, u = (magnitude(stft(x, *resolution), self.floor**2) for x in (a, b, unit))
             convergence = ((p - q).square().sum((1, 2)) / u.square().sum((1, 2)).clamp_min(1e-9)).sqrt().mean()
             total = total + convergence + (p.log() - q.log()).abs().mean()
         return total / len(RESOLUTIONS) + (self.mel(a) - self.mel(b)).abs().mean()
-
-    def _magnitude(self, x: Tensor, n_fft: int, hop: int, win: int, window: Tensor) -> Tensor:
-        spectrum = torch.stft(x, n_fft, hop, win, window, return_complex=True)
-        # The floor keeps silence, and the gradient of the square root there, finite.
-        return (spectrum.real.square() + spectrum.imag.square() + self.floor**2).sqrt()

@@ -12,7 +12,7 @@ from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.excitation import phase_at_centres, pulse_envelope
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
 from flowvocoder.flows.level import level_couplings
-from flowvocoder.flows.pitch import PitchPredictor, fractional_lag, lag_range, self_similarity
+from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, swapped_halves, time_slots
 from flowvocoder.flows.recursion.reference import GROUP, REACH, predict, synthesise
 from flowvocoder.flows.scale import ConditionalScale
@@ -257,24 +257,6 @@ def test_recursion_gradients() -> None:
     taps = (torch.rand(1, 5, 2 * REACH + 1, generator=generator, dtype=torch.float64) / 40).requires_grad_()
     e = torch.randn(1, 4 * GROUP, generator=generator, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda e, taps: synthesise(e, lag, taps), (e, taps))
-
-
-@pytest.mark.parametrize("period", [80.0, 100.4, 220.0])
-def test_self_similarity_finds_the_period(period: float) -> None:
-    low, high = lag_range(22050)
-    time = torch.arange(22016) / period
-    audio = sum(torch.cos(2 * math.pi * h * time + h) / h for h in range(1, 8))[None]
-    target, weight = self_similarity(audio, low, high, blocks=172)
-    inner = slice(10, 160)
-    lag = fractional_lag(target.clamp_min(1e-30).log(), low)[0, inner]
-    assert torch.allclose(target.sum(1), torch.ones(1, 172), atol=1e-4)
-    assert (lag - period).abs().max() < 0.3
-    assert weight[0, inner].min() > 0.9
-
-
-def test_self_similarity_gives_noise_little_weight() -> None:
-    noise = torch.randn(1, 22016, generator=torch.Generator().manual_seed(0))
-    assert self_similarity(noise, *lag_range(22050), blocks=172)[1].mean() < 0.05
 
 
 def test_pitch_predictor_removes_a_periodic_signal_once_taught() -> None:

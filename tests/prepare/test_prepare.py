@@ -17,7 +17,8 @@ import torch
 from deadly import write_deadly
 from helpers import entries_of, make_corpus, speech_like
 
-from flowvocoder.audio.files import frame_levels, read_audio, speech_level
+from flowvocoder.audio.files import read_audio
+from flowvocoder.audio.levels import frame_levels, speech_level
 from flowvocoder.cli.main import main
 from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
 from flowvocoder.errors import ConfigError

@@ -17,7 +17,7 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.progress import progress
 from flowvocoder.units import ceil_div
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "kathleen.flac"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "kathleen.flac"
 
 
 @dataclasses.dataclass

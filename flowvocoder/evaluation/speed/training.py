@@ -25,7 +25,7 @@ from flowvocoder.presets import preset
 from flowvocoder.training.distributed import World
 from flowvocoder.training.trainer import Trainer
 
-RECORDINGS = Path(__file__).parent.parent / "examples"
+RECORDINGS = Path(__file__).parents[2] / "examples"
 
 MATRIX = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of the matrices whose product is taken for the peak of a device."""

@@ -1,8 +1,13 @@
-"""Presets side by side: trained on the same data for the same time, measured on the same held-out utterances."""
+"""Makes the table of docs/results/family.md: presets trained on the same data for the same time, measured on held-out speech
 
+python docs/scripts/family.py --corpus kathleen --out family --minutes 1 --limit 4 --threads 1
+"""
+
+import argparse
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,12 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.audio.files import read_audio
 from flowvocoder.checkpoint import Checkpoint, build_model, read_config, save_checkpoint
+from flowvocoder.cli.common import check_temperature
+from flowvocoder.cli.parsers.common import positive, positive_int
 from flowvocoder.config import Experiment, override
 from flowvocoder.data.corpus import Utterance, find_utterances, split
-from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError
 from flowvocoder.evaluation import evaluate_pair
 from flowvocoder.files import writing
-from flowvocoder.flows.rows import RowAutoregression
 from flowvocoder.presets import preset
 from flowvocoder.progress import progress
 from flowvocoder.training.trainer import Trainer
@@ -27,6 +33,20 @@ from flowvocoder.vocoder import Vocoder
 
 QUALITY = ("score", "pesq", "mel_l1")
 """Which of `evaluation.measures` go into the table."""
+
+FAMILY = (
+    "lapglow-small",
+    "squeezewave-128-128",
+    "waveglow-256:model.channels=32:model.layers=4",
+    "waveflow-64:model.channels=16",
+    "flowavenet:model.channels=32",
+)
+"""Sizes that a CPU can train in minutes."""
+
+PUBLISHED = ("lapglow-base", "waveglow-256", "waveflow-64", "flowavenet")
+"""Those that it cannot: only what they cost is measured."""
+
+BUDGET = ("batch=4", "segment=8192", "lr=1e-3", "ema=0.99")
 
 WARM_UP = 0.03
 """Share of the budget in which the learning rate rises."""
@@ -140,7 +160,6 @@ def cost(vocoder: Vocoder) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in vocoder.model.parameters()),
         "macs_per_second": _multiplications(lambda: vocoder.synthesize(mel, 0.0)) / seconds,
         "times_real_time": seconds / _best_time(lambda: vocoder.synthesize(mel, 0.0)),
-        **_row_speedup(vocoder),
     }
 
 
@@ -157,9 +176,6 @@ def markdown(rows: dict[str, dict[str, Any]]) -> str:
         for key, digits in (("steps", 0), ("nats", 3), ("score", 3), ("pesq", 2), ("mel_l1", 2)):
             cells.append(f"{row[key]:.{digits}f}" if key in row else "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    for name, row in rows.items():
-        if "row_speedup" in row:
-            lines.append(f"\n{name}: its inverse is {row['row_speedup']:.1f} x faster with its state than without.")
     return "\n".join(lines) + "\n"
 
 
@@ -192,13 +208,56 @@ def _best_time(run: Callable[[], object], times: int = 2) -> float:
     return best
 
 
-@torch.inference_mode()
-def _row_speedup(vocoder: Vocoder, columns: int = 1024) -> dict[str, float]:
-    """How much faster one autoregressive layer is inverted with its state than without; empty if there is none."""
-    layers = [layer for layer in vocoder.model.modules() if isinstance(layer, RowAutoregression)]
-    if not layers:
-        return {}
-    z = torch.randn(1, len(layers[0].order), columns)
-    context = torch.randn(1, vocoder.spec.n_mels * z.shape[1], columns)
-    fast = _best_time(lambda: layers[0].inverse(z, context))
-    return {"row_speedup": _best_time(lambda: layers[0].inverse_without_state(z, context)) / fast}
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains what is not trained yet, measures everything and prints the table; 2 for bad input."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _run(arguments)
+    except FlowVocoderError as error:
+        print(f"family.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    check_temperature(arguments.temperature)
+    budget = Budget(arguments.minutes, tuple(arguments.settings))
+    for name in (*arguments.presets, *arguments.untrained):
+        budget.experiment(name)  # fail before the work
+    utterances = held_out(arguments.corpus, arguments.limit)
+    rows = {}
+    for name in arguments.presets:
+        checkpoint = train_within(name, budget, arguments.corpus, arguments.out)
+        rows[name] = measure(checkpoint, utterances, arguments.temperature)
+        write_results(arguments.out, rows)
+        print(f"{name}: {rows[name]['nats']:.3f} nats/sample after {rows[name]['steps']} steps", file=sys.stderr)
+    for name in arguments.untrained:
+        rows[name] = cost(Vocoder(build_model(budget.experiment(name))))
+        write_results(arguments.out, rows)
+    print(markdown(rows), end="")
+    print(f"{arguments.out}: table.md, results.json", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="presets trained on the same data for the same time, in one table")
+    parser.add_argument("--corpus", metavar="DIR", type=Path, action="append", required=True,
+                        help="folder of audio, or in LJSpeech layout; may be given several times")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True,
+                        help="for checkpoints, table.md and results.json; what is trained there is kept")  # fmt: skip
+    parser.add_argument("--presets", metavar="PRESET", nargs="+", default=list(FAMILY),
+                        help=f"PRESET or PRESET:key=value:... (default {' '.join(FAMILY)})")  # fmt: skip
+    parser.add_argument("--untrained", metavar="PRESET", nargs="*", default=list(PUBLISHED),
+                        help=f"only size and speed of these (default {' '.join(PUBLISHED)})")  # fmt: skip
+    parser.add_argument("--minutes", type=positive, default=5.0, help="processor time of each training (default 5)")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=list(BUDGET), dest="settings",
+                        help=f"for all presets, beside {' '.join(BUDGET)}")  # fmt: skip
+    parser.add_argument("--limit", type=positive_int, default=6, help="held-out utterances of each corpus (default 6)")
+    parser.add_argument("--temperature", type=float, default=0.7, help="of the noise (default 0.7)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

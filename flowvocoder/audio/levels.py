@@ -1,0 +1,36 @@
+"""Levels of recordings, and where they are silent."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FRAME_SECONDS = 0.02
+
+LOWEST_DB = -120.0
+"""The level of digital silence, in dBFS."""
+
+SILENCE_BELOW_DB = 30.0
+"""A frame this far below the loud ones is silence: pauses of a quiet room are, weak consonants hardly ever."""
+
+
+def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.float64]:
+    """RMS levels in dBFS of frames of 20 ms: (T,) -> (frames,), one frame at least."""
+    size = frame_size(len(signal), rate)
+    frames = signal[: len(signal) // size * size].reshape(-1, size)
+    return np.maximum(10.0 * np.log10(np.square(frames, dtype=np.float64).mean(1) + 1e-30), LOWEST_DB)
+
+
+def frame_size(samples: int, rate: int) -> int:
+    """Samples of a frame of a recording of `samples` samples at `rate` Hz."""
+    return min(samples, max(1, round(rate * FRAME_SECONDS)))
+
+
+def speech_level(levels: npt.NDArray[np.float64]) -> float:
+    """Level in dBFS of the loud frames: the recording's level, whatever its pauses."""
+    return float(np.percentile(levels, 95))
+
+
+def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which frames (frames,) are silence."""
+    return levels < speech_level(levels) - SILENCE_BELOW_DB

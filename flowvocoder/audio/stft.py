@@ -1,0 +1,46 @@
+"""The short-time Fourier transform, its power and its magnitude."""
+
+import torch
+from torch import Tensor
+
+RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
+"""n_fft, hop and window length in samples of the multi-resolution STFT distance (Yamamoto et al. 2020,
+arXiv:1910.11480)."""
+
+
+def stft(
+    audio: Tensor,
+    n_fft: int,
+    hop_length: int,
+    win_length: int | None = None,
+    *,
+    window: Tensor | None = None,
+    center: bool = True,
+    pad_mode: str = "reflect",
+) -> Tensor:
+    """Complex spectra of audio: (..., T) -> (..., n_fft / 2 + 1, frames).
+
+    Args:
+        n_fft, hop_length, win_length: in samples; a window is as long as `n_fft` if not told otherwise.
+        window: (win_length,); None: the periodic Hann window.
+        center: frame f lies around sample f * hop_length, and the ends are padded as `pad_mode` says.
+
+    Example:
+        >>> stft(torch.zeros(2, 1024), 256, 64).shape
+        torch.Size([2, 129, 17])
+    """
+    length = win_length or n_fft
+    if window is None:
+        window = torch.hann_window(length, device=audio.device, dtype=audio.dtype)
+    return torch.stft(audio, n_fft, hop_length, length, window, center=center, pad_mode=pad_mode, return_complex=True)
+
+
+def power(spectrum: Tensor, floor: float = 0.0) -> Tensor:
+    """Squared magnitudes plus `floor`, which keeps the gradient of a root or a logarithm finite in silence."""
+    total = spectrum.real.square() + spectrum.imag.square()
+    return total + floor if floor else total
+
+
+def magnitude(spectrum: Tensor, floor: float = 0.0) -> Tensor:
+    """sqrt(|X|^2 + floor): three times as fast as `abs`, which guards against overflow."""
+    return power(spectrum, floor).sqrt()
