@@ -1,6 +1,6 @@
-"""Makes the table of docs/results/family.md: presets trained on the same data for the same time, measured on held-out speech
+"""Makes the table of docs/results/family.md: presets trained on the same data for the same time.
 
-python docs/scripts/family.py --corpus kathleen --out family --minutes 1 --limit 4 --threads 1
+Run it as `python docs/scripts/family.py --corpus kathleen --out family --minutes 1 --limit 4 --threads 1`.
 """
 
 import argparse
