@@ -223,16 +223,39 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         capsys.readouterr()
         assert str(out) in refused(["prepare", "ljspeech", out, "--source", source], capsys)
     assert "no such file or folder" in refused(["prepare", "jsut", tmp_path, "--source", tmp_path / "no"], capsys)
-    for arguments in (
-        ["prepare", "nope", "x"],
-        ["prepare", "jsut", "x", "--jobs", "0"],
-        ["prepare", "folder", "x"],
-        [],
+    for arguments, words in (
+        (["prepare", "nope", "x"], "no corpus named 'nope': there are cmu-arctic"),
+        (["prepare", "folder", "x"], "need --source"),
+        (["prepare", "folder", "x", "--source", source, "--part", "a"], "--part is not for your own recordings"),
+        (["prepare", "jsut", "x", "--speaker-folders"], "--speaker-folders is not for published corpora"),
     ):
+        assert words in refused(arguments, capsys)
+    for arguments in (["prepare", "jsut", "x", "--jobs", "0"], ["show"], []):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_order_of_words_of_the_last_release(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "jsut"]) == 0
+    shown = capsys.readouterr()
+    assert main(["jsut", "show"]) == 0
+    assert capsys.readouterr().out == shown.out and not shown.err
+    assert main(["jsut", "prepare", "out", "--language", "de"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "jsut prepare is now prepare jsut" in said[0] and len(said) == 2
+
+
+def test_download_alone(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    pack(next(iter(MINIATURES["jsut"].archives.values())), server.root / "jsut_ver1.1.zip")
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert main(["download", "jsut", str(out), "--mirror", server.url]) == 0
+        folder = capsys.readouterr().out.splitlines()[-2]
+        assert next(Path(folder).rglob("*.wav")).is_relative_to(out / "corpus")
+    assert len(server.requests) == 1 and not (out / "manifest.jsonl").exists()
+    assert "nothing to download" in refused(["download", "folder", out], capsys)
 
 
 def test_interrupt_keeps_what_came(tmp_path: Path, server: Server) -> None:
