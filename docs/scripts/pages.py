@@ -303,10 +303,12 @@ def architecture() -> str:
         "This page is generated from the layer table in `tests/test_architecture.py`, which the tests enforce. "
         "A module imports from its own room and from rooms further down, never upwards and never in a circle.",
     ]
-    for number, layer in reversed(list(enumerate(layers()))):
-        rows = ((f"[`{r}`](../api/{api_page(r)})", summary(source(r)), files(r)) for r in sorted(layer))
-        parts += [f"## Layer {number}", table(("room", "what", "files"), rows)]
-    return "\n\n".join(parts)
+    rows = (
+        (str(number), f"[`{room}`](../api/{api_page(room)})", summary(source(room)), files(room))
+        for number, layer in reversed(list(enumerate(layers())))
+        for room in sorted(layer)
+    )
+    return "\n\n".join([*parts, table(("layer", "room", "what it holds", "files"), rows)])
 
 
 def api_page(room: str) -> str:
