@@ -25,7 +25,7 @@ OUT = Path(__file__).parents[1] / "gallery"
 EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
 OPUS_RATE = 24_000  # Hz; Opus knows no 22 050
 COMPRESSION = 0.78  # of libsndfile, about 70 kbit/s
-COLOURS = 64
+QUALITY = 75  # of WebP
 
 System = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -62,7 +62,7 @@ def write_opus(path: Path, audio: np.ndarray, rate: int) -> None:
 
 
 def write_plot(path: Path, heard: list[tuple[str, np.ndarray, int]]) -> None:
-    """All spectrograms in two columns, with few colours, so that the file is small."""
+    """All spectrograms in two columns."""
     figure = Figure(figsize=(9, 2.2 * (len(heard) + 1) // 2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     top = spectrogram_db(heard[0][1]).max()
@@ -74,7 +74,7 @@ def write_plot(path: Path, heard: list[tuple[str, np.ndarray, int]]) -> None:
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_ylabel("kHz")
     figure.canvas.draw()
-    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).quantize(COLOURS).save(path, optimize=True)
+    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).save(path, quality=QUALITY)
 
 
 def main(others: list[str]) -> None:
@@ -84,8 +84,8 @@ def main(others: list[str]) -> None:
         heard = list(samples(path, chosen))
         for name, audio, rate in heard:
             write_opus(OUT / f"{path.stem}-{name}.ogg", audio, rate)
-        write_plot(OUT / f"{path.stem}.png", heard)
-    for suffix in (".ogg", ".png"):
+        write_plot(OUT / f"{path.stem}.webp", heard)
+    for suffix in (".ogg", ".webp"):
         print(suffix, sum(p.stat().st_size for p in OUT.glob(f"*{suffix}")) // 1000, "kB")
 
 

@@ -221,6 +221,7 @@ SYSTEMS = {
     "default": "bundled voice",
     "stream": "in a stream",
     "flow": "flow alone",
+    "lapglow-tiny": "lapglow-tiny",
     "griffin-lim": "Griffin-Lim",
 }
 """The gallery's files and what is written over them, in order."""
@@ -316,8 +317,9 @@ def api_page(room: str) -> str:
 
 
 def files(room: str) -> str:
-    """The names of a package's modules."""
-    return ", ".join(f"`{p.stem}`" for p in modules(room) if p.stem != "__init__")
+    """The names of a package's modules, with the folder below it."""
+    names = [p.relative_to(source(room).parent).with_suffix("") for p in modules(room) if p != source(room)]
+    return ", ".join(f"`{name.as_posix()}`" for name in names if name.stem != "__init__")
 
 
 def modules(room: str) -> list[Path]:

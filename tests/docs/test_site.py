@@ -1,0 +1,101 @@
+"""The site builds without a warning, asks nobody for anything, and fits a phone."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+pytest.importorskip("mkdocs")
+pytest.importorskip("material")
+pytest.importorskip("mkdocstrings")
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+DESKTOP, PHONE = 1280, 390
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("docs") / "site"
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "WARNING" not in done.stderr
+    return out
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    loaded = re.compile(
+        r"<(?:script|img|audio|source|iframe)[^>]*\bsrc=\"(?:https?:)?//|<link[^>]*href=\"(?:https?:)?//"
+    )
+    for page in site.rglob("*.html"):
+        assert not loaded.search(page.read_text(encoding="utf-8")), page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(\"?https?:|@import \"?https?:", style.read_text(encoding="utf-8")), style
+
+
+def test_generated_pages_say_what_the_code_says(site: Path) -> None:
+    def text(page: str) -> str:
+        return (site / page).read_text(encoding="utf-8")
+
+    assert "flowvocoder bench infer" in text("reference/cli.html") and "--against" in text("reference/cli.html")
+    assert "train.batch" in text("reference/settings.html") and "lapglow-tiny" in text("reference/settings.html")
+    assert "ljspeech" in text("reference/corpora.html")
+    assert "parallelwavegan" in text("reference/mels.html")
+    assert "checkpoint" in text("reference/architecture.html")
+    assert "synthesize" in text("api/index.html")
+
+
+def test_what_the_gallery_plays_is_there_and_small(site: Path) -> None:
+    sources = re.findall(r'<audio[^>]*src="([^"]+)"', (site / "gallery.html").read_text(encoding="utf-8"))
+    files = [site / source for source in sources]
+    assert len(files) >= 10 and {sf.info(file).subtype for file in files} == {"OPUS"}
+    assert all(3.9 < sf.info(file).duration < 4.5 for file in files)
+    assert sum(file.stat().st_size for file in files) < 500_000
+    assert sum(plot.stat().st_size for plot in (site / "gallery").glob("*.webp")) < 400_000
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+def test_pages_fit_desktop_and_phone_and_search_finds(site: Path, address: str) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no chromium on this machine")
+    complaints: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        for width in (DESKTOP, PHONE):
+            page = browser.new_page(viewport={"width": width, "height": 844})
+            page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+            page.on("request", lambda r: r.url.startswith((address, "data:", "blob:")) or complaints.append(r.url))
+            for path in sorted(site.rglob("*.html") if width == PHONE else site.glob("*.html")):
+                page.goto(address + path.relative_to(site).as_posix())
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{path.name} is {wide} pixels wide, the window {width}"
+        page = browser.new_page(viewport={"width": DESKTOP, "height": 844})
+        page.goto(address + "index.html")
+        page.get_by_placeholder("Search").fill("Griffin")
+        page.locator(".md-search-result__item").first.wait_for(timeout=30_000)
+        browser.close()
+    assert not complaints, complaints
