@@ -10,12 +10,13 @@ from torch import Tensor
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.flows.density import FlowVocoder, dequantise
+from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.postfilter.chunked import Matcher, Matching, chosen_passes
 from flowvocoder.streaming.engines import Engine, Precision, check_engine, reduced, streaming_step
-from flowvocoder.streaming.lapglow import LapGlowStep
+from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.noise import NoiseSource, Seeds
 from flowvocoder.streaming.session import Session, from_tensor, pieces
 from flowvocoder.streaming.stream import Stream
@@ -53,7 +54,7 @@ class Vocoder:
         self._front_end = MelFrontEnd(model.spec).to(self.device)
         self._matcher = Matcher(model.spec, model.fine, reduced(precision)).to(self.device)
         self._engine, self._precision = engine, precision
-        self._folded: dict[bool, tuple[tuple[tuple[int, int], ...], LapGlowStep | None]] = {}
+        self._steps: dict[bool, tuple[tuple[tuple[int, int], ...], FlowStep | NoStreamingStep]] = {}
 
     @classmethod
     def from_pretrained(
@@ -258,7 +259,7 @@ class Vocoder:
         noise = self._batch(noise, 2)
         if tuple(noise.shape) != self.model.noise_shape(mel):
             raise MelError(f"noise of shape {tuple(noise.shape)} does not fit a mel of shape {tuple(mel.shape)}")
-        step = self._step(exact=True)
+        step = self._step(sampling=False)
         if step is None:
             return self._checked_audio(self.model.decode(noise, mel))
         return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(noise, step.rate))), 1))
@@ -315,26 +316,34 @@ class Vocoder:
         return self._front_end(padded)[..., : padded.shape[-1] // self.spec.hop_length]
 
     @torch.inference_mode()
-    def fold(self) -> None:
-        """Fold the weights for synthesis now, which the first synthesis otherwise does."""
+    def prepare(self) -> None:
+        """Make the weights ready for synthesis now, which the first synthesis otherwise does."""
         self._step()
 
-    def _step(self, exact: bool = False) -> LapGlowStep | None:
-        """The model folded for inference; None for an architecture that is only decoded as a whole.
+    def _step(self, sampling: bool = True) -> FlowStep | None:
+        """The model made ready for inference in steps; None for one that takes whole mels only.
 
         Args:
-            exact: for the inverse of the flow rather than for synthesis.
+            sampling: for synthesis rather than for the inverse of the flow.
         """
-        # Made anew when a weight was replaced or changed in place, so that it is never stale.
-        state = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters())
-        if exact not in self._folded or self._folded[exact][0] != state:
-            self._folded[exact] = state, streaming_step(self.model, self._engine, self._precision, exact)
-        return self._folded[exact][1]
+        step = self._step_or_reason(sampling)
+        return None if isinstance(step, NoStreamingStep) else step
 
-    def _streaming_step(self) -> LapGlowStep:
-        step = self._step()
-        if step is None:
-            raise ConfigError(f"{type(self.model).__name__} cannot stream: use synthesize, which takes whole mels")
+    def _step_or_reason(self, sampling: bool = True) -> FlowStep | NoStreamingStep:
+        # Made anew when a weight was replaced or changed in place, so that it is never stale.
+        version = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters())
+        if sampling not in self._steps or self._steps[sampling][0] != version:
+            try:
+                made: FlowStep | NoStreamingStep = streaming_step(self.model, self._engine, self._precision, sampling)
+            except NoStreamingStep as reason:
+                made = reason
+            self._steps[sampling] = version, made
+        return self._steps[sampling][1]
+
+    def _streaming_step(self) -> FlowStep:
+        step = self._step_or_reason()
+        if isinstance(step, NoStreamingStep):
+            raise ConfigError(f"this model cannot stream: {step}; use synthesize, which takes whole mels")
         return step
 
     def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:

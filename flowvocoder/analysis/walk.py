@@ -74,7 +74,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[Step]:
     x = torch.nn.functional.pad(audio, (0, samples - len(audio))).to(vocoder.device, vocoder.dtype)[None, None]
     steps = [Step("Recording", "The samples as they were recorded.", x[0], True, _nats(x, 0.0))]
     total, couplings, bands = 0.0, 0, True
-    for layer, z, logdet in vocoder.model.flow.steps(x, vocoder.model.encoder(mel)):
+    for layer, z, logdet in vocoder.model.flow.layer_outputs(x, vocoder.model.encoder(mel)):
         total += float(logdet.double().sum())
         if isinstance(layer, PointwiseLU | PointwiseMatrix):
             bands = False

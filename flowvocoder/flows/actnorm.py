@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
+from flowvocoder.flows.streaming import Context, StepSettings, StreamingStep, StreamPosition, StreamState, step_for
 
 
 class ActNorm(Bijection):
@@ -45,3 +46,19 @@ class ActNorm(Bijection):
         self.shift.copy_(-mean)
         self.log_scale.copy_(-0.5 * (power - mean.square()).clamp_min(1e-12).log())
         self.started.fill_(True)
+
+
+@step_for(ActNorm)
+class ActNormStep(StreamingStep):
+    """Its inverse, per column."""
+
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, layer: ActNorm, settings: StepSettings):
+        super().__init__(settings)
+        self.register_buffer("factor", (-layer.log_scale.detach()).exp()[:, 0])
+        self.register_buffer("shift", layer.shift.detach()[:, 0].clone())
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        return (self.per_column(z) * self.factor - self.shift).flatten(2)

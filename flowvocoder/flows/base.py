@@ -1,5 +1,6 @@
 """The bijection interface and its composition."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -9,9 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.reversible import cascade, forward_without_storing
+from flowvocoder.flows.streaming import (
+    Context,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    build_step,
+    step_for,
+)
 
 
-def exact(method: Callable[..., Any]) -> Callable[..., Any]:
+def full_precision(method: Callable[..., Any]) -> Callable[..., Any]:
     """Turns autocast off inside a method: a bijection's own arithmetic keeps its input's precision.
 
     Conditioners may run in bfloat16, since any function will do there; a rounded transform or determinant would make
@@ -51,36 +61,37 @@ class Bijection(nn.Module):
         """What synthesis does instead of `inverse`: the same, but where a layer has learned to sound better."""
         return self.inverse(z, context)
 
-    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, with the log-determinant told apart by where in time it arises: (B, columns), of sum logdet.
+    def log_det_per_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, with the log-determinant divided by where in time it arises: (B, columns), of sum logdet.
 
-        Here it is spread evenly, which is right for layers that do the same in every column. Those that do not say
-        where: `forward` is then the sum.
+        A column's share is the log-determinant of its own block of the Jacobian, wherever that is block triangular in
+        time. Here it is spread evenly, which is right for layers that do the same in every column. Those that do not
+        override this; their `forward` is then the sum.
         """
         z, logdet = self(x, context)
         columns = z.shape[-1]
         return z, (logdet / columns)[:, None].expand(-1, columns)
 
-    def steps(self, x: Tensor, context: Tensor) -> "Iterator[Step]":
-        """From data to noise one layer at a time: each layer, its output and its log-determinant by column."""
-        yield self, *self.by_column(x, context)
+    def layer_outputs(self, x: Tensor, context: Tensor) -> "Iterator[LayerOutput]":
+        """From data to noise one layer at a time: each layer, its output and its log-determinant per column."""
+        yield self, *self.log_det_per_column(x, context)
 
 
-Step: TypeAlias = tuple[Bijection, Tensor, Tensor]
+LayerOutput: TypeAlias = tuple[Bijection, Tensor, Tensor]
 
 
 class Composite(Bijection):
-    """A bijection made of others, which says so in `steps`."""
+    """A bijection made of others, which says so in `layer_outputs`."""
 
-    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+    def layer_outputs(self, x: Tensor, context: Tensor) -> Iterator[LayerOutput]:
         raise NotImplementedError
 
-    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def log_det_per_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         z, logdets = x, []
-        for _, z, logdet in self.steps(x, context):  # noqa: B007
+        for _, z, logdet in self.layer_outputs(x, context):  # noqa: B007
             logdets.append(logdet)
         coarsest = min(logdet.shape[1] for logdet in logdets)
-        return z, torch.stack([fold(logdet, coarsest) for logdet in logdets]).sum(0)
+        return z, torch.stack([sum_over_time(logdet, coarsest) for logdet in logdets]).sum(0)
 
 
 class Chain(Composite):
@@ -113,14 +124,37 @@ class Chain(Composite):
             z = layer.sample(z, context)  # type: ignore[operator]
         return z
 
-    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
+    def layer_outputs(self, x: Tensor, context: Tensor) -> Iterator[LayerOutput]:
         for layer in self.layers:
-            for step in layer.steps(x, context):  # type: ignore[operator]
-                yield step
-            x = step[1]
+            for output in layer.layer_outputs(x, context):  # type: ignore[operator]
+                yield output
+            x = output[1]
 
 
-def fold(values: Tensor, pieces: int) -> Tensor:
+@step_for(Chain)
+class ChainStep(StreamingStep):
+    """The layers' steps, last layer first."""
+
+    def __init__(self, chain: Chain, settings: StepSettings):
+        super().__init__(settings)
+        steps = []
+        for layer in reversed(chain.layers):
+            step = build_step(layer, dataclasses.replace(settings, columns=self.columns))
+            self.columns = step.columns
+            self.ahead += step.ahead
+            self.back += step.back
+            self.context_back = max(self.context_back + step.back, step.context_back)
+            steps.append(step)
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        for step in self.steps:
+            z = step(z, context, delay, position, state)
+            delay += step.ahead  # type: ignore[operator, assignment]
+        return z
+
+
+def sum_over_time(values: Tensor, pieces: int) -> Tensor:
     """Sums of (B, columns) over equal pieces of time, (B, pieces); `pieces` divides the number of columns."""
     return values.unflatten(1, (pieces, -1)).sum(2)
 

@@ -4,6 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
+from flowvocoder.flows.streaming import (
+    Context,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    build_step,
+    require_columns,
+    step_for,
+)
 
 
 class AffineCoupling(Bijection):
@@ -30,32 +40,58 @@ class AffineCoupling(Bijection):
         self.exchange = exchange
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        z, logdet = self.by_column(x, context)
+        z, logdet = self.log_det_per_column(x, context)
         return z, logdet.sum(1)
 
-    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = self._halves(x)
+    def log_det_per_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = _halves(x, self.exchange, 1)
         s, t = self._scale_and_shift(a, context)
-        return self._joined(a, b * s.exp() + t), s.sum(1)
+        return _joined(a, b * s.exp() + t, self.exchange, 1), s.sum(1)
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
-        a, b = self._halves(z)
+        a, b = _halves(z, self.exchange, 1)
         s, t = self._scale_and_shift(a, context)
-        return self._joined(a, (b - t) * (-s).exp())
-
-    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x.chunk(2, 1)
-        return (b, a) if self.exchange else (a, b)
-
-    def _joined(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.cat([b, a] if self.exchange else [a, b], 1)
+        return _joined(a, (b - t) * (-s).exp(), self.exchange, 1)
 
     def _scale_and_shift(self, a: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         s, t = self.conditioner(a, context).to(a.dtype).chunk(2, 1)
-        return s if self.bound is None else self.bound * torch.tanh(s / self.bound), t
+        return _bounded(s, self.bound), t
 
     def extra_repr(self) -> str:
         return f"bound={self.bound}, exchange={self.exchange}"
+
+
+@step_for(AffineCoupling)
+class AffineCouplingStep(StreamingStep):
+    """A coupling's inverse, with any conditioner that has a step itself."""
+
+    def __init__(self, layer: AffineCoupling, settings: StepSettings):
+        super().__init__(settings)
+        require_columns(layer, settings)
+        self.conditioner = build_step(layer.conditioner, settings)
+        self.bound, self.exchange = layer.bound, layer.exchange
+        self.ahead = self.conditioner.ahead
+        self.back, self.context_back = self.conditioner.back, self.conditioner.context_back
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        a, _ = _halves(z, self.exchange, 2)
+        s, t = self.conditioner(a, context, delay, position, state).chunk(2, 2)
+        a, b = _halves(state.delay(z, self.ahead), self.exchange, 2)
+        return _joined(a, (b - t) * (-_bounded(s, self.bound)).exp(), self.exchange, 2)
+
+
+def _halves(x: Tensor, exchange: bool, axis: int) -> tuple[Tensor, Tensor]:
+    """The half that passes through, and the other."""
+    a, b = x.chunk(2, axis)
+    return (b, a) if exchange else (a, b)
+
+
+def _joined(a: Tensor, b: Tensor, exchange: bool, axis: int) -> Tensor:
+    return torch.cat([b, a] if exchange else [a, b], axis)
+
+
+def _bounded(s: Tensor, bound: float | None) -> Tensor:
+    return s if bound is None else bound * torch.tanh(s / bound)
 
 
 class HalfContext(nn.Module):

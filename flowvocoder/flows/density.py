@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowvocoder.flows.base import Bijection, Chain, fold
+from flowvocoder.flows.base import Bijection, Chain, sum_over_time
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.guide import FineSpectrum
@@ -61,8 +61,9 @@ class FlowVocoder(nn.Module):
         return audio
 
     def sampling_parameters(self) -> list[nn.Parameter]:
-        """Those that `sample` uses and `decode` does not, named `sample_...`."""
-        return [p for name, p in self.named_parameters() if ".sample_" in name]
+        """Those that `sample` uses and `decode` does not: what layers and conditioners declare by the same method."""
+        own = (getattr(module, "sampling_parameters", None) for module in self.flow.modules())
+        return [parameter for declared in own if declared is not None for parameter in declared()]
 
     def log_prob(self, audio: Tensor, mel: Tensor) -> Tensor:
         """Log-density (B,) in nats of the audio, all constants included."""
@@ -70,15 +71,15 @@ class FlowVocoder(nn.Module):
         return standard_normal_log_prob(noise) + logdet
 
     def log_prob_by_frame(self, audio: Tensor, mel: Tensor) -> Tensor:
-        """`log_prob` told apart by mel frame, (B, F) nats, of sum `log_prob`.
+        """`log_prob` divided by mel frame, (B, F) nats, of sum `log_prob`.
 
         A block's share is the log-density of its noise plus the log-determinant that arises in it. Layers that reach
         over time (pitch prediction, overlapping blocks) blur this by about their reach, a few hundredths of a second.
         """
-        noise, logdet = self.flow.by_column(audio[:, None], self.encoder(mel))
+        noise, logdet = self.flow.log_det_per_column(audio[:, None], self.encoder(mel))
         frames = mel.shape[-1]
         density = -0.5 * (noise.square() + math.log(2.0 * math.pi)).sum(1)
-        return fold(density, frames) + fold(logdet, frames)
+        return sum_over_time(density, frames) + sum_over_time(logdet, frames)
 
     def noise_shape(self, mel: Tensor) -> tuple[int, int, int]:
         """Shape of the noise that goes with (B, n_mels, F)."""

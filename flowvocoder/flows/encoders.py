@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.flows.convolution import TimeConv
+from flowvocoder.flows.convolution import ConvProduct, Product, TimeConv, double
 from flowvocoder.flows.envelope import SPEECH_LEVEL, SPEECH_SPREAD
 from flowvocoder.flows.multiscale import squeeze
+from flowvocoder.flows.streaming import EncoderStep, StepSettings, StreamPosition, StreamState, step_for
 from flowvocoder.mel.frontend import unit_noise_level
 from flowvocoder.mel.spec import MelSpec
 
@@ -57,6 +58,46 @@ class MelEncoder(nn.Module):
         blocks = mel.shape[-1] * self.blocks_per_frame
         h = F.silu(self.up(h)[..., :blocks])
         return torch.cat([mel.repeat_interleave(self.blocks_per_frame, -1).to(h.dtype), h], 1)
+
+
+@step_for(MelEncoder)
+class MelEncoderStep(EncoderStep):
+    """A `MelEncoder`, some frames at a time."""
+
+    level: Tensor
+
+    def __init__(self, encoder: MelEncoder, settings: StepSettings):
+        super().__init__()
+        self.register_buffer("level", encoder.level[:, 0].clone())
+        self.spread = encoder.spread
+        self.rate = encoder.blocks_per_frame
+        self.start = ConvProduct(encoder.start)
+        first = [ConvProduct(layer[1]) for layer in encoder.layers]  # type: ignore[index]
+        self.first = nn.ModuleList(first)
+        self.second = nn.ModuleList(ConvProduct(layer[3]) for layer in encoder.layers)  # type: ignore[index]
+        # Blocks rate / 2 late, so that those which one new frame completes need that frame and the last one only.
+        weight, bias = double(encoder.up)
+        taps = [weight[:, :, k : k + self.rate].permute(2, 1, 0).flatten(0, 1) for k in (self.rate, 0)]
+        self.up = Product(torch.cat(taps, 1), bias.repeat(self.rate), encoder.up.weight.dtype)
+        frames = self.start.ahead + sum(conv.ahead for conv in first)
+        self.delay = frames * self.rate + self.rate // 2
+        frames = self.start.back + sum(conv.back for conv in first)
+        self.back = frames * self.rate + self.rate - self.rate // 2
+
+    def forward(self, mel: Tensor, frames: StreamPosition, state: StreamState) -> Tensor:
+        mel = frames.mask((mel - self.level) / self.spread, 0)
+        h, delay = self.start(state.extend(mel, self.start.span)), self.start.ahead
+        for first, second in zip(self.first, self.second, strict=True):
+            assert isinstance(first, ConvProduct)
+            extended = state.extend(frames.mask(h, delay), first.span)
+            old = first.span - first.ahead
+            h = extended[:, old : old + h.shape[1]] + second(F.silu(first(F.silu(extended))))
+            delay += first.ahead
+        pair = state.extend(frames.mask(h, delay), 1)
+        up = F.silu(self.up(torch.cat([pair[:, :-1], pair[:, 1:]], 2)))
+        up = up.reshape(up.shape[0], -1, h.shape[2])
+        repeated = state.delay(mel.repeat_interleave(self.rate, 1), self.delay)
+        return frames.at_rate(self.rate).mask(torch.cat([repeated, up], 2), self.delay)
 
 
 class TransposedUpsampler(nn.Module):

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.flows.convolution import TimeConv, zeros
+from flowvocoder.flows.convolution import ConvProduct, Features, FeaturesStep, TimeConv, zeros
+from flowvocoder.flows.streaming import Context, StepSettings, StreamingStep, StreamPosition, StreamState, step_for
 from flowvocoder.mel.frontend import band_centres, interpolation
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import PCM16_STEP
@@ -28,12 +29,7 @@ class Envelope(nn.Module):
         super().__init__()
         self.n_mels = spec.n_mels
         self.skip = TimeConv(spec.n_mels, block, 3, causal=causal)
-        self.net = nn.Sequential(
-            TimeConv(context, channels, 3, causal=causal),
-            nn.SiLU(),
-            TimeConv(channels, channels, 3, causal=causal),
-            nn.SiLU(),
-        )
+        self.net = Features(context, channels, causal)
         self.last = zeros(TimeConv(channels, block))
         self.sample_last = zeros(TimeConv(channels, block))
         with torch.no_grad():
@@ -43,19 +39,42 @@ class Envelope(nn.Module):
             self.skip.bias.fill_(SPEECH_LEVEL)  # type: ignore[union-attr]
 
     def forward(self, context: Tensor) -> Tensor:
-        return self._bounded(self.skip(context[:, : self.n_mels]) + self.last(self.net(context)))
+        return _bounded(self.skip(context[:, : self.n_mels]) + self.last(self.net(context)))
 
     def sample(self, context: Tensor) -> Tensor:
-        """The same for samples: with what a second layer adds, which how they sound teaches, and nothing else."""
+        """The same for samples: with what a second layer adds, the only one that how samples sound trains."""
         context = context.detach()
         h = self.net(context).detach()
         s = (self.skip(context[:, : self.n_mels]) + self.last(h)).detach()
-        return self._bounded(s + self.sample_last(h))
+        return _bounded(s + self.sample_last(h))
 
-    def _bounded(self, s: Tensor) -> Tensor:
-        # A soft lower bound: mels go down to -100 dB and more, dequantised audio does not.
-        s = s.to(torch.promote_types(s.dtype, torch.float32))
-        return LOWEST + F.softplus(s - LOWEST, beta=4.0)
+    def sampling_parameters(self) -> list[nn.Parameter]:
+        """Those that `sample` uses and `forward` does not."""
+        return list(self.sample_last.parameters())
+
+
+@step_for(Envelope)
+class EnvelopeStep(StreamingStep):
+    """The envelope of the columns that come in, whatever is in them."""
+
+    def __init__(self, envelope: Envelope, settings: StepSettings):
+        super().__init__(settings)
+        self.n_mels = envelope.n_mels
+        self.skip = ConvProduct(envelope.skip)
+        self.features = FeaturesStep(envelope.net, settings.precision)
+        self.last = ConvProduct(envelope.last, *((envelope.sample_last,) if settings.sampling else ()))
+        self.context_back = max(self.skip.back, self.features.back)
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        count = z.shape[1]
+        mel = context.at(delay - self.skip.ahead, count, self.skip.span)[..., : self.n_mels]
+        return _bounded(self.skip(mel) + self.last(self.features(context, delay, count, position, state)))
+
+
+def _bounded(s: Tensor) -> Tensor:
+    """A soft lower bound: mels go down to -100 dB and more, dequantised audio does not."""
+    s = s.to(torch.promote_types(s.dtype, torch.float32))
+    return LOWEST + F.softplus(s - LOWEST, beta=4.0)
 
 
 def mel_to_bands(spec: MelSpec, block: int) -> Tensor:

@@ -1,21 +1,21 @@
-"""Pitch pulses in the noise that speech is made from: a periodic envelope for it, in time."""
+"""The pitch-synchronous envelope of the excitation that samples are made from."""
 
 import torch
 from torch import Tensor
 
-DEEPEST = 0.9
-"""Limit of the depth. The loudest instant of a period is then 26 dB over the softest."""
+MAX_DEPTH = 0.9
+"""Limit of the modulation depth. The loudest instant of a period is then 26 dB over the softest."""
 
-UNTAUGHT = -4.0
+INITIAL_LOGIT = -4.0
 """What is added to the logit of the depth: it begins at 0.016."""
 
 
-def depth_of(logits: Tensor, dtype: torch.dtype) -> Tensor:
-    """How deep the envelope is, 0 (flat) to `DEEPEST`."""
-    return DEEPEST * torch.sigmoid(logits.to(dtype) + UNTAUGHT)
+def modulation_depth(logits: Tensor, dtype: torch.dtype) -> Tensor:
+    """How deep the envelope is, 0 (flat) to `MAX_DEPTH`."""
+    return MAX_DEPTH * torch.sigmoid(logits.to(dtype) + INITIAL_LOGIT)
 
 
-def pulse_envelope(lag: Tensor, depth: Tensor, phase: Tensor, block: int) -> Tensor:
+def excitation_envelope(lag: Tensor, depth: Tensor, phase: Tensor, block: int) -> Tensor:
     """(1 - d^2)^(3/4) / (1 - d cos 2 pi phi), of mean square 1 over a period, at every sample.
 
     1 / lag, depth d and with the first of them the phase phi are those given at the centres of blocks and linear in

@@ -6,7 +6,18 @@ import math
 import torch
 from torch import Tensor
 
-from flowvocoder.flows.base import Bijection, exact, no_volume_change
+from flowvocoder.flows.base import Bijection, full_precision, no_volume_change
+from flowvocoder.flows.convolution import Product
+from flowvocoder.flows.streaming import (
+    Context,
+    NoStreamingStep,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    require_columns,
+    step_for,
+)
 
 
 def dct_iv(size: int) -> Tensor:
@@ -49,13 +60,13 @@ class LappedTransform(Bijection):
             raise ValueError(f"block must be even and at least 2, not {block}")
         self.block = block
 
-    @exact
+    @full_precision
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         sin, cos, basis = rotation_tables(self.block, x.dtype, x.device)
         y = self._rotate(x.reshape(x.shape[0], -1, self.block), sin, cos)
         return torch.einsum("km,bnm->bkn", basis, y), no_volume_change(x)
 
-    @exact
+    @full_precision
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         sin, cos, basis = rotation_tables(self.block, z.dtype, z.device)
         y = torch.einsum("km,bkn->bnm", basis, z)
@@ -73,3 +84,36 @@ class LappedTransform(Bijection):
 
     def extra_repr(self) -> str:
         return f"block={self.block}"
+
+
+@step_for(LappedTransform)
+class LappedTransformStep(StreamingStep):
+    """Its inverse: the second half of a block is there with the next one."""
+
+    sin: Tensor
+    cos: Tensor
+    ahead = 1
+    back = 1
+
+    def __init__(self, layer: LappedTransform, settings: StepSettings):
+        super().__init__(settings)
+        require_columns(layer, settings)
+        if layer.block != settings.block:
+            raise NoStreamingStep(f"LappedTransform streams in blocks of {settings.block} samples, not {layer.block}")
+        self.columns = layer.block
+        sin, cos, basis = rotation_tables(layer.block, settings.dtype, settings.device)
+        self.register_buffer("sin", sin)
+        self.register_buffer("cos", cos)
+        self.basis = Product(basis.T, None, settings.dtype)
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        count, half = z.shape[1], z.shape[2] // 2
+        y = state.extend(self.basis(z), 2)
+        tail, head = y[:, :-1, half:].flip(-1), y[:, 1:, :half]
+        new_tail, new_head = self.sin * tail - self.cos * head, self.sin * head + self.cos * tail
+        # There are no rotations across the two ends of the signal.
+        inside = position.inside(count + 2, delay + 2, z)
+        if inside is not None:
+            both = (inside[:, :-1] & inside[:, 1:])[..., None]
+            new_tail, new_head = torch.where(both, new_tail, tail), torch.where(both, new_head, head)
+        return torch.cat([new_head[:, :-1], new_tail[:, 1:].flip(-1)], 2)

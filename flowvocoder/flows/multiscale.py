@@ -1,11 +1,22 @@
 """Samples into channels and back, and channels that leave early: what makes a flow of several stages one bijection."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from flowvocoder.flows.base import Bijection, Composite, Step, no_volume_change
+from flowvocoder.flows.base import Bijection, Composite, LayerOutput, no_volume_change
+from flowvocoder.flows.streaming import (
+    Context,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    build_step,
+    require_columns,
+    step_for,
+)
 
 
 def squeeze(x: Tensor, factor: int) -> Tensor:
@@ -39,6 +50,20 @@ class Squeeze(Bijection):
         return f"factor={self.factor}"
 
 
+@step_for(Squeeze)
+class SqueezeStep(StreamingStep):
+    """Its inverse: channels of a column become columns."""
+
+    def __init__(self, layer: Squeeze, settings: StepSettings):
+        super().__init__(settings)
+        self.factor = layer.factor
+        self.columns_in = settings.columns
+        self.columns = settings.columns * layer.factor
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        return z.unflatten(2, (self.columns_in, -1, self.factor)).transpose(3, 4).flatten(2)
+
+
 class Squeezed(Composite):
     """`inner` at a lower rate: data and context are squeezed, and the noise has the shape of the data again.
 
@@ -58,12 +83,15 @@ class Squeezed(Composite):
         z, logdet = self.inner(squeeze(x, self.factor), squeeze(context, self.factor))
         return unsqueeze(z, self.factor), logdet
 
-    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
-        for layer, z, logdet in self.inner.steps(squeeze(x, self.factor), squeeze(context, self.factor)):
+    def layer_outputs(self, x: Tensor, context: Tensor) -> Iterator[LayerOutput]:
+        for layer, z, logdet in self.inner.layer_outputs(squeeze(x, self.factor), squeeze(context, self.factor)):
             yield layer, unsqueeze(z, self.factor), logdet
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return unsqueeze(self.inner.inverse(squeeze(z, self.factor), squeeze(context, self.factor)), self.factor)
+
+    def sample(self, z: Tensor, context: Tensor) -> Tensor:
+        return unsqueeze(self.inner.sample(squeeze(z, self.factor), squeeze(context, self.factor)), self.factor)
 
     def extra_repr(self) -> str:
         return f"factor={self.factor}"
@@ -88,12 +116,32 @@ class EarlyOut(Composite):
         z, logdet = self.inner(x[:, self.channels :], context)
         return torch.cat([x[:, : self.channels], z], 1), logdet
 
-    def steps(self, x: Tensor, context: Tensor) -> Iterator[Step]:
-        for layer, z, logdet in self.inner.steps(x[:, self.channels :], context):
+    def layer_outputs(self, x: Tensor, context: Tensor) -> Iterator[LayerOutput]:
+        for layer, z, logdet in self.inner.layer_outputs(x[:, self.channels :], context):
             yield layer, torch.cat([x[:, : self.channels], z], 1), logdet
 
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return torch.cat([z[:, : self.channels], self.inner.inverse(z[:, self.channels :], context)], 1)
 
+    def sample(self, z: Tensor, context: Tensor) -> Tensor:
+        return torch.cat([z[:, : self.channels], self.inner.sample(z[:, self.channels :], context)], 1)
+
     def extra_repr(self) -> str:
         return f"channels={self.channels}"
+
+
+@step_for(EarlyOut)
+class EarlyOutStep(StreamingStep):
+    """Its inverse: the channels that have left wait for the others."""
+
+    def __init__(self, layer: EarlyOut, settings: StepSettings):
+        super().__init__(settings)
+        require_columns(layer, settings)
+        self.channels = layer.channels
+        self.inner = build_step(layer.inner, settings)
+        require_columns(layer, dataclasses.replace(settings, columns=self.inner.columns))
+        self.ahead, self.back, self.context_back = self.inner.ahead, self.inner.back, self.inner.context_back
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        early = state.delay(z[..., : self.channels], self.ahead)
+        return torch.cat([early, self.inner(z[..., self.channels :], context, delay, position, state)], 2)

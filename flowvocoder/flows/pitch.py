@@ -6,15 +6,26 @@ from torch import Tensor, nn
 
 from flowvocoder.audio.periodicity import pitch_periods
 from flowvocoder.flows.base import Bijection, no_volume_change
-from flowvocoder.flows.convolution import TimeConv, zeros
-from flowvocoder.flows.excitation import depth_of, phase_at_centres, pulse_envelope
+from flowvocoder.flows.convolution import ConvProduct, Features, FeaturesStep, TimeConv, zeros
+from flowvocoder.flows.excitation import excitation_envelope, modulation_depth, phase_at_centres
 from flowvocoder.flows.lapped import LappedTransform
-from flowvocoder.flows.recursion.reference import GROUP, REACH, predict, synthesise
+from flowvocoder.flows.recursion.reference import GROUP, REACH, past_samples, predict, synthesise
+from flowvocoder.flows.streaming import (
+    ENDLESS,
+    Context,
+    NoStreamingStep,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    require_columns,
+    step_for,
+)
 from flowvocoder.units import PCM16_STEP, ceil_div
 
 WIDEST = 4.0
-"""Standard deviation of the widest tap shape, in samples; each other is half as wide as the next. The wider the shape,
-the lower the band it predicts: the gain falls to half at 0.19/width of the sampling rate, 1.0 kHz for the widest at
+"""Standard deviation of the widest tap filter, in samples; each other is half as wide as the next. The wider it is, the
+lower the band it predicts: the gain falls to half at 0.19/width of the sampling rate, 1.0 kHz for the widest at
 22 050 Hz, then 2.1, 4.1 and 8.3 kHz."""
 
 MAX_GAIN = 0.98
@@ -24,19 +35,19 @@ MAX_GAIN = 0.98
 class PitchPredictor(Bijection):
     """e[n] = x[n] - sum_k a_k[n] x[n - k], taps near the pitch lag: (B, 1, T) -> (B, 1, T), log-det 0.
 
-    The Jacobian is unit lower triangular. Lag and gains come from the context: a softmax over integer lags whose local
-    centre of mass gives a fractional lag, and a softmax over the tap shapes (and "none"), each a Gaussian around the
-    lag and so a low-pass. This is the long-term predictor of speech coders (Atal and Schroeder 1970; Ramachandran and
-    Kabal 1989) with its parameters read from the mel instead of sent.
+    This is the long-term predictor (LTP) of speech coders (Atal and Schroeder 1970; Ramachandran and Kabal 1989) with
+    its parameters read from the context instead of sent. The Jacobian is unit lower triangular. A softmax over integer
+    lags, whose local centre of mass is a fractional lag, gives the lag. A softmax over the tap filters (and "none"),
+    each a Gaussian around the lag and so a low-pass, gives their gains.
 
-    Speech above a kilohertz repeats its envelope from one pulse to the next more than its waveform. Likelihood wants
-    the gains of the waveform; heard with those, pulses drown. So `sample` has gains of its own: those of the likelihood
-    and what a second network adds to their logits, which is nothing until sampling is trained. And `pulses` gives the
-    noise that samples are made from an envelope that repeats itself every lag, since what is predicted from noise is
-    noise, the same one again and again and not a pulse.
+    Samples have LTP gains of their own. Above a kilohertz speech repeats its envelope from pulse to pulse more than its
+    waveform; with the gains of the waveform, which likelihood wants, pulses drown in noise. So `sample` adds the logits
+    of a second network, which are zero until sampling is trained. With `excitation` the noise that samples are made
+    from gets a pitch-synchronous envelope (`flows/excitation.py`): what is predicted from stationary noise is the same
+    noise again, not a pulse.
 
-    Beside the likelihood the predictor has losses of its own, `own_losses`. The lag is taught by one of them alone.
-    The other keeps the gains open while lag and flow are untrained; otherwise likelihood shuts them in the first
+    Beside the likelihood the predictor has losses of its own, `own_losses`. The lag is trained by one of them alone.
+    The other keeps the gains open while lag and flow are untrained: otherwise likelihood closes them in the first
     steps, when the lag is still wrong, and never finds them again.
 
     Args:
@@ -44,8 +55,11 @@ class PitchPredictor(Bijection):
         min_lag, max_lag: range of the lag in samples.
         hidden: width of the predicting network.
         causal: that network looks back only.
-        shapes: how many tap shapes.
-        pulses: samples are made from pulsed noise (`flows/excitation.py`).
+        filters: number of tap filters.
+        excitation: samples are made from noise with a pitch-synchronous envelope.
+
+    Raises:
+        ValueError: the lowest lag is too short for the recursion.
     """
 
     cheap_inverse = False  # a recursion over samples
@@ -57,30 +71,22 @@ class PitchPredictor(Bijection):
         max_lag: int,
         hidden: int,
         causal: bool = False,
-        shapes: int = 3,
-        pulses: bool = False,
+        filters: int = 3,
+        excitation: bool = False,
     ):
         super().__init__()
         if min_lag <= REACH + GROUP:
             raise ValueError(f"min_lag must be above {REACH + GROUP} samples, not {min_lag}")
         self.min_lag, self.max_lag = min_lag, max_lag
         lags = max_lag - min_lag + 1
-        self.net, self.sample_net = (
-            nn.Sequential(
-                TimeConv(context, hidden, 3, causal=causal),
-                nn.SiLU(),
-                TimeConv(hidden, hidden, 3, causal=causal),
-                nn.SiLU(),
-            )
-            for _ in range(2)
-        )
+        self.net, self.sample_net = (Features(context, hidden, causal) for _ in range(2))
         self.lag_head = TimeConv(hidden, lags)
-        self.gain_head = TimeConv(hidden, shapes + 1)
-        self.sample_head = zeros(TimeConv(hidden, shapes + 1))
-        self.sample_pulse = zeros(TimeConv(hidden, 1)) if pulses else None
+        self.gain_head = TimeConv(hidden, filters + 1)
+        self.sample_head = zeros(TimeConv(hidden, filters + 1))
+        self.sample_pulse = zeros(TimeConv(hidden, 1)) if excitation else None
         nn.init.zeros_(self.gain_head.weight)
         with torch.no_grad():
-            self.gain_head.bias.copy_(torch.tensor([0.0] * shapes + [2.0]))  # type: ignore[union-attr]
+            self.gain_head.bias.copy_(torch.tensor([0.0] * filters + [2.0]))  # type: ignore[union-attr]
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         lag, taps = self._taps(x, context)
@@ -90,27 +96,33 @@ class PitchPredictor(Bijection):
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return self._synthesise(z, *self._taps(z, context))
 
+    def sampling_parameters(self) -> list[nn.Parameter]:
+        """Those that `sample` uses and `inverse` does not."""
+        own = (self.sample_net, self.sample_head, self.sample_pulse)
+        return [p for module in own if module is not None for p in module.parameters()]
+
     def sample(self, z: Tensor, context: Tensor) -> Tensor:
         lag, logits = self._lag_and_logits(z, context)
-        # How it sounds teaches the second network alone.
+        # How samples sound trains the second network alone.
         h = self.sample_net(context.detach())
         gain = self._gain(logits.detach() + self.sample_head(h), z.dtype)
         if self.sample_pulse is not None:
-            z = z * self._pulses(lag, depth_of(self.sample_pulse(h)[:, 0], z.dtype), z.shape[-1])[:, None]
+            depth = modulation_depth(self.sample_pulse(h)[:, 0], z.dtype)
+            z = z * self._excitation(lag, depth, z.shape[-1])[:, None]
         return self._synthesise(z, *self._interpolate(lag, gain, z))
 
-    def _pulses(self, lag: Tensor, depth: Tensor, samples: int) -> Tensor:
+    def _excitation(self, lag: Tensor, depth: Tensor, samples: int) -> Tensor:
         """The envelope (B, T) of the noise from lags and depths (B, N)."""
         lag, depth = (torch.cat([x[:, :1], x, x[:, -1:]], 1) for x in (lag, depth))
         block = samples // (lag.shape[1] - 2)
-        return pulse_envelope(lag, depth, phase_at_centres(lag, block, torch.zeros_like(lag[:, 0])), block)
+        return excitation_envelope(lag, depth, phase_at_centres(lag, block, torch.zeros_like(lag[:, 0])), block)
 
     def _synthesise(self, z: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
             return synthesise(z[:, 0], lag, taps)[:, None]
 
     def own_losses(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """What teaches lag and gains without the rest of the flow; scalars.
+        """What trains lag and gains without the rest of the flow; scalars.
 
         The first is the cross-entropy of the predicted lag against the one at which the audio repeats itself (blocks
         count by how strongly they do), times 0.05 to be of the second's size. The second is the entropy per sample
@@ -156,6 +168,95 @@ class PitchPredictor(Bijection):
 
     def extra_repr(self) -> str:
         return f"min_lag={self.min_lag}, max_lag={self.max_lag}"
+
+
+@step_for(PitchPredictor)
+class PitchPredictorStep(StreamingStep):
+    """Its inverse or `sample`, with lags and gains read one block ahead of the samples."""
+
+    back = ENDLESS
+
+    def __init__(self, layer: PitchPredictor, settings: StepSettings):
+        super().__init__(settings)
+        require_columns(layer, settings, settings.block)
+        if settings.block < 2 * GROUP:
+            raise NoStreamingStep(
+                f"PitchPredictor streams in blocks of {2 * GROUP} samples and more, not {settings.block}"
+            )
+        self.block = settings.block
+        self.min_lag = layer.min_lag
+        self.before = past_samples(layer.max_lag)
+        self.solve = settings.solver(layer.min_lag, settings.block)
+        self.features = FeaturesStep(layer.net)
+        self.lag, self.gain = ConvProduct(layer.lag_head), ConvProduct(layer.gain_head)
+        self.sampling = settings.sampling
+        self.depth: ConvProduct | None = None
+        if self.sampling:
+            self.sample_features = FeaturesStep(layer.sample_net, settings.precision)
+            self.sample_gain = ConvProduct(layer.sample_head)
+            self.depth = None if layer.sample_pulse is None else ConvProduct(layer.sample_pulse)
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        parameters = self._block_parameters(context, delay - 1, z.shape[1], position, state)
+        known = state.extend(parameters, 3)  # from two blocks before the first to one after the last
+        first = position.start - delay
+        e = position.mask(z, delay).flatten(1)
+        if self.depth is not None:
+            e = e * self._excitation(known, first, position, state)
+        return self._recur(e, known, first, position, state).view(z.shape)
+
+    def _block_parameters(
+        self, context: Context, delay: int, count: int, position: StreamPosition, state: StreamState
+    ) -> Tensor:
+        """Lag in samples, modulation depth and gains of every block: (B, count, 2 + W), `delay` blocks late."""
+        h = self.features(context, delay, count, position, state)
+        lag = fractional_lag(self.lag(h).transpose(1, 2), self.min_lag)
+        logits, depth = self.gain(h), torch.zeros_like(lag)
+        if self.sampling:
+            features = self.sample_features(context, delay, count, position, state)
+            logits = logits + self.sample_gain(features)
+            if self.depth is not None:
+                depth = modulation_depth(self.depth(features)[..., 0], lag.dtype)
+        return torch.cat([torch.stack([lag, depth], 2), MAX_GAIN * torch.softmax(logits, 2)[..., :-1]], 2)
+
+    def _recur(
+        self, e: Tensor, known: Tensor, first: int | Tensor, position: StreamPosition, state: StreamState
+    ) -> Tensor:
+        """Residual (B, n * block) of the blocks from `first` on -> samples."""
+        samples = e.shape[1]
+        # A group that the last step cut in two is done again from its start: the same samples once more, then the rest.
+        spare = GROUP - 1 if self.block % GROUP else 0
+        odd = first * self.block % GROUP if spare else 0
+        e = state.extend(e[..., None], spare)[:, spare - odd :, 0]
+        groups = ceil_div(e.shape[1], GROUP)
+        e = F.pad(e, (0, groups * GROUP - e.shape[1]))
+        before, share = node_positions((first * self.block - odd) // GROUP, groups + 1, self.block, e)
+        sides = [_at_blocks(known, at, first - 2, position) for at in (before, before + 1)]
+        nodes = torch.lerp(sides[0], sides[1], share[:, None])
+        lag, taps = taps_at(nodes[..., 0], nodes[..., 2:].transpose(1, 2), self.min_lag)
+        past = state.past(e[..., None], self.before + spare)
+        x = self.solve(e, lag, taps, past[:, spare - odd : spare - odd + self.before, 0])[:, odd : odd + samples]
+        state.keep(torch.cat([past, x[..., None]], 1)[:, samples:])
+        return x
+
+    def _excitation(self, known: Tensor, first: int | Tensor, position: StreamPosition, state: StreamState) -> Tensor:
+        """The envelope of the noise of the blocks from `first` on: (B, n * block)."""
+        blocks = torch.arange(known.shape[1] - 1, device=known.device) + (first - 1)
+        lag, depth = _at_blocks(known, blocks, first - 2, position)[..., :2].unbind(2)
+        start = state.past(lag[..., None], 1)[:, 0, 0]
+        phase = phase_at_centres(lag, self.block, start, blocks[1:] >= 0)  # 0 before the signal
+        state.keep(phase[:, -2:-1, None])
+        return excitation_envelope(lag, depth, phase, self.block)
+
+
+def _at_blocks(known: Tensor, at: Tensor, first: int | Tensor, position: StreamPosition) -> Tensor:
+    """Parameters (B, G, 2 + W) of the blocks `at` (G,), of which `known` begins with `first`; constant beyond the first
+    and the last of the signal."""
+    at = at.clamp_min(0)[None]
+    if position.length is not None:
+        at = torch.minimum(at, position.length[:, None] - 1)
+    at = (at - first).clamp(0, known.shape[1] - 1)[..., None]
+    return known.gather(1, at.expand(known.shape[0], -1, known.shape[2]))
 
 
 def node_positions(first: int | Tensor, count: int, block: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from flowvocoder.flows.base import Bijection, exact
+from flowvocoder.flows.base import Bijection, full_precision
+from flowvocoder.flows.convolution import Product
+from flowvocoder.flows.streaming import Context, StepSettings, StreamingStep, StreamPosition, StreamState, step_for
 
 
 class PointwiseLU(Bijection):
@@ -30,13 +32,13 @@ class PointwiseLU(Bijection):
         self.upper = nn.Parameter(upper.triu(1).float())
         self.log_diagonal = nn.Parameter(diagonal.abs().log().float())
 
-    @exact
+    @full_precision
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = self._factors(x.dtype)
         z = (lower @ upper)[self.order] @ x
         return z, (self.log_diagonal.to(x.dtype).sum() * x.shape[-1]).expand(x.shape[0])
 
-    @exact
+    @full_precision
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         lower, upper = self._factors(z.dtype)
         # W^-1 = U^-1 L^-1 P^T is M x M and cheap beside the signal, so it is made afresh: no cache to go stale.
@@ -62,16 +64,32 @@ class PointwiseMatrix(Bijection):
         weight = torch.linalg.qr(torch.randn(channels, channels)).Q
         self.weight = nn.Parameter(weight)
 
-    @exact
+    @full_precision
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         weight = self.weight.to(x.dtype)
         # slogdet, since log of a negative determinant is NaN: half of all orthogonal matrices have one.
         logdet = torch.linalg.slogdet(weight).logabsdet * x.shape[-1]
         return weight @ x, logdet.expand(x.shape[0])
 
-    @exact
+    @full_precision
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return torch.linalg.solve(self.weight.to(z.dtype), z)
+
+
+@step_for(PointwiseLU)
+@step_for(PointwiseMatrix)
+class PointwiseStep(StreamingStep):
+    """The product with W^-1, which is made in float64."""
+
+    def __init__(self, layer: PointwiseLU | PointwiseMatrix, settings: StepSettings):
+        super().__init__(settings)
+        parameter = next(layer.parameters())
+        columns = torch.eye(len(parameter), dtype=torch.float64, device=parameter.device)
+        self.product = Product(layer.inverse(columns, columns), None, parameter.dtype)
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        x: Tensor = self.product(self.per_column(z))
+        return x.flatten(2)
 
 
 def even_odd(channels: int) -> Tensor:
@@ -84,12 +102,12 @@ def swapped_halves(channels: int) -> Tensor:
     return torch.eye(channels).roll(channels // 2, 0)
 
 
-def time_slots(channels: int, group: int, keep: int = 8) -> Tensor:
-    """Orthogonal matrix that turns groups of neighbouring bands into time slots within the block.
+def subband_merging(channels: int, group: int, keep: int = 8) -> Tensor:
+    """Orthogonal matrix that merges groups of neighbouring bands into slots of time within the block.
 
     A DCT over `group` neighbouring coefficients of an MDCT gives functions `group` times as wide in frequency and about
-    half as long (subband merging), so that pitch pulses, shorter than a block, show in single channels. The lowest
-    `keep` bands, where harmonics are resolved, stay as they are. A group of 1 changes nothing.
+    half as long, so that pitch pulses, shorter than a block, show in single channels. The lowest `keep` bands, where
+    harmonics are resolved, stay as they are. A group of 1 changes nothing.
     """
     k = torch.arange(group, dtype=torch.float64)
     dct = math.sqrt(2.0 / group) * torch.cos(math.pi / group * torch.outer(k + 0.5, k))

@@ -97,10 +97,10 @@ class RowAutoregression(Bijection):
         self.conditioner = conditioner
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        z, logdet = self.by_column(x, context)
+        z, logdet = self.log_det_per_column(x, context)
         return z, logdet.sum(1)
 
-    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def log_det_per_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         rows, context = self._in_order(x, context)
         s, t = self._scale_and_shift(rows[:, :-1], context)
         z = torch.cat([rows[:, :1], rows[:, 1:] * s.exp() + t], 1)

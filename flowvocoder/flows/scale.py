@@ -4,6 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
+from flowvocoder.flows.streaming import (
+    Context,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    build_step,
+    require_columns,
+    step_for,
+)
 
 
 class ConditionalScale(Bijection):
@@ -22,10 +32,10 @@ class ConditionalScale(Bijection):
         self.log_scale = log_scale
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        z, logdet = self.by_column(x, context)
+        z, logdet = self.log_det_per_column(x, context)
         return z, logdet.sum(1)
 
-    def by_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def log_det_per_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         s = self._log_scale(x, context)
         return x * torch.exp(-s), -s.sum(1)
 
@@ -38,3 +48,17 @@ class ConditionalScale(Bijection):
 
     def _log_scale(self, x: Tensor, context: Tensor) -> Tensor:
         return self.log_scale(context).to(x.dtype)
+
+
+@step_for(ConditionalScale)
+class ConditionalScaleStep(StreamingStep):
+    """The scale's inverse; the step of its conditioner gives log scales of the columns that come in, none later."""
+
+    def __init__(self, layer: ConditionalScale, settings: StepSettings):
+        super().__init__(settings)
+        require_columns(layer, settings)
+        self.log_scale = build_step(layer.log_scale, settings)
+        self.context_back = self.log_scale.context_back
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        return z * torch.exp(self.log_scale(z, context, delay, position, state))

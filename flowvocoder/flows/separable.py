@@ -1,7 +1,19 @@
 """The conditioner of SqueezeWave's couplings: depthwise and pointwise convolutions instead of dilated ones."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from flowvocoder.flows.convolution import Product, double
+from flowvocoder.flows.streaming import (
+    Context,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    require_columns,
+    step_for,
+)
 
 
 class EdgePaddedConv(nn.Conv1d):
@@ -61,3 +73,64 @@ class SeparableNet(nn.Module):
             filtered, gate = (pointwise(depthwise(h)) + bias).chunk(2, 1)
             h = h + mix(torch.tanh(filtered) * torch.sigmoid(gate))
         return self.end(h)
+
+
+class EdgePaddedConvProduct(nn.Module):
+    """An `EdgePaddedConv`: (B, side + n + side, C), past in front -> (B, n, C)."""
+
+    weight: Tensor
+    bias: Tensor
+    edge: Tensor
+
+    def __init__(self, conv: EdgePaddedConv):
+        super().__init__()
+        weight, bias = double(conv)
+        self.side = conv.kernel_size[0] // 2
+        self.register_buffer("weight", weight.to(conv.weight.dtype))
+        self.register_buffer("bias", bias.to(conv.weight.dtype))
+        self.register_buffer("edge", conv.edge[:, 0].to(conv.weight.dtype, copy=True))
+
+    def forward(self, x: Tensor, inside: Tensor | None) -> Tensor:
+        """Columns that are not `inside` (B or 1, side + n + side) count as `edge`; None: all are."""
+        if inside is not None:
+            x = torch.where(inside[..., None], x, self.edge)
+        return F.conv1d(x.transpose(1, 2), self.weight, self.bias, groups=len(self.weight)).transpose(1, 2)
+
+
+@step_for(SeparableNet)
+class SeparableNetStep(StreamingStep):
+    """A `SeparableNet`, some columns at a time; each layer's share of the context is in its pointwise product."""
+
+    def __init__(self, net: SeparableNet, settings: StepSettings):
+        super().__init__(settings)
+        require_columns(net, settings)
+        dtype = settings.precision or net.end.weight.dtype
+        self.start, self.end = (_product(*double(conv), dtype) for conv in (net.start, net.end))
+        depthwise = [EdgePaddedConvProduct(conv) for conv in net.depthwise]  # type: ignore[arg-type]
+        context, context_bias = (part.chunk(len(net.mix)) for part in double(net.context))
+        gates = []
+        for conv, share, share_bias in zip(net.pointwise, context, context_bias, strict=True):
+            weight, bias = double(conv)
+            gates.append(_product(torch.cat([weight, share], 1), bias + share_bias, dtype))
+        self.gates = nn.ModuleList(gates)
+        self.mix = nn.ModuleList(_product(*double(conv), dtype) for conv in net.mix)
+        self.depthwise = nn.ModuleList(depthwise)
+        self.side = depthwise[0].side
+        self.ahead = self.side * len(depthwise)
+        self.back = self.context_back = self.ahead
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        n, span = z.shape[1], 2 * self.side
+        h = self.start(z)
+        for depthwise, gate, mix in zip(self.depthwise, self.gates, self.mix, strict=True):
+            h = state.extend(h, span)
+            smooth = depthwise(h, position.inside(n + span, delay + span, h))
+            delay += self.side
+            filtered, opening = gate(torch.cat([smooth, context.at(delay, n)], 2)).chunk(2, 2)
+            h = h[:, self.side : self.side + n] + mix(torch.tanh(filtered) * torch.sigmoid(opening))
+        out: Tensor = self.end(h)
+        return out
+
+
+def _product(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Product:
+    return Product(weight[..., 0], bias, dtype)

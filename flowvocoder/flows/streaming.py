@@ -1,16 +1,27 @@
-"""What a step of streaming synthesis keeps of the steps before it, and where in the signal it is."""
+"""Streaming: what a step is, how it is found, what it remembers, and where in the signal it is.
 
-from collections.abc import Sequence
+Steps run synthesis a few columns at a time. All their signals are (B, n, C), time first: n columns of a block each. A
+signal that still has several columns a block, such as audio, has them side by side in C, the first one first.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from flowvocoder.errors import ConfigError
+from flowvocoder.flows.recursion import reference
+from flowvocoder.flows.recursion.reference import SolverFactory
 
 
-class Memory:
-    """The state between two steps: the last columns of every signal that a later step still needs.
+class StreamState:
+    """What a step needs of the steps before it: the last columns of every signal.
 
-    A layer asks for the past of a signal instead of keeping it; asked in the same order at every step, the tensors line
-    up. So state is a plain list that can be saved, copied, or handed to an exported model.
+    A layer asks for the past of a signal instead of keeping it. Asked in the same order at every step, the tensors line
+    up. So the state is a plain list that can be saved, copied, or handed to an exported model.
 
     Args:
         old: what the step before left in `new`; None at the start of a signal, when the past is zeros.
@@ -41,39 +52,201 @@ class Memory:
         return self.extend(x, count)[:, : x.shape[1]]
 
 
-class Clock:
+class StreamPosition:
     """Which part of the signal a step sees. Columns before the start and after the end must not reach a convolution.
 
     Args:
-        start: frames before this step.
-        length: frames in all, per item (B,); None while the end is not known.
-        exact: `start` may be a tensor and nothing is assumed about it, for tracing.
+        start: columns before this step.
+        length: columns in all, per item (B,); None while the end is not known.
+        traced: `start` may be a tensor and no branch depends on it, for graphs and export.
     """
 
-    def __init__(self, start: int | Tensor, length: Tensor | None, exact: bool = False):
+    def __init__(self, start: int | Tensor, length: Tensor | None = None, traced: bool = False):
         self.start = start
         self.length = length
-        self._shortest = None if length is None or exact else int(length.min())
-        self.exact = exact
+        self.traced = traced
+        self._shortest = None if length is None or traced else int(length.min())
 
-    def positions(self, count: int, delay: int, rate: int, like: Tensor) -> Tensor:
-        """Numbers (count,) of the columns that a step sees of a signal with `rate` columns a frame, `delay` of them
-        late."""
-        return torch.arange(count, device=like.device) + (self.start * rate - delay)
+    def at_rate(self, rate: int) -> "StreamPosition":
+        """The same position in a signal with `rate` columns for each column of this one."""
+        length = None if self.length is None else self.length * rate
+        return StreamPosition(self.start * rate, length, self.traced)
 
-    def inside(self, count: int, delay: int, rate: int, like: Tensor) -> Tensor | None:
-        """Which of them are within the signal, (B or 1, count); None if all are."""
-        if not self.exact:
-            first = self.start * rate - delay
-            if first >= 0 and (self._shortest is None or first + count <= self._shortest * rate):
-                return None
-        position = self.positions(count, delay, rate, like)
+    def inside(self, count: int, delay: int, like: Tensor) -> Tensor | None:
+        """Which of the `count` columns that a step sees `delay` late are within the signal, (B or 1, count); None if
+        all are."""
+        first = self.start - delay
+        if not self.traced and first >= 0 and (self._shortest is None or first + count <= self._shortest):
+            return None
+        position = torch.arange(count, device=like.device) + first
         inside = (position >= 0)[None]
         if self.length is not None:
-            inside = inside & (position < self.length[:, None] * rate)
+            inside = inside & (position < self.length[:, None])
         return inside
 
-    def mask(self, x: Tensor, delay: int, rate: int) -> Tensor:
-        """x (B, n, C) with zeros outside the signal."""
-        inside = self.inside(x.shape[1], delay, rate, x)
+    def mask(self, x: Tensor, delay: int) -> Tensor:
+        """x (B, n, C), `delay` columns late, with zeros outside the signal."""
+        inside = self.inside(x.shape[1], delay, x)
         return x if inside is None else x * inside[..., None].to(x.dtype)
+
+
+class Context:
+    """The context of all layers, kept long enough that each can have it at its own delay.
+
+    Args:
+        x: (B, n, D), `delay` columns late.
+        depth: largest further delay at which it is read.
+    """
+
+    def __init__(self, x: Tensor, delay: int, depth: int, state: StreamState):
+        self._buffer = state.extend(x, depth)
+        self._first = delay + depth
+
+    def at(self, delay: int, count: int, span: int = 0) -> Tensor:
+        """(B, span + count, D): the newest `count` columns as they are `delay` late, and `span` before them."""
+        first = self._first - delay - span
+        return self._buffer[:, first : first + span + count]
+
+
+class ContextProbe(Context):
+    """Zeros in place of a context, which note how far ahead and back of the noise they were read.
+
+    Args:
+        like: (1, n, D), a context.
+    """
+
+    def __init__(self, like: Tensor):
+        self._like = like
+        self.ahead = self.back = 0
+
+    def at(self, delay: int, count: int, span: int = 0) -> Tensor:
+        self.ahead, self.back = max(self.ahead, -delay), max(self.back, delay + span)
+        return self._like.new_zeros(1, span + count, self._like.shape[2])
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSettings:
+    """What steps are made for.
+
+    Args:
+        block: samples a column of the noise.
+        dtype, device: of the signals.
+        sampling: do what `Bijection.sample` does rather than `inverse`.
+        precision: of the networks that take most of the time; None: as the weights are.
+        solver: makes what undoes the pitch prediction.
+        columns: how many columns a block the signal has that comes in. It is 1 for the noise.
+    """
+
+    block: int
+    dtype: torch.dtype
+    device: torch.device
+    sampling: bool = True
+    precision: torch.dtype | None = None
+    solver: SolverFactory = reference.solver
+    columns: int = 1
+
+
+class NoStreamingStep(ConfigError):
+    """A layer cannot run in steps; the message says which one and why."""
+
+
+class StreamingStep(nn.Module):
+    """A layer from noise to data, or the network inside one, some columns at a time. Made from the layer's weights.
+
+    A step that reaches over time masks its input: what comes in from outside the signal may be anything.
+
+    Attributes:
+        ahead: how many columns later its output comes.
+        back: how many columns after its own a column that comes in still matters.
+        context_back: the same for a column of the context.
+        columns: how many columns a block its output has.
+    """
+
+    ahead: int = 0
+    back: float = 0
+    context_back: float = 0
+
+    def __init__(self, settings: StepSettings):
+        super().__init__()
+        self.columns = settings.columns
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        """z (B, n, C) that is `delay` columns late -> the output (B, n, C'), `delay + ahead` late."""
+        raise NotImplementedError
+
+    def per_column(self, z: Tensor) -> Tensor:
+        """(B, n, C) -> (B, n, columns, C / columns), where there are several a block; undone by `flatten(2)`."""
+        return z if self.columns == 1 else z.unflatten(2, (self.columns, -1))
+
+
+class EncoderStep(nn.Module):
+    """An encoder, some frames at a time.
+
+    Attributes:
+        rate: columns of context a frame.
+        delay: how many columns late the context comes.
+        back: how many columns after its own a frame still matters.
+    """
+
+    rate: int
+    delay: int
+    back: int
+
+    def forward(self, mel: Tensor, frames: StreamPosition, state: StreamState) -> Tensor:
+        """(B, f, n_mels) -> context (B, f * rate, D), zeros outside the signal."""
+        raise NotImplementedError
+
+
+STEPS: dict[type[nn.Module], Callable[[Any, StepSettings], Any]] = {}
+"""The step of every type of layer, conditioner and encoder that has one."""
+
+Made = TypeVar("Made", bound=Callable[..., nn.Module])
+
+
+def step_for(layer: type[nn.Module]) -> Callable[[Made], Made]:
+    """Declares a class to be the step of a type of layer: made by (layer, settings)."""
+
+    def declared(step: Made) -> Made:
+        STEPS[layer] = step
+        return step
+
+    return declared
+
+
+def build_step(layer: nn.Module, settings: StepSettings) -> StreamingStep:
+    """The step of a layer or conditioner.
+
+    Raises:
+        NoStreamingStep: there is none for its type, or for what it was told.
+    """
+    step: StreamingStep = _find(layer)(layer, settings)
+    return step
+
+
+def build_encoder_step(encoder: nn.Module, settings: StepSettings) -> EncoderStep:
+    """The step of an encoder.
+
+    Raises:
+        NoStreamingStep: there is none for its type.
+    """
+    step: EncoderStep = _find(encoder)(encoder, settings)
+    return step
+
+
+def _find(layer: nn.Module) -> Callable[[Any, StepSettings], Any]:
+    # By the exact type: a subclass may compute something else.
+    if type(layer) not in STEPS:
+        raise NoStreamingStep(f"{type(layer).__name__} has no streaming step")
+    return STEPS[type(layer)]
+
+
+def require_columns(layer: nn.Module, settings: StepSettings, columns: int = 1) -> None:
+    """Raises NoStreamingStep if the signal of a layer does not have so many columns a block."""
+    if settings.columns != columns:
+        raise NoStreamingStep(
+            f"{type(layer).__name__} streams where a block has {columns} columns, and here it has {settings.columns}"
+        )
+
+
+ENDLESS = math.inf
+"""`back` of a recursion."""

@@ -4,7 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.flows.convolution import TimeConv
+from flowvocoder.flows.convolution import Product, TimeConv, double, windows
+from flowvocoder.flows.streaming import (
+    Context,
+    NoStreamingStep,
+    StepSettings,
+    StreamingStep,
+    StreamPosition,
+    StreamState,
+    require_columns,
+    step_for,
+)
 
 
 class WaveNet(nn.Module):
@@ -77,3 +87,88 @@ class WaveNet(nn.Module):
 
 def _channels_last(x: Tensor) -> Tensor:
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+@step_for(WaveNet)
+class WaveNetStep(StreamingStep):
+    """A WaveNet, some columns at a time.
+
+    The start convolution is folded into the first dilated one and into the residual sum, the end convolution into the
+    skip sum, and each layer's share of the context into the same product as its taps. A rectified one bends there.
+    """
+
+    edge: Tensor
+
+    def __init__(self, net: WaveNet, settings: StepSettings):
+        super().__init__(settings)
+        require_columns(net, settings)
+        if net.last is not None:
+            raise NoStreamingStep("a rectified WaveNet has no streaming step")
+        dtype, width = settings.precision or net.end.weight.dtype, net.channels
+        convs = [c for c in net.dilated if isinstance(c, TimeConv)]
+        self.spans = [c.back + c.ahead for c in convs]
+        self.dilations = [c.dilation[0] for c in convs]
+        self.aheads = [c.ahead for c in convs]
+        self.ahead = sum(self.aheads)
+        self.back = self.context_back = sum(self.spans) - self.ahead
+        start, start_bias = double(net.start)
+        context, context_bias = double(net.context)
+        end, out_bias = double(net.end)
+        gates, hidden, skips = [], [], []
+        for layer, (conv, mix) in enumerate(zip(convs, net.mix, strict=True)):
+            taps, bias = double(conv)
+            mix_weight, mix_bias = double(mix)
+            residual, residual_bias = mix_weight[:width, :, 0], mix_bias[:width]
+            if layer == 0:
+                edge = (taps.permute(2, 0, 1) @ start_bias).T  # what each tap adds of the start's bias, (2H, K)
+                bias = bias + edge.sum(1)
+                taps = (taps.permute(2, 0, 1) @ start[..., 0]).permute(1, 2, 0)
+                residual, residual_bias = torch.cat([start[..., 0], residual], 1), residual_bias + start_bias
+            rows = slice(2 * width * layer, 2 * width * (layer + 1))
+            joined = torch.cat([taps.permute(0, 2, 1).flatten(1), context[rows, :, 0]], 1)
+            gates.append(Product(joined, bias + context_bias[rows], dtype))
+            if layer < len(convs) - 1:
+                hidden.append(Product(residual, residual_bias, dtype))
+            skips.append(end[..., 0] @ mix_weight[-width:, :, 0])
+            out_bias = out_bias + end[..., 0] @ mix_bias[-width:]
+        self.gates, self.hidden = nn.ModuleList(gates), nn.ModuleList(hidden)
+        self.register_buffer("edge", edge.to(net.end.weight.dtype))
+        self.out = Product(torch.cat(skips, 1), out_bias, dtype)
+
+    def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        n = z.shape[1]
+        signal = state.extend(position.mask(z, delay), self.spans[0])
+        gated: list[Tensor] = []
+        for layer, gate in enumerate(self.gates):
+            span, ahead, dilation = self.spans[layer], self.aheads[layer], self.dilations[layer]
+            taps = [signal[:, i : i + n] for i in range(0, span + 1, dilation)]
+            filtered = gate(torch.cat([*taps, context.at(delay + ahead, n)], 2))
+            if layer == 0:
+                filtered = self._without_bias_outside(filtered, delay, position)
+            delay += ahead
+            filtered, opening = filtered.chunk(2, 2)
+            if gated:
+                gated = [state.delay(torch.cat(gated, 2), ahead)]
+            gated.append(torch.tanh(filtered) * torch.sigmoid(opening))
+            if layer < len(self.hidden):
+                before = signal[:, span - ahead : span - ahead + n]
+                if layer == 0:
+                    signal = self.hidden[0](torch.cat([before, gated[-1]], 2))
+                else:
+                    signal = before + self.hidden[layer](gated[-1])
+                signal = state.extend(position.mask(signal, delay), self.spans[layer + 1])
+        out: Tensor = self.out(torch.cat(gated, 2) if len(gated) > 1 else gated[0])
+        return out
+
+    def _without_bias_outside(self, gates: Tensor, delay: int, position: StreamPosition) -> Tensor:
+        """The padding of the first dilated convolution is zero, without the bias of the start folded into it."""
+        span = self.spans[0]
+        inside = position.inside(gates.shape[1] + span, delay + span, gates)
+        if inside is None:
+            return gates
+        outside = windows((~inside)[..., None], span, self.dilations[0])
+        if position.traced:
+            return gates - F.linear(outside.to(gates.dtype), self.edge)
+        columns = outside.any(2).any(0).nonzero()[:, 0]  # few of many
+        gates[:, columns] -= F.linear(outside[:, columns].to(gates.dtype), self.edge)
+        return gates

@@ -64,7 +64,7 @@ class LapGlowConfig(ModelConfig):
             )
 
     def build(self, mel: MelSpec) -> "FlowVocoder":
-        """Pitch prediction, lapped transform, conditional scale, level couplings, 1x1 convolutions and couplings."""
+        """Pitch prediction, lapped transform, scale, scale-only couplings, 1x1 convolutions and couplings."""
         from flowvocoder.audio.periodicity import lag_range
         from flowvocoder.flows.base import Bijection, Chain
         from flowvocoder.flows.coupling import AffineCoupling
@@ -72,10 +72,10 @@ class LapGlowConfig(ModelConfig):
         from flowvocoder.flows.encoders import MelEncoder
         from flowvocoder.flows.envelope import Envelope
         from flowvocoder.flows.lapped import LappedTransform
-        from flowvocoder.flows.level import level_couplings
         from flowvocoder.flows.pitch import PitchPredictor
-        from flowvocoder.flows.pointwise import PointwiseLU, even_odd, swapped_halves, time_slots
+        from flowvocoder.flows.pointwise import PointwiseLU, even_odd, subband_merging, swapped_halves
         from flowvocoder.flows.scale import ConditionalScale
+        from flowvocoder.flows.scale_coupling import scale_couplings
         from flowvocoder.flows.wavenet import WaveNet
 
         block = self.block
@@ -86,14 +86,14 @@ class LapGlowConfig(ModelConfig):
         layers: list[Bijection] = []
         if self.pitch:
             lags = lag_range(mel.sample_rate)
-            hidden, shapes, pulses = self.pitch_channels, self.pitch_shapes, self.pitch_pulses
-            layers.append(PitchPredictor(context, *lags, hidden, causal, shapes, pulses))
+            hidden, filters, excitation = self.pitch_channels, self.pitch_shapes, self.pitch_pulses
+            layers.append(PitchPredictor(context, *lags, hidden, causal, filters, excitation))
         layers.append(LappedTransform(block))
         layers.append(ConditionalScale(Envelope(mel, context, block, self.scale_channels, causal)))
-        layers += level_couplings(block, self.level_sets, context, self.level_channels, causal)
+        layers += scale_couplings(block, self.level_sets, context, self.level_channels, causal)
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
         # way round.
-        start = even_odd(block) @ time_slots(block, self.time_slots)
+        start = even_odd(block) @ subband_merging(block, self.time_slots)
         for _ in range(self.flows):
             layers.append(PointwiseLU(start))
             start = swapped_halves(block)

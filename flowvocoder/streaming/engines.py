@@ -3,12 +3,11 @@
 from typing import Literal
 
 import torch
-from torch import nn
 
 from flowvocoder.errors import ConfigError
-from flowvocoder.flows.recursion import compiled
-from flowvocoder.flows.recursion.reference import solve
-from flowvocoder.streaming.lapglow import LapGlowStep, can_stream
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.flows.recursion import compiled, reference
+from flowvocoder.streaming.flow import FlowStep
 
 Engine = Literal["eager", "numba", "compile"]
 """PyTorch alone; with the pitch recursion as machine code; steps of a size that comes back as compiled graphs."""
@@ -23,7 +22,7 @@ def check_engine(engine: str, precision: str) -> None:
     if precision not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"unknown precision {precision!r}: there are float32, bfloat16, float16")
     if engine == "numba":
-        compiled.solver()
+        compiled.compiled_solve()
 
 
 def reduced(precision: Precision) -> torch.dtype | None:
@@ -32,23 +31,21 @@ def reduced(precision: Precision) -> torch.dtype | None:
 
 
 def streaming_step(
-    model: nn.Module, engine: Engine = "eager", precision: Precision = "float32", exact: bool = False
-) -> LapGlowStep | None:
-    """The model folded for inference in steps; None if `can_stream` says no.
+    model: FlowVocoder, engine: Engine = "eager", precision: Precision = "float32", sampling: bool = True
+) -> FlowStep:
+    """The model made ready for inference in steps.
 
     Args:
-        exact: for the inverse of the flow rather than its `sample`.
+        sampling: for the flow's `sample` rather than its `inverse`.
 
     Raises:
+        NoStreamingStep: a layer cannot run in steps.
         ConfigError: the engine cannot run this model.
     """
-    if not can_stream(model):
-        return None
     if engine != "compile":
-        return LapGlowStep(model, compiled.solver() if engine == "numba" else solve, reduced(precision), exact).eval()
+        solver = compiled.solver if engine == "numba" else reference.solver
+        return FlowStep(model, solver, reduced(precision), sampling).eval()
+    from flowvocoder.flows.recursion import operator
     from flowvocoder.streaming.graphs import GraphStep
-    from flowvocoder.streaming.operator import recurse_by_operator
 
-    step = GraphStep(model, precision=reduced(precision), exact=exact).eval()
-    recurse_by_operator(step)
-    return step
+    return GraphStep(model, operator.solver, reduced(precision), sampling).eval()

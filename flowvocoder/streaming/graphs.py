@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowvocoder.flows.streaming import Clock, Memory
-from flowvocoder.streaming.lapglow import LapGlowStep
+from flowvocoder.flows.streaming import StreamPosition, StreamState
+from flowvocoder.streaming.flow import FlowStep
 
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
 """(mel, noise, position, length, *state) -> [audio, *state]."""
@@ -19,18 +20,17 @@ UNKNOWN = 2**48
 """Length of a signal whose end is not known yet."""
 
 
-class GraphStep(LapGlowStep):
+class GraphStep(FlowStep):
     """A step that compiles itself for every size (items, frames) that it meets a second time.
 
     Streaming pushes chunks of one size, and so does a program that synthesises in batches of one shape; those get a
     graph, which saves the time between some two hundred small operations. What it computes is the same.
     """
 
-    def __init__(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._met: Counter[tuple[int, int]] = Counter()
         self._graphs: dict[tuple[int, int], Run] = {}
-        self._state_shapes: list[tuple[int, int]] = []
 
     def advance(
         self, mel: Tensor, noise: Tensor, start: int, length: Tensor | None, state: list[Tensor] | None
@@ -38,11 +38,9 @@ class GraphStep(LapGlowStep):
         size = (mel.shape[0], mel.shape[1])
         self._met[size] += 1
         if size not in self._graphs and (self._met[size] < 2 or len(self._graphs) == MOST_GRAPHS):
-            audio, state = super().advance(mel, noise, start, length, state)
-            self._state_shapes = [(tensor.shape[1], tensor.shape[2]) for tensor in state]
-            return audio, state
+            return super().advance(mel, noise, start, length, state)
         if state is None:
-            state = [mel.new_zeros(mel.shape[0], *shape) for shape in self._state_shapes]
+            state = [mel.new_zeros(mel.shape[0], *shape) for shape in self.state_shapes]
         position = torch.tensor(start, device=mel.device)
         if length is None:
             length = torch.full((mel.shape[0],), UNKNOWN, device=mel.device)
@@ -55,9 +53,9 @@ class GraphStep(LapGlowStep):
 
     def _traced(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         mel, noise, position, length, *state = inputs
-        memory = Memory(state)
-        audio = self(mel, noise, Clock(position, length, exact=True), memory)
-        return [audio, *memory.new]
+        after = StreamState(state)
+        audio = self(mel, noise, StreamPosition(position, length, traced=True), after)
+        return [audio, *after.new]
 
 
 class CudaGraph:

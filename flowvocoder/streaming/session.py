@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowvocoder.postfilter.chunked import Matching
-from flowvocoder.streaming.lapglow import LapGlowStep
+from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.units import ceil_div
 
 CHUNK = 1024
@@ -24,7 +24,7 @@ class Session:
         matching: what the audio then goes through; None for nothing.
     """
 
-    def __init__(self, step: LapGlowStep, noise: Callable[[int], Tensor], matching: Matching | None = None):
+    def __init__(self, step: FlowStep, noise: Callable[[int], Tensor], matching: Matching | None = None):
         self.step = step
         self.frames = 0
         self._noise = noise
@@ -58,7 +58,7 @@ class Session:
 
 
 def pieces(
-    step: LapGlowStep,
+    step: FlowStep,
     mel: Tensor,
     noise: Callable[[int], Tensor],
     length: Tensor | None = None,

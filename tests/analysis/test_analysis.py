@@ -45,15 +45,15 @@ def test_frames_sum_to_the_score(vocoder: Vocoder, audio: torch.Tensor) -> None:
     assert torch.allclose(vocoder.score_by_frame(audio, other).sum(1) / samples, vocoder.score(audio, other), atol=1e-9)
 
 
-def test_every_layer_tells_its_log_determinant_by_column(vocoder: Vocoder, audio: torch.Tensor) -> None:
+def test_every_layer_states_its_log_determinant_per_column(vocoder: Vocoder, audio: torch.Tensor) -> None:
     mel = vocoder.mel_for(audio)
     x = torch.nn.functional.pad(audio, (0, mel.shape[-1] * 256 - len(audio)))[None, None]
     context = vocoder.model.encoder(mel)
     whole, logdet = vocoder.model.flow(x, context)
     total = torch.zeros(())
-    for layer, z, by_column in vocoder.model.flow.steps(x, context):
-        assert torch.allclose(by_column.sum(1), layer(x, context)[1], atol=1e-8), type(layer).__name__
-        x, total = z, total + by_column.sum()
+    for layer, z, per_column in vocoder.model.flow.layer_outputs(x, context):
+        assert torch.allclose(per_column.sum(1), layer(x, context)[1], atol=1e-8), type(layer).__name__
+        x, total = z, total + per_column.sum()
     assert torch.equal(x, whole) and torch.allclose(total, logdet[0])
 
 

@@ -1,39 +1,47 @@
 """Every layer through the harness, and what each one claims beside that."""
 
+import copy
 import math
 
 import pytest
 import torch
-from bijection import assert_bijection, perturb
+from bijection import assert_bijection, assert_logdet, perturb
 from torch import nn
 
 from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.coupling import AffineCoupling
-from flowvocoder.flows.excitation import phase_at_centres, pulse_envelope
+from flowvocoder.flows.excitation import excitation_envelope, phase_at_centres
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
-from flowvocoder.flows.level import level_couplings
 from flowvocoder.flows.pitch import PitchPredictor
-from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, swapped_halves, time_slots
+from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, subband_merging, swapped_halves
 from flowvocoder.flows.recursion.reference import GROUP, REACH, predict, synthesise
 from flowvocoder.flows.scale import ConditionalScale
+from flowvocoder.flows.scale_coupling import scale_couplings
 from flowvocoder.flows.wavenet import WaveNet
 
 CONTEXT = 3
 
 
-def wavenet(inputs: int, outputs: int) -> WaveNet:
-    return WaveNet(inputs, outputs, CONTEXT, channels=6, layers=3)
+def wavenet(inputs: int, outputs: int, causal: bool = False) -> WaveNet:
+    return WaveNet(inputs, outputs, CONTEXT, channels=6, layers=3, causal=causal)
+
+
+def causal_coupling(exchange: bool) -> AffineCoupling:
+    return AffineCoupling(4, wavenet(2, 4, causal=True), exchange=exchange)
 
 
 LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels, length, blocks, conditional
     "scale": (ConditionalScale(nn.Conv1d(CONTEXT, 4, 3, padding=1)), 4, 6, 6, True),
     "lu even-odd": (PointwiseLU(even_odd(6)), 6, 5, 5, False),
     "lu swap": (PointwiseLU(swapped_halves(6)), 6, 5, 5, False),
-    "lu slots": (PointwiseLU(even_odd(6) @ time_slots(6, group=4, keep=2)), 6, 5, 5, False),
+    "lu merged": (PointwiseLU(even_odd(6) @ subband_merging(6, group=4, keep=2)), 6, 5, 5, False),
     "matrix": (PointwiseMatrix(6), 6, 5, 5, False),
-    "level": (level_couplings(16, 2, CONTEXT, 6)[0], 16, 7, 7, True),
-    "levels": (Chain(level_couplings(32, 4, CONTEXT, 6, causal=True)), 32, 6, 6, True),
+    "scale coupling": (scale_couplings(16, 2, CONTEXT, 6)[0], 16, 7, 7, True),
+    "scale couplings": (Chain(scale_couplings(32, 4, CONTEXT, 6, causal=True)), 32, 6, 6, True),
     "coupling": (AffineCoupling(6, wavenet(3, 6)), 6, 7, 7, True),
+    "causal chain": (
+        Chain([causal_coupling(False), PointwiseLU(swapped_halves(4)), causal_coupling(True)]), 4, 6, 6, True,
+    ),
     "lapped": (LappedTransform(8), 1, 40, 5, False),
     "lapped, one block": (LappedTransform(8), 1, 8, 1, False),
     "chain": (
@@ -42,25 +50,56 @@ LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels,
 }  # fmt: skip
 
 
+MIXES_COLUMNS = {"lapped", "chain"}
+"""Layers where no column has a log-determinant of its own."""
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_is_a_bijection(name: str) -> None:
     layer, channels, length, blocks, conditional = LAYERS[name]
-    assert_bijection(layer, channels, length, CONTEXT, blocks, conditional)
+    assert_bijection(layer, channels, length, CONTEXT, blocks, conditional, local=name not in MIXES_COLUMNS)
 
 
-def test_level_couplings_take_every_set_but_one_after_those_it_looks_at() -> None:
-    layers = level_couplings(64, 8, CONTEXT, 6)
+WRONG = {
+    "even": lambda per_column: per_column.mean(1, keepdim=True).expand_as(per_column),
+    "a column late": lambda per_column: per_column.roll(1, 1),
+    "backwards": lambda per_column: per_column.flip(1),
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+@pytest.mark.parametrize("name", ["scale", "scale couplings", "coupling", "causal chain"])
+def test_a_log_determinant_at_the_wrong_time_is_noticed(name: str, how: str) -> None:
+    layer, channels, length, blocks, _ = LAYERS[name]
+    layer = copy.deepcopy(layer).double()
+    perturb(layer)
+    x = torch.randn(2, channels, length, dtype=torch.float64)
+    context = torch.randn(2, CONTEXT, blocks, dtype=torch.float64)
+    assert_logdet(layer, x, context)
+    right = layer.log_det_per_column
+
+    def wrong(x: torch.Tensor, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        z, per_column = right(x, context)
+        return z, WRONG[how](per_column)
+
+    layer.log_det_per_column = wrong  # type: ignore[method-assign]
+    with pytest.raises(AssertionError, match="other columns"):
+        assert_logdet(layer, x, context)
+
+
+def test_scale_couplings_scale_every_group_but_one_after_those_they_are_given() -> None:
+    layers = scale_couplings(64, 8, CONTEXT, 6)
     assert [layer.scaled for layer in layers] == [7, 3, 5, 1, 6, 2, 4]
     for layer, others in zip(layers, [layers[i + 1 :] for i in range(7)], strict=True):
-        assert set(layer.known) == {0, *(other.scaled for other in others)}
+        assert set(layer.given) == {0, *(other.scaled for other in others)}
     with pytest.raises(ValueError, match="multiple of 64"):
-        level_couplings(32, 8, CONTEXT, 6)
+        scale_couplings(32, 8, CONTEXT, 6)
 
 
-def test_level_coupling_learns_what_others_leave_of_a_known_energy() -> None:
+def test_scale_coupling_learns_what_the_given_bands_leave_of_a_known_energy() -> None:
     """Sixteen bands that share a fixed energy: where the known half is loud, the other half is not."""
     torch.manual_seed(0)
-    layer = level_couplings(16, 2, CONTEXT, 32, causal=True)[0]
+    layer = scale_couplings(16, 2, CONTEXT, 32, causal=True)[0]
     optimizer = torch.optim.Adam(layer.parameters(), 1e-2)
     context = torch.zeros(16, CONTEXT, 64)
 
@@ -114,7 +153,7 @@ def test_samples_have_gains_of_their_own() -> None:
 
 def test_samples_have_pulses_of_their_own() -> None:
     """Hardly any until they are taught, and again by how samples sound alone."""
-    layer = PitchPredictor(CONTEXT, min_lag=28, max_lag=60, hidden=8, pulses=True).double()
+    layer = PitchPredictor(CONTEXT, min_lag=28, max_lag=60, hidden=8, excitation=True).double()
     noise, context = torch.randn(1, 1, 512).double(), torch.randn(1, CONTEXT, 8).double()
     assert torch.allclose(layer.sample(noise, context), layer.inverse(noise, context), atol=0.2)
     perturb(layer)
@@ -132,7 +171,7 @@ def test_pulses_come_once_a_lag(block: int) -> None:
     blocks, lag = 4096 // block, 73.4
     lags = torch.full((1, blocks + 2), lag, dtype=torch.float64)
     depth = torch.full_like(lags, 0.8)
-    envelope = pulse_envelope(lags, depth, phase_at_centres(lags, block, torch.zeros(1)), block)[0]
+    envelope = excitation_envelope(lags, depth, phase_at_centres(lags, block, torch.zeros(1)), block)[0]
     assert envelope.shape == (blocks * block,)
     assert (envelope[: 50 * 73].square().mean() - 1.0).abs() < 0.02
     time = torch.arange(blocks * block).double()
@@ -145,7 +184,7 @@ def test_pulses_glide_without_a_jump() -> None:
     """With the lag from 60 to 120 samples in a block the phase goes on, as the integral of 1 / lag that is linear."""
     block, lags = 256, torch.tensor([[60.0, 60.0, 120.0, 120.0]]).double()
     depth, phase = torch.full_like(lags, 0.5), phase_at_centres(lags, block, torch.zeros(1))
-    envelope = pulse_envelope(lags, depth, phase, block)[0]
+    envelope = excitation_envelope(lags, depth, phase, block)[0]
     steps = torch.arange(2000).double() / 1000 + 0.0005  # a thousandth of a block each
     rate = torch.where(steps < 1, 1 / 60, torch.where(steps < 2, 1 / 60 + (steps - 1) * (1 / 120 - 1 / 60), 1 / 120))
     phi = torch.cat([torch.zeros(1).double(), (rate * block / 1000).cumsum(0)])  # from the first centre
@@ -190,15 +229,15 @@ def test_matrix_with_negative_determinant_has_a_log_det() -> None:
 
 
 def test_lu_starts_as_the_matrix_it_is_given() -> None:
-    weight = even_odd(128) @ time_slots(128, 8)
+    weight = even_odd(128) @ subband_merging(128, 8)
     assert torch.allclose(weight @ weight.T, torch.eye(128), atol=1e-5)
     x = torch.randn(1, 128, 4)
     assert torch.allclose(PointwiseLU(weight)(x, torch.empty(0))[0], weight @ x, atol=1e-5)
 
 
-def test_time_slots_order_the_block_in_time() -> None:
+def test_subband_merging_orders_the_block_in_time() -> None:
     """What one slot of a high band synthesises is shorter than the band itself, and the slots follow one another."""
-    block, slots = 128, time_slots(128, 8)
+    block, merged = 128, subband_merging(128, 8)
     unit = torch.zeros(128, 128, 3)
     unit[torch.arange(128), torch.arange(128), 1] = 1.0
     bands = LappedTransform(block).inverse(unit, unit)[:, 0]
@@ -209,7 +248,7 @@ def test_time_slots_order_the_block_in_time() -> None:
         centre = (energy * time).sum(1)
         return centre, (energy * (time - centre[:, None]).square()).sum(1).sqrt()
 
-    centre, spread = centre_and_spread((slots @ bands)[40:48])
+    centre, spread = centre_and_spread((merged @ bands)[40:48])
     assert (centre.diff() < 0).all() or (centre.diff() > 0).all()
     assert spread.max() < 0.7 * centre_and_spread(bands[40:48])[1].min()
 

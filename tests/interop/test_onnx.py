@@ -22,7 +22,7 @@ from flowvocoder.vocoder import Vocoder
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from flowvocoder.interop.onnx.modules import Step  # noqa: E402
+from flowvocoder.interop.onnx.modules import StepExport  # noqa: E402
 from flowvocoder.interop.onnx.runtime import OnnxVocoder  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "onnx_example.py"
@@ -112,7 +112,7 @@ def test_the_example_needs_no_torch(exported: dict[str, Path], mels: torch.Tenso
 
 def test_state_is_what_the_metadata_says(exported: dict[str, Path], checkpoint: Path) -> None:
     onnx = OnnxVocoder(exported["step"], threads=1)
-    shapes = Step(load_checkpoint(checkpoint).model).state_shapes()
+    shapes = StepExport(load_checkpoint(checkpoint).model).step.state_shapes
     assert [tuple(tensor.shape[1:]) for tensor in onnx.first_state(1)] == shapes
 
 
@@ -153,4 +153,4 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(CheckpointError, match="no such file"):
         OnnxVocoder(tmp_path / "nothing.onnx")
     with pytest.raises(ConfigError, match="cannot be exported"):
-        Step(build_model(override(preset("lapglow-tiny"), ["model.block=16"])))
+        StepExport(build_model(override(preset("lapglow-tiny"), ["model.block=16"])))

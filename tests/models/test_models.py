@@ -42,6 +42,7 @@ def test_lapglow_is_a_bijection() -> None:
         8,
         2,
         scale=0.1,
+        local=False,
         outside_likelihood=(
             "model.flow.layers.0.lag_head",
             "model.flow.layers.0.sample_",

@@ -70,7 +70,7 @@ def test_unknown_engine_and_precision() -> None:
     with pytest.raises(ConfigError, match="unknown precision"):
         Vocoder(tiny(), precision="int4")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no multiple of 16"):
-        Vocoder(tiny(settings=["mel.hop_length=200", "model.block=40"]), engine="compile").fold()
+        Vocoder(tiny(settings=["mel.hop_length=200", "model.block=40"]), engine="compile").prepare()
 
 
 @pytest.mark.parametrize(

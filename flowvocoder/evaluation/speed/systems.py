@@ -57,7 +57,7 @@ def ours(
             continue
         for precision in precisions:
             vocoder = Vocoder(model, checkpoint.about, engine, precision)  # type: ignore[arg-type]
-            vocoder.fold()  # before anything is counted or timed
+            vocoder.prepare()  # before anything is counted or timed
             label = engine if precision == "float32" else f"{engine} {precision}"
             yield System(name, label, parameters, functools.partial(vocoder.synthesize, seed=0), spec, vocoder)
 

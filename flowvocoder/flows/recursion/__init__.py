@@ -1,1 +1,1 @@
-"""The pitch recursion: one reference, and what computes the same faster or elsewhere."""
+"""The pitch recursion: `reference` defines it; the other files compute the same faster, or elsewhere."""

@@ -1,7 +1,6 @@
 """The pitch recursion as machine code, where numba is installed: `pip install 'flowvocoder[fast]'`."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,17 @@ import torch
 from torch import Tensor
 
 from flowvocoder.extras import library
-from flowvocoder.flows.recursion.reference import GROUP, REACH
+from flowvocoder.flows.recursion.reference import GROUP, REACH, Solver
+
+
+def solver(min_lag: int, block: int) -> Solver:
+    """A `reference.SolverFactory`; its solver takes any lags and blocks."""
+    return compiled_solve()
 
 
 @functools.cache
-def solver() -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """What gives the same as `flows.recursion.solve`, on a CPU some ten times as fast.
+def compiled_solve() -> Solver:
+    """What gives the same as `reference.solve`, on a CPU some ten times as fast.
 
     Compiling takes a few seconds the first time; numba keeps the result beside this file.
 

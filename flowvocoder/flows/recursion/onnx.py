@@ -12,7 +12,7 @@ TAPS = 2 * REACH + 1
 
 
 def function(groups: int, past: int, opset: int) -> onnx.FunctionProto:
-    """(e (B, T), lag (B, G + 1) int64, taps (B, G + 1, TAPS), past (B, P)) -> x (B, T), as `flows.recursion.solve`.
+    """(e (B, T), lag (B, G + 1) int64, taps (B, G + 1, TAPS), past (B, P)) -> x (B, T), as `reference.solve`.
 
     Args:
         groups: how many are done at once; what no lag is shorter than.
@@ -108,7 +108,7 @@ def _body(groups: int, past: int) -> onnx.GraphProto:
 
 
 def places() -> np.ndarray:
-    """Where the taps of a group's two nodes go in its matrix: (2 * TAPS, GROUP * 2 * SPAN), as in `flows.recursion`."""
+    """Where the taps of a group's two nodes go in its matrix: (2 * TAPS, GROUP * 2 * SPAN), as in `reference`."""
     import torch
 
     from flowvocoder.flows.recursion.reference import tap_places

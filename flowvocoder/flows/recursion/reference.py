@@ -1,6 +1,8 @@
 """Time-varying linear prediction from the past around a lag, and the recursion that undoes it."""
 
 import functools
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,12 @@ REACH = 10
 
 SPAN = GROUP + 2 * REACH
 """Samples that the taps of one node touch in one group."""
+
+Solver: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(e, lag, taps, past) -> x: `solve`, or what gives the same."""
+
+SolverFactory: TypeAlias = Callable[[int, int], Solver]
+"""(lowest lag in samples, samples a block) -> the solver for them."""
 
 
 def predict(x: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
@@ -46,13 +54,13 @@ def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
 def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int | None = None) -> Tensor:
     """`synthesise` that goes on from samples that are there already, without gradients.
 
-    Runs in steps as long as their shortest lag allows: within a step every sample needs only earlier steps. Each is one
-    product of matrices, made for a thousand groups at a time: thousands of steps a second of audio leave no time for
+    Runs in ranges as long as their shortest lag allows: within one, every sample needs only earlier ranges. Each is one
+    product of matrices, made for a thousand groups at a time: thousands of ranges a second of audio leave no time for
     more.
 
     Args:
-        stride: groups a step, what no lag is shorter than; the same kernels then run whatever the lags, as a CUDA graph
-            needs. None: look at the lags.
+        stride: groups a range, what no lag is shorter than; the same kernels then run whatever the lags, as a CUDA
+            graph needs. None: look at the lags.
 
     Shape:
         e: (B, G * GROUP), lag and taps: as `predict`; past: (B, P) with P from `past_samples` -> (B, G * GROUP)
@@ -74,13 +82,18 @@ def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int | None
             item = torch.arange(batch, device=e.device)[:, None] * GROUP
             index = index // GROUP * (batch * GROUP) + item + index % GROUP
         matrices = _matrices(_both_sides(taps[:, first : end + 1]).transpose(0, 1).flatten(0, 1))
-        steps = _steps(lag[:, first : end + 1]) if stride is None else _equal_steps(end - first, stride)
-        sizes = [batch * (b - a) for a, b in steps]
+        ranges = _free_ranges(lag[:, first : end + 1]) if stride is None else _equal_ranges(end - first, stride)
+        sizes = [batch * (b - a) for a, b in ranges]
         now = x[batch * (before + first * GROUP) : batch * (before + end * GROUP)].view(-1, GROUP, 1)
         sources = index.flatten().split([2 * SPAN * size for size in sizes])
         for out, matrix, source in zip(now.split(sizes), matrices.split(sizes), sources, strict=True):
             out.baddbmm_(matrix, x.index_select(0, source).view(-1, 2 * SPAN, 1))
     return x.view(-1, batch, GROUP)[before // GROUP :].transpose(0, 1).reshape(batch, -1)
+
+
+def solver(min_lag: int, block: int) -> Solver:
+    """A `SolverFactory`; its solver takes any lags and blocks."""
+    return solve
 
 
 def safe_stride(min_lag: int, block: int) -> int:
@@ -119,23 +132,23 @@ def _whole_groups(x: Tensor) -> Tensor:
     return F.pad(x, (0, -x.shape[1] % GROUP))
 
 
-def _steps(lag: Tensor) -> list[tuple[int, int]]:
+def _free_ranges(lag: Tensor) -> list[tuple[int, int]]:
     """Group ranges (first, end) such that no sample's taps reach into its own range."""
     shortest = lag.amin(0)
     reachable = ((torch.minimum(shortest[:-1], shortest[1:]) - REACH) // GROUP).tolist()
-    steps = []
+    ranges = []
     first, allowed = 0, reachable[0]
     for group, reach in enumerate(reachable):
         if reach < allowed:
             allowed = reach
         if group - first >= allowed:
-            steps.append((first, group))
+            ranges.append((first, group))
             first, allowed = group, reach
-    steps.append((first, len(reachable)))
-    return steps
+    ranges.append((first, len(reachable)))
+    return ranges
 
 
-def _equal_steps(groups: int, stride: int) -> list[tuple[int, int]]:
+def _equal_ranges(groups: int, stride: int) -> list[tuple[int, int]]:
     return [(first, min(first + stride, groups)) for first in range(0, groups, stride)]
 
 
@@ -172,9 +185,9 @@ class _Recursion(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[no-untyped-def]
         x, lag, taps = ctx.saved_tensors
         x, index, before = _past(x, lag)
-        transposed = _matrices(_both_sides(taps).transpose(0, 1)).mT  # groups first: a step is one stretch of memory
+        transposed = _matrices(_both_sides(taps).transpose(0, 1)).mT  # groups first: a range is one stretch of memory
         total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
-        for first, end in reversed(_steps(lag)):
+        for first, end in reversed(_free_ranges(lag)):
             now = total[:, before + first * GROUP : before + end * GROUP].unflatten(1, (-1, GROUP)).transpose(0, 1)
             spread = (transposed[first:end] @ now[..., None]).transpose(0, 1)
             total.scatter_add_(1, index[:, first:end].flatten(1), spread.flatten(1))

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from flowvocoder.checkpoint import Checkpoint
+from flowvocoder.errors import ConfigError
 from flowvocoder.extras import library
 from flowvocoder.files import writing
 from flowvocoder.interop.onnx.metadata import metadata
-from flowvocoder.interop.onnx.modules import Step, Whole
+from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 
 OPSET = 18
 
@@ -34,7 +35,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
     def translated(e: Any, lag: Any, taps: Any, past: Any, groups: int) -> Any:
         return operator(e, lag, taps, past)
 
-    module: Step | Whole = Step(checkpoint.model) if step else Whole(checkpoint.model)
+    module: StepExport | WholeExport = (StepExport if step else WholeExport)(checkpoint.model)
     program, names = traced(module, batch=2)
     with _quiet():
         exported = torch.onnx.export(
@@ -49,10 +50,8 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
         )
     assert exported is not None
     model = exported.model_proto
-    pitch = module.step.pitch
-    if pitch is not None:
-        groups = next(n.args[4] for n in program.graph.nodes if "pitch_recursion" in str(n.target))
-        model.functions.append(recursion.function(groups, pitch.before, OPSET))
+    for groups, past in recursions(program):
+        model.functions.append(recursion.function(groups, past, OPSET))
         model.opset_import.append(onnx.helper.make_opsetid(recursion.DOMAIN, 1))
     for key, value in metadata(checkpoint, module).items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
@@ -61,9 +60,22 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
         temporary.write_bytes(model.SerializeToString())
 
 
+def recursions(program: torch.export.ExportedProgram) -> set[tuple[int, int]]:
+    """(groups at once, samples of the past) of the pitch recursion, if there is one.
+
+    Raises:
+        ConfigError: several that differ, for which a file has no room.
+    """
+    calls = [node.args for node in program.graph.nodes if "pitch_recursion" in str(node.target)]
+    found = {(groups, int(past.meta["val"].shape[1])) for _, _, _, past, groups in calls}
+    if len(found) > 1:
+        raise ConfigError("a model whose pitch predictors differ in their range of lags cannot be exported as ONNX")
+    return found
+
+
 def export_pt2(checkpoint: Checkpoint, path: Path, step: bool) -> None:
-    """Write a `torch.export` program; loading it needs `import flowvocoder.streaming.operator`, its operator's home."""
-    module: Step | Whole = Step(checkpoint.model) if step else Whole(checkpoint.model)
+    """Write a `torch.export` program; loading it needs `import flowvocoder.flows.recursion.operator`."""
+    module: StepExport | WholeExport = (StepExport if step else WholeExport)(checkpoint.model)
     program, _ = traced(module, batch=2)
     written = io.BytesIO()
     extra = {"flowvocoder.json": json.dumps(metadata(checkpoint, module))}
@@ -72,7 +84,9 @@ def export_pt2(checkpoint: Checkpoint, path: Path, step: bool) -> None:
         temporary.write_bytes(written.getbuffer())
 
 
-def traced(module: Step | Whole, batch: int) -> tuple[torch.export.ExportedProgram, tuple[list[str], list[str]]]:
+def traced(
+    module: StepExport | WholeExport, batch: int
+) -> tuple[torch.export.ExportedProgram, tuple[list[str], list[str]]]:
     """The module as a graph with any batch and number of frames, and the names of its inputs and outputs."""
     step = module.step
     frames = 4 * ((step.delay // step.rate) + 2)
@@ -81,12 +95,12 @@ def traced(module: Step | Whole, batch: int) -> tuple[torch.export.ExportedProgr
     noise = torch.zeros(batch, step.block, frames * step.rate)
     length = torch.full((batch,), frames)
     at = {0: items, 2: step.rate * time}
-    if isinstance(module, Whole):
+    if isinstance(module, WholeExport):
         inputs: tuple[Any, ...] = (mel, noise, length)
         shapes: tuple[Any, ...] = ({0: items, 2: time}, at, {0: items})
         names = ["mel", "noise", "length"], ["audio"]
     else:
-        state = [torch.zeros(batch, *shape) for shape in module.state_shapes()]
+        state = [torch.zeros(batch, *shape) for shape in step.state_shapes]
         inputs = (mel, noise, torch.tensor(1), length, state)
         shapes = ({0: items, 2: time}, at, None, {0: items}, [{0: items} for _ in state])
         numbers = range(len(state))

@@ -4,13 +4,13 @@ from typing import Any
 
 from flowvocoder import __version__
 from flowvocoder.checkpoint import Checkpoint
-from flowvocoder.interop.onnx.modules import Step, Whole
+from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 
 ENOUGH = 24
 """Passes over the lowest kilohertz by the mel alone: more make little difference."""
 
 
-def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
+def metadata(checkpoint: Checkpoint, module: StepExport | WholeExport) -> dict[str, Any]:
     """Mel spec, sizes, licence, and for a streaming step its state; values as JSON."""
     step = module.step
     low_match = checkpoint.about.get("low_match", 0)
@@ -19,7 +19,7 @@ def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
     values: dict[str, Any] = {
         "format": "flowvocoder",
         "version": __version__,
-        "variant": "step" if isinstance(module, Step) else "whole",
+        "variant": "step" if isinstance(module, StepExport) else "whole",
         "mel_spec": checkpoint.experiment.mel.to_dict(),
         "sample_rate": checkpoint.experiment.mel.sample_rate,
         "hop_length": checkpoint.experiment.mel.hop_length,
@@ -31,6 +31,6 @@ def metadata(checkpoint: Checkpoint, module: Step | Whole) -> dict[str, Any]:
         "licence": checkpoint.about.get("licence", "unknown"),
         "training_data": checkpoint.about.get("training_data", []),
     }
-    if isinstance(module, Step):
-        values["state_shapes"] = module.state_shapes()
+    if isinstance(module, StepExport):
+        values["state_shapes"] = step.state_shapes
     return values

@@ -1,0 +1,45 @@
+"""The pitch recursion as one operator: its loop depends on data, which no graph of tensors can say."""
+
+import functools
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from flowvocoder.errors import ConfigError
+from flowvocoder.flows.recursion import compiled
+from flowvocoder.flows.recursion.reference import GROUP, Solver, safe_stride, solve
+
+
+@torch.library.custom_op("flowvocoder::pitch_recursion", mutates_args=())
+def pitch_recursion(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int) -> Tensor:
+    """`reference.solve`, by numba where that is installed and the tensors are on the CPU.
+
+    Args:
+        stride: what `reference.safe_stride` says.
+    """
+    if e.is_cuda:
+        return solve(e, lag, taps, past, stride).clone()
+    return _on_cpu()(e, lag, taps, past).clone()
+
+
+@pitch_recursion.register_fake
+def _(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int) -> Tensor:
+    return torch.empty_like(e)
+
+
+@functools.cache
+def _on_cpu() -> Solver:
+    return solve if importlib.util.find_spec("numba") is None else compiled.compiled_solve()
+
+
+def solver(min_lag: int, block: int) -> Solver:
+    """A `reference.SolverFactory` whose solvers call the operator.
+
+    Raises:
+        ConfigError: blocks are no whole groups of the recursion.
+    """
+    if block % GROUP:
+        raise ConfigError(f"model.block {block} is no multiple of {GROUP}, which compiling and export need")
+    stride = safe_stride(min_lag, block)
+    return lambda e, lag, taps, past: pitch_recursion(e, lag, taps, past, stride)
