@@ -10,13 +10,11 @@ from torch import Tensor
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.flows.density import FlowVocoder, dequantise
-from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.postfilter.chunked import Matcher, Matching, chosen_passes
-from flowvocoder.streaming.engines import Engine, Precision, check_engine, reduced, streaming_step
-from flowvocoder.streaming.flow import FlowStep
+from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, reduced
 from flowvocoder.streaming.noise import NoiseSource, Seeds
 from flowvocoder.streaming.session import Session, from_tensor, pieces
 from flowvocoder.streaming.stream import Stream
@@ -53,8 +51,7 @@ class Vocoder:
         self.dtype = parameter.dtype
         self._front_end = MelFrontEnd(model.spec).to(self.device)
         self._matcher = Matcher(model.spec, model.fine, reduced(precision)).to(self.device)
-        self._engine, self._precision = engine, precision
-        self._steps: dict[bool, tuple[tuple[tuple[int, int], ...], FlowStep | NoStreamingStep]] = {}
+        self._steps = ModelSteps(model, engine, precision)
 
     @classmethod
     def from_pretrained(
@@ -167,7 +164,7 @@ class Vocoder:
         mel = self._checked_mel(mel)
         frames = self._checked_lengths(mel, lengths)
         noise = self._noise(len(mel), temperature, generator if seed is None else seed)
-        step, matching = self._step(), self._matching(match, low_match, frames)
+        step, matching = self._steps.find(), self._matching(match, low_match, frames)
         if step is not None:
             for audio in pieces(step, mel, noise, frames, matching):
                 yield self._checked_audio(audio)
@@ -195,7 +192,7 @@ class Vocoder:
             ConfigError: this model cannot stream, or temperature or passes are negative.
         """
         matching = self._matching(match, low_match)
-        session = Session(self._streaming_step(), self._noise(1, temperature, seed), matching)
+        session = Session(self._steps.require(), self._noise(1, temperature, seed), matching)
         return Stream(session, self.look_ahead + matching.behind, self.spec, self._checked_mel, self._checked_audio)
 
     @property
@@ -205,7 +202,7 @@ class Vocoder:
         Raises:
             ConfigError: this model cannot stream.
         """
-        step = self._streaming_step()
+        step = self._steps.require()
         return step.delay * step.block
 
     @property
@@ -215,7 +212,7 @@ class Vocoder:
         Raises:
             ConfigError: this model cannot stream.
         """
-        step = self._streaming_step()
+        step = self._steps.require()
         return step.back * step.block
 
     def draw_noise(
@@ -259,7 +256,7 @@ class Vocoder:
         noise = self._batch(noise, 2)
         if tuple(noise.shape) != self.model.noise_shape(mel):
             raise MelError(f"noise of shape {tuple(noise.shape)} does not fit a mel of shape {tuple(mel.shape)}")
-        step = self._step(sampling=False)
+        step = self._steps.find(sampling=False)
         if step is None:
             return self._checked_audio(self.model.decode(noise, mel))
         return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(noise, step.rate))), 1))
@@ -318,33 +315,7 @@ class Vocoder:
     @torch.inference_mode()
     def prepare(self) -> None:
         """Make the weights ready for synthesis now, which the first synthesis otherwise does."""
-        self._step()
-
-    def _step(self, sampling: bool = True) -> FlowStep | None:
-        """The model made ready for inference in steps; None for one that takes whole mels only.
-
-        Args:
-            sampling: for synthesis rather than for the inverse of the flow.
-        """
-        step = self._step_or_reason(sampling)
-        return None if isinstance(step, NoStreamingStep) else step
-
-    def _step_or_reason(self, sampling: bool = True) -> FlowStep | NoStreamingStep:
-        # Made anew when a weight was replaced or changed in place, so that it is never stale.
-        version = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters())
-        if sampling not in self._steps or self._steps[sampling][0] != version:
-            try:
-                made: FlowStep | NoStreamingStep = streaming_step(self.model, self._engine, self._precision, sampling)
-            except NoStreamingStep as reason:
-                made = reason
-            self._steps[sampling] = version, made
-        return self._steps[sampling][1]
-
-    def _streaming_step(self) -> FlowStep:
-        step = self._step_or_reason()
-        if isinstance(step, NoStreamingStep):
-            raise ConfigError(f"this model cannot stream: {step}; use synthesize, which takes whole mels")
-        return step
+        self._steps.find()
 
     def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
         """16-bit audio in whole frames with dequantisation noise, and its mel."""

@@ -7,10 +7,8 @@ from typing import Any
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
 from flowvocoder.config import ModelConfig
-from flowvocoder.flows.density import FlowVocoder
-from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.streaming.engines import streaming_step
+from flowvocoder.streaming.engines import ModelSteps
 from flowvocoder.streaming.flow import FlowStep
 
 
@@ -18,7 +16,7 @@ def info(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
     path = arguments.checkpoint or BUNDLED_VOICE
     checkpoint = load_checkpoint(path)
-    step = _step(checkpoint.model)
+    step = ModelSteps(checkpoint.model).find()
     parameters = sum(p.numel() for p in checkpoint.model.parameters())
     size = (path / WEIGHTS).stat().st_size
     behind = None if step is None else step.delay * step.block
@@ -41,13 +39,6 @@ def info(arguments: argparse.Namespace) -> int:
     for key, value in checkpoint.about.items():
         print(f"  {key:<9} {_plain(value)}")
     return 0
-
-
-def _step(model: FlowVocoder) -> FlowStep | None:
-    try:
-        return streaming_step(model)
-    except NoStreamingStep:
-        return None
 
 
 def _streaming(step: FlowStep | None, spec: MelSpec, match: int) -> str:

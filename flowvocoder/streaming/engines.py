@@ -7,6 +7,7 @@ import torch
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion import compiled, reference
+from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.streaming.flow import FlowStep
 
 Engine = Literal["eager", "numba", "compile"]
@@ -49,3 +50,41 @@ def streaming_step(
     from flowvocoder.streaming.graphs import GraphStep
 
     return GraphStep(model, operator.solver, reduced(precision), sampling).eval()
+
+
+class ModelSteps:
+    """The steps of a model, made when they are needed, and anew when a weight has changed.
+
+    Args:
+        model: whose steps they are.
+        engine, precision: as `check_engine` allows them.
+    """
+
+    def __init__(self, model: FlowVocoder, engine: Engine = "eager", precision: Precision = "float32"):
+        self._model, self._engine, self._precision = model, engine, precision
+        self._made: dict[bool, tuple[tuple[tuple[int, int], ...], FlowStep | NoStreamingStep]] = {}
+
+    def find(self, sampling: bool = True) -> FlowStep | None:
+        """The step for synthesis, or for the inverse of the flow; None for a model that takes whole mels only."""
+        step = self._step_or_reason(sampling)
+        return None if isinstance(step, NoStreamingStep) else step
+
+    def require(self) -> FlowStep:
+        """The step for synthesis. Raises ConfigError that says why there is none."""
+        step = self._step_or_reason(True)
+        if isinstance(step, NoStreamingStep):
+            raise ConfigError(f"this model cannot stream: {step}; use synthesize, which takes whole mels")
+        return step
+
+    def _step_or_reason(self, sampling: bool) -> FlowStep | NoStreamingStep:
+        # A weight that was replaced or changed in place has another address or version.
+        version = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self._model.parameters())
+        if sampling not in self._made or self._made[sampling][0] != version:
+            self._made[sampling] = version, self._make(sampling)
+        return self._made[sampling][1]
+
+    def _make(self, sampling: bool) -> FlowStep | NoStreamingStep:
+        try:
+            return streaming_step(self._model, self._engine, self._precision, sampling)
+        except NoStreamingStep as reason:
+            return reason
