@@ -4,13 +4,17 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile as sf
+import torch
 
-from flowvocoder.cli.main import parser
+import flowvocoder
+from flowvocoder.cli.main import main, parser
 from flowvocoder.config import override
 from flowvocoder.presets import DEFAULT_PRESET, PRESETS, preset
 from recipes.cli import parser as recipes_parser
@@ -82,21 +86,28 @@ def test_pages_hold_commands() -> None:
 
 @pytest.mark.parametrize("page", [ROOT / name for name in RUNNABLE], ids=lambda p: p.name)
 def test_python_of_the_tutorials_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import soundfile
-
-    import flowvocoder
-
     pytest.importorskip("pesq")
     example = Path(flowvocoder.__file__).parent / "examples" / "kathleen.flac"
-    samples, rate = soundfile.read(example, frames=44_100)
-    soundfile.write(tmp_path / "recording.wav", samples, rate)
+    samples, rate = sf.read(example, frames=44_100, dtype="float32")
+    sf.write(tmp_path / "recording.wav", samples, rate)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     if page.name == "stream.md":
         vocoder = flowvocoder.Vocoder.from_pretrained()
-        names = {"vocoder": vocoder, "mel": vocoder.mel(__import__("torch").from_numpy(samples))}
+        names = {"vocoder": vocoder, "mel": vocoder.mel(torch.from_numpy(samples))}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), names)
+
+
+def test_commands_of_the_first_tutorial_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(Path(flowvocoder.__file__).parent / "examples", tmp_path / "flowvocoder" / "examples")
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "tutorials" / "first-steps.md"
+    done = [call for block in blocks(page, "sh") for call in commands(block) if call[1] != "demo"]
+    for words in done:
+        assert main([*words[1:], "--threads", "1"]) == 0, words
+    assert len(done) >= 7
+    assert {path.name for path in tmp_path.iterdir()} >= {"out.wav", "both.png", "mel.npy", "mel.npy.json", "back.wav"}
 
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
