@@ -6,7 +6,7 @@ PY := .venv/bin/python
 
 hello: .venv/installed
 	@mkdir -p hello
-	@$(PY) -m flowvocoder resynth flowvocoder/examples/kathleen.flac hello/vocoded.wav --picture hello/spectrograms.png --threads 1
+	@$(PY) -m flowvocoder resynth flowvocoder/examples/kathleen.flac hello/vocoded.wav --plot hello/spectrograms.png --threads 1
 	@$(PY) -m flowvocoder score flowvocoder/examples/kathleen.flac --threads 1
 
 test: .venv/installed-dev

@@ -7,10 +7,27 @@ prepare(RECIPES["ljspeech"], Path("data/ljspeech"), jobs=4)
 prepare(own(Path("recordings")), Path("data/mine"), source=Path("recordings"))
 """
 
-from recipes.corpora import load
-from recipes.corpora.folder import own
-from recipes.driver import Prepared, prepare
+import importlib
+from typing import TYPE_CHECKING, Any
 
-RECIPES = load()
+if TYPE_CHECKING:
+    from recipes.corpora import RECIPES
+    from recipes.corpora.folder import own
+    from recipes.driver import Prepared, download, prepare
 
-__all__ = ["RECIPES", "Prepared", "own", "prepare"]
+__all__ = ["RECIPES", "Prepared", "download", "own", "prepare"]
+
+_HOMES = {
+    "RECIPES": "corpora",
+    "own": "corpora.folder",
+    "Prepared": "driver",
+    "download": "driver",
+    "prepare": "driver",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that `flowvocoder --help`, which shows the options of `corpus`, does not wait for NumPy.
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"recipes.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'recipes' has no attribute {name!r}")

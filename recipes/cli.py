@@ -1,83 +1,94 @@
-"""`python -m recipes`: list, show and prepare corpora."""
+"""`flowvocoder corpus` and `python -m recipes`: list, show, download and prepare corpora."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flowvocoder.cli.main import INTERRUPTED
-from flowvocoder.cli.parsers.common import FAILED, Parser
-from flowvocoder.data.manifest import VALIDATION
-from flowvocoder.errors import FlowVocoderError
+from flowvocoder.cli.command import INTERRUPTED, Parser
+from flowvocoder.cli.main import carry_out, old_names_in_one_line
+from flowvocoder.data.splits import VALIDATION
+from flowvocoder.errors import ConfigError
 from flowvocoder.files import check_folder
-from recipes import RECIPES, own, prepare
-from recipes.facts import Recipe
+from flowvocoder.renamed import say_renamed
+
+if TYPE_CHECKING:
+    from recipes.facts import Recipe
 
 FOLDER = "folder"
-LANGUAGE = "und"
+ACTIONS = ("list", "show", "download", "prepare")
+OWN_ONLY = ("language", "speaker", "speaker_folders")
+PUBLISHED_ONLY = ("part", "mirror")
+"""Options of `prepare` that make sense for your own recordings, or for published corpora, alone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 2 with one line on standard error, 130 after Ctrl-C."""
-    arguments = parser().parse_args(argv)
-    try:
-        arguments.run(arguments)
-        sys.stdout.flush()
-        return 0
-    except FlowVocoderError as error:
-        print(f"recipes: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("recipes: interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        return 0
-    except OSError as error:  # a folder without permission, a name too long
-        print(f"recipes: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
-        return FAILED
+    """Run one action; returns the exit code: 0, or 2 with one line on standard error, 130 after Ctrl-C."""
+    with old_names_in_one_line():
+        given = _new_order([*(sys.argv[1:] if argv is None else argv)])
+        return carry_out("recipes", run, parser().parse_args(given))
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = Parser(prog="recipes", description="From a public corpus, or your own recordings, to a manifest.")
-    names = top.add_subparsers(dest="recipe", required=True, metavar="NAME", title="recipes")
-    names.add_parser("list", help="a table of all recipes").set_defaults(run=_list)
-    for recipe in RECIPES.values():
-        summary = recipe.title + (f": {recipe.note}" if recipe.note else "")
-        actions = names.add_parser(recipe.name, help=summary, description=summary).add_subparsers(
-            required=True, metavar="ACTION", title="actions"
-        )
-        if recipe.name != FOLDER:
-            actions.add_parser("show", help="licence, parts, addresses, checksums").set_defaults(run=_show)
-        sub = actions.add_parser("prepare", help="write OUT/manifest.jsonl; what is done already is not done again")
-        _add_prepare(sub, recipe)
+    add_actions(top)
     return top
 
 
-def _add_prepare(sub: argparse.ArgumentParser, recipe: Recipe) -> None:
-    sub.set_defaults(run=_prepare, part=[], mirror=None, language=LANGUAGE, speaker=None, speaker_folders=False)
-    sub.add_argument("out", metavar="OUT", type=Path, help="folder for the manifest, downloads and unpacked archives")
-    own_recordings = recipe.name == FOLDER
-    sub.add_argument("--source", metavar="PATH", type=Path, required=own_recordings,
-                     help="the recordings, or a Kaldi folder or file list that names them" if own_recordings
-                     else "folder or archive of the corpus on disk: nothing is downloaded")  # fmt: skip
-    sub.add_argument("--jobs", metavar="N", type=_jobs, default=min(4, os.cpu_count() or 1),
-                     help="recordings read at the same time (default: up to 4)")  # fmt: skip
-    sub.add_argument("--skip-bad", action="store_true",
-                     help="leave out recordings that are missing or unreadable, instead of stopping")  # fmt: skip
-    if own_recordings:
-        sub.add_argument("--language", default=LANGUAGE, help="ISO 639 code (default und, undetermined)")
-        sub.add_argument("--speaker", help="of all recordings whose layout names none (default: the source's name)")
-        sub.add_argument("--speaker-folders", action="store_true", help="the first folder below PATH is the speaker")
-        return
-    sub.add_argument("--mirror", metavar="URL", help="folder on a server that holds the archives under their names")
-    if len(recipe.parts) > 1:
-        default = ", ".join(recipe.default) or "all"
+def add_actions(parser: argparse.ArgumentParser) -> None:
+    """list, show, download and prepare."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    actions.add_parser("list", help="a table of all corpora").set_defaults(act=_list)
+    show = actions.add_parser("show", help="licence, parts, addresses and checksums of a corpus")
+    download = actions.add_parser("download", help="download, check and unpack a corpus")
+    prepare = actions.add_parser("prepare", help="write OUT/manifest.jsonl; downloads what is missing")
+    for sub, act in ((show, _show), (download, _download), (prepare, _prepare)):
+        sub.set_defaults(act=act)
+        sub.add_argument("name", metavar="NAME", help="corpus, as `list` names it" if sub is not prepare
+                         else f"corpus, as `list` names it; `{FOLDER}`: your own recordings")  # fmt: skip
+    for sub in (download, prepare):
+        sub.add_argument("out", metavar="OUT", type=Path, help="folder for manifest, downloads and unpacked archives")
         sub.add_argument("--part", metavar="PART", action="append", default=[],
-                         help=f"may be given several times: {', '.join(p.name for p in recipe.parts)}"
-                              f" (default {default})")  # fmt: skip
+                         help="part of the corpus; may be repeated (`show` lists them and the default)")  # fmt: skip
+        sub.add_argument("--mirror", metavar="URL", help="server folder with the archives under their own names")
+    _add_prepare(prepare)
+
+
+def _add_prepare(prepare: argparse.ArgumentParser) -> None:
+    prepare.add_argument("--source", metavar="PATH", type=Path,
+                         help="the corpus on disk, folder or archive; for your own recordings a folder, Kaldi folder or"
+                         " file list")  # fmt: skip
+    prepare.add_argument("--jobs", metavar="N", type=_jobs, default=min(4, os.cpu_count() or 1),
+                         help="recordings read at the same time (default: up to 4)")  # fmt: skip
+    prepare.add_argument("--skip-bad", action="store_true",
+                         help="leave out missing and unreadable recordings instead of stopping")  # fmt: skip
+    prepare.add_argument("--language", help=f"{FOLDER} only: ISO 639 code (default und, undetermined)")
+    prepare.add_argument("--speaker", help=f"{FOLDER} only: speaker of all recordings (default: the source's name)")
+    prepare.add_argument("--speaker-folders", action="store_true",
+                         help=f"{FOLDER} only: the first folder below PATH is the speaker")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out one action."""
+    try:
+        arguments.act(arguments)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    return 0
+
+
+def _new_order(argv: list[str]) -> list[str]:
+    """`NAME prepare` of the last release as `prepare NAME`."""
+    if len(argv) > 1 and argv[0] not in ACTIONS and argv[1] in ("show", "prepare"):
+        say_renamed(" ".join(argv[:2]), f"{argv[1]} {argv[0]}")
+        argv[:2] = argv[1], argv[0]
+    return argv
 
 
 def _jobs(text: str) -> int:
@@ -87,10 +98,38 @@ def _jobs(text: str) -> int:
     return value
 
 
+def _recipe(name: str) -> "Recipe":
+    from recipes.corpora import RECIPES
+
+    if name not in RECIPES:
+        raise ConfigError(f"no corpus named {name!r}: there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    from recipes.driver import download
+
+    recipe = _recipe(arguments.name)
+    check_folder(arguments.out)
+    for folder in download(recipe, arguments.out, arguments.part, arguments.mirror):
+        print(folder)
+    print(f"licence: {recipe.licence}")
+
+
 def _prepare(arguments: argparse.Namespace) -> None:
-    recipe = RECIPES[arguments.recipe]
-    if recipe.name == FOLDER:
-        recipe = own(arguments.source, arguments.language, arguments.speaker, arguments.speaker_folders)
+    from recipes.corpora.folder import own
+    from recipes.driver import prepare
+
+    recipe = _recipe(arguments.name)
+    is_own = recipe.name == FOLDER
+    for name in PUBLISHED_ONLY if is_own else OWN_ONLY:
+        if getattr(arguments, name):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} is not for {'your own recordings' if is_own else 'published corpora'}")
+    if is_own:
+        if arguments.source is None:
+            raise ConfigError("your own recordings need --source: where they are")
+        recipe = own(arguments.source, arguments.language or "und", arguments.speaker, arguments.speaker_folders)
     check_folder(arguments.out)
     made = prepare(recipe, arguments.out, arguments.source, arguments.part, arguments.jobs, arguments.mirror,
                    arguments.skip_bad)  # fmt: skip
@@ -102,11 +141,13 @@ def _prepare(arguments: argparse.Namespace) -> None:
     print(f"{made.manifest}: {made.utterances} utterances, {length}, {made.speakers} speaker(s): {splits}{left_out}")
     if VALIDATION not in made.splits:
         print(f"no {VALIDATION} split in it: {'add a part that has one' if recipe.parts[1:] else 'too few recordings'}")
-    if arguments.recipe != FOLDER:
+    if not is_own:
         print(f"licence: {recipe.licence}")
 
 
 def _list(_: argparse.Namespace) -> None:
+    from recipes.corpora import RECIPES
+
     rows = [("name", "hours", "speakers", "Hz", "licence")]
     rows += [(r.name, r.hours, r.speakers, r.rate, r.licence) for r in RECIPES.values()]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -115,7 +156,7 @@ def _list(_: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    recipe = RECIPES[arguments.recipe]
+    recipe = _recipe(arguments.name)
     print(f"{recipe.title}, {recipe.homepage}\nlicence: {recipe.licence}")
     print(f"hours: {recipe.hours}; speakers: {recipe.speakers}; rate: {recipe.rate} Hz")
     if recipe.note:

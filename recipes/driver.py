@@ -12,7 +12,8 @@ from typing import Any
 
 import soundfile as sf
 
-from flowvocoder.data.manifest import SPLITS, Entry, choose_split, write_manifest
+from flowvocoder.data.manifest import Entry, write_manifest
+from flowvocoder.data.splits import SPLITS, choose_split
 from flowvocoder.errors import DataError, OutputError
 from flowvocoder.files import reason, sha256_of, writing
 from flowvocoder.progress import progress
@@ -102,6 +103,20 @@ def prepare(
     result = Prepared(manifest, tally.utterances, tally.seconds, len(tally.speakers), splits, left_out.count, True)
     _write_marker(out, wanted, recipe, found, result)
     return result
+
+
+def download(
+    recipe: Recipe, out: Path, parts: Sequence[str] = (), mirror: str | None = None, say: Report = print
+) -> list[Path]:
+    """Download a corpus to `out`/downloads and unpack it; what is there already is not fetched again.
+
+    Returns:
+        The folder of each part, below `out`/corpus.
+
+    Raises:
+        DataError, OutputError: as `prepare`.
+    """
+    return [one.root for one in find_downloaded(recipe, choose_parts(recipe, parts), out, mirror, say)]
 
 
 def choose_parts(recipe: Recipe, names: Sequence[str]) -> list[Part]:

@@ -8,7 +8,8 @@ import soundfile as sf
 
 import flowvocoder
 from flowvocoder.data.corpus import find_utterances
-from flowvocoder.data.manifest import Entry, choose_split, write_manifest
+from flowvocoder.data.manifest import Entry, write_manifest
+from flowvocoder.data.splits import choose_split
 from flowvocoder.files import sha256_of
 
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flowvocoder.audio.files import read_audio
 from flowvocoder.checkpoint import Checkpoint, build_model, read_config, save_checkpoint
 from flowvocoder.cli.common import check_temperature
-from flowvocoder.cli.parsers.common import positive, positive_int
+from flowvocoder.cli.options import positive, positive_int
 from flowvocoder.config import Experiment, override
 from flowvocoder.data.corpus import Utterance, find_utterances, split
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError

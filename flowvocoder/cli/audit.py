@@ -1,24 +1,40 @@
-"""`audit`."""
+"""`audit`: what is wrong with a corpus."""
 
 import argparse
 import json
 from pathlib import Path
 
-from flowvocoder.audit.audit import Audit
-from flowvocoder.audit.measure import Limits
-from flowvocoder.audit.report import as_json, picture, table
+from flowvocoder.cli.command import Command
+from flowvocoder.cli.options import add_jobs
 from flowvocoder.errors import ConfigError, OutputError
-from flowvocoder.mel.spec import convention
-from flowvocoder.parallel import check_jobs
 
-HURTS = 1
+HARMFUL = 1
+"""Exit code where something would harm training."""
 
 
-def audit(arguments: argparse.Namespace) -> int:
-    """Print what is wrong with a corpus; 1 if something would hurt training."""
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path, help="manifest of the corpus")
+    parser.add_argument("--json", action="store_true", help="as JSON, with the utterances that each check found")
+    parser.add_argument("--plot", metavar="PNG", type=Path, help="plot durations, levels and bandwidths")
+    parser.add_argument("--fix", metavar="OUT.jsonl", type=Path, help="write the manifest without harmful utterances")
+    parser.add_argument("--segment", type=int, default=16384, help="samples of a training segment (default 16384)")
+    parser.add_argument("--rate", type=int, help="expected sample rate in Hz (default: the most common one)")
+    parser.add_argument("--convention", default="tacotron2",
+                        help="mel convention of mels without a spec beside them (default tacotron2)")  # fmt: skip
+    add_jobs(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what is wrong with a corpus; 1 if something would harm training."""
+    from flowvocoder.audit.audit import Audit
+    from flowvocoder.audit.measure import Limits
+    from flowvocoder.audit.report import as_json, picture, table
+    from flowvocoder.mel.spec import convention
+    from flowvocoder.parallel import check_jobs
+
     if arguments.segment < 1:
         raise ConfigError(f"--segment must be 1 sample or more, not {arguments.segment}")
-    for path, suffix in ((arguments.picture, ".png"), (arguments.fix, ".jsonl")):
+    for path, suffix in ((arguments.plot, ".png"), (arguments.fix, ".jsonl")):
         _check(path, suffix, arguments.manifest)
     limits, spec = Limits(segment=arguments.segment), convention(arguments.convention)
     found = Audit(arguments.manifest, limits, spec, check_jobs(arguments.jobs), arguments.rate)
@@ -26,13 +42,13 @@ def audit(arguments: argparse.Namespace) -> int:
         print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
     else:
         print("\n".join(table(found)))
-    if arguments.picture:
-        picture(found, arguments.picture)
+    if arguments.plot:
+        picture(found, arguments.plot)
     if arguments.fix:
         left = found.fix(arguments.fix)
         if not arguments.json:
             print(f"{arguments.fix}: {left} utterances")
-    return HURTS if found.hurts else 0
+    return HARMFUL if found.hurts else 0
 
 
 def _check(path: Path | None, suffix: str, manifest: Path) -> None:
@@ -43,3 +59,6 @@ def _check(path: Path | None, suffix: str, manifest: Path) -> None:
         raise OutputError(f"{path}: the output's name must end in {suffix}")
     if path.resolve() == manifest.resolve():
         raise OutputError(f"{path}: is the manifest itself: name another file")
+
+
+COMMAND = Command("audit", "find what in a corpus would harm training", options, run)

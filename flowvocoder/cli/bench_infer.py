@@ -1,28 +1,54 @@
 """`bench infer`: synthesis, by model and engine, and beside others."""
 
 import argparse
-import dataclasses
 import shlex
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
-from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
-from flowvocoder.cli.common import check_match, set_machine
+from flowvocoder.cli.command import Command
+from flowvocoder.cli.common import iterations, set_machine
+from flowvocoder.cli.options import add_iterations, add_machine, add_settings, folder
 from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
-from flowvocoder.evaluation.speed.inference import measure, measure_streaming
-from flowvocoder.evaluation.speed.inference_report import markdown, write_report
-from flowvocoder.evaluation.speed.systems import System, ours, peer
 from flowvocoder.presets import preset
+
+if TYPE_CHECKING:
+    import torch
+
+    from flowvocoder.evaluation.speed.systems import System
 
 T = TypeVar("T")
 
 
-def infer(arguments: argparse.Namespace) -> int:
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="DIR", type=Path, action="append", default=[],
+                        help="checkpoint folder (default: the bundled voice); may be repeated")  # fmt: skip
+    parser.add_argument("--preset", action="append", default=[],
+                        help="a preset with random weights; may be repeated")  # fmt: skip
+    add_settings(parser, "override a setting of the presets: model.block=256")
+    parser.add_argument("--engines", default="eager,numba",
+                        help="reference, eager, numba, compile, onnx (default eager,numba)")  # fmt: skip
+    parser.add_argument("--precision", default="float32",
+                        help="of the networks: float32, bfloat16, float16 (default float32)")  # fmt: skip
+    parser.add_argument("--peers", default="",
+                        help="vocos, hifigan, griffin-lim: pip install 'flowvocoder[bench]'")  # fmt: skip
+    parser.add_argument("--seconds", default="10", help="lengths in seconds (default 10)")
+    parser.add_argument("--batch", default="1", help="batch sizes (default 1)")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions of every measurement (default 5)")
+    parser.add_argument("--chunk", type=int, default=8, metavar="FRAMES",
+                        help="frames a chunk when streaming (default 8; 0: no streaming)")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=folder, help="also write bench.json, bench.md and bench.png there")
+    add_iterations(parser)
+    add_machine(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Print a table, and write it to --out. Presets and peers have random weights: they cost what trained ones do."""
+    from flowvocoder.evaluation.speed.inference import measure, measure_streaming
+    from flowvocoder.evaluation.speed.inference_report import markdown, write_report
+
     device = set_machine(arguments)
     lengths = _numbers("--seconds", arguments.seconds, float, 0.1, 3600)
     batches = _numbers("--batch", arguments.batch, int, 1, 1024)
@@ -40,7 +66,14 @@ def infer(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _systems(arguments: argparse.Namespace, device: torch.device) -> list[System]:
+def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[System]":
+    import dataclasses
+
+    import torch
+
+    from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
+    from flowvocoder.evaluation.speed.systems import ours, peer
+
     voices: list[tuple[str, Checkpoint]] = []
     for path in arguments.checkpoint or ([] if arguments.preset else [BUNDLED_VOICE]):
         voices.append((path.name, load_checkpoint(path, device)))
@@ -50,10 +83,8 @@ def _systems(arguments: argparse.Namespace, device: torch.device) -> list[System
         name = " ".join([name, *arguments.settings])
         about = {"match": experiment.train.match, "low_match": experiment.train.low_match}
         voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, about)))
-    check_match(arguments.match, arguments.low_match)
-    given = {"match": arguments.match, "low_match": arguments.low_match}
-    passes = {name: number for name, number in given.items() if number is not None}
-    voices = [(n, dataclasses.replace(v, about={**v.about, **passes})) for n, v in voices]
+    given = {name: number for name, number in iterations(arguments).items() if number is not None}
+    voices = [(n, dataclasses.replace(v, about={**v.about, **given})) for n, v in voices]
     engines, precisions, peers = map(_names, (arguments.engines, arguments.precision, arguments.peers))
     systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, torch.get_num_threads())]
     return systems + [peer(name, device) for name in peers]
@@ -71,3 +102,6 @@ def _numbers(option: str, text: str, kind: Callable[[str], T], low: float, high:
     if not all(low <= value <= high for value in values):  # type: ignore[operator]
         raise ConfigError(f"{option} {text}: must be from {low:g} to {high:g}")
     return values
+
+
+COMMAND = Command("bench infer", "synthesis speed by model, engine, length and batch, beside others", options, run)

@@ -3,21 +3,40 @@
 import argparse
 import sys
 
+from flowvocoder.cli.command import FAILED, Command
 from flowvocoder.cli.common import set_machine
-from flowvocoder.cli.parsers.common import FAILED
+from flowvocoder.cli.options import add_machine, add_settings, folder, positive_int
 from flowvocoder.errors import ConfigError
-from flowvocoder.evaluation.speed.report import describe, markdown, to_json
-from flowvocoder.evaluation.speed.training import Effort, grid, measure_all
-from flowvocoder.files import check_folder, writing
-from flowvocoder.presets import PRESETS, preset
-from flowvocoder.progress import progress
+from flowvocoder.presets import DEFAULT_PRESET, PRESETS, preset
 
 OWN = ("batch", "precision")
 """Settings that are columns of the table."""
 
 
-def train(arguments: argparse.Namespace) -> int:
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", nargs="+", default=[DEFAULT_PRESET],
+                        help=f"names of presets, or all (default {DEFAULT_PRESET})")  # fmt: skip
+    parser.add_argument("--batch", nargs="+", type=positive_int, default=[8],
+                        help="segments a step, over all processes (default 8)")  # fmt: skip
+    parser.add_argument("--precision", nargs="+", default=["auto"],
+                        help="auto (default), float32, bfloat16 or float16")  # fmt: skip
+    parser.add_argument("--processes", nargs="+", type=positive_int, default=[1],
+                        help="processes that share the batch (default 1); `1 2` also gives the scaling"
+                        " efficiency")  # fmt: skip
+    add_settings(parser, "override a setting of every preset: segment=8192, model.channels=96")
+    parser.add_argument("--steps", type=positive_int, default=8, help="steps to time (default 8)")
+    parser.add_argument("--warmup", type=positive_int, default=2, help="steps before them (default 2)")
+    parser.add_argument("--out", metavar="DIR", type=folder, help="also write results.json and table.md there")
+    add_machine(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Measure every combination, print the table; 2 if one of them could not run."""
+    from flowvocoder.evaluation.speed.report import describe, markdown, to_json
+    from flowvocoder.evaluation.speed.training import Effort, grid, measure_all
+    from flowvocoder.files import check_folder, writing
+    from flowvocoder.progress import progress
+
     device = set_machine(arguments)
     if arguments.out is not None:
         check_folder(arguments.out)
@@ -47,3 +66,6 @@ def train(arguments: argparse.Namespace) -> int:
     for setting, result in failed:
         print(f"flowvocoder: {setting.preset}, batch {setting.batch}, {setting.precision}: {result}", file=sys.stderr)
     return FAILED if failed else 0
+
+
+COMMAND = Command("bench train", "training speed by preset, batch, precision and processes", options, run)

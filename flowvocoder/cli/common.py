@@ -1,30 +1,31 @@
-"""What several commands share."""
+"""What several commands do when they run."""
 
 import argparse
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from flowvocoder.audio.files import Recording, Samples, read_audio, write_audio
-from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.config import TrainConfig
-from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import AudioError, ConfigError, OutputError
-from flowvocoder.mel.frontend import edge_padding
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.settings import limits_of
 from flowvocoder.units import seconds
-from flowvocoder.vocoder import Vocoder
 
-LOUD_HUM = -40.0  # dB of full scale
+if TYPE_CHECKING:
+    import torch
+
+    from flowvocoder.audio.files import Recording, Samples
+    from flowvocoder.vocoder import Vocoder
+
+LOUD_NOISE = -40.0  # dB of full scale
 
 
-def set_machine(arguments: argparse.Namespace) -> torch.device:
+def set_machine(arguments: argparse.Namespace) -> "torch.device":
     """Apply --threads and check --device. Raises ConfigError for what this machine does not have."""
+    import torch
+
     if arguments.threads is not None:
         if not 1 <= arguments.threads <= 1024:
             raise ConfigError(f"--threads must be from 1 to 1024, not {arguments.threads}")
@@ -40,8 +41,10 @@ def set_machine(arguments: argparse.Namespace) -> torch.device:
     return device
 
 
-def load_vocoder(arguments: argparse.Namespace) -> Vocoder:
+def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":
     """The vocoder of --checkpoint on --device."""
+    from flowvocoder.vocoder import Vocoder
+
     device = set_machine(arguments)
     check_temperature(getattr(arguments, "temperature", None))
     engine, precision = getattr(arguments, "engine", "eager"), getattr(arguments, "precision", "float32")
@@ -54,21 +57,28 @@ def check_temperature(temperature: float | None) -> None:
         raise ConfigError(f"--temperature must be 0 or above, not {temperature}")
 
 
-def check_match(match: int | None, low_match: int | None) -> None:
-    """Raises ConfigError for fewer passes than none, and for more than any checkpoint may ask for."""
-    for option, name, passes in (("--match", "match", match), ("--low-match", "low_match", low_match)):
+def iterations(arguments: argparse.Namespace) -> dict[str, Any]:
+    """--gl-iters and --low-band-iters, as `Vocoder.synthesize` takes them. Raises ConfigError for impossible ones."""
+    given = {"match": arguments.gl_iters, "low_match": arguments.low_band_iters}
+    for option, (name, number) in zip(("--gl-iters", "--low-band-iters"), given.items(), strict=True):
         most = int(limits_of(TrainConfig)[name][1])
-        if passes is not None and not 0 <= passes <= most:
-            raise ConfigError(f"{option} must be from 0 to {most}, not {passes}")
+        if number is not None and not 0 <= number <= most:
+            raise ConfigError(f"{option} must be from 0 to {most}, not {number}")
+    return given
 
 
 def named_checkpoint(path: Path) -> Path:
     """A checkpoint's folder; `bundled` is the bundled voice."""
+    from flowvocoder.checkpoint import BUNDLED_VOICE
+
     return BUNDLED_VOICE if str(path) == "bundled" else path
 
 
-def read_recording(path: Path, spec: MelSpec) -> Recording:
+def read_recording(path: Path, spec: MelSpec) -> "Recording":
     """Read at the mel's rate, say on standard error what was changed, refuse what is too short for a mel."""
+    from flowvocoder.audio.files import read_audio
+    from flowvocoder.mel.frontend import edge_padding
+
     recording = read_audio(path, spec.sample_rate)
     if recording.changes:
         print(f"{path}: {', '.join(recording.changes)}", file=sys.stderr)
@@ -87,13 +97,15 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise OutputError(f"{path}: is a folder")
 
 
-def write_speech(path: Path, samples: Samples | Iterable[Samples], sample_rate: int) -> None:
-    """Write PCM16, in pieces if they come so, and say how many samples were clipped, if any."""
+def write_speech(path: Path, pieces: "Iterable[Samples]", sample_rate: int) -> None:
+    """Write PCM16 and say how many samples were clipped, if any."""
+    from flowvocoder.audio.files import write_audio
+
     total = 0
 
-    def counted() -> Iterator[Samples]:
+    def counted() -> "Iterator[Samples]":
         nonlocal total
-        for piece in [samples] if isinstance(samples, np.ndarray) else samples:
+        for piece in pieces:
             total += len(piece)
             yield piece
 
@@ -108,15 +120,17 @@ def say_clipped(where: str, clipped: int, samples: int) -> None:
               file=sys.stderr)  # fmt: skip
 
 
-def load_denoiser(arguments: argparse.Namespace, vocoder: Vocoder) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What --denoise does to audio (B, T): nothing at strength 0. Warns where the hum is as loud as speech."""
+def load_denoiser(arguments: argparse.Namespace, vocoder: "Vocoder") -> "Callable[[torch.Tensor], torch.Tensor]":
+    """What --denoise does to audio (B, T): nothing at strength 0. Warns where the noise is as loud as speech."""
+    from flowvocoder.denoiser import Denoiser
+
     strength = arguments.denoise
     if not 0.0 <= strength < math.inf:
         raise ConfigError(f"--denoise must be 0 or above, not {strength}")
     if strength == 0.0:
         return lambda audio: audio
     denoiser = Denoiser(vocoder, arguments.denoise_mode)
-    if denoiser.level > LOUD_HUM:
-        print(f"--denoise-mode {arguments.denoise_mode}: this model's hum is as loud as speech there"
-              f" ({denoiser.level:.0f} dB of full scale), so little may be left of it", file=sys.stderr)  # fmt: skip
+    if denoiser.level > LOUD_NOISE:
+        print(f"--denoise-mode {arguments.denoise_mode}: the model's own noise is as loud as speech in this mode"
+              f" ({denoiser.level:.0f} dB of full scale); little may be left", file=sys.stderr)  # fmt: skip
     return lambda audio: denoiser(audio, strength)

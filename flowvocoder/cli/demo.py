@@ -2,14 +2,28 @@
 
 import argparse
 import os
+from pathlib import Path
 
+from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import set_machine
+from flowvocoder.cli.options import add_machine
 from flowvocoder.errors import ConfigError
-from flowvocoder.extras import library
 
 
-def demo(arguments: argparse.Namespace) -> int:
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="DIR", type=Path, action="append",
+                        help="checkpoint folder (default: the bundled voice); repeat to compare several")  # fmt: skip
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve (default 127.0.0.1: this machine only)")
+    parser.add_argument("--port", type=int, default=7860, help="port to serve (default 7860)")
+    parser.add_argument("--share", action="store_true",
+                        help="a public address through Gradio's servers (default: this machine only)")  # fmt: skip
+    add_machine(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Load the checkpoints and serve the page until stopped."""
+    from flowvocoder.extras import library
+
     if not 1 <= arguments.port <= 65535:
         raise ConfigError(f"--port must be from 1 to 65535, not {arguments.port}")
     device = set_machine(arguments)
@@ -22,3 +36,6 @@ def demo(arguments: argparse.Namespace) -> int:
     give_back_freed_memory()
     serve(Service(arguments.checkpoint, device), arguments.host, arguments.port, arguments.share)
     return 0
+
+
+COMMAND = Command("demo", "serve a web page to try the vocoder", options, run)

@@ -4,42 +4,69 @@ import argparse
 import sys
 from pathlib import Path
 
-from flowvocoder.cli.common import check_match, check_temperature, named_checkpoint, set_machine
+from flowvocoder.cli.command import FAILED, Command
+from flowvocoder.cli.common import check_temperature, iterations, named_checkpoint, set_machine
+from flowvocoder.cli.options import add_jobs, add_machine, add_sampling, folder, positive_int
 from flowvocoder.errors import ConfigError
-from flowvocoder.evaluation.chart import save_chart
-from flowvocoder.evaluation.checkpoint import Settings, evaluate_checkpoint
-from flowvocoder.evaluation.report import markdown
-from flowvocoder.evaluation.results import write_json
-from flowvocoder.files import check_folder, writing
-from flowvocoder.parallel import check_jobs
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path,
+                        help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
+    parser.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
+                        help="folder of audio, manifest or folder of shards; may be repeated")  # fmt: skip
+    parser.add_argument("--against", metavar="WHAT", action="append", default=[],
+                        help="compare with griffinlim, another checkpoint, or a folder of audio named like the"
+                        " utterances; may be repeated")  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=folder,
+                        help="write results.json, table.md, chart.png and a file per utterance; a second run reuses"
+                        " valid rows")  # fmt: skip
+    parser.add_argument("--keep-audio", action="store_true",
+                        help="also write the measured audio (the first draw) to DIR/audio")  # fmt: skip
+    parser.add_argument("--all", action="store_true", dest="everything",
+                        help="evaluate the training utterances too, not only held-out ones")  # fmt: skip
+    parser.add_argument("--limit", metavar="N", type=positive_int, help="at most N utterances of each corpus")
+    parser.add_argument("--draws", metavar="N", type=positive_int, default=1,
+                        help="synthesise each utterance with N seeds and average the measures (default 1)")  # fmt: skip
+    parser.add_argument("--lag", metavar="SAMPLES", type=int,
+                        help="delay of the audio in folders of --against (default: estimated, one for each"
+                        " folder)")  # fmt: skip
+    add_jobs(parser)
+    add_sampling(parser)
+    add_machine(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the files; 2 if an utterance could not be measured."""
+    from flowvocoder.evaluation.chart import save_chart
+    from flowvocoder.evaluation.checkpoint import Settings, evaluate_checkpoint
+    from flowvocoder.evaluation.report import markdown
+    from flowvocoder.evaluation.results import write_json
+    from flowvocoder.files import check_folder, writing
+    from flowvocoder.parallel import check_jobs
+
     device = set_machine(arguments)
     if arguments.threads not in (None, 1):
         raise ConfigError(f"--threads {arguments.threads}: every process measures on one thread; --jobs says how many")
     check_temperature(arguments.temperature)
-    check_match(arguments.match, arguments.low_match)
     out = arguments.out
     if arguments.keep_audio and out is None:
         raise ConfigError("--keep-audio needs --out")
-    if out is not None:
-        check_folder(out)
     settings = Settings(
         against=[str(named_checkpoint(Path(what))) for what in arguments.against],
         everything=arguments.everything,
         limit=arguments.limit,
         temperature=arguments.temperature,
-        match=arguments.match,
-        low_match=arguments.low_match,
         seed=arguments.seed,
         draws=arguments.draws,
         lag=arguments.lag,
         jobs=check_jobs(arguments.jobs or (0 if device.type == "cpu" else 1)),  # a GPU is timed alone
         device=str(device),
         keep_audio=arguments.keep_audio,
+        **iterations(arguments),
     )
+    if out is not None:
+        check_folder(out)
     checkpoint = arguments.checkpoint and named_checkpoint(arguments.checkpoint)
     evaluation = evaluate_checkpoint(checkpoint, arguments.corpus, settings, out)
     table = markdown(evaluation)
@@ -52,4 +79,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print(f"{out}: results.json, table.md, chart.png", file=sys.stderr)
     for failure in evaluation.failures:
         print(f"flowvocoder: {failure}", file=sys.stderr)
-    return 2 if evaluation.failures else 0
+    return FAILED if evaluation.failures else 0
+
+
+COMMAND = Command("evaluate", "measure a vocoder on held-out recordings, beside others", options, run)

@@ -3,16 +3,31 @@
 import argparse
 from pathlib import Path
 
-from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
-from flowvocoder.cli.common import check_output
-from flowvocoder.interop.onnx.export import export_onnx, export_pt2
+from flowvocoder.cli.command import Command
+from flowvocoder.cli.common import check_output, named_checkpoint
 
 
-def export(arguments: argparse.Namespace) -> int:
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path,
+                        help="checkpoint folder; `bundled`: the bundled voice")  # fmt: skip
+    parser.add_argument("output", metavar="OUT", type=Path, help="OUT.onnx or OUT.pt2")
+    parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx",
+                        help="onnx (default) or pt2 (torch.export)")  # fmt: skip
+    parser.add_argument("--step", action="store_true",
+                        help="export one streaming step, with its state as inputs and outputs")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
     """CHECKPOINT -> OUT.onnx or OUT.pt2, with mel spec and licence inside."""
+    from flowvocoder.checkpoint import load_checkpoint
+    from flowvocoder.interop.onnx.export import export_onnx, export_pt2
+
     check_output(arguments.output, (f".{arguments.format}",))
-    checkpoint = load_checkpoint(BUNDLED_VOICE if arguments.checkpoint == Path("bundled") else arguments.checkpoint)
+    checkpoint = load_checkpoint(named_checkpoint(arguments.checkpoint))
     {"onnx": export_onnx, "pt2": export_pt2}[arguments.format](checkpoint, arguments.output, arguments.step)
     size = arguments.output.stat().st_size / 1e6
     print(f"{arguments.output}: {'streaming step' if arguments.step else 'whole mels'}, {size:.1f} MB")
     return 0
+
+
+COMMAND = Command("export", "write a checkpoint for other programs: ONNX or torch.export", options, run)

@@ -3,17 +3,28 @@
 import argparse
 import json
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
+from flowvocoder.cli.command import Command
 from flowvocoder.config import ModelConfig
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.streaming.engines import ModelSteps
-from flowvocoder.streaming.flow import FlowStep
+
+if TYPE_CHECKING:
+    from flowvocoder.streaming.flow import FlowStep
 
 
-def info(arguments: argparse.Namespace) -> int:
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path,
+                        help="checkpoint folder (default: the bundled voice)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
+    from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
+    from flowvocoder.streaming.engines import ModelSteps
+
     path = arguments.checkpoint or BUNDLED_VOICE
     checkpoint = load_checkpoint(path)
     step = ModelSteps(checkpoint.model).find()
@@ -34,20 +45,20 @@ def info(arguments: argparse.Namespace) -> int:
     print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
           f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
     print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
-    match = checkpoint.about.get("match", 0)
-    print(f"  streams   {_streaming(step, spec, match)}")
+    iterations = checkpoint.about.get("match", 0)
+    print(f"  streams   {_streaming(step, spec, iterations)}")
     for key, value in checkpoint.about.items():
         print(f"  {key:<9} {_plain(value)}")
     return 0
 
 
-def _streaming(step: FlowStep | None, spec: MelSpec, match: int) -> str:
+def _streaming(step: "FlowStep | None", spec: MelSpec, iterations: int) -> str:
     if step is None:
         return "no: takes whole mels only"
     ahead, back = (1000 * blocks * step.block / spec.sample_rate for blocks in (step.delay, step.back))
     reach = f"up to {back:.0f} ms" if math.isfinite(back) else "without end (pitch recursion)"
-    matched = 1000 * match * spec.n_fft / spec.sample_rate
-    more = f" (and {matched:.0f} ms for {match} passes of mel matching over all bands)" if match else ""
+    after = 1000 * iterations * spec.n_fft / spec.sample_rate
+    more = f" (and {after:.0f} ms for {iterations} mel-consistency iterations)" if iterations else ""
     return f"{ahead:.0f} ms behind the mel{more}; a frame influences what follows it {reach}"
 
 
@@ -61,3 +72,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+COMMAND = Command("info", "what a checkpoint is: architecture, mel, licence, metrics", options, run)

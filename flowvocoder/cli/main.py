@@ -1,58 +1,105 @@
-"""The `flowvocoder` command. Parsing imports no torch: commands import what they need when they run."""
+"""The `flowvocoder` command."""
 
 import argparse
+import contextlib
 import importlib
 import os
+import pkgutil
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
+import flowvocoder.cli
 from flowvocoder import __version__
-from flowvocoder.cli.parsers import bench, data, demo, evaluate, export, importing, speech, train
-from flowvocoder.cli.parsers.common import FAILED, Parser
+from flowvocoder.cli.command import FAILED, INTERRUPTED, Command, Parser
 from flowvocoder.errors import FlowVocoderError
+from flowvocoder.renamed import RenamedWarning
 
-INTERRUPTED = 130
+GROUPS = {"bench": "measure speed"}
+"""Commands of two words begin with one of these."""
+
+MOVED = {"bench family": "python docs/scripts/family.py, in a clone"}
+"""Commands of version 0.1 that are something else now."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, or 2 with one line on standard error."""
-    arguments = parser().parse_args(argv)
-    try:
-        command = importlib.import_module(f"flowvocoder.cli.{arguments.module}")
-        result: int = getattr(command, arguments.function)(arguments)
-        sys.stdout.flush()
-        return result
-    except FlowVocoderError as error:
-        print(f"flowvocoder: {error}", file=sys.stderr)
+    given = sys.argv[1:] if argv is None else argv
+    if moved := MOVED.get(old := " ".join(given[:2])):
+        print(f"flowvocoder: {old} is now {moved}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except MemoryError as error:
-        print(f"flowvocoder: not enough memory ({str(error).splitlines()[0] if str(error) else 'no more is said'})",
-              file=sys.stderr)  # fmt: skip
-        return FAILED
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a GPU; torch itself need not be imported here
-            raise
-        print(f"flowvocoder: the device has not enough memory ({str(error).splitlines()[0]})", file=sys.stderr)
-        return FAILED
-    except OSError as error:  # a folder without permission, a name too long, a closed pipe or full disk on stdout
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"flowvocoder: {where}{error.strerror or error}", file=sys.stderr)
-        # What is left in the buffer would fail again, with a traceback, when Python exits.
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        return FAILED
-
-
-COMMANDS = (speech, train, evaluate, data, bench, export, importing, demo)
-"""Modules with an `add(commands)`, in the order of --help."""
+    with old_names_in_one_line():
+        arguments = parser().parse_args(given)
+        return carry_out("flowvocoder", arguments.run, arguments)
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = Parser(prog="flowvocoder", description="A neural vocoder on normalizing flows.")
     top.add_argument("--version", action="version", version=f"flowvocoder {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in COMMANDS:
-        group.add(commands)
+    names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    groups = {}
+    for command in commands():
+        group, _, name = command.name.rpartition(" ")
+        if group and group not in groups:
+            parent = names.add_parser(group, help=GROUPS[group], description=GROUPS[group])
+            groups[group] = parent.add_subparsers(dest=group, required=True, metavar="WHAT")
+        sub = groups.get(group, names).add_parser(name, help=command.summary, description=command.summary)
+        sub.set_defaults(run=command.run)
+        command.options(sub)
     return top
+
+
+def commands() -> list[Command]:
+    """The `COMMAND` of every module beside this one that has one, in the order of their names."""
+    names = [info.name for info in pkgutil.iter_modules(flowvocoder.cli.__path__)]
+    modules = [importlib.import_module(f"flowvocoder.cli.{name}") for name in names]
+    found: list[Command] = [module.COMMAND for module in modules if hasattr(module, "COMMAND")]
+    return sorted(found, key=lambda command: command.name)
+
+
+def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """The exit code of `run`; what the user can mend is one line on standard error."""
+    try:
+        result = run(arguments)
+        sys.stdout.flush()
+        return result
+    except FlowVocoderError as error:
+        reason = str(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except MemoryError as error:
+        reason = f"not enough memory ({_first_line(error) or 'no more is said'})"
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a GPU; torch itself need not be imported here
+            raise
+        reason = f"the device has not enough memory ({_first_line(error)})"
+    except OSError as error:  # a folder without permission, a name too long, a closed pipe or full disk on stdout
+        reason = f"{error.filename}: " * bool(error.filename) + str(error.strerror or error)
+        # What is left in the buffer would fail again, with a traceback, when Python exits.
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    print(f"{program}: {reason}", file=sys.stderr)
+    return FAILED
+
+
+@contextlib.contextmanager
+def old_names_in_one_line() -> Iterator[None]:
+    """Print a RenamedWarning as one line on standard error, each once; other warnings as ever."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: object) -> None:
+        if not issubclass(category, RenamedWarning):
+            usual(message, category, *where)  # type: ignore[arg-type]
+        elif str(message) not in said:
+            said.add(str(message))
+            print(f"flowvocoder: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.simplefilter("always", RenamedWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]

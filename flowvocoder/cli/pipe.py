@@ -1,22 +1,26 @@
-"""`synth --stream` and `stream-resynth`: from a pipe to a pipe, as it comes."""
+"""From a pipe to a pipe, as it comes: what `synth --stream` and `stream-resynth` do."""
 
 import argparse
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
-from flowvocoder.cli.common import check_match, load_vocoder, say_clipped
+from flowvocoder.cli.common import iterations, load_vocoder, say_clipped
 from flowvocoder.errors import AudioError, ConfigError, MelError
-from flowvocoder.streaming.stream import Stream
 from flowvocoder.units import seconds
-from flowvocoder.vocoder import Vocoder
+
+if TYPE_CHECKING:
+    import torch
+
+    from flowvocoder.streaming.stream import Stream
+    from flowvocoder.vocoder import Vocoder
 
 
 def stream_mel(arguments: argparse.Namespace) -> int:
     """Frames of n_mels float32 numbers, in this machine's byte order, to 16-bit mono PCM at the checkpoint's rate."""
+    import numpy as np
+    import torch
+
     if arguments.paths:
         raise ConfigError(
             f"--stream reads standard input and writes standard output: no PATH like {arguments.paths[0]}"
@@ -35,6 +39,11 @@ def stream_mel(arguments: argparse.Namespace) -> int:
 
 def stream_audio(arguments: argparse.Namespace) -> int:
     """16-bit mono PCM at the checkpoint's rate to its mel, and that to PCM of the same length."""
+    import numpy as np
+    import torch
+
+    from flowvocoder.audio.pcm16 import from_pcm16
+
     vocoder, stream = _begin(arguments)
     mels = vocoder.mel_stream()
     with _Output(vocoder) as output:
@@ -50,7 +59,7 @@ def stream_audio(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _begin(arguments: argparse.Namespace) -> tuple[Vocoder, Stream]:
+def _begin(arguments: argparse.Namespace) -> "tuple[Vocoder, Stream]":
     if arguments.engine == "onnx":
         raise ConfigError("--engine onnx is for whole mels: not with --stream")
     if not 1 <= arguments.chunk <= 100_000:
@@ -59,9 +68,10 @@ def _begin(arguments: argparse.Namespace) -> tuple[Vocoder, Stream]:
         raise ConfigError("standard input and output must be pipes or files, not a terminal")
     if getattr(arguments, "denoise", 0.0):
         raise ConfigError("--denoise works on whole utterances: not with --stream")
-    check_match(arguments.match, arguments.low_match)
+    arguments.low_band_iters = arguments.low_band_iters or 0
+    given = iterations(arguments)
     vocoder = load_vocoder(arguments)
-    stream = vocoder.stream(arguments.temperature, arguments.seed, arguments.match, arguments.low_match or 0)
+    stream = vocoder.stream(arguments.temperature, arguments.seed, **given)
     print(f"look-ahead {1000 * stream.seconds_behind:.0f} ms; {vocoder.sample_rate} Hz, mono", file=sys.stderr)
     return vocoder, stream
 
@@ -91,7 +101,7 @@ class _Input:
 class _Output:
     """Standard output as PCM16; says at the end how much it was."""
 
-    def __init__(self, vocoder: Vocoder):
+    def __init__(self, vocoder: "Vocoder"):
         self._rate = vocoder.sample_rate
         self._clipped = self._written = 0
         self.limit = 0  # samples, 0 for none
@@ -99,7 +109,9 @@ class _Output:
     def __enter__(self) -> "_Output":
         return self
 
-    def write(self, samples: torch.Tensor) -> None:
+    def write(self, samples: "torch.Tensor") -> None:
+        from flowvocoder.audio.pcm16 import to_pcm16
+
         if self.limit:
             samples = samples[: self.limit - self._written]
         pcm, clipped = to_pcm16(samples.cpu().numpy())

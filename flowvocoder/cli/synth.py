@@ -5,31 +5,48 @@ import glob
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-
+from flowvocoder.cli.command import FAILED, Command
 from flowvocoder.cli.common import (
-    check_match,
     check_output,
     check_temperature,
+    iterations,
     load_denoiser,
     load_vocoder,
     set_machine,
     write_speech,
 )
+from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling
 from flowvocoder.cli.pipe import stream_mel
 from flowvocoder.errors import ConfigError, FlowVocoderError, ImplausibleMelError, MelError, OutputError
-from flowvocoder.interop.onnx.runtime import OnnxVocoder
-from flowvocoder.mel.files import read_mel
 from flowvocoder.progress import progress
 from flowvocoder.units import seconds
-from flowvocoder.vocoder import Vocoder
 
-Denoise = Callable[[torch.Tensor], torch.Tensor]
-Voice = tuple[Vocoder | OnnxVocoder, Denoise | None]
+if TYPE_CHECKING:
+    import torch
+
+    from flowvocoder.interop.onnx.runtime import OnnxVocoder
+    from flowvocoder.vocoder import Vocoder
+
+    Voice: TypeAlias = tuple[Vocoder | OnnxVocoder, Callable[[torch.Tensor], torch.Tensor] | None]
 
 
-def synth(arguments: argparse.Namespace) -> int:
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", nargs="*",
+                        help="mel files, folders or globs; then OUT.wav for one mel, else a folder")  # fmt: skip
+    parser.add_argument("--stream", action="store_true",
+                        help="no PATH: float32 frames from standard input, PCM16 to standard output")  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace existing outputs when there are several mels")
+    parser.add_argument("--trust-mel", action="store_true", help="skip the plausibility check of mels without a spec")
+    add_chunk(parser)
+    add_denoiser(parser)
+    add_checkpoint(parser)
+    add_engine(parser, "onnx")
+    add_sampling(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
     """One mel to OUT.wav, a folder, glob or several files to a folder of .wav, or a pipe to a pipe."""
     if arguments.stream:
         return stream_mel(arguments)
@@ -58,7 +75,7 @@ def synth(arguments: argparse.Namespace) -> int:
             failed += 1
             print(f"flowvocoder: {error}", file=sys.stderr)
     print(f"{len(todo) - failed} written to {target}, {failed} refused")
-    return 2 if failed else 0
+    return FAILED if failed else 0
 
 
 def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
@@ -98,34 +115,42 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
     return [(mel, target) for target, mel in jobs.items()]
 
 
-def _load(arguments: argparse.Namespace) -> Voice:
+def _load(arguments: argparse.Namespace) -> "Voice":
     """The engine that synthesises, and what --denoise does to its audio: None where nothing."""
-    check_match(arguments.match, arguments.low_match)
+    iterations(arguments)  # impossible numbers are refused before anything is loaded
     if arguments.engine == "onnx":
-        if arguments.checkpoint is None:
-            raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
-        if arguments.denoise:
-            raise ConfigError("--denoise needs the checkpoint itself: not with --engine onnx")
-        if arguments.precision != "float32":
-            raise ConfigError("--precision needs the checkpoint itself: not with --engine onnx")
-        if set_machine(arguments).type != "cpu":
-            raise ConfigError("--engine onnx runs on the CPU")
-        check_temperature(arguments.temperature)
-        return OnnxVocoder(arguments.checkpoint, arguments.threads), None
+        return _load_onnx(arguments), None
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)
     return vocoder, denoise if arguments.denoise else None
 
 
-def _one(voice: Voice, mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
+def _load_onnx(arguments: argparse.Namespace) -> "OnnxVocoder":
+    from flowvocoder.interop.onnx.runtime import OnnxVocoder
+
+    if arguments.checkpoint is None:
+        raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
+    for option, used in (("--denoise", arguments.denoise), ("--precision", arguments.precision != "float32")):
+        if used:
+            raise ConfigError(f"{option} needs the checkpoint itself: not with --engine onnx")
+    if set_machine(arguments).type != "cpu":
+        raise ConfigError("--engine onnx runs on the CPU")
+    check_temperature(arguments.temperature)
+    return OnnxVocoder(arguments.checkpoint, arguments.threads)
+
+
+def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
     """Returns the duration in seconds."""
+    import torch
+
+    from flowvocoder.mel.files import read_mel
+
     vocoder, denoise = voice
     try:
         mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
-    passes = {"match": arguments.match, "low_match": arguments.low_match}
-    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **passes)
+    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **iterations(arguments))
     if denoise is not None:
         pieces = iter([denoise(torch.cat(list(pieces), 1))])
     try:
@@ -133,3 +158,6 @@ def _one(voice: Voice, mel_file: Path, output: Path, arguments: argparse.Namespa
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
     return seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate)
+
+
+COMMAND = Command("synth", "mel spectrograms to audio", options, run)

@@ -4,25 +4,47 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowvocoder.checkpoint import read_config
+from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import named_checkpoint, set_machine
+from flowvocoder.cli.options import add_machine, add_settings, folder, positive, positive_int
 from flowvocoder.config import Experiment, override
 from flowvocoder.errors import ConfigError, TrainingError
-from flowvocoder.files import readable_folder
 from flowvocoder.models.lapglow import LapGlowConfig
-from flowvocoder.presets import DEFAULT_PRESET, experiment_from_dict, preset
-from flowvocoder.training.distributed import World
-from flowvocoder.training.folder import CHECKPOINT, LOG, STATE, goes_on
-from flowvocoder.training.range_test import find_learning_rate
-from flowvocoder.training.schedule import RangeTest
-from flowvocoder.training.state import saved_experiment
-from flowvocoder.training.trainer import Trainer
+from flowvocoder.presets import DEFAULT_PRESET, PRESETS, experiment_from_dict, preset
+
+if TYPE_CHECKING:
+    from flowvocoder.training.trainer import Trainer
 
 
-def train(arguments: argparse.Namespace) -> int:
-    """Train, or go on with a run; on one process, or on those that torchrun started."""
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
+                        help="folder of audio or in LJSpeech layout, manifest (.jsonl), or folder of shards; may be"
+                        " repeated")  # fmt: skip
+    parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default {DEFAULT_PRESET}; with --resume: the run's)")
+    parser.add_argument("--out", metavar="RUN", type=folder, required=True, help="run folder")
+    parser.add_argument("--resume", action="store_true", help="continue the run in RUN with its own settings")
+    parser.add_argument("--init-from", metavar="CHECKPOINT", type=Path,
+                        help="initial weights, with their sizes and mel; `bundled`: the bundled voice")  # fmt: skip
+    add_settings(parser, "override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")
+    parser.add_argument("--max-steps", metavar="N", type=positive_int,
+                        help="save and stop after step N; with --find-lr: its number of steps")  # fmt: skip
+    parser.add_argument("--max-minutes", metavar="M", type=positive, help="save and stop after M minutes")
+    parser.add_argument("--find-lr", action="store_true",
+                        help="only a learning-rate range test: prints a rate, plots RUN/learning_rate.png")  # fmt: skip
+    parser.add_argument("--licence", help="licence of the data, recorded in the checkpoint")
+    add_machine(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or continue a run; on one process, or on those that torchrun started."""
+    from flowvocoder.files import readable_folder
+    from flowvocoder.training.distributed import World
+    from flowvocoder.training.folder import CHECKPOINT, STATE, goes_on
+    from flowvocoder.training.state import saved_experiment
+    from flowvocoder.training.trainer import Trainer
+
     state = readable_folder(arguments.out / STATE)
     saved = saved_experiment(state) if state.exists() and goes_on(arguments.out, arguments.resume) else None
     start = None  # a run that goes on has its weights
@@ -68,6 +90,8 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
     """The preset, or what a run that goes on was saved with. Sizes and mel are those of that run, or of the checkpoint
     to start from, if it is of the preset's architecture; so is how the voice speaks, where the preset does not teach
     that."""
+    from flowvocoder.checkpoint import read_config
+
     if saved is not None and name is None:
         return saved
     planned = preset(name or DEFAULT_PRESET)
@@ -98,21 +122,25 @@ def _speech(about: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if type(value) in numbers.get(name, (int,))}
 
 
-def _find_lr(trainer: Trainer, arguments: argparse.Namespace) -> int:
-    picture = arguments.out / "learning_rate.png"
-    suggestion = find_learning_rate(trainer, RangeTest(steps=arguments.max_steps or RangeTest.steps), picture)
+def _find_lr(trainer: "Trainer", arguments: argparse.Namespace) -> int:
+    from flowvocoder.training.folder import LOG
+    from flowvocoder.training.range_test import find_learning_rate
+    from flowvocoder.training.schedule import RangeTest
+
+    plot = arguments.out / "learning_rate.png"
+    suggestion = find_learning_rate(trainer, RangeTest(steps=arguments.max_steps or RangeTest.steps), plot)
     if trainer.world.leads:
         if not arguments.resume:
             (arguments.out / LOG).unlink()  # of steps that no run has taken
         if suggestion is None:
-            print(f"the loss never fell: no suggestion; see {picture}")
+            print(f"the loss never fell: no suggestion; see {plot}")
         else:
-            print(f"suggested: --set lr={suggestion:.1e}; the curve is in {picture}")
+            print(f"suggested: --set lr={suggestion:.1e}; the curve is in {plot}")
     trainer.world.leave()
     return 0
 
 
-def _say_what_is_special(trainer: Trainer, arguments: argparse.Namespace) -> None:
+def _say_what_is_special(trainer: "Trainer", arguments: argparse.Namespace) -> None:
     if arguments.resume and trainer.step == 0:
         print(f"{arguments.out}: nothing to resume: a new run starts", file=sys.stderr)
     if trainer.changed:
@@ -127,3 +155,6 @@ def _say_what_is_special(trainer: Trainer, arguments: argparse.Namespace) -> Non
     if skipped:
         shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
         print(f"{len(skipped)} recordings are shorter than a segment and left out: {shown}", file=sys.stderr)
+
+
+COMMAND = Command("train", "train a vocoder on your recordings", options, run)

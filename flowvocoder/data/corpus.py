@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flowvocoder.audio.files import EXTENSIONS, Recording, Samples, at_rate, read_as_stored
-from flowvocoder.data.manifest import TRAIN, VALIDATION, hash_of, is_held_out, read_lines
+from flowvocoder.data.manifest import read_lines
 from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
+from flowvocoder.data.splits import TRAIN, VALIDATION, choose_split, hash_of, hold_out_one
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError
 from flowvocoder.mel.files import Mel, check_length, decode_mel, read_mel
 from flowvocoder.mel.spec import MelSpec
@@ -174,16 +175,14 @@ def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Uttera
 
     Where that holds out none of two or more utterances, the hash chooses one.
     """
-    training = [u for u in utterances if (u.split or _by_hash(u)) == TRAIN]
-    held_out = [u for u in utterances if (u.split or _by_hash(u)) == VALIDATION]
-    if not held_out and len(training) > 1:
-        held_out = [min(training, key=lambda u: hash_of(u.id))]
-        training = [u for u in training if u is not held_out[0]]
+    splits = [u.split or choose_split(u.id) for u in utterances]
+    one = hold_out_one(splits, (hash_of(u.id) for u in utterances))
+    if one is not None:
+        splits[one] = VALIDATION
+    training, held_out = (
+        [u for u, own in zip(utterances, splits, strict=True) if own == wanted] for wanted in (TRAIN, VALIDATION)
+    )
     return training, held_out
-
-
-def _by_hash(utterance: Utterance) -> str:
-    return VALIDATION if is_held_out(utterance.id) else TRAIN
 
 
 def _of_manifest(path: Path) -> list[Utterance]:

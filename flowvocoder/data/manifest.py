@@ -2,32 +2,20 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.data.splits import SPLITS, hash_of
 from flowvocoder.errors import DataError
 from flowvocoder.files import reason, sha256_of, writing
-
-TRAIN, VALIDATION, TEST, UNSEEN = SPLITS = ("train", "validation", "test", "unseen")
-"""`unseen` holds whole speakers that no other split has; `test` is a corpus's own, where it publishes one."""
-
-HELD_OUT_SHARE = 40
-"""One utterance in so many is kept for validation."""
-
-UNSEEN_SHARE = 20
-"""One speaker in so many is kept out of training altogether, but at least one ..."""
-
-UNSEEN_FROM = 3
-"""... of so many speakers or more: of two, one would be half the corpus."""
 
 LARGEST = 2**53
 """Bound on every number, so that sums and byte counts stay exact wherever they are computed."""
@@ -217,39 +205,6 @@ def write_manifest(path: Path, entries: Iterable[Entry]) -> int:
                 raise DataError(f"{path}: line {count}: id {entry.id!r} comes a second time")
             file.write(line)
     return count
-
-
-def hash_of(name: str) -> int:
-    """The first 8 bytes of SHA-256: what splits and orders go by, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "big")
-
-
-def is_held_out(utterance_id: str) -> bool:
-    """Whether an utterance is for validation: by a hash of its id, so the same whatever else the corpus holds."""
-    return hash_of(utterance_id) % HELD_OUT_SHARE == 0
-
-
-def choose_split(utterance_id: str, speaker: str, speakers: Collection[str] | None = None) -> str:
-    """`unseen`, `validation` or `train`, for a corpus without an official split.
-
-    Args:
-        utterance_id: decides between validation (one in 40) and training.
-        speaker: of this utterance.
-        speakers: all of the corpus (best a frozenset). Of three or more, those that `unseen_speakers` chooses are
-            held out.
-    """
-    if speakers is not None and speaker in unseen_speakers(frozenset(speakers)):
-        return UNSEEN
-    return VALIDATION if is_held_out(utterance_id) else TRAIN
-
-
-@functools.lru_cache(maxsize=8)
-def unseen_speakers(speakers: frozenset[str]) -> frozenset[str]:
-    """Speakers to hold out: one in 20 by hash, one at least, none of fewer than three."""
-    if len(speakers) < UNSEEN_FROM:
-        return frozenset()
-    chosen = {s for s in speakers if hash_of(s) % UNSEEN_SHARE == 0}
-    return frozenset(chosen or {min(speakers, key=hash_of)})
 
 
 def _parse(line: bytes) -> Entry:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from flowvocoder.data.manifest import SPLITS, TRAIN, VALIDATION, Entry, entry_at, hash_of, read_lines
+from flowvocoder.data.manifest import Entry, entry_at, read_lines
 from flowvocoder.data.shards import FORMAT
+from flowvocoder.data.splits import SPLITS, VALIDATION, hash_of, hold_out_one
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import sha256_of
 from flowvocoder.prepare.convert import Settings
@@ -76,8 +77,11 @@ def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
         upsampled += entry.rate < settings.rate
     if not offsets:
         raise DataError(f"{manifest}: holds no utterance")
+    one = hold_out_one((SPLITS[code] for code in splits), hashes)
+    if one is not None:
+        splits[one] = SPLITS.index(VALIDATION)
     where, key = np.array(offsets, dtype=np.uint64), np.array(hashes, dtype=np.uint64)
-    codes = _with_validation(np.array(splits, dtype=np.int8), key)
+    codes = np.array(splits, dtype=np.int8)
     shards = []
     for code, split in enumerate(SPLITS):
         chosen = np.flatnonzero(codes == code)
@@ -85,11 +89,3 @@ def make_plan(manifest: Path, settings: Settings, shard_size: int) -> Plan:
         for number, first in enumerate(range(0, len(ordered), shard_size)):
             shards.append(ShardPlan(f"{split}-{number:05d}", split, first, ordered[first : first + shard_size]))
     return Plan(manifest, settings, shard_size, sha256_of(manifest), tuple(shards), upsampled)
-
-
-def _with_validation(codes: npt.NDArray[np.int8], key: npt.NDArray[np.uint64]) -> npt.NDArray[np.int8]:
-    """Where nothing is held out, the utterance that training from a folder would choose for it is."""
-    train = np.flatnonzero(codes == SPLITS.index(TRAIN))
-    if len(train) > 1 and not (codes == SPLITS.index(VALIDATION)).any():
-        codes[train[np.argmin(key[train])]] = SPLITS.index(VALIDATION)
-    return codes

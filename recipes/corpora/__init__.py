@@ -6,8 +6,11 @@ import pkgutil
 from recipes.facts import Recipe
 
 
-def load() -> dict[str, Recipe]:
-    """All recipes by name."""
+def _load() -> dict[str, Recipe]:
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     found: list[Recipe] = [module.RECIPE for module in modules]
     return {recipe.name: recipe for recipe in sorted(found, key=lambda r: r.name)}
+
+
+RECIPES = _load()
+"""All recipes by name."""

@@ -141,7 +141,7 @@ def test_the_table_and_the_picture_show_it(clean: Path, capsys: pytest.CaptureFi
     entries = list(read_manifest(clean))
     entries[2] = missing(entries[2], clean.parent)
     write_manifest(clean, entries)
-    assert main(["audit", str(clean), "--picture", str(tmp_path / "a.png"), "--jobs", "2"]) == 1
+    assert main(["audit", str(clean), "--plot", str(tmp_path / "a.png"), "--jobs", "2"]) == 1
     out = capsys.readouterr().out
     assert "6 utterances" in out and "1 of 6 utterances would hurt training" in out
     assert "line 3: toy/utt002: no file wavs/ghost.wav" in out
@@ -176,7 +176,7 @@ def test_bad_input_is_one_sentence(clean: Path, capsys: pytest.CaptureFixture[st
         ([str(empty)], "holds no utterance"),
         ([str(clean), "--fix", str(clean)], "is the manifest itself"),
         ([str(clean), "--fix", str(tmp_path / "fixed.txt")], "must end in .jsonl"),
-        ([str(clean), "--picture", str(tmp_path / "a.svg")], "must end in .png"),
+        ([str(clean), "--plot", str(tmp_path / "a.svg")], "must end in .png"),
         ([str(clean), "--jobs", "-1"], "--jobs must be from 1"),
         ([str(clean), "--convention", "mine"], "unknown mel convention"),
         ([str(everything), "--fix", str(tmp_path / "f.jsonl")], "is not written"),

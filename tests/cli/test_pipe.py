@@ -47,7 +47,10 @@ def close(pcm: bytes, wav: Path) -> bool:
 def test_synth_from_a_pipe_is_synth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     mel, out = tmp_path / "m.npy", tmp_path / "o.wav"
     assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
-    assert main(["synth", str(mel), str(out), "--checkpoint", str(checkpoint), "--seed", "3", "--low-match", "0"]) == 0
+    assert (
+        main(["synth", str(mel), str(out), "--checkpoint", str(checkpoint), "--seed", "3", "--low-band-iters", "0"])
+        == 0
+    )
     frames = np.load(mel).T.astype(np.float32).tobytes()
     done = pipe(frames, "synth", "--stream", "--checkpoint", checkpoint, "--seed", 3, "--chunk", 5)
     assert done.returncode == 0 and "look-ahead" in done.stderr and close(done.stdout, out)
@@ -59,7 +62,7 @@ def test_synth_from_a_pipe_is_synth(wav: Path, checkpoint: Path, tmp_path: Path)
 
 def test_resynth_from_a_pipe_is_resynth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.wav"
-    as_streamed = ["--checkpoint", str(checkpoint), "--seed", "3", "--low-match", "0"]
+    as_streamed = ["--checkpoint", str(checkpoint), "--seed", "3", "--low-band-iters", "0"]
     assert main(["resynth", str(wav), str(out), *as_streamed]) == 0
     pcm = sf.read(wav, dtype="int16")[0].tobytes()
     done = pipe(pcm, "stream-resynth", "--checkpoint", checkpoint, "--seed", 3, "--chunk", 3)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flowvocoder.data.manifest import Entry, choose_split, is_held_out, read_manifest, unseen_speakers, write_manifest
+from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
+from flowvocoder.data.splits import choose_split, is_held_out, unseen_speakers
 from flowvocoder.errors import DataError
 
 

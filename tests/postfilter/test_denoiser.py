@@ -11,7 +11,7 @@ from command import refused, run
 from helpers import speech_like
 from torch import Tensor
 
-from flowvocoder.cli.parsers.speech import DENOISER_MODES
+from flowvocoder.cli.options import DENOISER_MODES
 from flowvocoder.denoiser import FRAMES, Denoiser, Mode
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.evaluation import measure_hum
@@ -106,7 +106,7 @@ def test_commands(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.Ca
     common = ("--checkpoint", checkpoint, "--seed", 1)
     assert run("resynth", wav, plain, *common) == 0
     assert run("resynth", wav, denoised, *common, "--denoise", 1.0) == 0
-    assert "hum: tones every 172 Hz" in capsys.readouterr().out
+    assert "block-rate tones, every 172 Hz" in capsys.readouterr().out
     assert sf.info(denoised).frames == sf.info(wav).frames and plain.read_bytes() != denoised.read_bytes()
     assert run("mel", wav, mel, "--checkpoint", checkpoint) == 0
     assert run("synth", mel, tmp_path / "s.wav", *common, "--denoise", 0.5, "--denoise-mode", "normal") == 0

@@ -17,7 +17,7 @@ RATE = 16000
 def prepared(source: Path, *options: str) -> dict[str, Entry]:
     """What the command makes of `source`, by id."""
     out = source.parent / "out"
-    assert main(["folder", "prepare", str(out), "--source", str(source), *options]) == 0
+    assert main(["prepare", "folder", str(out), "--source", str(source), *options]) == 0
     return {e.id: e for e in read_manifest(out / "manifest.jsonl")}
 
 

@@ -132,14 +132,14 @@ def test_command_refuses_bad_archives(tmp_path: Path, server: Server, capsys: py
     pack(LJ, server.root / "LJSpeech-1.1.tar.bz2")
     out = tmp_path / "out"
     published = RECIPES["ljspeech"].parts[0].archive.checksum.partition(":")[2]
-    assert published in refused(["ljspeech", "prepare", out, "--mirror", server.url], capsys)
+    assert published in refused(["prepare", "ljspeech", out, "--mirror", server.url], capsys)
     damaged = server.root / "jsut_ver1.1.zip"
     damaged.write_bytes(b"PK")
-    assert f"{damaged}: is truncated" in refused(["jsut", "prepare", out, "--source", damaged], capsys)
+    assert f"{damaged}: is truncated" in refused(["prepare", "jsut", out, "--source", damaged], capsys)
     tar_with(server.root / "dataset-voice-kerstin.tar.gz", tarfile.REGTYPE, "../x")
-    assert "'../x' would be written outside" in refused(["kerstin", "prepare", out, "--mirror", server.url], capsys)
+    assert "'../x' would be written outside" in refused(["prepare", "kerstin", out, "--mirror", server.url], capsys)
     tar_with(server.root / "dataset-voice-kathleen.tar.gz", tarfile.REGTYPE, "other.txt")
-    assert "Kathleen (Rhasspy) is not in it" in refused(["kathleen", "prepare", out, "--mirror", server.url], capsys)
+    assert "Kathleen (Rhasspy) is not in it" in refused(["prepare", "kathleen", out, "--mirror", server.url], capsys)
     assert not (out / "manifest.jsonl").exists()
 
 
@@ -158,7 +158,7 @@ def test_bad_metadata(tmp_path: Path, metadata: bytes, words: str, capsys: pytes
     (source / "LJSpeech-1.1/metadata.csv").write_bytes(metadata)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/manifest.jsonl").write_text("of another day\n")
-    assert words in refused(["ljspeech", "prepare", tmp_path / "out", "--source", source], capsys)
+    assert words in refused(["prepare", "ljspeech", tmp_path / "out", "--source", source], capsys)
     assert (tmp_path / "out/manifest.jsonl").read_text() == "of another day\n"
 
 
@@ -167,7 +167,7 @@ def test_bad_recordings_stop_or_are_left_out(tmp_path: Path, capsys: pytest.Capt
     wavs, out = source / "LJSpeech-1.1/wavs", tmp_path / "out"
     (wavs / "LJ001-0001.wav").write_bytes(b"RIFF no more")
     (source / "LJSpeech-1.1/metadata.csv").open("a").write("LJ999|a|b\n")
-    arguments = ["ljspeech", "prepare", out, "--source", source]
+    arguments = ["prepare", "ljspeech", out, "--source", source]
     assert "line 3: no recording" in refused(arguments, capsys)
     assert main([*map(str, arguments), "--skip-bad"]) == 0
     said = capsys.readouterr().out
@@ -188,7 +188,7 @@ def test_known_gaps_are_named_and_passed_over(tmp_path: Path) -> None:
 
 
 def test_manifest_that_was_edited_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["ljspeech", "prepare", tmp_path / "out", "--source", unpacked(LJ, tmp_path / "source")]
+    arguments = ["prepare", "ljspeech", tmp_path / "out", "--source", unpacked(LJ, tmp_path / "source")]
     assert main([str(a) for a in arguments]) == 0
     manifest = tmp_path / "out/manifest.jsonl"
     manifest.write_text(manifest.read_text().splitlines()[0] + "\n")
@@ -201,45 +201,68 @@ def test_parts_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     for tree in MINIATURES["libritts"].archives.values():
         unpacked(tree, tmp_path / "source")
     source, out = tmp_path / "source/LibriTTS", tmp_path / "out"
-    assert main(["libritts", "prepare", str(out), "--source", str(source), "--part", "dev-clean"]) == 0
+    assert main(["prepare", "libritts", str(out), "--source", str(source), "--part", "dev-clean"]) == 0
     assert {e.split for e in read_manifest(out / "manifest.jsonl")} == {"validation"}
-    arguments = ["libritts", "prepare", out, "--source", source, "--part", "dev-clean", "--part", "train-other-500"]
+    arguments = ["prepare", "libritts", out, "--source", source, "--part", "dev-clean", "--part", "train-other-500"]
     assert "(train-other-500) is not in it" in refused(arguments, capsys)
-    assert "has no part 'x'; its parts are dev-clean" in refused(["libritts", "prepare", out, "--part", "x"], capsys)
+    assert "has no part 'x'; its parts are dev-clean" in refused(["prepare", "libritts", out, "--part", "x"], capsys)
     # A folder of recordings that could be any language is nobody's guess.
     french = unpacked(next(iter(MINIATURES["css10"].archives.values())), tmp_path / "recordings")
-    assert "--part NAME says which" in refused(["css10", "prepare", out, "--source", french], capsys)
-    assert main(["css10", "prepare", str(tmp_path / "fr"), "--source", str(french), "--part", "fr"]) == 0
+    assert "--part NAME says which" in refused(["prepare", "css10", out, "--source", french], capsys)
+    assert main(["prepare", "css10", str(tmp_path / "fr"), "--source", str(french), "--part", "fr"]) == 0
     assert {(e.language, e.speaker) for e in read_manifest(tmp_path / "fr/manifest.jsonl")} == {("fr", "css10-fr")}
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed and main([name, "show"]) == 0 for name in MINIATURES)
+    assert all(name in listed and main(["show", name]) == 0 for name in MINIATURES)
     (tmp_path / "file").write_text("")
     source = unpacked(LJ, tmp_path / "source")
     for out in (tmp_path / "file", tmp_path / "file/out"):
         capsys.readouterr()
-        assert str(out) in refused(["ljspeech", "prepare", out, "--source", source], capsys)
-    assert "no such file or folder" in refused(["jsut", "prepare", tmp_path, "--source", tmp_path / "no"], capsys)
-    for arguments in (
-        ["nope", "prepare", "x"],
-        ["jsut", "prepare", "x", "--jobs", "0"],
-        ["folder", "prepare", "x"],
-        [],
+        assert str(out) in refused(["prepare", "ljspeech", out, "--source", source], capsys)
+    assert "no such file or folder" in refused(["prepare", "jsut", tmp_path, "--source", tmp_path / "no"], capsys)
+    for arguments, words in (
+        (["prepare", "nope", "x"], "no corpus named 'nope': there are cmu-arctic"),
+        (["prepare", "folder", "x"], "need --source"),
+        (["prepare", "folder", "x", "--source", source, "--part", "a"], "--part is not for your own recordings"),
+        (["prepare", "jsut", "x", "--speaker-folders"], "--speaker-folders is not for published corpora"),
     ):
+        assert words in refused(arguments, capsys)
+    for arguments in (["prepare", "jsut", "x", "--jobs", "0"], ["show"], []):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
         assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_the_order_of_words_of_the_last_release(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "jsut"]) == 0
+    shown = capsys.readouterr()
+    assert main(["jsut", "show"]) == 0
+    assert capsys.readouterr().out == shown.out and not shown.err
+    assert main(["jsut", "prepare", "out", "--language", "de"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "jsut prepare is now prepare jsut" in said[0] and len(said) == 2
+
+
+def test_download_alone(tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    pack(next(iter(MINIATURES["jsut"].archives.values())), server.root / "jsut_ver1.1.zip")
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert main(["download", "jsut", str(out), "--mirror", server.url]) == 0
+        folder = capsys.readouterr().out.splitlines()[-2]
+        assert next(Path(folder).rglob("*.wav")).is_relative_to(out / "corpus")
+    assert len(server.requests) == 1 and not (out / "manifest.jsonl").exists()
+    assert "nothing to download" in refused(["download", "folder", out], capsys)
+
+
 def test_interrupt_keeps_what_came(tmp_path: Path, server: Server) -> None:
     server.faults = ["hang"]
     archive = server.root / "jsut_ver1.1.zip"
     pack(next(iter(MINIATURES["jsut"].archives.values())), archive)
-    command = [sys.executable, "-m", "recipes", "jsut", "prepare", str(tmp_path / "out"), "--mirror", server.url]
+    command = [sys.executable, "-m", "recipes", "prepare", "jsut", str(tmp_path / "out"), "--mirror", server.url]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     # Also where the tests were started in the background, which makes their children deaf to SIGINT.
@@ -252,8 +275,8 @@ def test_interrupt_keeps_what_came(tmp_path: Path, server: Server) -> None:
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     error = running.communicate(timeout=180)[1]
-    assert (running.returncode, error) == (130, "recipes: interrupted; the same command goes on from here\n")
-    assert main(["jsut", "prepare", str(tmp_path / "out"), "--mirror", server.url]) == 0
+    assert (running.returncode, error) == (130, "interrupted; the same command continues from here\n")
+    assert main(["prepare", "jsut", str(tmp_path / "out"), "--mirror", server.url]) == 0
     assert content("jsut_ver1.1/basic5000/wav/BASIC5000_0001.wav", 48000) == next(
         (tmp_path / "out/corpus").rglob("BASIC*.wav")
     ).read_bytes()  # fmt: skip

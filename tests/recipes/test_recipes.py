@@ -11,7 +11,8 @@ from recipe_miniatures import MINIATURES, TENTHS, Miniature, pack, unpacked, wit
 from recipe_server import Server
 
 import recipes.download
-from flowvocoder.data.manifest import Entry, choose_split, read_manifest
+from flowvocoder.data.manifest import Entry, read_manifest
+from flowvocoder.data.splits import choose_split
 from flowvocoder.errors import DataError
 from recipes import RECIPES, prepare
 from recipes.facts import Recipe

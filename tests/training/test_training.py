@@ -21,8 +21,8 @@ from flowvocoder.checkpoint import build_model, load_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import TrainConfig, override
 from flowvocoder.data.corpus import find_utterances, split
-from flowvocoder.data.manifest import is_held_out
 from flowvocoder.data.segments import SegmentSampler
+from flowvocoder.data.splits import is_held_out
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS

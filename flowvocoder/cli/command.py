@@ -1,0 +1,51 @@
+"""What a command is, and the parser that all commands share.
+
+No module of this folder imports torch or numpy at its top, so that `--help` is quick: a command imports what it needs
+when it runs.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from flowvocoder.renamed import say_renamed
+
+FAILED = 2
+"""Exit code of a refusal, with one sentence on standard error."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+RENAMED = {"--match": "--gl-iters", "--low-match": "--low-band-iters", "--picture": "--plot"}
+"""Old options and their new names; the old ones go in the next release."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command of `flowvocoder`."""
+
+    name: str  # as typed; two words (`bench train`) put it in a group
+    summary: str  # for --help
+    options: Callable[[argparse.ArgumentParser], None]  # adds its options to a parser
+    run: Callable[[argparse.Namespace], int]  # does the work; returns the exit code
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and takes an option by its old name too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(FAILED, f"{self.prog}: {message} (--help tells more)\n")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._new_name(argument) for argument in given], namespace)
+
+    def _new_name(self, argument: str) -> str:
+        old, equals, value = argument.partition("=")
+        new = RENAMED.get(old)
+        if new is None or new not in self._option_string_actions:
+            return argument
+        say_renamed(old, new)
+        return f"{new}{equals}{value}"

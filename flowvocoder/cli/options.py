@@ -1,0 +1,105 @@
+"""Options that several commands share, and the kinds of values they take."""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+DENOISER_MODES = ("silence", "reference", "normal")
+
+
+def seed(text: str) -> int:
+    """A seed as PyTorch takes it."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 2^63 - 1, not {value}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0.0 < value < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"must be above 0, not {text!r}")
+
+
+def positive_int(text: str) -> int:
+    """A whole number above 0."""
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if value >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"must be 1 or above and whole, not {text!r}")
+
+
+def folder(text: str) -> Path:
+    """A folder to write to: "" would be the one the command runs in."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, not ''")
+    return Path(text)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """--checkpoint, --device and --threads."""
+    parser.add_argument("--checkpoint", metavar="DIR", type=Path, help="checkpoint folder (default: the bundled voice)")
+    add_machine(parser)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """--device and --threads."""
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or mps")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """--seed, --temperature, --gl-iters and --low-band-iters."""
+    parser.add_argument("--seed", type=seed, default=0, help="random seed; the same seed gives the same samples"
+                        " (default 0)")  # fmt: skip
+    parser.add_argument("--temperature", type=float,
+                        help="standard deviation of the drawn noise (default: the checkpoint's)")  # fmt: skip
+    add_iterations(parser)
+
+
+def add_iterations(parser: argparse.ArgumentParser) -> None:
+    """--gl-iters and --low-band-iters."""
+    parser.add_argument("--gl-iters", type=int, metavar="N",
+                        help="mel-consistency (Griffin-Lim) iterations after the flow (default: the checkpoint's);"
+                        " each delays a stream by one analysis window")  # fmt: skip
+    parser.add_argument("--low-band-iters", type=int, metavar="N",
+                        help="further iterations below 1 kHz (default: the checkpoint's; 0 in streams)")  # fmt: skip
+
+
+def add_engine(parser: argparse.ArgumentParser, *more: str) -> None:
+    """--engine and --precision."""
+    parser.add_argument("--engine", default="eager", choices=["eager", "numba", "compile", *more],
+                        help="eager: PyTorch (default); numba: compiled pitch recursion; compile: compiled graphs, for"
+                        " streams, after a minute's warm-up")  # fmt: skip
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"],
+                        help="of the networks (default float32); the others are for GPUs")  # fmt: skip
+
+
+def add_chunk(parser: argparse.ArgumentParser) -> None:
+    """--chunk."""
+    parser.add_argument("--chunk", type=int, default=8, metavar="FRAMES",
+                        help="frames read from a pipe at a time (default 8)")  # fmt: skip
+
+
+def add_denoiser(parser: argparse.ArgumentParser) -> None:
+    """--denoise and --denoise-mode."""
+    parser.add_argument("--denoise", metavar="STRENGTH", type=float, default=0.0,
+                        help="strength of spectral subtraction of the model's own noise; 0.1 is usual"
+                        " (default 0, off)")  # fmt: skip
+    parser.add_argument("--denoise-mode", choices=DENOISER_MODES, default="silence",
+                        help="mel that this noise is measured with: digital silence (default), the reference level, or"
+                        " Gaussian numbers")  # fmt: skip
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """--jobs."""
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one for each core)")
+
+
+def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
+    """--set, as often as needed."""
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help=help)

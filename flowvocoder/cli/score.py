@@ -1,0 +1,68 @@
+"""`score`: exact likelihood of recordings."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowvocoder.cli.command import FAILED, Command
+from flowvocoder.cli.common import load_vocoder, read_recording
+from flowvocoder.cli.options import add_checkpoint, seed
+from flowvocoder.errors import AudioError
+from flowvocoder.progress import progress
+from flowvocoder.units import bits_per_sample
+
+if TYPE_CHECKING:
+    import torch
+
+    from flowvocoder.vocoder import Vocoder
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="recordings")
+    parser.add_argument("--json", action="store_true", help="as a JSON list of file, nats_per_sample, bits_per_sample")
+    parser.add_argument("--mel-from", metavar="FILE", type=Path, help="condition on this recording's mel")
+    parser.add_argument("--seed", type=seed, default=0, help="random seed of the dequantisation (default 0)")
+    add_checkpoint(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Nats and bits per sample of each file; a file that cannot be scored is named and the others go on."""
+    vocoder = load_vocoder(arguments)
+    foreign = None
+    if arguments.mel_from:
+        foreign = vocoder.mel(_samples(arguments.mel_from, vocoder))
+    rows: list[dict[str, Any]] = []
+    for path in progress(arguments.files, "score", "file"):
+        try:
+            nats = _score_one(path, vocoder, foreign, arguments)
+        except AudioError as error:
+            print(f"flowvocoder: {error}", file=sys.stderr)
+            continue
+        rows.append({"file": str(path), "nats_per_sample": nats, "bits_per_sample": bits_per_sample(nats)})
+        if not arguments.json:
+            print(f"{path}: {nats:.4f} nats/sample, {bits_per_sample(nats):.4f} bits/sample", flush=True)
+    if arguments.json and rows:
+        print(json.dumps(rows, indent=2))
+    elif len(rows) > 1:
+        mean = sum(r["nats_per_sample"] for r in rows) / len(rows)
+        print(f"mean of {len(rows)} files: {mean:.4f} nats/sample, {bits_per_sample(mean):.4f} bits/sample")
+    return 0 if len(rows) == len(arguments.files) else FAILED
+
+
+def _score_one(path: Path, vocoder: "Vocoder", foreign: "torch.Tensor | None", arguments: argparse.Namespace) -> float:
+    audio = _samples(path, vocoder)
+    frames = len(audio) // vocoder.spec.hop_length
+    if foreign is not None and foreign.shape[-1] < frames:
+        raise AudioError(f"{path}: {frames} frames are more than the {foreign.shape[-1]} of {arguments.mel_from}")
+    return float(vocoder.score(audio, None if foreign is None else foreign[..., :frames], arguments.seed))
+
+
+def _samples(path: Path, vocoder: "Vocoder") -> "torch.Tensor":
+    import torch
+
+    return torch.from_numpy(read_recording(path, vocoder.spec).samples)
+
+
+COMMAND = Command("score", "exact likelihood of recordings, in nats and bits per sample", options, run)

@@ -1,0 +1,77 @@
+"""What every command offers: its options, their words, and the names they had."""
+
+import argparse
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+from command import refused, run
+
+import flowvocoder.cli
+from flowvocoder.cli.command import RENAMED
+from flowvocoder.cli.main import commands, parser
+
+LONGEST = 25
+"""Words of one help text."""
+
+SHARED = {"command", "common", "latent", "main", "options", "pipe"}
+"""Modules that are no command."""
+
+
+def parsers(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield top
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from parsers(sub)
+
+
+def test_every_file_is_a_command() -> None:
+    files = {info.name for info in pkgutil.iter_modules(flowvocoder.cli.__path__)} - SHARED
+    assert files == {command.name.replace("-", "_").replace(" ", "_") for command in commands()}
+    names = [sub.prog for sub in parsers(parser())]
+    assert {f"flowvocoder {command.name}" for command in commands()} < set(names)
+
+
+def test_every_help_text_is_there_and_short() -> None:
+    for one in parsers(parser()):
+        for action in one._actions:
+            if isinstance(action, argparse._SubParsersAction) or action.dest == "preset":  # a list of all presets
+                continue
+            assert action.help, f"{one.prog} {action.dest}"
+            text = action.help % vars(action)
+            assert len(text.split()) < LONGEST, f"{one.prog} {action.dest}: {text}"
+
+
+def test_old_names_work_and_say_the_new_ones(
+    wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old.wav", tmp_path / "new.wav"
+    plots = tmp_path / "old.png", tmp_path / "new.png"
+    given = ("--checkpoint", checkpoint)
+    assert run("resynth", wav, old, *given, "--match", 1, "--low-match=2", "--picture", plots[0]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(";")[0] for line in said] == [f"flowvocoder: {old} is now {new}" for old, new in RENAMED.items()]
+    assert run("resynth", wav, new, *given, "--gl-iters", 1, "--low-band-iters=2", "--plot", plots[1]) == 0
+    assert not capsys.readouterr().err
+    assert sf.read(old)[0].tolist() == sf.read(new)[0].tolist()
+    assert plots[0].read_bytes() == plots[1].read_bytes()
+
+
+def test_an_old_name_is_refused_where_it_never_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unrecognized arguments: --match" in refused(capsys, "info", "--match", "1")
+
+
+def test_corpus_is_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    from recipes.cli import main as recipes
+
+    outputs = []
+    for main in (recipes, lambda argv: run("corpus", *argv)):
+        for argv in (["list"], ["show", "vctk"]):
+            assert main(argv) == 0
+        outputs.append(capsys.readouterr().out)
+        assert main(["show", "nothing"]) == 2
+        assert "no corpus named 'nothing': there are cmu-arctic" in capsys.readouterr().err
+    assert outputs[0] == outputs[1] and "CC BY 4.0" in outputs[0]
