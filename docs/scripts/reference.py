@@ -1,0 +1,219 @@
+"""Pages of the reference: the command line, settings, mel conventions, corpora."""
+
+import argparse
+import ast
+import dataclasses
+import html
+import inspect
+import itertools
+import os
+import re
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from tables import Rows, table
+
+os.environ["COLUMNS"] = "100"  # argparse wraps its usage there
+
+# The command line, from its parsers.
+
+
+def cli() -> str:
+    """All commands with their options."""
+    from flowvocoder.cli.main import parser
+
+    intro = (
+        "# Command line\n\nThis page is generated from the parsers. Every command exits with 0 when it worked. "
+        "Otherwise it exits with 2 after one sentence on standard error, and leaves no half-written file."
+    )
+    return "\n\n".join([intro, *commands(parser())])
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """A section for each command that has no commands of its own."""
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for name, sub in ((n, p) for group in groups for n, p in shown(group)):
+        if any(isinstance(a, argparse._SubParsersAction) for a in sub._actions):
+            yield from commands(sub)
+            continue
+        usage = sub.format_usage().removeprefix("usage: ").rstrip()
+        rows = [option(sub, a) for a in sub._actions if a.help is not argparse.SUPPRESS and a.dest != "help"]
+        title = sub.prog if sub.prog.startswith("flowvocoder") else f"flowvocoder {name}"
+        summary = sentence(sub.description or "")
+        yield f"## {title}\n\n{summary}\n\n```text\n{usage}\n```\n\n{table(('argument', 'meaning'), iter(rows))}"
+
+
+def shown(group: "argparse._SubParsersAction[Any]") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The commands that --help lists: old names that still work are not among them."""
+    listed = {choice.dest for choice in group._choices_actions if choice.help is not argparse.SUPPRESS}
+    return ((name, sub) for name, sub in group.choices.items() if name in listed)
+
+
+def option(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[str, str]:
+    """One row: how an option is written, and its help."""
+    formatter = parser._get_formatter()
+    value = "" if action.nargs == 0 else formatter._format_args(action, action.dest.upper())
+    names = [f"{name} {value}".strip() for name in action.option_strings] or [value or action.dest]
+    text = formatter._expand_help(action) if action.help else ""
+    return ", ".join(f"`{name}`" for name in names), html.escape(text, quote=False)
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+# Settings and presets, from the dataclasses.
+
+
+def settings() -> str:
+    """Every setting with its default and meaning, and what each preset changes."""
+    from flowvocoder import presets
+
+    experiment = presets.PRESETS[presets.DEFAULT_PRESET]
+    parts = [
+        "# Settings and presets",
+        "This page is generated from the code. `flowvocoder train --set KEY=VALUE` changes a setting; a key without a "
+        "section belongs to `train`. `--set mel=NAME` takes a whole [mel convention](mels.md).",
+        "## Presets",
+        f"`--preset NAME` chooses one; the default is `{presets.DEFAULT_PRESET}`. The table lists what differs from "
+        "the defaults below.",
+        table(("preset", "architecture", "settings"), (preset(n, e) for n, e in presets.PRESETS.items())),
+        "## Training",
+        setting_table(experiment.train, "train."),
+        "## Mel",
+        setting_table(experiment.mel, "mel."),
+    ]
+    for kind in dict.fromkeys(type(e.model) for e in presets.PRESETS.values()):
+        parts += [f"## Model: {kind.architecture}", setting_table(kind(), "model.")]
+    return "\n\n".join(parts)
+
+
+def preset(name: str, experiment: Any) -> tuple[str, str, str]:
+    """A preset's row."""
+    changed = [*differences(experiment.model, "model."), *differences(experiment.train, "train.")]
+    return f"`{name}`", experiment.model.architecture, " ".join(f"`{c}`" for c in changed) or "the defaults"
+
+
+def differences(part: Any, prefix: str) -> Iterator[str]:
+    """What a section changes of its defaults."""
+    for field, value in leaves(part, prefix):
+        default = next(v for f, v in leaves(type(part)(), prefix) if f == field)
+        if value != default:
+            yield f"{field.removeprefix('train.')}={spelled(value)}"
+
+
+def leaves(part: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Every setting of a section and of the sections in it."""
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value
+
+
+def setting_table(part: Any, prefix: str) -> str:
+    """The settings of a section: key, default, limits, meaning."""
+    return table(("key", "default", "limits", "meaning"), setting_rows(type(part)(), prefix))
+
+
+def setting_rows(part: Any, prefix: str) -> Rows:
+    meanings = comments(type(part))
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from setting_rows(value, f"{prefix}{field.name}.")
+            continue
+        choices = typing.get_args(typing.get_type_hints(type(part))[field.name])
+        named = ", ".join(f"`{c}`" for c in choices if isinstance(c, str))
+        text = field.metadata.get("help") or meanings.get(field.name, "")
+        limits = " to ".join(f"{number:g}" for number in field.metadata.get("limits", ()))
+        yield f"`{prefix}{field.name}`", f"`{spelled(value)}`", limits, "; ".join(t for t in (text, named) if t)
+
+
+def spelled(value: Any) -> str:
+    """As --set takes it."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def comments(kind: type) -> dict[str, str]:
+    """What the source says of each field, in a comment behind it or in a string below it."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        lines = inspect.cleandoc(inspect.getsource(base)).splitlines()
+        body = ast.parse("\n".join(lines)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in itertools.zip_longest(body.body, body.body[1:]):
+            if not isinstance(field, ast.AnnAssign):
+                continue
+            behind = re.search(r"#\s*(?!fmt:|noqa|type:)(.+)$", lines[(field.end_lineno or field.lineno) - 1])
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                found[ast.unparse(field.target)] = str(below.value.value)
+            elif behind:
+                found[ast.unparse(field.target)] = behind[1]
+    return found
+
+
+def conventions() -> str:
+    """The named mel conventions, a column each."""
+    from flowvocoder.mel.spec import CONVENTIONS
+
+    meanings = comments(type(next(iter(CONVENTIONS.values()))))
+    rows = ((f"`{field}`", *(f"{spec.to_dict()[field]:g}" if isinstance(spec.to_dict()[field], float) else
+             str(spec.to_dict()[field]) for spec in CONVENTIONS.values()), meanings.get(field, ""))
+            for field in next(iter(CONVENTIONS.values())).to_dict())  # fmt: skip
+    return table(("key", *(f"`{name}`" for name in CONVENTIONS), "meaning"), rows)
+
+
+SYSTEMS = {
+    "recording": "recording",
+    "default": "bundled voice",
+    "stream": "in a stream",
+    "flow": "flow alone",
+    "lapglow-tiny": "lapglow-tiny",
+    "griffin-lim": "Griffin-Lim",
+}
+"""The gallery's files and what is written over them, in order."""
+
+
+def players(voice: str) -> str:
+    """The gallery's players of one voice."""
+    figures = (
+        f'<figure><figcaption>{label}</figcaption><audio controls preload="none" src="gallery/{voice}-{name}.ogg">'
+        f'<a href="gallery/{voice}-{name}.ogg">{label}</a></audio></figure>'
+        for name, label in SYSTEMS.items()
+    )
+    return '<div class="gallery">' + "".join(figures) + "</div>"
+
+
+# Corpora, from the recipes.
+
+
+def corpora() -> str:
+    """Every recipe's facts."""
+    from recipes import RECIPES
+
+    intro = (
+        "# Corpora\n\nThis page is generated from the recipes. Hours and sizes are the publishers' figures, rounded. "
+        "Read the licence at the corpus's own page before you publish a model. "
+        "[Prepare data at scale](../how-to/prepare.md) says what a recipe does."
+    )
+    head = ("name", "corpus", "licence", "language", "hours", "speakers", "Hz", "size", "checksum", "parts")
+    notes = [f"- `{r.name}`: {sentence(r.note)}" for r in RECIPES.values() if r.note]
+    return "\n\n".join([intro, table(head, (corpus(r) for r in RECIPES.values())), "## Notes", "\n".join(notes)])
+
+
+def corpus(recipe: Any) -> tuple[str, ...]:
+    """A recipe's row."""
+    archives = [part.archive for part in recipe.parts if part.archive]
+    sizes = list(dict.fromkeys(a.size for a in archives))
+    sums = {(a.checksum or "").partition(":")[0] for a in archives}
+    checksum = ", ".join(sorted(s.upper() for s in sums if s)) or ("none published" if archives else "")
+    parts = ", ".join(f"**{p.name}**" if p.name in recipe.default else p.name for p in recipe.parts if p.name)
+    title = f"[{recipe.title}]({recipe.homepage})" if recipe.homepage else recipe.title
+    size = ", ".join(sizes[:2]) + (" ..." if len(sizes) > 2 else "")
+    facts = (recipe.licence, recipe.language, recipe.hours, recipe.speakers, recipe.rate)
+    return (f"`{recipe.name}`", title, *facts, size, checksum, parts)
