@@ -31,7 +31,7 @@ from flowvocoder.training.trainer import Trainer
 from flowvocoder.units import ceil_div
 from flowvocoder.vocoder import Vocoder
 
-QUALITY = ("score", "pesq", "mel_l1")
+QUALITY = ("quality", "pesq", "mel_l1")
 """Which of `evaluation.measures` go into the table."""
 
 FAMILY = (
@@ -166,14 +166,14 @@ def cost(vocoder: Vocoder) -> dict[str, Any]:
 def markdown(rows: dict[str, dict[str, Any]]) -> str:
     """The table, a preset a row."""
     lines = [
-        "| preset | parameters | GMAC / audio s | x real time | steps | nats/sample | score | PESQ | mel distance |",
+        "| preset | parameters | GMAC / audio s | x real time | steps | nats/sample | quality | PESQ | mel distance |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         numbers = [row["parameters"] / 1e6, row["macs_per_second"] / 1e9, row["times_real_time"]]
         cells = [f"{value:.1f}{unit}" if value >= 10 else f"{value:.2f}{unit}"
                  for value, unit in zip(numbers, (" M", "", ""), strict=True)]  # fmt: skip
-        for key, digits in (("steps", 0), ("nats", 3), ("score", 3), ("pesq", 2), ("mel_l1", 2)):
+        for key, digits in (("steps", 0), ("nats", 3), ("quality", 3), ("pesq", 2), ("mel_l1", 2)):
             cells.append(f"{row[key]:.{digits}f}" if key in row else "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ from flowvocoder.presets import preset
 if TYPE_CHECKING:
     import torch
 
-    from flowvocoder.evaluation.speed.systems import System
+    from flowvocoder.evaluation.vocoders import System
 
 T = TypeVar("T")
 
@@ -39,15 +39,18 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="repetitions of every measurement (default 5)")
     parser.add_argument("--chunk", type=int, default=8, metavar="FRAMES",
                         help="frames a chunk when streaming (default 8; 0: no streaming)")  # fmt: skip
-    parser.add_argument("--out", metavar="DIR", type=folder, help="also write bench.json, bench.md and bench.png there")
+    parser.add_argument(
+        "--out", metavar="DIR", type=folder, help="also write results.json, table.md and chart.png there"
+    )
     add_iterations(parser)
     add_machine(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table, and write it to --out. Presets and peers have random weights: they cost what trained ones do."""
+    from flowvocoder.evaluation.report import machine, write_report
     from flowvocoder.evaluation.speed.inference import measure, measure_streaming
-    from flowvocoder.evaluation.speed.inference_report import markdown, write_report
+    from flowvocoder.evaluation.speed.tables import synthesis_chart, synthesis_markdown, synthesis_values
 
     device = set_machine(arguments)
     lengths = _numbers("--seconds", arguments.seconds, float, 0.1, 3600)
@@ -59,10 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
     measured = [measure_streaming(s, arguments.chunk, 10.0, device) for s in systems] if arguments.chunk else []
     streams = [s for s in measured if s is not None]
     command = f"flowvocoder {shlex.join(sys.argv[1:])}"
-    print(markdown(command, results, streams), end="")
+    measured_on = machine(str(device))
+    table = synthesis_markdown(command, measured_on, results, streams)
+    print(table, end="")
     if arguments.out:
-        write_report(arguments.out, command, results, streams)
-        print(f"{arguments.out}: bench.json, bench.md, bench.png", file=sys.stderr)
+        values = synthesis_values(command, measured_on, results, streams)
+        print(write_report(arguments.out, values, table, synthesis_chart(results)), file=sys.stderr)
     return 0
 
 
@@ -72,7 +77,7 @@ def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[Sys
     import torch
 
     from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
-    from flowvocoder.evaluation.speed.systems import ours, peer
+    from flowvocoder.evaluation.vocoders import ours, peer
 
     voices: list[tuple[str, Checkpoint]] = []
     for path in arguments.checkpoint or ([] if arguments.preset else [BUNDLED_VOICE]):

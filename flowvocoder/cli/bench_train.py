@@ -32,9 +32,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure every combination, print the table; 2 if one of them could not run."""
-    from flowvocoder.evaluation.speed.report import describe, markdown, to_json
+    from flowvocoder.evaluation.report import machine, write_report
+    from flowvocoder.evaluation.speed.tables import training_markdown, training_values
     from flowvocoder.evaluation.speed.training import Effort, grid, measure_all
-    from flowvocoder.files import check_folder, writing
+    from flowvocoder.files import check_folder
     from flowvocoder.progress import progress
 
     device = set_machine(arguments)
@@ -54,14 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         setting.experiment(effort.settings)  # all of them before the first is measured
     measured = progress(measure_all(settings, effort), "bench train", "setting", len(settings))
     results = list(measured)
-    machine = describe(str(device), arguments.threads)
-    table = markdown(results, machine)
+    measured_on = machine(str(device), arguments.threads)
+    table = training_markdown(results, measured_on)
     print(table, end="")
     if arguments.out is not None:
-        for name, text in (("results.json", to_json(results, machine)), ("table.md", table)):
-            with writing(arguments.out / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        print(f"{arguments.out}: results.json, table.md", file=sys.stderr)
+        print(write_report(arguments.out, training_values(results, measured_on), table), file=sys.stderr)
     failed = [(setting, result) for setting, result in results if isinstance(result, str)]
     for setting, result in failed:
         print(f"flowvocoder: {setting.preset}, batch {setting.batch}, {setting.precision}: {result}", file=sys.stderr)

@@ -31,6 +31,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lag", metavar="SAMPLES", type=int,
                         help="delay of the audio in folders of --against (default: estimated, one for each"
                         " folder)")  # fmt: skip
+    parser.add_argument("--pyin", action="store_true",
+                        help="also measure F0 and voicing by librosa's pYIN, a second judge (slow)")  # fmt: skip
     add_jobs(parser)
     add_sampling(parser)
     add_machine(parser)
@@ -38,11 +40,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print the table, write the files; 2 if an utterance could not be measured."""
-    from flowvocoder.evaluation.chart import save_chart
+    from flowvocoder.evaluation.chart import draw_chart
     from flowvocoder.evaluation.checkpoint import Settings, evaluate_checkpoint
-    from flowvocoder.evaluation.report import markdown
-    from flowvocoder.evaluation.results import write_json
-    from flowvocoder.files import check_folder, writing
+    from flowvocoder.evaluation.report import write_report
+    from flowvocoder.evaluation.tables import markdown
+    from flowvocoder.files import check_folder
     from flowvocoder.parallel import check_jobs
 
     device = set_machine(arguments)
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=check_jobs(arguments.jobs or (0 if device.type == "cpu" else 1)),  # a GPU is timed alone
         device=str(device),
         keep_audio=arguments.keep_audio,
+        groups=("pyin",) if arguments.pyin else (),
         **iterations(arguments),
     )
     if out is not None:
@@ -72,11 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     table = markdown(evaluation)
     print(table, end="")
     if out is not None:
-        write_json(out / "results.json", evaluation.to_dict())
-        with writing(out / "table.md") as temporary:
-            temporary.write_text(table, encoding="utf-8")
-        save_chart(out / "chart.png", evaluation)
-        print(f"{out}: results.json, table.md, chart.png", file=sys.stderr)
+        print(write_report(out, evaluation.to_dict(), table, draw_chart(evaluation)), file=sys.stderr)
     for failure in evaluation.failures:
         print(f"flowvocoder: {failure}", file=sys.stderr)
     return FAILED if evaluation.failures else 0

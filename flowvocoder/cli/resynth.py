@@ -66,10 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _report_tones(vocoder: "Vocoder", before: "torch.Tensor", after: "torch.Tensor") -> None:
     """What the denoiser did to the block-rate tones, if the model has blocks."""
-    from flowvocoder.evaluation import measure_hum
+    from flowvocoder.evaluation import measure_block_tones
 
     period = vocoder.model.block
-    tones = [measure_hum(audio.numpy(), vocoder.sample_rate, period).mean for audio in (before, after)]
+    tones = [measure_block_tones(audio.numpy(), vocoder.sample_rate, period).mean for audio in (before, after)]
     if all(map(math.isfinite, tones)):
         spacing = vocoder.sample_rate / period
         print(f"block-rate tones, every {spacing:.0f} Hz: {tones[0]:.2f} dB above the spectrum beside them,"

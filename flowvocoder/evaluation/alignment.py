@@ -5,8 +5,7 @@ A vocoder chooses its own phase, so the waveform's correlation peaks pitch perio
 
 import numpy as np
 
-from flowvocoder.evaluation.signals import Values, common_part, level_gain, magnitudes
-from flowvocoder.evaluation.spectral import log_mel
+from flowvocoder.evaluation.signals import Values, common_part, level_gain, log_mel, magnitudes
 
 FURTHEST = 2048  # samples searched either side, 93 ms
 STEP = 8  # samples, of the envelopes

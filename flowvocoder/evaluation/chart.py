@@ -1,26 +1,27 @@
-"""An evaluation as a picture: every utterance a dot, beside them their mean and its interval, a panel a measure."""
+"""An evaluation as a chart: every utterance a dot, beside them their mean and its interval, a panel a measure."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowvocoder.evaluation.measures import MEASURES, Measure
 from flowvocoder.evaluation.results import EVERYTHING, Evaluation
-from flowvocoder.files import writing
 from flowvocoder.units import ceil_div
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = 4
 WIDTH, HEIGHT = 3.4, 2.7  # of a panel, inches
 JITTER = 0.09  # of the distance between two systems
 
 
-def save_chart(path: Path, evaluation: Evaluation) -> None:
-    """Write the picture. Raises OutputError if it cannot be written."""
+def draw_chart(evaluation: Evaluation) -> "Figure":
+    """The chart as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
     everyone = evaluation.groups[-1]
-    charted = [m for m in MEASURES
+    charted = [m for m in MEASURES.values()
                if m.charted and any(evaluation.summary(everyone, s, m.name) for s in evaluation.systems)]  # fmt: skip
     rows = ceil_div(len(charted), COLUMNS)
     figure = Figure(figsize=(WIDTH * COLUMNS, HEIGHT * rows + 0.9), dpi=100, layout="constrained")
@@ -33,8 +34,7 @@ def save_chart(path: Path, evaluation: Evaluation) -> None:
     figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), frameon=False)
     figure.supxlabel("a dot: one utterance; a bar: mean and its 95 % bootstrap interval; arrow: where better is",
                      fontsize=9)  # fmt: skip
-    with writing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    return figure
 
 
 def _panel(axis: Any, evaluation: Evaluation, measure: Measure) -> None:

@@ -12,9 +12,17 @@ from flowvocoder.audio.files import EXTENSIONS
 from flowvocoder.checkpoint import BUNDLED_VOICE, CONFIG, read_config
 from flowvocoder.data.corpus import Utterance, corpus_name, open_corpus, read_shard
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError
+from flowvocoder.evaluation.candidates import (
+    Candidate,
+    CheckpointCandidate,
+    FolderCandidate,
+    GriffinLimCandidate,
+    content_of,
+    digest,
+    load,
+)
 from flowvocoder.evaluation.results import Cache, Evaluation, Row
 from flowvocoder.evaluation.signals import RATE
-from flowvocoder.evaluation.systems import FlowSystem, FolderSystem, GriffinLimSystem, System, content_of, digest, load
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
 from flowvocoder.parallel import Crashed
@@ -23,7 +31,7 @@ from flowvocoder.presets import experiment_from_dict
 
 GRIFFIN_LIM = "griffinlim"
 
-DEFINITION = 5
+DEFINITION = 6
 """Raised whenever a measure changes, so that rows of an older program are not reused."""
 
 
@@ -34,7 +42,7 @@ class Settings:
     Attributes:
         against: "griffinlim", another checkpoint's folder, or a folder of audio with the utterances' stems.
         everything: all utterances rather than the held-out ones.
-        limit: at most so many of each corpus; None: no limit.
+        limit: at most this many of each corpus; None: no limit.
         temperature: None: each checkpoint's own.
         match, low_match: passes of mel matching; None: each checkpoint's own.
         seed: of the noise and the dequantisation, the same for every utterance.
@@ -42,6 +50,7 @@ class Settings:
         lag: samples by which folders of audio are late; None: the median of what is found.
         jobs: processes, each of one thread.
         keep_audio: also write what was measured.
+        groups: of slow measures to take as well: "pyin".
     """
 
     against: Sequence[str] = ()
@@ -56,6 +65,7 @@ class Settings:
     jobs: int = 1
     device: str = "cpu"
     keep_audio: bool = False
+    groups: tuple[str, ...] = ()
 
 
 def evaluate_checkpoint(
@@ -67,16 +77,16 @@ def evaluate_checkpoint(
 
     Raises:
         FlowVocoderError: a checkpoint, corpus or folder is unusable, or a library of the extra `evaluate` is missing.
-            What only concerns one utterance is told in `Evaluation.failures`.
+            What only concerns one utterance is in `Evaluation.failures`.
     """
     settings = settings or Settings()
-    for name in ("pesq", "pystoi", "pyworld", "scipy"):
+    for name in ("pesq", "pystoi", "pyworld"):
         library(name, "evaluate")
     path = checkpoint or BUNDLED_VOICE
     vocoder = load(path, settings.device)
     utterances = choose(corpora, settings)
     systems = _systems(path, utterances, settings, vocoder.sample_rate)
-    period = vocoder.model.block
+    block = vocoder.model.block
     cache = Cache(None if out is None else out / "utterances")
     audio = out / "audio" if out is not None and settings.keep_audio else None
     rows: dict[tuple[str, str], Row] = {}
@@ -86,7 +96,7 @@ def evaluate_checkpoint(
     for utterance in utterances:
         for system in systems:
             place = (utterance.id, system.name)
-            task = Task(utterance, system, period, vocoder.sample_rate, audio)
+            task = Task(utterance, system, block, vocoder.sample_rate, audio, settings.groups)
             try:
                 keys[place] = _key(task)
             except FlowVocoderError as error:
@@ -113,7 +123,7 @@ def evaluate_checkpoint(
     if not rows:
         raise AudioError(f"nothing could be measured; first: {failures[0]}")
     ordered = [rows[place] for u in utterances for s in systems if (place := (u.id, s.name)) in rows]
-    about = _about(path, corpora, systems, settings, period)
+    about = _about(path, corpora, systems, settings, block)
     return Evaluation(about, [s.name for s in systems], ordered, sorted(failures))
 
 
@@ -147,35 +157,35 @@ def _of_corpus(name: str, utterance: Utterance) -> Utterance:
     return utterance if known else dataclasses.replace(utterance, id=f"{name}/{utterance.id}")
 
 
-def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample_rate: int) -> list[System]:
+def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample_rate: int) -> list[Candidate]:
     others = [Path(text) for text in settings.against if text != GRIFFIN_LIM]
     for other in others:
         if not other.is_dir():
             raise ConfigError(f"--against {other}: no such folder, and not {GRIFFIN_LIM!r}")
     names = iter(distinct_names([path, *others]))
-    systems: list[System] = [_flow_system(next(names), path, settings)]
+    systems: list[Candidate] = [_flow_system(next(names), path, settings)]
     for text in settings.against:
         if text == GRIFFIN_LIM:
-            systems.append(GriffinLimSystem(GRIFFIN_LIM, path, settings.seed, settings.draws))
+            systems.append(GriffinLimCandidate(GRIFFIN_LIM, path, settings.seed, settings.draws))
             continue
         name, other = next(names), Path(text)
         if (other / CONFIG).is_file():
             systems.append(_flow_system(name, other, settings))
         else:
-            systems.append(_folder_system(FolderSystem(name, other, sample_rate), utterances, settings))
+            systems.append(_folder_system(FolderCandidate(name, other, sample_rate), utterances, settings))
     repeated = [name for name, times in Counter(s.name for s in systems).items() if times > 1]
     if repeated:
         raise ConfigError(f"{repeated[0]} is named twice")
     return systems
 
 
-def _flow_system(name: str, path: Path, settings: Settings) -> FlowSystem:
+def _flow_system(name: str, path: Path, settings: Settings) -> CheckpointCandidate:
     content = str(read_config(path)["config_sha256"])
     passes, seeds = (settings.match, settings.low_match), (settings.seed, settings.draws)
-    return FlowSystem(name, path, content, settings.temperature, *passes, *seeds, settings.device)
+    return CheckpointCandidate(name, path, content, settings.temperature, *passes, *seeds, settings.device)
 
 
-def _folder_system(system: FolderSystem, utterances: list[Utterance], settings: Settings) -> FolderSystem:
+def _folder_system(system: FolderCandidate, utterances: list[Utterance], settings: Settings) -> FolderCandidate:
     """With its lag. Raises AudioError if it holds none of the utterances, ConfigError if one file would serve two."""
     files: dict[Path, str] = {}
     found = []
@@ -218,13 +228,14 @@ def _key(task: Task) -> str:
         "definition": DEFINITION,
         "recording": content_of(task.utterance),
         "system": task.system.key(task.utterance),
-        "period": task.period,
+        "block": task.block,
         "sample_rate": task.sample_rate,
+        "groups": sorted(task.groups),
     })  # fmt: skip
 
 
 def _about(
-    path: Path, corpora: Sequence[Path], systems: Sequence[System], settings: Settings, period: int
+    path: Path, corpora: Sequence[Path], systems: Sequence[Candidate], settings: Settings, block: int
 ) -> dict[str, Any]:
     config = read_config(path)
     match, low_match = chosen_passes(config["about"], settings.match, settings.low_match)
@@ -239,12 +250,12 @@ def _about(
         "low_match": low_match,
         "seed": settings.seed,
         "draws": settings.draws,
-        "lags": {s.name: s.lag for s in systems if isinstance(s, FolderSystem)},
+        "lags": {s.name: s.lag for s in systems if isinstance(s, FolderCandidate)},
         "device": settings.device,
         "processes": settings.jobs,
-        "hum_period": period,
+        "block": block,
         "sample_rate": _rate(path),
-        "sample_rates": {s.name: _rate(s.checkpoint) for s in systems if isinstance(s, FlowSystem)},
+        "sample_rates": {s.name: _rate(s.checkpoint) for s in systems if isinstance(s, CheckpointCandidate)},
     }
 
 

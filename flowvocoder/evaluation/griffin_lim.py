@@ -1,5 +1,6 @@
 """Mel to speech without a model: Griffin and Lim 1984, in the fast form of Perraudin et al. 2013."""
 
+import functools
 import math
 
 import torch
@@ -14,8 +15,7 @@ MOMENTUM = 0.99
 
 
 def griffin_lim(mel: Tensor, spec: MelSpec, iterations: int = ITERATIONS, seed: int = 0) -> Tensor:
-    """Audio (F * hop_length,) whose mel comes near `mel` (n_mels, F). What the mel leaves out, such as all above fmax,
-    stays silent.
+    """Audio (..., F * hop_length) whose mel comes near `mel` (..., n_mels, F); all above its fmax stays silent.
 
     Args:
         seed: of the phases it starts from.
@@ -32,11 +32,15 @@ def griffin_lim(mel: Tensor, spec: MelSpec, iterations: int = ITERATIONS, seed: 
     # It takes frame f to lie around sample f * hop_length; without centring it lies half a hop later.
     early = 0 if spec.padding == "center" else spec.hop_length // 2
     samples = mel.shape[-1] * spec.hop_length
-    return F.pad(audio, (early, max(0, samples - early - len(audio))))[:samples]
+    return F.pad(audio, (early, max(0, samples - early - audio.shape[-1])))[..., :samples]
 
 
 def magnitude_of(mel: Tensor, spec: MelSpec) -> Tensor:
-    """STFT magnitudes (n_fft / 2 + 1, F), none negative, that least squares finds for a mel (n_mels, F)."""
-    filterbank = MelFrontEnd(spec).filterbank.double()
+    """STFT magnitudes (..., n_fft / 2 + 1, F), none negative, that least squares finds for a mel (..., n_mels, F)."""
     linear = (mel.double() * (math.log(10.0) if spec.log == "log10" else 1.0)).exp()
-    return (torch.linalg.pinv(filterbank) @ linear).clamp_min(0.0).float()
+    return (_inverse_filterbank(spec) @ linear).clamp_min(0.0).float()
+
+
+@functools.cache
+def _inverse_filterbank(spec: MelSpec) -> Tensor:
+    return torch.linalg.pinv(MelFrontEnd(spec).filterbank.double())

@@ -1,18 +1,13 @@
-"""All measures of one pair, and the one figure they are drawn together in."""
+"""All measures of one pair."""
 
 import dataclasses
 import math
+from collections.abc import Collection
 
-import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.evaluation.perceptual import perceptual
+from flowvocoder.evaluation.measures import functions
 from flowvocoder.evaluation.signals import RATE, make_pair, to_rate
-from flowvocoder.evaluation.spectral import log_spectral_distance, mel_distance, stft_distance
-from flowvocoder.evaluation.voicing import voicing
-
-SCORE = {"pesq": (1.04, 4.64), "logmag": (1.5, 0.0), "mcd": (12.0, 0.0), "band_db": (5.0, 0.0), "pulse": (0.6, 0.0)}
-"""Each measure's value at 0 and at 1; between them a straight line, beyond them clipped, all of equal weight."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +19,7 @@ class Measured:
 
 
 def evaluate_pair(
-    reference: npt.ArrayLike, generated: npt.ArrayLike, sample_rate: int, lag: int = 0
+    reference: npt.ArrayLike, generated: npt.ArrayLike, sample_rate: int, lag: int = 0, groups: Collection[str] = ()
 ) -> dict[str, float]:
     """Every measure of generated speech (T,) against its recording (T',): `docs/reference/measures.md`.
 
@@ -33,6 +28,7 @@ def evaluate_pair(
     Args:
         sample_rate: Hz, of both.
         lag: samples at `sample_rate` by which `generated` is late.
+        groups: of slow measures to take as well: "pyin".
 
     Returns:
         Value by name; NaN where it is not defined, such as the F0 error of a whisper or the PESQ of silence.
@@ -41,21 +37,18 @@ def evaluate_pair(
         AudioError: less than 0.1 s in common.
         ConfigError: a library of the extra `evaluate` is missing.
     """
-    return measure_pair(reference, generated, sample_rate, lag).values
+    return measure_pair(reference, generated, sample_rate, lag, groups).values
 
 
-def measure_pair(reference: npt.ArrayLike, generated: npt.ArrayLike, sample_rate: int, lag: int = 0) -> Measured:
+def measure_pair(
+    reference: npt.ArrayLike, generated: npt.ArrayLike, sample_rate: int, lag: int = 0, groups: Collection[str] = ()
+) -> Measured:
     """`evaluate_pair`, with notes on what could not be measured."""
     pair = make_pair(to_rate(reference, sample_rate), to_rate(generated, sample_rate), round(lag * RATE / sample_rate))
-    values, notes = perceptual(pair)
-    for measure in (stft_distance, log_spectral_distance, mel_distance, voicing):
-        values.update(measure(pair))
-    values["score"] = quality_score(values)
-    values["level_db"] = -pair.gain_db
-    return Measured({name: value if math.isfinite(value) else math.nan for name, value in values.items()}, notes)
-
-
-def quality_score(values: dict[str, float]) -> float:
-    """0 to 1: the mean of the five terms of SCORE; NaN if one is missing."""
-    terms = [np.clip((values[name] - at0) / (at1 - at0), 0.0, 1.0) for name, (at0, at1) in SCORE.items()]
-    return float(np.mean(terms))
+    values: dict[str, float] = {}
+    for function in functions("pair", groups):
+        values.update(function(pair))
+    for function in functions("values"):
+        values.update(function(values))
+    defined = {name: value if math.isfinite(value) else math.nan for name, value in values.items()}
+    return Measured(defined, pair.notes)

@@ -1,14 +1,19 @@
-"""A pitch tracker, and what it says of a pair: F0, voicing and periodicity.
+"""A pitch tracker: F0, voicing and periodicity.
 
-Normalised cross-correlation of a 35 ms window with itself one lag later, on 50-900 Hz (hum and rumble out, pitch
+Normalised cross-correlation of a 35 ms window with itself one lag later, on 50-900 Hz (mains hum and rumble out, pitch
 harmonics in), then a Viterbi search over the lags and "unvoiced", with costs in the manner of Boersma (1993).
+
+The tracker is the project's own for two reasons. All published figures are its figures: pYIN and WORLD's trackers find
+other gross errors, and so other values of `f0_cents`. And it must not share code with `audio.periodicity`, which trains
+what is judged here. `librosa.pyin` is the second judge (`measures.pitch.pyin_errors`).
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
-from flowvocoder.evaluation.signals import RATE, SPEECH_DB, Values
+from flowvocoder.evaluation.signals import RATE, SPEECH_DB, Pair, Values
 
 F0_RANGE = (60.0, 500.0)  # Hz
 FRAME = 0.005  # seconds from one frame to the next
@@ -20,11 +25,8 @@ OCTAVE_COST = 0.03  # per octave below the highest F0
 JUMP_COST = 1.0  # per octave of a change of F0, per 10 ms
 VOICING_COST = 0.14  # of a change between voiced and unvoiced, per 10 ms
 
-GROSS_CENTS = 200.0
-"""A larger error is a wrong choice of period, not an error of pitch."""
-
-FEWEST_FRAMES = 10
-"""Frames voiced in both, below which F0 errors are not stated."""
+FEWEST_VOICED = 10
+"""Voiced frames below which nothing is said of the voice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,12 @@ def track_pitch(samples: Values) -> PitchTrack:
         np.clip(inner.max(axis=1), 0.0, 1.0).astype(np.float64),
         _level(samples, starts, WINDOW + longest + 1),
     )
+
+
+@functools.lru_cache(maxsize=1)
+def pitch_tracks(pair: Pair) -> tuple[PitchTrack, PitchTrack]:
+    """Of recording and copy, kept for the other measures of the same pair."""
+    return track_pitch(pair.reference), track_pitch(pair.generated)
 
 
 def frame_starts(samples: int) -> np.ndarray:
@@ -102,33 +110,6 @@ def best_path(voiced: Values, unvoiced: Values, f0: Values) -> np.ndarray:
     for frame in range(frames - 1, 0, -1):
         path[frame - 1] = back[frame, path[frame]]
     return path
-
-
-def pitch_errors(a: PitchTrack, b: PitchTrack) -> dict[str, float]:
-    """Of a copy's track `b` against its recording's `a`, both of the same number of frames.
-
-    `f0_cents`, `f0_fine` (without gross errors): RMSE in cents where both are voiced; `f0_gross`, `vuv`, `voiced_ref`:
-    % of frames; `per_rmse`: of the periodicity in speech. NaN where too few frames are voiced.
-    """
-    speech = a.level > np.percentile(a.level, 95) - SPEECH_DB
-    nan = float("nan")
-    errors = {
-        "vuv": float(100.0 * (a.voiced != b.voiced).mean()),
-        "per_rmse": float(np.sqrt(np.square(a.periodicity - b.periodicity)[speech].mean())),
-        "voiced_ref": float(100.0 * a.voiced.mean()),
-        "f0_cents": nan,
-        "f0_fine": nan,
-        "f0_gross": nan,
-    }
-    both = a.voiced & b.voiced
-    if both.sum() >= FEWEST_FRAMES:
-        cents = 1200.0 * np.log2(b.f0[both] / a.f0[both])
-        fine = np.abs(cents) <= GROSS_CENTS
-        errors["f0_cents"] = float(np.sqrt(np.square(cents).mean()))
-        errors["f0_gross"] = float(100.0 * (~fine).mean())
-        if fine.any():
-            errors["f0_fine"] = float(np.sqrt(np.square(cents[fine]).mean()))
-    return errors
 
 
 def _correlation(band: Values, starts: np.ndarray, lags: np.ndarray) -> np.ndarray:

@@ -1,97 +1,70 @@
-"""An evaluation for people: a table in Markdown."""
+"""What every measurement leaves behind: JSON, a table in Markdown, a chart, and the machine it ran on."""
 
-import math
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from flowvocoder.evaluation.measures import MEASURES, Measure
-from flowvocoder.evaluation.results import Evaluation
-from flowvocoder.evaluation.statistics import Summary
+import torch
 
+from flowvocoder.files import writing
 
-def markdown(evaluation: Evaluation) -> str:
-    """Means of every system, then the differences to the first one, for each corpus; and what is missing."""
-    settings = evaluation.settings
-    chosen = "held-out utterances" if settings["held_out"] else "all utterances"
-    lines = [
-        f"# {evaluation.systems[0]}",
-        "",
-        f"Temperature {settings['temperature'] if settings['temperature'] is not None else 'of the checkpoint'},"
-        f" {settings['match']} passes of mel matching and {settings['low_match']} over the lowest kilohertz,"
-        f" {_seeds(settings['seed'], settings['draws'])}, {chosen}. Mean ± standard deviation over utterances, and in"
-        " brackets the 95 % bootstrap interval of the mean.",
-    ]  # fmt: skip
-    for group in evaluation.groups:
-        lines += ["", f"## {group}: {_counted(len(evaluation.utterances(group)))}", "", *means(evaluation, group)]
-        if len(evaluation.systems) > 1:
-            lines += ["", f"{evaluation.systems[0]} less the others, utterance by utterance (bold: the interval leaves"
-                      " out 0):", "", *differences(evaluation, group)]  # fmt: skip
-    missing = [f"{row.system}: {row.utterance}: {note}" for row in evaluation.rows for note in row.notes]
-    for title, sentences in (("Not defined", missing), ("Not measured", evaluation.failures)):
-        if sentences:
-            lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
-    return "\n".join(lines) + "\n"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def means(evaluation: Evaluation, group: str) -> list[str]:
-    """Lines of a Markdown table: a row for each measure, a column for each system."""
-    count = len(evaluation.utterances(group))
-    rows = []
-    for measure in MEASURES:
-        found = [evaluation.summary(group, system, measure.name) for system in evaluation.systems]
-        if any(found):
-            cells = [_mean(summary, measure, count) for summary in found]
-            rows.append([measure.heading, *cells, *_by_draw(evaluation, group, measure)])
-    several = [f"{evaluation.systems[0]}, each draw"] if evaluation.settings["draws"] > 1 else []
-    return _table(["measure", *evaluation.systems, *several], rows)
+def machine(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    """What figures were measured on, as JSON values: device and its name, threads, PyTorch's version, date."""
+    return {
+        "device": device,
+        "name": torch.cuda.get_device_name(device) if device.startswith("cuda") else processor(),
+        "threads": threads or torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
-def differences(evaluation: Evaluation, group: str) -> list[str]:
-    """The same for the first system less each of the others."""
-    others = evaluation.systems[1:]
-    rows = []
-    for measure in MEASURES:
-        found = [evaluation.difference(group, other, measure.name) for other in others]
-        if any(found) and measure.better in ("higher", "lower"):
-            rows.append([measure.heading, *(_difference(summary, measure) for summary in found)])
-    return _table(["measure", *(f"less {other}" for other in others)], rows)
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    known = platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), known)
 
 
-def _by_draw(evaluation: Evaluation, group: str, measure: Measure) -> list[str]:
-    """A cell, if there are several draws: the means of the first system for each."""
-    if evaluation.settings["draws"] == 1:
-        return []
-    means = evaluation.by_draw(group, evaluation.systems[0], measure.name)
-    return [", ".join("-" if math.isnan(mean) else f"{mean:.{measure.decimals}f}" for mean in means)]
+def machine_line(machine: dict[str, Any]) -> str:
+    """The same as half a sentence: name, threads, version, date."""
+    return f"{machine['name']}, {machine['threads']} thread(s), PyTorch {machine['torch']}, {machine['date']}"
 
 
-def _seeds(first: int, draws: int) -> str:
-    return f"seed {first}" if draws == 1 else f"mean of {draws} draws, seeds {first} to {first + draws - 1}"
+def markdown_table(heading: Sequence[object], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    return ["| " + " | ".join(map(str, cells)) + " |" for cells in (heading, ["---"] * len(heading), *rows)]
 
 
-def _counted(utterances: int) -> str:
-    return "1 utterance" if utterances == 1 else f"{utterances} utterances"
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Raises OutputError if it cannot be written."""
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _mean(summary: Summary | None, measure: Measure, expected: int) -> str:
-    if summary is None:
-        return "-"
-    digits = measure.decimals
-    count = "" if summary.n == expected else f", n = {summary.n}"
-    if summary.sd is None:
-        return f"{summary.mean:.{digits}f}{count}"
-    spread = f"± {summary.sd:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
-    return f"{summary.mean:.{digits}f} {spread}{count}"
+def write_report(folder: Path, values: dict[str, Any], table: str, chart: "Figure | None" = None) -> str:
+    """Write `results.json`, `table.md` and, where there is a chart, `chart.png`.
 
+    Returns:
+        The folder and the names of the files, for people.
 
-def _difference(summary: Summary | None, measure: Measure) -> str:
-    if summary is None:
-        return "-"
-    digits = measure.decimals
-    if summary.sd is None:
-        return f"{summary.mean:+.{digits}f}"
-    text = f"{summary.mean:+.{digits}f} [{summary.low:+.{digits}f}, {summary.high:+.{digits}f}]"
-    return f"**{text}**" if round(summary.low, digits) > 0 or round(summary.high, digits) < 0 else text
-
-
-def _table(heading: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [heading, ["---"] * len(heading), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines]
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    write_json(folder / "results.json", values)
+    with writing(folder / "table.md") as temporary:
+        temporary.write_text(table, encoding="utf-8")
+    if chart is not None:
+        with writing(folder / "chart.png") as temporary:
+            chart.savefig(temporary, format="png")
+    return f"{folder}: results.json, table.md{', chart.png' if chart is not None else ''}"

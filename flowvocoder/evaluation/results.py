@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from flowvocoder.evaluation.measures import MEASURES, PER_SAMPLE
+from flowvocoder.evaluation.measures import MEASURES
+from flowvocoder.evaluation.report import write_json
 from flowvocoder.evaluation.statistics import Summary, paired_difference, summarise
-from flowvocoder.files import writing
 
 EVERYTHING = "all"
 """Group of the utterances of all corpora."""
@@ -91,7 +91,7 @@ class Evaluation:
     def difference(self, group: str, other: str, measure: str) -> Summary | None:
         """The first system less another, utterance by utterance; None also for what another rate makes incomparable."""
         rates = self.settings["sample_rates"]
-        if measure in PER_SAMPLE and rates.get(self.systems[0]) != rates.get(other):
+        if MEASURES[measure].per_sample and rates.get(self.systems[0]) != rates.get(other):
             return None
         return paired_difference(*(self.values(group, s, measure) for s in (self.systems[0], other)))
 
@@ -107,10 +107,10 @@ class Evaluation:
         }
 
     def _summaries(self, group: str, system: str) -> dict[str, Any]:
-        return _present({m.name: self.summary(group, system, m.name) for m in MEASURES})
+        return _present({name: self.summary(group, system, name) for name in MEASURES})
 
     def _differences(self, group: str, other: str) -> dict[str, Any]:
-        return _present({m.name: self.difference(group, other, m.name) for m in MEASURES})
+        return _present({name: self.difference(group, other, name) for name in MEASURES})
 
 
 class Cache:
@@ -154,12 +154,6 @@ def place(system: str, utterance: str, suffix: str) -> Path:
     folder = system.replace("/", "-").replace("\\", "-")
     parts = [part if part.strip(".") else "_" for part in utterance.split("/")]
     return Path(folder, *parts[:-1], parts[-1] + suffix)
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Raises OutputError if it cannot be written."""
-    with writing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _mean(values: list[float]) -> float:

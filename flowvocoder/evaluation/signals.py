@@ -1,6 +1,7 @@
 """What all measures share: the rate they work at, magnitudes, speech frames, and a pair made comparable."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,8 @@ import torch
 from flowvocoder.audio.resample import resample
 from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import seconds
 
 RATE = 22050
@@ -24,17 +27,19 @@ Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # hashed by identity, so that what is worked out of it can be kept
 class Pair:
     """A recording and its copy at RATE: of one length, aligned, of one RMS level, without mean.
 
     Attributes:
         gain_db: what was added to the copy's level.
+        notes: why a measure is not defined, for people; measures add to them.
     """
 
     reference: Values
     generated: Values
     gain_db: float
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def to_rate(samples: npt.ArrayLike, sample_rate: int, new_rate: int = RATE) -> Values:
@@ -82,3 +87,19 @@ def speech_frames(magnitude: Values) -> Flags:
     """Which frames (frames,) of (frames, bins) are speech rather than pause."""
     level = 10.0 * np.log10(np.square(magnitude).sum(axis=1) + 1e-12)
     return np.asarray(level > np.percentile(level, 95) - SPEECH_DB)
+
+
+def log_mel(samples: Values) -> Values:
+    """(frames, 80), ln, 0-8 kHz, frames of 1024 samples 256 apart, no frame over the ends."""
+    mel: torch.Tensor = _front_end()(torch.from_numpy(np.ascontiguousarray(samples)))
+    return np.asarray(mel.T.numpy())
+
+
+def cepstral_distance(difference: Values) -> Values:
+    """Mel-cepstral distortion in dB of each frame, from differences (frames, coefficients) (Kubichek 1993)."""
+    return np.asarray(10.0 / np.log(10.0) * np.sqrt(2.0 * np.square(difference).sum(axis=1)))
+
+
+@functools.cache
+def _front_end() -> torch.nn.Module:
+    return MelFrontEnd(MelSpec(sample_rate=RATE, padding="same")).double()

@@ -25,13 +25,19 @@ def summarise(values: Sequence[float]) -> Summary | None:
 
     The interval is the percentile bootstrap over utterances (Efron 1979) with a fixed seed: same values, same interval.
     """
+    from scipy import stats
+
     finite = np.array([v for v in values if np.isfinite(v)], dtype=np.float64)
     if not len(finite):
         return None
-    draws = np.random.default_rng(0).integers(len(finite), size=(RESAMPLES, len(finite)))
-    low, high = np.quantile(finite[draws].mean(axis=1), [(1.0 - COVERAGE) / 2, (1.0 + COVERAGE) / 2])
-    sd = float(finite.std(ddof=1)) if len(finite) > 1 else None
-    return Summary(len(finite), float(finite.mean()), sd, float(low), float(high))
+    mean = float(finite.mean())
+    if len(finite) == 1:
+        return Summary(1, mean, None, mean, mean)
+    interval = stats.bootstrap(
+        (finite,), np.mean, n_resamples=RESAMPLES, confidence_level=COVERAGE, method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return Summary(len(finite), mean, float(finite.std(ddof=1)), float(interval.low), float(interval.high))
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> Summary | None:

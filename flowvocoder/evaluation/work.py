@@ -12,11 +12,12 @@ from flowvocoder.audio.files import write_audio
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError, FlowVocoderError, OutputError
 from flowvocoder.evaluation.alignment import find_lag
-from flowvocoder.evaluation.hum import measure_hum
+from flowvocoder.evaluation.candidates import Candidate, FolderCandidate, Speech
+from flowvocoder.evaluation.measures import functions
+from flowvocoder.evaluation.measures.block_tones import block_tones_of_recording
 from flowvocoder.evaluation.pair import measure_pair
 from flowvocoder.evaluation.results import Row, place
 from flowvocoder.evaluation.signals import RATE, Values, make_pair, to_rate
-from flowvocoder.evaluation.systems import FolderSystem, Speech, System
 from flowvocoder.parallel import Crashed, ordered_map
 from flowvocoder.progress import progress
 
@@ -25,7 +26,7 @@ Result = TypeVar("Result")
 
 
 FARTHEST_LENGTHS = 1.25
-"""What is so many times as long as the recording, or as short, is no copy of it, and what they share says little."""
+"""Audio that is this many times as long as the recording, or as short, is no copy of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +34,18 @@ class Task:
     """One utterance by one system.
 
     Attributes:
-        period: samples; the hum meter looks at multiples of sample_rate / period.
+        block: samples; block-rate tones are looked for at multiples of sample_rate / block.
         sample_rate: Hz, of the evaluated model.
         audio: folder to write what was measured to.
+        groups: of slow measures to take as well.
     """
 
     utterance: Utterance
-    system: System
-    period: int
+    system: Candidate
+    block: int
     sample_rate: int
     audio: Path | None = None
+    groups: tuple[str, ...] = ()
 
     @property
     def audio_file(self) -> Path | None:
@@ -59,14 +62,14 @@ def measure(task: Task) -> Row | str:
 def _measure(task: Task) -> Row | str:
     try:
         recording = to_rate(task.utterance.read(RATE), RATE)
-        own = measure_hum(task.utterance.read(task.sample_rate), task.sample_rate, task.period).mean
+        own = block_tones_of_recording(task.utterance.read(task.sample_rate), task.sample_rate, task.block)
         drawn = [_draw(task, draw, recording) for draw in range(task.system.draws)]
     except OutputError:
         raise  # the next utterance would meet the same disk
     except FlowVocoderError as error:
         return f"{task.system.name}: {task.utterance.id}: {error}"
     notes = list(dict.fromkeys(note for _, notes in drawn for note in notes))
-    draws = [{**values, "hum_recording_db": own} for values, _ in drawn]
+    draws = [{**values, **own} for values, _ in drawn]
     return Row(task.utterance.id, task.system.name, draws, notes)
 
 
@@ -77,13 +80,13 @@ def _draw(task: Task, draw: int, recording: Values) -> tuple[dict[str, float], l
     spoken, whole = len(speech.samples) / speech.sample_rate, len(recording) / RATE
     if not whole / FARTHEST_LENGTHS < spoken - speech.lag / speech.sample_rate < whole * FARTHEST_LENGTHS:
         raise AudioError(f"its audio is {spoken:.2f} s long, the recording {whole:.2f} s")
-    measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag)
+    measured = measure_pair(recording, to_rate(speech.samples, speech.sample_rate), RATE, lag, task.groups)
     if task.audio_file is not None and draw == 0:
         write_audio(task.audio_file, speech.samples, speech.sample_rate)
-    return {**speech.values, **measured.values, **_hum(task, speech)}, measured.notes
+    return {**speech.values, **measured.values, **_of_speech(task, speech)}, measured.notes
 
 
-def lag_of(job: tuple[FolderSystem, Utterance]) -> int | None:
+def lag_of(job: tuple[FolderCandidate, Utterance]) -> int | None:
     """How late a folder's copy of an utterance is, in samples at RATE; None if that cannot be told."""
     system, utterance = job
     try:
@@ -104,10 +107,12 @@ def run(
     return progress(results, what, "file", len(jobs))
 
 
-def _hum(task: Task, speech: Speech) -> dict[str, float]:
+def _of_speech(task: Task, speech: Speech) -> dict[str, float]:
     samples = to_rate(speech.samples, speech.sample_rate, task.sample_rate)
-    hum = measure_hum(samples, task.sample_rate, task.period)
-    return {"hum_db": hum.mean, "hum_peak_db": hum.peak}
+    values: dict[str, float] = {}
+    for function in functions("speech", task.groups):
+        values.update(function(samples, task.sample_rate, task.block))
+    return values
 
 
 @contextlib.contextmanager

@@ -11,12 +11,14 @@ from helpers import example
 from flowvocoder.errors import AudioError
 from flowvocoder.evaluation.alignment import find_lag
 from flowvocoder.evaluation.griffin_lim import griffin_lim
-from flowvocoder.evaluation.hum import measure_hum
+from flowvocoder.evaluation.measures import names_in
+from flowvocoder.evaluation.measures.block_tones import measure_block_tones
+from flowvocoder.evaluation.measures.perceptual import PESQ_RATE, pesq_wb
+from flowvocoder.evaluation.measures.pitch import pyin_errors
+from flowvocoder.evaluation.measures.spectral import mel_distance
 from flowvocoder.evaluation.pair import evaluate_pair, measure_pair
-from flowvocoder.evaluation.perceptual import PESQ_RATE, perceptual
 from flowvocoder.evaluation.pitch import JUMP_COST, VOICING_COST, best_path, track_pitch
 from flowvocoder.evaluation.signals import RATE, make_pair
-from flowvocoder.evaluation.spectral import mel_distance
 from flowvocoder.evaluation.statistics import paired_difference, summarise
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
@@ -40,7 +42,7 @@ REFERENCE = {
     "mrstft": 1.17426, "mcd_fb": 3.00616, "lsd": 10.34509, "lsd_a": 10.34509, "hf_lsd": 12.25173,
     "band_db": 2.20654, "hf_db": 2.86003, "pause_db": math.nan, "vuv": 1.6, "per_rmse": 0.02191,
     "voiced_ref": 77.6, "f0_cents": 32.2299, "f0_fine": 32.2299, "f0_gross": 0.0, "pulse": 0.1651,
-    "pulse_bias": -0.06486, "mcd": 3.97089, "score": 0.5661,
+    "pulse_bias": -0.06486, "mcd": 3.97089, "quality": 0.5661,
 }  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def test_measures_agree_with_the_tool_they_replace() -> None:
 def test_a_copy_is_perfect() -> None:
     recording = example()
     values = evaluate_pair(recording, 0.5 * recording, RATE)
-    assert values["pesq"] > 4.6 and values["stoi"] > 0.999 and values["score"] > 0.99
+    assert values["pesq"] > 4.6 and values["stoi"] > 0.999 and values["quality"] > 0.99
     for name in ("mrstft", "mel_l1", "lsd", "mcd", "mcd_fb", "band_db", "f0_cents", "vuv", "pulse"):
         assert values[name] == pytest.approx(0.0, abs=1e-6), name
     assert values["level_db"] == pytest.approx(-6.02, abs=0.01)
@@ -92,11 +94,12 @@ def test_what_is_too_short_is_refused_or_noted() -> None:
 
 def test_pesq_of_a_long_recording_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     recording, copy = reference_pair()
-    halves = [perceptual(make_pair(recording[part], copy[part]))[0]["pesq"]
+    halves = [pesq_wb(make_pair(recording[part], copy[part]))["pesq"]
               for part in (slice(None, len(copy) // 2), slice(len(copy) // 2, None))]  # fmt: skip
-    monkeypatch.setattr("flowvocoder.evaluation.perceptual.PESQ_LONGEST", 2 * PESQ_RATE)
-    values, notes = perceptual(make_pair(recording, copy))
-    assert not notes and values["pesq"] == pytest.approx(np.mean(halves), abs=0.05)
+    monkeypatch.setattr("flowvocoder.evaluation.measures.perceptual.PESQ_LONGEST", 2 * PESQ_RATE)
+    pair = make_pair(recording, copy)
+    assert pesq_wb(pair)["pesq"] == pytest.approx(np.mean(halves), abs=0.05)
+    assert not pair.notes
 
 
 def test_the_pitch_of_a_glide_is_tracked() -> None:
@@ -130,6 +133,16 @@ def test_best_path_is_the_best_of_all_paths() -> None:
     assert total(tuple(best_path(voiced, unvoiced, f0))) == pytest.approx(max(map(total, everything)))
 
 
+def test_pyin_finds_the_pitch_of_a_copy_right_and_a_semitone_off() -> None:
+    time = np.arange(RATE) / RATE
+    phase = 2 * np.pi * np.cumsum(120 + 20 * time) / RATE
+    voice, higher = (sum(np.cos(k * x * phase) / k for k in range(1, 9)) for x in (1.0, 2 ** (1 / 12)))
+    same, raised = (pyin_errors(make_pair(0.1 * voice, x)) for x in (0.05 * voice, 0.1 * higher))
+    assert same["f0_pyin_cents"] < 1.0 and same["vuv_pyin"] == 0.0
+    assert raised["f0_pyin_cents"] == pytest.approx(100.0, abs=5.0)
+    assert set(raised) == names_in("pyin")
+
+
 @pytest.mark.parametrize("late", [0, 384, -301])
 def test_the_lag_is_found(late: int) -> None:
     recording = example()
@@ -140,24 +153,24 @@ def test_the_lag_is_found(late: int) -> None:
 
 
 @pytest.mark.parametrize("period", [8, 128])
-def test_hum_is_the_level_of_tones_at_multiples_of_the_block_rate(period: int) -> None:
+def test_block_tones_are_measured_at_the_level_of_tones_at_multiples_of_the_block_rate(period: int) -> None:
     rng = np.random.default_rng(0)
     noise = 1e-3 * rng.standard_normal(4 * RATE) * (1 + np.sin(np.arange(4 * RATE) / 4000))
     time = np.arange(len(noise))
-    clean = measure_hum(noise, RATE, period)
+    clean = measure_block_tones(noise, RATE, period)
     assert abs(clean.mean) < 1.5 and clean.peak < 4
     assert clean.hz == pytest.approx(np.arange(1, period // 2) * RATE / period)
-    between = measure_hum(noise + 1e-3 * np.sin(2 * np.pi * 2.5 / period * time), RATE, period)
+    between = measure_block_tones(noise + 1e-3 * np.sin(2 * np.pi * 2.5 / period * time), RATE, period)
     assert abs(between.mean) < 1.5
-    hums = measure_hum(noise + 1e-3 * np.sin(2 * np.pi * 2 / period * time), RATE, period)
-    assert hums.hz[hums.db.argmax()] == pytest.approx(2 * RATE / period) and hums.peak > 20
-    louder = measure_hum(noise + 1e-2 * np.sin(2 * np.pi * 2 / period * time), RATE, period)
-    assert louder.peak - hums.peak == pytest.approx(20, abs=1)
+    tones = measure_block_tones(noise + 1e-3 * np.sin(2 * np.pi * 2 / period * time), RATE, period)
+    assert tones.hz[tones.db.argmax()] == pytest.approx(2 * RATE / period) and tones.peak > 20
+    louder = measure_block_tones(noise + 1e-2 * np.sin(2 * np.pi * 2 / period * time), RATE, period)
+    assert louder.peak - tones.peak == pytest.approx(20, abs=1)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(RATE), np.ones(100)])
-def test_hum_of_nothing_is_not_a_number(samples: np.ndarray) -> None:
-    assert math.isnan(measure_hum(samples, RATE, 128).mean)
+def test_block_tones_of_nothing_are_not_a_number(samples: np.ndarray) -> None:
+    assert math.isnan(measure_block_tones(samples, RATE, 128).mean)
 
 
 @pytest.mark.parametrize("name", ["tacotron2", "hifigan", "parallelwavegan"])
@@ -181,5 +194,8 @@ def test_the_interval_is_that_of_the_mean() -> None:
     single = summarise([2.0])
     assert single is not None and (single.low, single.mean, single.high, single.sd) == (2.0, 2.0, 2.0, None)
     assert summarise([math.nan]) is None
+    # The definition: quantiles of the means of 4000 samples with replacement.
+    draws = np.random.default_rng(0).integers(400, size=(4000, 400))
+    assert [summary.low, summary.high] == pytest.approx(np.quantile(values[draws].mean(1), [0.025, 0.975]), rel=1e-12)
     difference = paired_difference([1.0, 2.0, math.nan, 9.0], [0.5, 1.5, 7.0, math.nan])
     assert difference is not None and (difference.n, difference.low, difference.high) == (2, 0.5, 0.5)

@@ -14,7 +14,7 @@ from torch import Tensor
 from flowvocoder.cli.options import DENOISER_MODES
 from flowvocoder.denoiser import FRAMES, Denoiser, Mode
 from flowvocoder.errors import AudioError, ConfigError
-from flowvocoder.evaluation import measure_hum
+from flowvocoder.evaluation import measure_block_tones
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.coupling import AffineCoupling
 from flowvocoder.flows.density import FlowVocoder
@@ -60,7 +60,7 @@ def test_tones_go_and_speech_stays(humming: Vocoder, mode: Mode) -> None:
         before, after = tone(hum, k), abs(tone(clean[0], k) - tone(speech, k))
         assert before > 0.003 and after < 0.35 * before, (k, before, after)
     assert (clean[0] - speech).square().mean() < 0.3 * hum.square().mean()
-    meter = [measure_hum(audio.numpy(), 22050, GROUP).mean for audio in (speech, dirty[0], clean[0])]
+    meter = [measure_block_tones(audio.numpy(), 22050, GROUP).mean for audio in (speech, dirty[0], clean[0])]
     assert meter[1] > meter[0] + 30.0
     # The first frame alone, half of it a reflection, is not quite the hum's spectrum: what is left stands out.
     assert mode == "reference" or meter[2] < meter[0] + 0.5 * (meter[1] - meter[0]), meter

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.audio.files import read_audio
-from flowvocoder.evaluation.speed.systems import System
+from flowvocoder.evaluation.vocoders import System
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.progress import progress
@@ -123,7 +123,7 @@ def measure_streaming(system: System, frames: int, seconds: float, device: torch
 
 
 def frames_of(system: System, seconds: float) -> int:
-    """Frames of so many seconds, at least one."""
+    """Frames of this many seconds, at least one."""
     return max(1, round(seconds / system.seconds_per_frame))
 
 
@@ -141,10 +141,10 @@ def _speech(spec: MelSpec) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _timed(run: Callable[[torch.Tensor], object], mel: torch.Tensor) -> float:
+def _timed(run: Callable[[torch.Tensor, int], object], mel: torch.Tensor) -> float:
     _wait(mel.device)
     started = time.perf_counter()
-    run(mel)
+    run(mel, 0)
     _wait(mel.device)
     return time.perf_counter() - started
 

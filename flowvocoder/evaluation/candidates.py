@@ -1,6 +1,6 @@
 """What is evaluated: a checkpoint, Griffin-Lim on the same mels, or a folder of audio that something else made.
 
-Systems are small, immutable and picklable: worker processes load what they need, once.
+Candidates are small, immutable and picklable: worker processes load what they need, once.
 """
 
 import dataclasses
@@ -18,16 +18,19 @@ from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
 from flowvocoder.checkpoint import read_config
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError
-from flowvocoder.evaluation.griffin_lim import ITERATIONS, griffin_lim
+from flowvocoder.evaluation.griffin_lim import ITERATIONS
+from flowvocoder.evaluation.measures.likelihood import likelihood
+from flowvocoder.evaluation.measures.real_time import real_time_factor
+from flowvocoder.evaluation.vocoders import System, griffin_lim_system, of_vocoder
 from flowvocoder.files import sha256_of
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.units import bits_per_sample, seconds
+from flowvocoder.units import seconds
 from flowvocoder.vocoder import Vocoder
 
 
 @dataclasses.dataclass(frozen=True)
 class Speech:
-    """What a system made of one utterance.
+    """What a candidate made of one utterance.
 
     Attributes:
         samples: (T,), rounded to 16 bit, which is what a file of it would hold.
@@ -41,8 +44,8 @@ class Speech:
     values: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
-class System(Protocol):
-    """Something that turns the mel of an utterance into speech, or has done so."""
+class Candidate(Protocol):
+    """One of what is compared: it turns the mel of an utterance into speech, or has done so."""
 
     @property
     def name(self) -> str:
@@ -50,7 +53,7 @@ class System(Protocol):
 
     @property
     def draws(self) -> int:
-        """How often it is asked for an utterance: once, where it always says the same."""
+        """How often an utterance is drawn: once, where the speech is always the same."""
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
         """All that its speech depends on but the recording, as JSON values."""
@@ -60,7 +63,7 @@ class System(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowSystem:
+class CheckpointCandidate:
     """A checkpoint folder, at a temperature and passes of mel matching (None: its own) and as many seeds as draws, from
     `seed` on, the same ones for every utterance."""
 
@@ -80,30 +83,20 @@ class FlowSystem:
         return {"content": self.content, **drawn, **passes, "device": self.device}
 
     def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
-        vocoder = load(self.checkpoint, self.device)
+        vocoder, seed = load(self.checkpoint, self.device), self.seed + draw
         audio = torch.from_numpy(utterance.read(vocoder.sample_rate))
         given = given_mel(utterance, vocoder.spec, len(audio))
         covered = audio if given is None else audio[: given.shape[-1] * vocoder.spec.hop_length]
-        nats = float(vocoder.score(covered, given, self.seed + draw))
+        values = likelihood(vocoder, covered, given, seed)
+        settings: dict[str, Any] = {"temperature": self.temperature, "match": self.match, "low_match": self.low_match}
+        system = of_vocoder(self.name, vocoder, **settings)
         mel = vocoder.mel_for(audio) if given is None else given
-        started = _clock(self.device)
-        match, low_match, seed = self.match, self.low_match, self.seed + draw
-        speech = vocoder.synthesize(mel, self.temperature, seed=seed, match=match, low_match=low_match)
-        speech = speech[0, : len(audio)].cpu()
-        taken = _clock(self.device) - started
-        return Speech(
-            _as_written(speech.numpy()),
-            vocoder.sample_rate,
-            values={
-                "nats": nats,
-                "bits": bits_per_sample(nats),
-                "x_realtime": seconds(len(audio), vocoder.sample_rate) / taken,
-            },
-        )
+        speech = _timed(system, mel, seed, len(audio), self.device)
+        return dataclasses.replace(speech, values={**values, **speech.values})
 
 
 @dataclasses.dataclass(frozen=True)
-class GriffinLimSystem:
+class GriffinLimCandidate:
     """Griffin-Lim on the mels of a checkpoint, from phases that are drawn."""
 
     name: str
@@ -117,19 +110,14 @@ class GriffinLimSystem:
 
     def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         vocoder = load(self.checkpoint, "cpu")
-        spec: MelSpec = vocoder.spec
-        audio = torch.from_numpy(utterance.read(spec.sample_rate))
-        given = given_mel(utterance, spec, len(audio))
-        mel = vocoder.mel_for(audio)[0] if given is None else given
-        started = _clock("cpu")
-        speech = griffin_lim(mel, spec, seed=self.seed + draw)[: len(audio)]
-        taken = _clock("cpu") - started
-        speed = seconds(len(audio), spec.sample_rate) / taken
-        return Speech(_as_written(speech.numpy()), spec.sample_rate, values={"x_realtime": speed})
+        audio = torch.from_numpy(utterance.read(vocoder.sample_rate))
+        given = given_mel(utterance, vocoder.spec, len(audio))
+        mel = vocoder.mel_for(audio) if given is None else given[None]
+        return _timed(griffin_lim_system(self.name, vocoder.spec), mel, self.seed + draw, len(audio), "cpu")
 
 
 @dataclasses.dataclass(frozen=True)
-class FolderSystem:
+class FolderCandidate:
     """A folder with `corpus/stem.wav` or `stem.wav` (or .flac, ...) for every utterance.
 
     Attributes:
@@ -196,6 +184,15 @@ def _file_hash(path: Path) -> str:
 def digest(values: dict[str, Any]) -> str:
     """One string that changes whenever one of the values does."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _timed(system: System, mel: torch.Tensor, seed: int, samples: int, device: str) -> Speech:
+    """What a system makes of a mel (1, n_mels, F), cut to so many samples, and how fast it did."""
+    started = _clock(device)
+    audio = system.run(mel, seed)[0, :samples].cpu()
+    taken = _clock(device) - started
+    rate = system.spec.sample_rate
+    return Speech(_as_written(audio.numpy()), rate, values=real_time_factor(seconds(samples, rate), taken))
 
 
 def _clock(device: str) -> float:

@@ -1,14 +1,10 @@
-"""Distances between spectra. Each measure takes a `Pair` and returns named values."""
-
-import functools
+"""Distances between spectra, and levels."""
 
 import numpy as np
-import torch
 
 from flowvocoder.audio.stft import RESOLUTIONS
-from flowvocoder.evaluation.signals import RATE, Pair, Values, magnitudes, speech_frames
-from flowvocoder.mel.frontend import MelFrontEnd
-from flowvocoder.mel.spec import MelSpec
+from flowvocoder.evaluation.measures.registry import measure
+from flowvocoder.evaluation.signals import RATE, Pair, Values, cepstral_distance, log_mel, magnitudes, speech_frames
 
 BANDS = (0, 250, 1000, 2000, 4000, 6000, 8000, 9500)
 """Lower edges in Hz; the last band ends at RATE / 2."""
@@ -20,6 +16,9 @@ PAUSE_FRAMES = 5
 """Fewer pause frames than this say nothing about the level in pauses."""
 
 
+@measure("mrstft", "multi-resolution STFT distance", 3, "lower", charted=True)
+@measure("sc", "spectral convergence", 3, "lower")
+@measure("logmag", "log-magnitude distance", 3, "lower", charted=True)
 def stft_distance(pair: Pair) -> dict[str, float]:
     """Multi-resolution STFT: spectral convergence `sc`, mean |ln magnitude difference| `logmag`, and their sum."""
     convergence, log_magnitude = [], []
@@ -31,6 +30,12 @@ def stft_distance(pair: Pair) -> dict[str, float]:
     return {"sc": sc, "logmag": logmag, "mrstft": sc + logmag}
 
 
+@measure("lsd", "LSD, dB", 2, "lower")
+@measure("lsd_a", "LSD of speech, dB", 2, "lower", charted=True)
+@measure("hf_lsd", "LSD of speech above 8 kHz, dB", 2, "lower")
+@measure("band_db", "band level error, dB", 2, "lower", charted=True)
+@measure("hf_db", "level above 8 kHz, dB", 1, "zero")
+@measure("pause_db", "level in pauses, dB", 1, "zero")
 def log_spectral_distance(pair: Pair) -> dict[str, float]:
     """LSD in dB: all frames `lsd`, speech `lsd_a`, speech above 8 kHz `hf_lsd`; and the level of bands.
 
@@ -55,6 +60,14 @@ def log_spectral_distance(pair: Pair) -> dict[str, float]:
     }
 
 
+@measure("level_db", "level, dB", 2, "zero")
+def level(pair: Pair) -> dict[str, float]:
+    """`level_db`: by how much the copy was louder than the recording before both were brought to one level."""
+    return {"level_db": -pair.gain_db}
+
+
+@measure("mel_l1", "mel distance", 3, "lower", charted=True)
+@measure("mcd_fb", "MCD of mel bands, dB", 2, "lower")
 def mel_distance(pair: Pair) -> dict[str, float]:
     """Mean |log-mel difference| `mel_l1`, and `mcd_fb`: MCD in dB from those 80 bands, c1 to c13, speech frames."""
     from scipy.fft import dct
@@ -67,22 +80,6 @@ def mel_distance(pair: Pair) -> dict[str, float]:
         "mel_l1": float(np.abs(a - b).mean()),
         "mcd_fb": float(cepstral_distance(cepstrum)[speech].mean()),
     }
-
-
-def log_mel(samples: Values) -> Values:
-    """(frames, 80), ln, 0-8 kHz, frames of 1024 samples 256 apart, no frame over the ends."""
-    mel: torch.Tensor = _front_end()(torch.from_numpy(np.ascontiguousarray(samples)))
-    return np.asarray(mel.T.numpy())
-
-
-def cepstral_distance(difference: Values) -> Values:
-    """Mel-cepstral distortion in dB of each frame, from differences (frames, coefficients) (Kubichek 1993)."""
-    return np.asarray(10.0 / np.log(10.0) * np.sqrt(2.0 * np.square(difference).sum(axis=1)))
-
-
-@functools.cache
-def _front_end() -> torch.nn.Module:
-    return MelFrontEnd(MelSpec(sample_rate=RATE, padding="same")).double()
 
 
 def _bin(hz: float) -> int:

@@ -1,19 +1,14 @@
-"""Measures that need to know where a recording is voiced: pitch, pulses, and the cepstrum of its WORLD envelope."""
+"""Smeared pitch pulses: the periodicity of envelopes, which no magnitude shows.
+
+The autocorrelation here is the evaluation's own, not `audio.periodicity`: what judges a model must not share code with
+the losses that train it.
+"""
 
 import numpy as np
 
-from flowvocoder.evaluation.pitch import (
-    F0_RANGE,
-    FEWEST_FRAMES,
-    FRAME,
-    PitchTrack,
-    frame_starts,
-    pitch_errors,
-    track_pitch,
-)
-from flowvocoder.evaluation.signals import RATE, SPEECH_DB, Pair, Values
-from flowvocoder.evaluation.spectral import cepstral_distance
-from flowvocoder.extras import library
+from flowvocoder.evaluation.measures.registry import measure
+from flowvocoder.evaluation.pitch import F0_RANGE, FEWEST_VOICED, frame_starts, pitch_tracks
+from flowvocoder.evaluation.signals import RATE, Pair, Values
 
 PULSE_BANDS = ((1000, 2000), (2000, 3500), (3500, 6000))  # Hz
 PULSE_WINDOW = int(0.03 * RATE)  # samples
@@ -21,27 +16,17 @@ ENVELOPE_CUTOFF = 900  # Hz
 FRAMES_AT_ONCE = 2048
 LAG_SEARCH = (-2, -1, 0, 1, 2)  # samples around the tracked period
 
-WARP = 0.455
-"""Of the all-pass that stands for the mel scale at 22.05 kHz (SPTK's table)."""
 
-
-def voicing(pair: Pair) -> dict[str, float]:
-    """What `pitch_errors`, `pulse_errors` and `mel_cepstral_distortion` say of a pair."""
-    reference, generated = track_pitch(pair.reference), track_pitch(pair.generated)
-    return {
-        **pitch_errors(reference, generated),
-        **pulse_errors(pair, reference),
-        "mcd": mel_cepstral_distortion(pair, reference),
-    }
-
-
-def pulse_errors(pair: Pair, track: PitchTrack) -> dict[str, float]:
+@measure("pulse", "pulse error", 3, "lower", charted=True)
+@measure("pulse_bias", "pulse bias", 3, "zero")
+def pulse_errors(pair: Pair) -> dict[str, float]:
     """`pulse`, RMSE of the envelope's pitch periodicity in voiced frames, and `pulse_bias`, its mean error.
 
     Voiced speech excites 1-6 kHz once a glottal pulse. A wrong phase smears the pulses (a negative bias) and leaves the
     magnitudes, hence every mel-like distance, in place.
     """
-    if track.voiced.sum() < FEWEST_FRAMES:
+    track, _ = pitch_tracks(pair)
+    if track.voiced.sum() < FEWEST_VOICED:
         return {"pulse": float("nan"), "pulse_bias": float("nan")}
     error = (pulse_periodicity(pair.generated, track.f0) - pulse_periodicity(pair.reference, track.f0))[:, track.voiced]
     return {"pulse": float(np.sqrt(np.square(error).mean(axis=1)).mean()), "pulse_bias": float(error.mean())}
@@ -64,33 +49,6 @@ def pulse_periodicity(samples: Values, f0: Values) -> Values:
         pieces = [slice(first, first + FRAMES_AT_ONCE) for first in range(0, len(f0), FRAMES_AT_ONCE)]
         result.append(np.concatenate([_one_period_later(windows, starts[p], periods[p]) for p in pieces]))
     return np.array(result)
-
-
-def mel_cepstral_distortion(pair: Pair, track: PitchTrack) -> float:
-    """MCD in dB, c1 to c13, of WORLD's envelopes (CheapTrick, Morise 2015), speech frames, no time warping.
-
-    Both envelopes are taken with the recording's F0, so that an error of pitch is not counted twice.
-    """
-    cheaptrick = library("pyworld", "evaluate").cheaptrick
-    time = np.arange(len(track.f0)) * FRAME
-    cepstra = []
-    for samples in (pair.reference, pair.generated):
-        power = cheaptrick(np.ascontiguousarray(samples), track.f0, time, RATE, f0_floor=71.0)
-        cepstra.append(np.log(np.maximum(power, 1e-10)) @ warped_cosines(power.shape[1]))
-    speech = track.level > np.percentile(track.level, 95) - SPEECH_DB
-    return float(cepstral_distance(cepstra[0] - cepstra[1])[speech].mean())
-
-
-def warped_cosines(bins: int, order: int = 13) -> Values:
-    """(bins, order): log power spectrum @ this = mel-cepstrum c_1 to c_order.
-
-    c_m = 2 / pi * integral of log|H| cos(m v) dv over the warped axis v, and log power is twice log|H|.
-    """
-    plain = np.linspace(0.0, np.pi, bins)
-    warped = plain + 2.0 * np.arctan2(WARP * np.sin(plain), 1.0 - WARP * np.cos(plain))
-    width = np.gradient(warped)
-    width[[0, -1]] *= 0.5
-    return np.asarray(np.cos(np.outer(warped, np.arange(1, order + 1))) * (width / np.pi)[:, None])
 
 
 def _one_period_later(windows: Values, starts: np.ndarray, periods: np.ndarray) -> Values:

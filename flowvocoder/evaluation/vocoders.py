@@ -1,16 +1,18 @@
-"""What is measured: our models by engine, and other vocoders with random weights, which cost what trained ones do."""
+"""Vocoders that are measured: ours by engine, Griffin-Lim, and others with random weights (as fast as trained ones)."""
 
 import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.errors import ConfigError
+from flowvocoder.evaluation.griffin_lim import ITERATIONS, griffin_lim
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.vocoder import Vocoder
@@ -24,15 +26,15 @@ class System:
     """Something that makes audio of mels.
 
     Attributes:
-        run: mel (B, n_mels, F) -> audio.
-        vocoder: ours, for streaming; None for others and for engines that are not measured in streaming.
+        run: mel (B, n_mels, F) and a seed -> audio (B, F * hop_length).
         spec: of the mels it is given.
+        vocoder: ours, for streaming; None for others and for engines that are not measured in streaming.
     """
 
     name: str
     engine: str
     parameters: int
-    run: Callable[[Tensor], object]
+    run: Callable[[Tensor, int], Tensor]
     spec: MelSpec = dataclasses.field(default_factory=lambda: convention("tacotron2"))
     vocoder: Vocoder | None = None
 
@@ -44,7 +46,7 @@ class System:
 def ours(
     name: str, checkpoint: Checkpoint, engines: list[str], precisions: list[str], threads: int
 ) -> Iterator[System]:
-    """One model in every engine that was asked for, and in every precision where the engine has a choice.
+    """One model in every requested engine, and in every precision where the engine has a choice.
 
     `reference` is the layers as training uses them; the others are what `synth --engine` takes.
     """
@@ -59,14 +61,29 @@ def ours(
             vocoder = Vocoder(model, checkpoint.about, engine, precision)  # type: ignore[arg-type]
             vocoder.prepare()  # before anything is counted or timed
             label = engine if precision == "float32" else f"{engine} {precision}"
-            yield System(name, label, parameters, functools.partial(vocoder.synthesize, seed=0), spec, vocoder)
+            yield of_vocoder(name, vocoder, label)
 
 
-def _reference(model: FlowVocoder, mel: Tensor) -> Tensor:
+def of_vocoder(name: str, vocoder: Vocoder, engine: str = "eager", **settings: Any) -> System:
+    """A vocoder as it is, with `settings` of its `synthesize`."""
+    parameters = sum(p.numel() for p in vocoder.model.parameters())
+
+    def run(mel: Tensor, seed: int) -> Tensor:
+        return vocoder.synthesize(mel, seed=seed, **settings)
+
+    return System(name, engine, parameters, run, vocoder.spec, vocoder)
+
+
+def griffin_lim_system(name: str, spec: MelSpec, iterations: int = ITERATIONS) -> System:
+    """Griffin-Lim on mels of `spec`."""
+    return System(name, "eager", 0, lambda mel, seed: griffin_lim(mel, spec, iterations, seed), spec)
+
+
+def _reference(model: FlowVocoder, mel: Tensor, seed: int) -> Tensor:
     return model.sample(torch.randn(model.noise_shape(mel), device=mel.device), mel)
 
 
-def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor], object]:
+def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor, int], Tensor]:
     from flowvocoder.interop.onnx.export import export_onnx
     from flowvocoder.interop.onnx.runtime import OnnxVocoder
 
@@ -74,7 +91,7 @@ def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor], object
         file = Path(folder) / "model.onnx"
         export_onnx(checkpoint, file, step=False)
         onnx = OnnxVocoder(file, threads)
-    return lambda mel: list(onnx.synthesize_pieces(mel.cpu()))
+    return lambda mel, seed: torch.cat([torch.as_tensor(piece) for piece in onnx.synthesize_pieces(mel.cpu())], -1)
 
 
 def peer(name: str, device: torch.device) -> System:
@@ -96,7 +113,7 @@ def _vocos(device: torch.device) -> System:
     from vocos.models import VocosBackbone
 
     net = torch.nn.Sequential(VocosBackbone(N_MELS, 512, 1536, 8), ISTFTHead(512, 4 * HOP, HOP)).to(device).eval()
-    return System("vocos", "eager", _count(net), net)
+    return System("vocos", "eager", _count(net), lambda mel, seed: net(mel))
 
 
 def _hifigan(device: torch.device) -> System:
@@ -108,15 +125,11 @@ def _hifigan(device: torch.device) -> System:
     )  # fmt: skip
     net: torch.nn.Module = SpeechT5HifiGan(config)
     net = net.to(device).eval()
-    return System("hifigan-v1", "eager", _count(net), lambda mel: net(mel.transpose(1, 2)))
+    return System("hifigan-v1", "eager", _count(net), lambda mel, seed: net(mel.transpose(1, 2)))
 
 
 def _griffin_lim(device: torch.device) -> System:
-    import torchaudio
-
-    inverse = torchaudio.transforms.InverseMelScale(513, N_MELS, RATE, norm="slaney", mel_scale="slaney").to(device)
-    phases = torchaudio.transforms.GriffinLim(4 * HOP, 32, hop_length=HOP, power=1.0).to(device)
-    return System("griffin-lim-32", "eager", 0, lambda mel: phases(inverse(mel.exp())))
+    return griffin_lim_system("griffin-lim-32", convention("tacotron2"), iterations=32)
 
 
 PEERS = {"vocos": _vocos, "hifigan": _hifigan, "griffin-lim": _griffin_lim}
