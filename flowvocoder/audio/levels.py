@@ -7,6 +7,12 @@ import numpy.typing as npt
 
 FRAME_SECONDS = 0.02
 
+LOUD_PERCENTILE = 95
+"""Of the levels of frames: that of the loud ones, whatever the pauses."""
+
+MARGIN_SECONDS = 0.1
+"""Left before and after speech by trimming: onsets are weaker than what counts as speech."""
+
 LOWEST_DB = -120.0
 """The level of digital silence, in dBFS."""
 
@@ -27,10 +33,28 @@ def frame_size(samples: int, rate: int) -> int:
 
 
 def speech_level(levels: npt.NDArray[np.float64]) -> float:
-    """Level in dBFS of the loud frames: the recording's level, whatever its pauses."""
-    return float(np.percentile(levels, 95))
+    """Level in dBFS of the loud frames, which is taken for the recording's level."""
+    return float(np.percentile(levels, LOUD_PERCENTILE))
 
 
 def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which frames (frames,) are silence."""
     return levels < speech_level(levels) - SILENCE_BELOW_DB
+
+
+def trim_silence(samples: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
+    """Audio (T,) without the silence at both ends, but for a margin of 0.1 s.
+
+    Silence is what `is_silent` says; of a recording that is silent throughout everything is kept.
+    """
+    import librosa
+
+    size, margin = frame_size(len(samples), rate), round(rate * MARGIN_SECONDS)
+    _, (first, end) = librosa.effects.trim(
+        samples,
+        top_db=SILENCE_BELOW_DB,
+        ref=lambda amplitudes: np.percentile(amplitudes, LOUD_PERCENTILE),
+        frame_length=size,
+        hop_length=size,
+    )
+    return samples[max(0, first - margin) : end + margin]

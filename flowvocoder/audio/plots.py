@@ -1,46 +1,53 @@
-"""Spectrogram pictures."""
+"""Plots: a pair of spectrograms and their difference, and a curve."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from flowvocoder.audio.files import Samples
+from flowvocoder.audio.stft import magnitude, stft
 from flowvocoder.files import writing
+from flowvocoder.units import ceil_div
+
+N_FFT, HOP = 1024, 256
+"""Samples of a spectrogram's window, and from one frame to the next."""
+
+MOST_FRAMES = 2000
+"""Twice as many as a plot has pixels: longer recordings are drawn with a longer hop."""
 
 RANGE_DB = 80.0
 """From the loudest point of a spectrogram down to black."""
 
 LEVELS = "magma"
 DIFFERENCES, MOST_DIFFERENCE_DB = "RdBu_r", 20.0
-"""Colour maps of levels, and of differences up to so many dB."""
+"""Colour maps of levels, and of differences up to this many dB."""
 
 
-def spectrogram_db(samples: Samples, n_fft: int = 1024, hop: int = 256) -> npt.NDArray[np.float64]:
+def spectrogram_db(samples: Samples, n_fft: int = N_FFT, hop: int = HOP) -> npt.NDArray[np.float64]:
     """Power spectrogram in dB, (n_fft / 2 + 1, frames), of audio (T,); a full-scale sine is near 0 dB."""
-    window = np.hanning(n_fft + 1)[:-1]
-    padded = np.pad(samples.astype(np.float64), n_fft // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
-    magnitude = np.abs(np.fft.rfft(frames * window, axis=1)).T * 2.0 / window.sum()
-    return np.asarray(20.0 * np.log10(np.maximum(magnitude, 1e-7)))
+    audio = torch.from_numpy(np.asarray(samples, dtype=np.float64))
+    level = magnitude(stft(audio, n_fft, hop, pad_mode="constant")) * (4.0 / n_fft)  # the window's sum is n_fft / 2
+    return np.asarray(20.0 * np.log10(np.maximum(level.numpy(), 1e-7)))
 
 
 def save_pair(path: Path, recording: Samples, vocoded: Samples, sample_rate: int) -> None:
-    """Write a picture of both spectrograms and their difference. Raises OutputError if it cannot be written."""
+    """Write a plot of both spectrograms and their difference as a PNG. Raises OutputError if it cannot be written."""
     with writing(path) as temporary:
         _figure(recording, vocoded, sample_rate).savefig(temporary, format="png")
 
 
 def draw_pair(recording: Samples, vocoded: Samples, sample_rate: int) -> npt.NDArray[np.uint8]:
-    """The same picture as pixels (height, width, 3)."""
+    """The same plot as pixels (height, width, 3)."""
     figure = _figure(recording, vocoded, sample_rate)
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
 def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label: str, mark: float | None) -> None:
-    """Write a picture of y over x, x on a log scale, with a vertical line at `mark`. Raises OutputError."""
+    """Write a plot of y over x, x on a log scale, with a vertical line at `mark`. Raises OutputError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -59,25 +66,24 @@ def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label
 
 
 def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
+    import librosa.display
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     length = min(len(recording), len(vocoded))
-    a, b = spectrogram_db(recording[:length]), spectrogram_db(vocoded[:length])
+    hop = max(HOP, ceil_div(length, MOST_FRAMES))
+    a, b = (spectrogram_db(x[:length], hop=hop) for x in (recording, vocoded))
     top = max(a.max(), b.max())
-    extent = (0.0, length / sample_rate, 0.0, sample_rate / 2000)
+    levels = {"cmap": LEVELS, "vmin": top - RANGE_DB, "vmax": top}
+    differences = {"cmap": DIFFERENCES, "vmin": -MOST_DIFFERENCE_DB, "vmax": MOST_DIFFERENCE_DB}
     figure = Figure(figsize=(10, 8), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(3, 1, sharex=True)
-    shades = {"origin": "lower", "aspect": "auto", "extent": extent}
-    for axis, values, title in ((axes[0], a, "recording"), (axes[1], b, "flowvocoder")):
-        image = axis.imshow(values, vmin=top - RANGE_DB, vmax=top, cmap=LEVELS, **shades)
+    panels = ((a, levels, "recording"), (b, levels, "flowvocoder"), (b - a, differences, "difference"))
+    for axis, (values, shades, title) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
+        image = librosa.display.specshow(
+            values, sr=sample_rate, hop_length=hop, n_fft=N_FFT, x_axis="time", y_axis="hz", ax=axis, **shades
+        )
         axis.set_title(title, loc="left")
+        axis.label_outer()
         figure.colorbar(image, ax=axis, label="dB")
-    image = axes[2].imshow(b - a, vmin=-MOST_DIFFERENCE_DB, vmax=MOST_DIFFERENCE_DB, cmap=DIFFERENCES, **shades)
-    axes[2].set_title("difference", loc="left")
-    figure.colorbar(image, ax=axes[2], label="dB")
-    for axis in axes:
-        axis.set_ylabel("kHz")
-    axes[2].set_xlabel("s")
     return figure

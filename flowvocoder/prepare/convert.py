@@ -12,7 +12,7 @@ import numpy.typing as npt
 import soundfile as sf
 
 from flowvocoder.audio.files import Samples, read_as_stored
-from flowvocoder.audio.levels import LOWEST_DB, frame_levels, frame_size, is_silent, speech_level
+from flowvocoder.audio.levels import LOWEST_DB, frame_levels, speech_level, trim_silence
 from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
 from flowvocoder.audio.resample import resample, resample_on_device
 from flowvocoder.data.manifest import Entry
@@ -21,9 +21,6 @@ from flowvocoder.files import reason
 from flowvocoder.mel.files import check_length, npy_bytes, read_mel, spec_beside
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.units import seconds
-
-MARGIN_SECONDS = 0.1
-"""Left before and after speech by trimming: onsets are weaker than what counts as speech."""
 
 HIGHEST_PEAK = 10.0 ** (-0.1 / 20.0)
 """No level policy raises a peak beyond this."""
@@ -98,17 +95,6 @@ def parse_level(policy: str) -> tuple[str, float]:
     raise ConfigError(f"--level {policy}: expected keep, speech=DB or peak=DB with DB from -60 to -0.1 dBFS")
 
 
-def trim(samples: Samples, rate: int) -> Samples:
-    """(T,) without the silence at both ends, but for a margin of 0.1 s."""
-    levels = frame_levels(samples, rate)
-    loud = np.flatnonzero(~is_silent(levels))
-    size, margin = frame_size(len(samples), rate), round(rate * MARGIN_SECONDS)
-    first, last = int(loud[0]) * size - margin, (int(loud[-1]) + 1) * size + margin
-    # What is left of the last frame is too short to be measured: it counts with the frame before it.
-    last = len(samples) if int(loud[-1]) == len(levels) - 1 else last
-    return samples[max(0, first) : last]
-
-
 def set_level(samples: Samples, rate: int, policy: str) -> tuple[Samples, float]:
     """(samples at the level the policy asks for, gain in dB). Raises DataError for silence."""
     kind, wanted = parse_level(policy)
@@ -133,7 +119,7 @@ def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Con
     if entry.rate != settings.rate:
         samples = _resample(samples, entry.rate, settings, device)
     if settings.trim and entry.mel is None:
-        samples = trim(samples, settings.rate)
+        samples = trim_silence(samples, settings.rate)
     samples, gain = set_level(samples, settings.rate, settings.level)
     pcm, _ = to_pcm16(samples)
     about: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The mel front end against librosa and torchaudio, mel files, and the plausibility check."""
+"""The mel front end against the programs its conventions come from, mel files, and the plausibility check."""
 
 import json
 import math
@@ -16,57 +16,79 @@ from flowvocoder.flows.encoders import MelEncoder
 from flowvocoder.flows.envelope import Envelope
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.files import read_mel, sidecar, write_mel
-from flowvocoder.mel.frontend import MelFrontEnd, band_centres, edge_padding, frame_count, unit_noise_level
+from flowvocoder.mel.frontend import MelFrontEnd, band_centres, frame_count, unit_noise_level
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
 
-OTHERS = {
-    "16 kHz": MelSpec(sample_rate=16000, hop_length=160, win_length=400, n_fft=512, n_mels=40, fmax=7600.0),
-    "48 kHz htk": MelSpec(sample_rate=48000, hop_length=480, n_fft=2048, n_mels=128, fmax=24000.0, mel_scale="htk"),
-}
+
+def spectrum(audio: np.ndarray, pad: int) -> np.ndarray:
+    """Windows of 1024 samples every 256, numpy alone: (513, frames), after reflecting `pad` samples at both ends."""
+    padded = np.concatenate([audio[pad:0:-1], audio, audio[-2 : -pad - 2 : -1]]).astype(np.float64)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+    starts = range(0, len(padded) - 1023, 256)
+    return np.stack([np.fft.rfft(padded[at : at + 1024] * window) for at in starts], axis=1)
 
 
-def librosa_mel(audio: np.ndarray, spec: MelSpec) -> np.ndarray:
-    left, right = edge_padding(spec)
-    magnitude = np.abs(
-        librosa.stft(
-            np.pad(audio, (left, right), mode="reflect"),
-            n_fft=spec.n_fft, hop_length=spec.hop_length, win_length=spec.win_length, center=False,
-        )
-    )  # fmt: skip
-    magnitude = np.sqrt(magnitude**2 + spec.magnitude_eps)
-    filters = librosa.filters.mel(
-        sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.fmax,
-        htk=spec.mel_scale == "htk", norm="slaney" if spec.norm == "slaney" else None,
-    )  # fmt: skip
-    mel = np.maximum(filters @ magnitude, spec.floor)
-    return np.log10(mel) if spec.log == "log10" else np.log(mel)
+def tacotron2(audio: np.ndarray) -> np.ndarray:
+    """NVIDIA/tacotron2, layers.py and stft.py: ln, floor 1e-5, half a window of padding."""
+    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
+    return np.log(np.maximum(filters @ np.abs(spectrum(audio, 512)), 1e-5))
 
 
-@pytest.mark.filterwarnings("ignore:.*n_mels.*:UserWarning", "ignore:Empty filters:UserWarning")
-@pytest.mark.parametrize("name", [*CONVENTIONS, *OTHERS])
-def test_agrees_with_librosa(name: str) -> None:
-    spec = CONVENTIONS.get(name) or OTHERS[name]
-    audio = speech_like(1.0, spec.sample_rate)
-    ours = MelFrontEnd(spec)(torch.from_numpy(audio)).numpy()
-    assert ours.shape == (spec.n_mels, frame_count(len(audio), spec))
-    assert np.abs(ours - librosa_mel(audio, spec)).max() < 2e-3  # float32 filters; in the log, at the floor
+def hifigan(audio: np.ndarray) -> np.ndarray:
+    """jik876/hifi-gan, meldataset.py: padding of (1024 - 256) / 2, and 1e-9 under the root."""
+    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
+    z = spectrum(audio, 384)
+    return np.log(np.maximum(filters @ np.sqrt(z.real**2 + z.imag**2 + 1e-9), 1e-5))
 
 
-def test_tacotron2_padding_is_librosas_centering() -> None:
-    audio, spec = speech_like(0.5, 22050), convention("tacotron2")
-    magnitude = np.abs(librosa.stft(audio, n_fft=1024, hop_length=256, pad_mode="reflect"))
-    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0, fmax=8000)
-    expected = np.log(np.maximum(filters @ magnitude, 1e-5))
-    assert np.abs(MelFrontEnd(spec)(torch.from_numpy(audio)).numpy() - expected).max() < 2e-3
-
-
-def test_vocos_agrees_with_torchaudio() -> None:
-    audio = torch.from_numpy(speech_like(1.0, 24000))
-    reference = torchaudio.transforms.MelSpectrogram(
+def vocos(audio: np.ndarray) -> np.ndarray:
+    """gemelo-ai/vocos, feature_extractors.py: torchaudio's transform, magnitudes, ln, floor 1e-7."""
+    transform = torchaudio.transforms.MelSpectrogram(
         sample_rate=24000, n_fft=1024, hop_length=256, n_mels=100, center=True, power=1
-    )(audio)
-    ours = MelFrontEnd(convention("vocos"))(audio)
-    assert torch.allclose(ours, reference.clamp_min(1e-7).log(), atol=1e-4)
+    )
+    return np.log(np.maximum(transform(torch.from_numpy(audio)).numpy(), 1e-7))
+
+
+def parallelwavegan(audio: np.ndarray) -> np.ndarray:
+    """kan-bayashi/ParallelWaveGAN, bin/preprocess.py with its LJSpeech recipe: log10, floor 1e-10, 80 to 7600 Hz."""
+    magnitude = np.abs(librosa.stft(audio, n_fft=1024, hop_length=256, window="hann", pad_mode="reflect"))
+    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=80, fmax=7600)
+    return np.log10(np.maximum(1e-10, filters @ magnitude))
+
+
+LITERAL = {"tacotron2": tacotron2, "hifigan": hifigan, "vocos": vocos, "parallelwavegan": parallelwavegan}
+"""Each convention as the program that it comes from computes it; none of the product's code is in them."""
+
+
+def test_every_convention_has_a_reference() -> None:
+    assert set(LITERAL) == set(CONVENTIONS)
+
+
+@pytest.mark.filterwarnings("ignore:.*n_mels.*:UserWarning")
+@pytest.mark.parametrize("name", LITERAL)
+@pytest.mark.parametrize("samples", [22050, 22016, 22017])
+def test_a_convention_is_its_own_programs(name: str, samples: int) -> None:
+    spec = convention(name)
+    audio = speech_like(1.0, spec.sample_rate)[:samples]
+    ours, theirs = MelFrontEnd(spec)(torch.from_numpy(audio)).numpy(), LITERAL[name](audio)
+    assert ours.shape == theirs.shape == (spec.n_mels, frame_count(samples, spec))
+    assert np.abs(ours - theirs).max() < 2e-3  # float32 filters; in the log, at the floor
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters:UserWarning")
+def test_windows_shorter_than_the_transform_and_other_rates() -> None:
+    magnitude = np.abs(librosa.stft(speech_like(1.0, 16000), n_fft=512, hop_length=160, win_length=400,
+                                    pad_mode="reflect"))  # fmt: skip
+    filters = librosa.filters.mel(sr=16000, n_fft=512, n_mels=40, fmin=0, fmax=7600)
+    spec = MelSpec(sample_rate=16000, hop_length=160, win_length=400, n_fft=512, n_mels=40, fmax=7600.0)
+    ours = MelFrontEnd(spec)(torch.from_numpy(speech_like(1.0, 16000))).numpy()
+    assert np.abs(ours - np.log(np.maximum(filters @ magnitude, 1e-5))).max() < 2e-3
+    magnitude = np.abs(librosa.stft(speech_like(1.0, 48000), n_fft=2048, hop_length=480, win_length=1024,
+                                    pad_mode="reflect"))  # fmt: skip
+    filters = librosa.filters.mel(sr=48000, n_fft=2048, n_mels=128, fmin=0, fmax=24000, htk=True)
+    spec = MelSpec(48000, 2048, 1024, 480, 128, 0.0, 24000.0, "htk")
+    ours = MelFrontEnd(spec)(torch.from_numpy(speech_like(1.0, 48000))).numpy()
+    assert np.abs(ours - np.log(np.maximum(filters @ magnitude, 1e-5))).max() < 2e-3
 
 
 def test_too_short_audio_is_refused_with_both_numbers() -> None:

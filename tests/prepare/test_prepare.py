@@ -18,7 +18,7 @@ from deadly import write_deadly
 from helpers import entries_of, make_corpus, speech_like
 
 from flowvocoder.audio.files import read_audio
-from flowvocoder.audio.levels import frame_levels, speech_level
+from flowvocoder.audio.levels import frame_levels, speech_level, trim_silence
 from flowvocoder.cli.main import main
 from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
 from flowvocoder.errors import ConfigError
@@ -26,7 +26,7 @@ from flowvocoder.files import sha256_of
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
-from flowvocoder.prepare.convert import Converted, Settings, Skipped, convert, parse_level, trim
+from flowvocoder.prepare.convert import Converted, Settings, Skipped, convert, parse_level
 from flowvocoder.prepare.local_engine import write_locally
 from flowvocoder.prepare.plan import make_plan
 from flowvocoder.prepare.run import prepare
@@ -267,10 +267,10 @@ def test_trimming_leaves_speech_and_a_margin() -> None:
     loud = frame_levels(speech, RATE) > speech_level(frame_levels(speech, RATE)) - 30
     speech = speech[int(np.flatnonzero(loud)[0]) * 441 :]
     for head, tail in ((20_000, 30_000), (0, 30_000), (20_000, 0), (0, 0)):
-        trimmed = trim(np.pad(speech, (head, tail)), RATE)
+        trimmed = trim_silence(np.pad(speech, (head, tail)), RATE)
         assert len(speech) <= len(trimmed) <= len(speech) + 2 * (2205 + 441)
         assert np.abs(trimmed).max() == np.abs(speech).max()
-    assert len(trim(np.zeros(5000, dtype=np.float32), RATE)) == 5000
+    assert len(trim_silence(np.zeros(5000, dtype=np.float32), RATE)) == 5000
 
 
 def test_level_policies(toy: Path) -> None:
