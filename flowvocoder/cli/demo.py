@@ -15,6 +15,9 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="checkpoint folder (default: the bundled voice); repeat to compare several")  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to serve (default 127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to serve (default 7860)")
+    parser.add_argument("--allow-host", metavar="NAME", action="append", default=[],
+                        help="further host name to answer to, such as a proxy's; matters while only this machine"
+                             " is served")  # fmt: skip
     parser.add_argument("--share", action="store_true",
                         help="a public address through Gradio's servers (default: this machine only)")  # fmt: skip
     add_machine(parser)
@@ -34,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.demo.service import Service
 
     give_back_freed_memory()
-    serve(Service(arguments.checkpoint, device), arguments.host, arguments.port, arguments.share)
+    serve(Service(arguments.checkpoint, device), arguments.host, arguments.port, arguments.share, arguments.allow_host)
     return 0
 
 

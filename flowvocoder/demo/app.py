@@ -4,18 +4,20 @@ import html
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-# Before gradio is imported: it would tell its makers that it was.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# Before gradio is imported: it would tell its makers that it was, and keep requests with a service of theirs.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
 
 import gradio as gr
 import torch
+from starlette.middleware import Middleware
 
 from flowvocoder.demo import inputs
+from flowvocoder.demo.door import Door, UploadsOnly, impatient_connections, own_names
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import EXAMPLES
 from flowvocoder.demo.service import Service
@@ -35,7 +37,7 @@ KEEP_SECONDS = 900
 
 def build(service: Service) -> gr.Blocks:
     """The page over a service."""
-    with gr.Blocks(title="flowvocoder", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as blocks:
+    with UploadsOnly(title="flowvocoder", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as blocks:
         gr.HTML(_head(service), elem_id="head")
         page = Page(blocks)
         with gr.Tabs(overflow_behavior="wrap"):
@@ -45,8 +47,13 @@ def build(service: Service) -> gr.Blocks:
     return blocks
 
 
-def serve(service: Service, host: str, port: int, share: bool) -> None:
+def serve(service: Service, host: str, port: int, share: bool, names: Sequence[str] = ()) -> None:
     """Serve until interrupted or terminated. Files of visitors are deleted while it runs and when it ends.
+
+    Args:
+        host, port: where to listen.
+        share: also at a public address, through Gradio's servers.
+        names: the server answers to these too, if only this machine can reach it.
 
     Raises:
         ConfigError: the port is taken.
@@ -54,7 +61,7 @@ def serve(service: Service, host: str, port: int, share: bool) -> None:
     with _until_terminated(), _own_folder():
         blocks = build(service)
         try:
-            launch(blocks, host, port, share)
+            launch(blocks, host, port, share, names)
         except OSError as error:
             raise ConfigError(f"port {port} of {host} cannot be used: choose another with --port") from error
         try:
@@ -63,23 +70,26 @@ def serve(service: Service, host: str, port: int, share: bool) -> None:
             blocks.close()
 
 
-def launch(blocks: gr.Blocks, host: str, port: int, share: bool) -> str:
+def launch(blocks: gr.Blocks, host: str, port: int, share: bool, names: Sequence[str] = ()) -> str:
     """Start the server in a thread; returns its address."""
-    _, address, _ = blocks.launch(
-        server_name=host,
-        server_port=port,
-        share=share,
-        prevent_thread_lock=True,
-        show_error=True,
-        max_file_size=inputs.LARGEST_FILE,
-        allowed_paths=[str(EXAMPLES)],
-        ssr_mode=False,
-        enable_monitoring=False,
-        footer_links=["api"],
-        theme=THEME,
-        css=CSS,
-        quiet=True,
-    )
+    hosts = [] if share else own_names(host, names)
+    with impatient_connections():
+        _, address, _ = blocks.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            prevent_thread_lock=True,
+            show_error=False,  # our own errors show all the same; the text of others tells of the server
+            max_file_size=inputs.LARGEST_FILE,
+            allowed_paths=[str(EXAMPLES)],
+            ssr_mode=False,
+            enable_monitoring=False,
+            footer_links=["api"],
+            theme=THEME,
+            css=CSS,
+            quiet=True,
+            app_kwargs={"middleware": [Middleware(Door, hosts=hosts)]},
+        )
     print(f"flowvocoder demo at {address} (Ctrl-C stops it)", flush=True)
     return str(address)
 

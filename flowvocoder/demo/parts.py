@@ -29,23 +29,6 @@ NUMBERS = """<dl class="numbers">
 {{#each value}}<div><dt>{{label}}</dt><dd>{{text}}</dd><small>{{note}}</small></div>{{/each}}</dl>"""
 
 
-def files_only(component: Any) -> Any:
-    """The same component of Gradio's, taking no addresses: the server would go and fetch them.
-
-    Not a subclass, for which Gradio would write a file beside this one.
-    """
-    keep = component.async_move_resource_to_block_cache
-
-    async def refuse_addresses(url_or_file_path: Any) -> str | None:
-        if str(url_or_file_path or "").lower().startswith(("http:", "https:")):
-            raise gr.Error("Upload the file itself: this server fetches no addresses", print_exception=False)
-        moved: str | None = await keep(url_or_file_path)
-        return moved
-
-    component.async_move_resource_to_block_cache = refuse_addresses
-    return component
-
-
 def files_of_their_own(component: Any) -> Any:
     """The same component of Gradio's, each result of which is a file of its own.
 
@@ -73,7 +56,7 @@ def recording_input(label: str = "Recording", example: bool = True) -> gr.Audio:
             gr.Button(name, size="sm", min_width=120).click(
                 functools.partial(str, path), None, audio, queue=False, **PRIVATE
             )
-    return files_only(audio)
+    return audio
 
 
 def player(label: str) -> gr.Audio:

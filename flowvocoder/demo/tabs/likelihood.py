@@ -11,7 +11,6 @@ from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import (
     MODEL_WORK,
     answer,
-    files_only,
     number,
     numbers,
     pcm,
@@ -46,9 +45,7 @@ def build(service: Service, page: Page) -> None:
             given = gr.Radio([OWN, CLEAN], value=OWN, label="Judged given")
             button = gr.Button("Score", variant="primary")
             with gr.Accordion("Score several recordings", open=False):
-                files = files_only(
-                    gr.File(label=f"Recordings, at most {MOST_FILES}", file_count="multiple", height=120)
-                )
+                files = gr.File(label=f"Recordings, at most {MOST_FILES}", file_count="multiple", height=120)
                 many = gr.Button("Score all")
                 scores = gr.HTML()
         with tab.results("Take an example or your own voice, do some damage, and press Score."):

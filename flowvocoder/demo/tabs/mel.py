@@ -18,7 +18,6 @@ from flowvocoder.demo.parts import (
     PRIVATE,
     answer,
     answer_in_pieces,
-    files_only,
     number,
     numbers,
     pcm,
@@ -42,7 +41,7 @@ IDLE = "Drop a mel file: bands × frames, as .npy, .npz or .pt (numbers only, no
 def build(service: Service, page: Page) -> None:
     with page.tab("Mel to speech", LEAD) as tab:
         with tab.inputs():
-            file = files_only(gr.File(label="Mel file", file_types=list(SUFFIXES), height=132))
+            file = gr.File(label="Mel file", file_types=list(SUFFIXES), height=132)
             example = gr.Button("Take an example: Kathleen's mel", size="sm")
             checked = gr.HTML(verdict(IDLE, "idle"))
             trust = gr.Checkbox(False, label="Synthesise it whatever it looks like")

@@ -1,0 +1,146 @@
+"""What the demo's server lets in.
+
+Gradio fetches addresses for whoever asks: through `file=`, and through every input, a slider's too. Here nothing is
+fetched: a file is one that was uploaded. The server also answers to its own name only, which a page of somebody else
+cannot take on, and hangs up on requests whose head never ends.
+"""
+
+import contextlib
+import ipaddress
+import re
+import socket
+from asyncio import Transport
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+import uvicorn.config
+from gradio.exceptions import InvalidPathError
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+API = "/gradio_api/"
+
+ROOMS = frozenset((
+    "api", "app_id", "call", "cancel", "config", "file=", "heartbeat", "info", "login_check", "openapi.json", "queue",
+    "reset", "run", "startup-events", "theme.css", "upload", "upload_progress",
+))  # fmt: skip
+"""What the page and API clients use of Gradio's API; new versions add rooms, some of which fetch things."""
+
+LOCAL_FILE = re.compile(r"/(?![/\\])|[A-Za-z]:[/\\]")
+"""How a file's full path starts, and no address."""
+
+HEAD_SECONDS = 10.0
+"""A connection's first request must have its head complete in this time, a later one in twice as much."""
+
+UPLOAD_IT = "Upload the file itself: this server fetches no addresses"
+
+
+class Door:
+    """ASGI middleware: answers 403 to requests for other hosts, for addresses, and for rooms that nothing here uses.
+
+    Args:
+        hosts: names that the server answers to, beside IP addresses; empty for any name.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()):
+        self.app = app
+        self.hosts = frozenset(name.lower() for name in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else ""
+        answer = PlainTextResponse(refusal, 403) if refusal else self.app
+        await answer(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> str:
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        if self.hosts and not is_own(host, self.hosts):
+            return "This server has another name; --allow-host gives it one more"
+        _, found, asked = scope["path"].partition(API)
+        if not found:
+            return ""
+        room = re.match("[^/=]*=?", asked)
+        assert room is not None
+        if room[0] == "proxy=" or (room[0] == "file=" and not LOCAL_FILE.match(asked, room.end())):
+            return UPLOAD_IT
+        return "" if room[0] in ROOMS else "Not served here"
+
+
+def is_own(host: str, names: frozenset[str]) -> bool:
+    """Whether a Host header names an IP address, which nobody else's page can be served from, or one of `names`."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name in names or _is_address(name)
+
+
+def own_names(host: str, others: Sequence[str] = ()) -> list[str]:
+    """What a server on `host` is called: anything, if machines elsewhere may reach it."""
+    bare = host.strip("[]")
+    local = ipaddress.ip_address(bare).is_loopback if _is_address(bare) else host == "localhost"
+    return ["localhost", socket.gethostname(), *others] if local else []
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class UploadsOnly(gr.Blocks):
+    """A page all of whose inputs take files that were uploaded to it, and no addresses."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **options: Any) -> Any:
+        """Gradio's step before any function is called, whichever way it is asked for."""
+        if not all(LOCAL_FILE.match(path) for path in _paths(inputs)):
+            raise gr.Error(UPLOAD_IT, print_exception=False)
+        try:
+            return await super().preprocess_data(block_fn, inputs, *rest, **options)
+        except InvalidPathError as error:  # whose text tells where on this machine the server runs
+            raise gr.Error("Upload the file itself: it is not on this server", print_exception=False) from error
+
+
+def _paths(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str):
+            yield value["path"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _paths(item)
+
+
+class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
+    """Uvicorn's HTTP connection, closed if no request is in progress at one look and none has come by the next.
+
+    Uvicorn itself closes connections that are idle after an answer, but waits for the rest of a head for ever.
+    """
+
+    def connection_made(self, transport: Transport) -> None:
+        """Starts to look after the connection."""
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_SECONDS, self._look, None)
+
+    def _look(self, before: Any) -> None:
+        request = self.cycle
+        if (request is None or request.response_complete) and request is before:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.loop.call_later(HEAD_SECONDS, self._look, request)
+
+
+@contextlib.contextmanager
+def impatient_connections() -> Iterator[None]:
+    """Servers that start in here hang up on requests whose head never ends."""
+    protocols = uvicorn.config.HTTP_PROTOCOLS
+    before = protocols["auto"]
+    protocols["auto"] = f"{__name__}:{ImpatientProtocol.__name__}"
+    try:
+        yield
+    finally:
+        protocols["auto"] = before
