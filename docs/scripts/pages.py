@@ -11,7 +11,7 @@ from mkdocs.structure.files import File, Files
 SCRIPTS = Path(__file__).parent
 sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parents[1])]
 
-from reference import cli, conventions, corpora, players, settings  # noqa: E402
+from reference import cli, conventions, corpora, players, renamed, settings  # noqa: E402
 from rooms import api, api_index, api_rooms, architecture  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Puts generated parts in place of their comments."""
-    markdown = markdown.replace("<!-- conventions -->", conventions())
+    markdown = markdown.replace("<!-- conventions -->", conventions()).replace("<!-- renamed -->", renamed())
     return re.sub(r"<!-- gallery (\w+) -->", lambda found: players(found[1]), markdown)
 
 

@@ -59,6 +59,13 @@ def option(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[st
     return ", ".join(f"`{name}`" for name in names), html.escape(text, quote=False)
 
 
+def renamed() -> str:
+    """Old names of options that still work, with the new ones."""
+    from flowvocoder.cli.command import RENAMED
+
+    return table(("until 0.1", "now"), ((f"`{old}`", f"`{new}`") for old, new in RENAMED.items()))
+
+
 def sentence(text: str) -> str:
     """With a capital and a full stop."""
     text = text.strip()

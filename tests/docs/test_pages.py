@@ -5,6 +5,7 @@ import io
 import re
 import shlex
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ CALLS = [(page, call) for page in PAGES for block in blocks(page, "sh") for call
 @pytest.mark.parametrize(("page", "words"), CALLS, ids=lambda v: " ".join(v) if isinstance(v, list) else v.name)
 def test_commands_of_the_pages_parse_and_use_no_old_name(page: Path, words: list[str]) -> None:
     said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    with contextlib.redirect_stderr(said), warnings.catch_warnings():
+        warnings.simplefilter("error")  # an old name
         try:
             arguments = (parser() if words[0] == "flowvocoder" else recipes_parser()).parse_args(words[1:])
         except SystemExit:

@@ -1,0 +1,31 @@
+"""The script behind the gallery page."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+import flowvocoder
+from flowvocoder.checkpoint import BUNDLED_VOICE
+
+pytest.importorskip("PIL")
+SCRIPT = Path(__file__).parents[2] / "docs" / "scripts" / "gallery.py"
+
+
+def test_every_system_is_heard_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("gallery", SCRIPT)
+    assert spec and spec.loader
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    audio, rate = sf.read(Path(flowvocoder.__file__).parent / "examples" / "kerstin.flac", frames=22_050)
+    sf.write(tmp_path / "clip.flac", audio, rate)
+    monkeypatch.setattr(gallery, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(gallery, "OUT", tmp_path / "out")
+    gallery.main([f"other={BUNDLED_VOICE}"])
+    made = {path.name: path for path in (tmp_path / "out").iterdir()}
+    heard = ("recording", "default", "stream", "flow", "other", "griffin-lim")
+    assert set(made) == {"clip.webp", *(f"clip-{name}.ogg" for name in heard)}
+    for name in heard:
+        info = sf.info(made[f"clip-{name}.ogg"])
+        assert info.samplerate == 24_000 and info.duration == pytest.approx(1.0, abs=0.05)
