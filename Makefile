@@ -1,15 +1,23 @@
-# Both make their own environment in .venv: `make hello` needs Python 3.11 or newer, `make test` a C compiler as well.
+# Each makes its own environment in .venv: `make hello` needs Python 3.11 or newer, the tests a C compiler as well.
+# For other versions: `make test VENV=.venv-oldest PYTHON=python3.11 TORCH="torch==2.11.* torchaudio==2.11.*"`.
 PYTHON ?= python3
-PY := .venv/bin/python
+VENV ?= .venv
+TORCH ?=
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: hello test lint docs voice clean
+.PHONY: hello quick test lint docs voice clean
 
-hello: .venv/installed
+hello: $(VENV)/installed
 	@mkdir -p hello
 	@$(PY) -m flowvocoder resynth flowvocoder/examples/kathleen.flac hello/vocoded.wav --plot hello/spectrograms.png --threads 1
 	@$(PY) -m flowvocoder score flowvocoder/examples/kathleen.flac --threads 1
 
-test: .venv/installed-dev
+# All tests but those of more than two seconds.
+quick: $(VENV)/installed-dev
+	$(PY) -m pytest tests -m "not slow"
+
+test: $(VENV)/installed-dev
 	$(PY) -m pytest tests
 
 # A voice as the bundled one, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
@@ -19,28 +27,28 @@ PROCESSES ?= 1
 TORCHRUN = -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) --max-restarts 3
 TRAIN = $(PY) $(if $(filter-out 1,$(PROCESSES)),$(TORCHRUN)) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
 
-voice: .venv/installed-dev
+voice: $(VENV)/installed-dev
 	$(TRAIN) --preset lapglow-voice --out $(RUNS)/likelihood
 	$(TRAIN) --preset lapglow-refine --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
 	$(TRAIN) --preset lapglow-fine --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
 
-lint: .venv/installed-dev
+lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
 # The site, in site/: `.venv/bin/python -m http.server --directory site` shows it. The variable hides an advertisement.
-docs: .venv/installed-dev
+docs: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
-.venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -e .
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH) -e .
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) $(TORCH) -e '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf .venv hello site build dist *.egg-info
+	rm -rf .venv* hello site build dist *.egg-info

@@ -11,7 +11,7 @@ from flowvocoder.errors import FlowVocoderError
 if TYPE_CHECKING:
     from flowvocoder.vocoder import Vocoder
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["FlowVocoderError", "Vocoder", "__version__"]
 
 

@@ -1,4 +1,4 @@
-"""Libraries that only some commands need: imported when used, and named with their extra where they are missing."""
+"""Libraries that only some commands need: imported when used, and named where they are missing."""
 
 import importlib
 from typing import Any
@@ -12,3 +12,11 @@ def library(name: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(f"this needs {name}, which is not installed: pip install 'flowvocoder[{extra}]'") from error
+
+
+def torchaudio() -> Any:
+    """The library. Raises ConfigError where it cannot be imported: its CUDA build beside a CPU-only torch."""
+    try:
+        return importlib.import_module("torchaudio")
+    except (ImportError, OSError) as error:
+        raise ConfigError(f"this needs torchaudio, built for the torch that is installed ({error})") from error

@@ -5,6 +5,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.extras import torchaudio
+
 Floats = TypeVar("Floats", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 
@@ -27,9 +29,8 @@ def resample_on_device(
     A Kaiser window of 64 zero crossings makes it as good as soxr.
     """
     import torch
-    import torchaudio
 
-    resampled = torchaudio.functional.resample(
+    resampled = torchaudio().functional.resample(
         torch.from_numpy(samples).to(device),
         rate,
         new_rate,

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowvocoder.extras import torchaudio
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 
@@ -20,12 +21,11 @@ def griffin_lim(mel: Tensor, spec: MelSpec, iterations: int = ITERATIONS, seed: 
     Args:
         seed: of the phases it starts from.
     """
-    import torchaudio
-
+    functional = torchaudio().functional
     magnitude = magnitude_of(mel, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        audio: Tensor = torchaudio.functional.griffinlim(
+        audio: Tensor = functional.griffinlim(
             magnitude, torch.hann_window(spec.win_length), spec.n_fft, spec.hop_length, spec.win_length, power=1.0,
             n_iter=iterations, momentum=MOMENTUM, length=None, rand_init=True,
         )  # fmt: skip

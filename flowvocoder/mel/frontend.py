@@ -24,20 +24,9 @@ class MelFrontEnd(nn.Module):
 
     def __init__(self, spec: MelSpec):
         super().__init__()
-        import torchaudio  # slow to import, needed only here
-
         self.spec = spec
         self.register_buffer("window", torch.hann_window(spec.win_length), persistent=False)
-        filterbank = torchaudio.functional.melscale_fbanks(
-            spec.n_fft // 2 + 1,
-            spec.fmin,
-            spec.fmax,
-            spec.n_mels,
-            spec.sample_rate,
-            norm="slaney" if spec.norm == "slaney" else None,
-            mel_scale=spec.mel_scale,
-        ).T
-        self.register_buffer("filterbank", filterbank.contiguous(), persistent=False)
+        self.register_buffer("filterbank", mel_filterbank(spec), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
         spec = self.spec
@@ -61,6 +50,31 @@ class MelFrontEnd(nn.Module):
             magnitude = (magnitude.square() + spec.magnitude_eps).sqrt()
         mel = (self.filterbank.to(padded.dtype) @ magnitude).clamp_min(spec.floor)
         return mel.log10() if spec.log == "log10" else mel.log()
+
+
+def mel_filterbank(spec: MelSpec) -> Tensor:
+    """Triangular filters (n_mels, n_fft / 2 + 1): torchaudio's, or librosa's where torchaudio cannot be imported."""
+    norm = None if spec.norm == "none" else spec.norm
+    try:
+        import torchaudio
+    except (ImportError, OSError):  # its CUDA build beside a CPU-only torch
+        return _filterbank_of_librosa(spec, norm)
+    filters: Tensor = torchaudio.functional.melscale_fbanks(
+        spec.n_fft // 2 + 1, spec.fmin, spec.fmax, spec.n_mels, spec.sample_rate, norm, spec.mel_scale
+    )
+    return filters.T.contiguous()
+
+
+def _filterbank_of_librosa(spec: MelSpec, norm: str | None) -> Tensor:
+    """The same to float32's rounding."""
+    from librosa.filters import mel
+
+    return torch.from_numpy(
+        mel(
+            sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.fmax,
+            htk=spec.mel_scale == "htk", norm=norm,
+        )
+    )  # fmt: skip
 
 
 def edge_padding(spec: MelSpec) -> tuple[int, int]:
