@@ -1,5 +1,7 @@
 """The one implementation of the mel spectrogram."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,7 +56,7 @@ class MelFrontEnd(nn.Module):
 
 def mel_filterbank(spec: MelSpec) -> Tensor:
     """Triangular filters (n_mels, n_fft / 2 + 1): torchaudio's, or librosa's where torchaudio cannot be imported."""
-    norm = None if spec.norm == "none" else spec.norm
+    norm: Literal["slaney"] | None = None if spec.norm == "none" else spec.norm
     try:
         import torchaudio
     except (ImportError, OSError):  # its CUDA build beside a CPU-only torch
@@ -65,7 +67,7 @@ def mel_filterbank(spec: MelSpec) -> Tensor:
     return filters.T.contiguous()
 
 
-def _filterbank_of_librosa(spec: MelSpec, norm: str | None) -> Tensor:
+def _filterbank_of_librosa(spec: MelSpec, norm: Literal["slaney"] | None) -> Tensor:
     """The same to float32's rounding."""
     from librosa.filters import mel
 
