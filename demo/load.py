@@ -98,7 +98,7 @@ def _expected() -> list[np.ndarray]:
     vocoder = Vocoder.from_pretrained()
     audio = torch.from_numpy(sf.read(RECORDING, dtype="float32")[0])
     seeded = [torch.Generator().manual_seed(seed) for seed in range(SEEDS)]
-    return [vocoder.resynthesize(audio, TEMPERATURE, generator)[0].numpy() for generator in seeded]
+    return [vocoder.resynthesize(audio, TEMPERATURE, seed=generator)[0].numpy() for generator in seeded]
 
 
 def _wait(address: str) -> None:

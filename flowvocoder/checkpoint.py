@@ -9,34 +9,55 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import readable_folder, sha256_of, writing_folder
 from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.migration import FORMAT_VERSION, migrated, tensor_name
+from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.guide import Guide
 from flowvocoder.presets import experiment_from_dict
+from flowvocoder.voice_card import VoiceCard
 
-FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-live"
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A model and what is known about it.
+    """A voice: a flow, what it was trained with, and what is known about it.
 
     Attributes:
-        about: licence, training data, step, metrics: whatever the trainer recorded, JSON values only.
+        model: the flow, an exact density of audio given its mel.
+        experiment: its sizes, its mels and its training.
+        card: origin, licence, tuned settings.
+        postfilter: the trained post-filter; None if nothing after the flow has weights.
     """
 
     model: FlowVocoder
     experiment: Experiment
-    about: dict[str, Any]
+    card: VoiceCard = dataclasses.field(default_factory=VoiceCard)
+    postfilter: PostFilter | None = None
 
 
 def build_model(experiment: Experiment) -> FlowVocoder:
     """A fresh model of the experiment's architecture."""
     return experiment.model.build(experiment.mel)
+
+
+def build_postfilter(experiment: Experiment) -> PostFilter | None:
+    """A fresh post-filter with the experiment's guide network; None if it has none."""
+    sizes = experiment.postfilter
+    if sizes is None:
+        return None
+    return PostFilter(experiment.mel, Guide(experiment.mel, sizes.guide_channels, sizes.guide_layers))
+
+
+def modules(model: FlowVocoder, postfilter: PostFilter | None) -> nn.ModuleDict:
+    """All that has weights, under the names that a checkpoint gives it."""
+    return nn.ModuleDict({"model": model} if postfilter is None else {"model": model, "postfilter": postfilter})
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
@@ -50,22 +71,21 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = tor
     """
     tensors = {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-        for name, tensor in checkpoint.model.state_dict().items()
+        for name, tensor in modules(checkpoint.model, checkpoint.postfilter).state_dict().items()
     }
     with writing_folder(path) as folder:
         save_file(tensors, folder / WEIGHTS)
         config = {
             "format_version": FORMAT_VERSION,
             **checkpoint.experiment.to_dict(),
-            "about": checkpoint.about,
+            "card": checkpoint.card.to_dict(),
             "weights_sha256": sha256_of(folder / WEIGHTS),
         }
-        config["config_sha256"] = _config_sha256(config)
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(signed(config), encoding="utf-8")
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint folder, in evaluation mode and float32.
+    """Read a checkpoint folder of any format, in evaluation mode and float32.
 
     Raises:
         CheckpointError: missing, truncated, altered, of a newer format, or not a checkpoint at all.
@@ -77,23 +97,25 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     if sha256_of(weights) != config.get("weights_sha256"):
         raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
     try:
-        experiment = experiment_from_dict(config)
-        model = build_model(experiment)
-        with safe_open(weights, framework="pt") as file:
-            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        experiment, card = experiment_from_dict(config), VoiceCard.from_dict(config["card"])
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
+    model, postfilter = build_model(experiment), build_postfilter(experiment)
+    voice = modules(model, postfilter)
+    try:
+        voice.load_state_dict(_tensors(weights))
     except (SafetensorError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{weights}: does not fit the architecture in {CONFIG} ({first})") from error
-    for name, tensor in model.state_dict().items():
+    for name, tensor in voice.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{weights}: {name} holds values that are not finite")
-    return Checkpoint(model.eval().requires_grad_(False).to(device), experiment, config["about"])
+    voice.eval().requires_grad_(False).to(device)
+    return Checkpoint(model, experiment, card, postfilter)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """`config.json` of a checkpoint folder, with its format checked.
+    """`config.json` of a checkpoint folder, checked, with the names of today's format whatever its own.
 
     Raises:
         CheckpointError: as `load_checkpoint`.
@@ -112,16 +134,28 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         version = config["format_version"]
-        about = config["about"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{file}: truncated or altered: not the configuration of a checkpoint") from error
     if type(version) is int and version > FORMAT_VERSION:
         raise CheckpointError(
             f"{file}: format version {version} is newer than this program's {FORMAT_VERSION}: update flowvocoder"
         )
-    if config.get("config_sha256") != _config_sha256(config) or not isinstance(about, dict):
+    if config.get("config_sha256") != _config_sha256(config):
         raise CheckpointError(f"{file}: altered: its SHA-256 is not the one it states")
-    return config
+    try:
+        return migrated(config)
+    except ConfigError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
+def signed(config: dict[str, Any]) -> str:
+    """The text of `config.json`, with its own SHA-256."""
+    return json.dumps({**config, "config_sha256": _config_sha256(config)}, indent=2) + "\n"
+
+
+def _tensors(weights: Path) -> dict[str, Tensor]:
+    with safe_open(weights, framework="pt") as file:
+        return {tensor_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _config_sha256(config: dict[str, Any]) -> str:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.migration import SETTINGS
+from flowvocoder.renamed import say_renamed
 from flowvocoder.settings import check_limits, limited
 
 if TYPE_CHECKING:
     from flowvocoder.flows.density import FlowVocoder
 
-Part = TypeVar("Part", bound="ModelConfig | TrainConfig")
+Part = TypeVar("Part", bound="ModelConfig | GuideConfig | TrainConfig")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,22 @@ class ModelConfig:
     def build(self, mel: MelSpec) -> "FlowVocoder":
         """A fresh model. Imports torch."""
         raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class GuideConfig:
+    """Sizes of the post-filter's guide network (`flowvocoder.postfilter.guide.Guide`)."""
+
+    guide_channels: int = limited(256, 1, 4096)
+    guide_layers: int = limited(6, 1, 64)
+
+    def check(self, mel: MelSpec) -> None:
+        """Raises ConfigError for a mel without frames that overlap as the guide needs it."""
+        if mel.n_fft % mel.hop_length or mel.n_fft < 3 * mel.hop_length:
+            raise ConfigError(
+                f"postfilter.guide_channels {self.guide_channels} needs a mel.n_fft of 3 or more times mel.hop_length"
+                f" {mel.hop_length}, not {mel.n_fft}"
+            )
 
 
 JUDGES = ("spectral_weight", "pulse_weight", "period_weight", "hum_weight", "adversarial_weight", "feature_weight")
@@ -100,14 +118,16 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A model, the mels it speaks, and how it is trained."""
+    """A model, its mels, how it is trained, and the guide network of its post-filter if it has one."""
 
     model: ModelConfig
     mel: MelSpec
     train: TrainConfig
+    postfilter: GuideConfig | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"architecture": self.model.architecture, **dataclasses.asdict(self)}
+        values = dataclasses.asdict(self)
+        return {**values, "model": {"architecture": self.model.architecture, **values["model"]}}
 
 
 def as_published(model: ModelConfig, lr: float, batch: int) -> Experiment:
@@ -121,7 +141,7 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     Raises:
         ConfigError: no such key (with the nearest one), or a value of the wrong type.
     """
-    changes: dict[str, dict[str, Any]] = {"model": {}, "mel": {}, "train": {}}
+    changes: dict[str, dict[str, Any]] = {"model": {}, "mel": {}, "train": {}, "postfilter": {}}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -129,11 +149,11 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
         if key == "mel":
             experiment = dataclasses.replace(experiment, mel=convention(text))
             continue
-        section, _, name = key.rpartition(".")
+        section, _, name = _today(key).rpartition(".")
         section = section or "train"
         if section not in changes:
-            raise ConfigError(f"--set {key}: unknown section {section!r}: there are model, mel, train")
-        part = getattr(experiment, section)
+            raise ConfigError(f"--set {key}: unknown section {section!r}: there are {', '.join(changes)}")
+        part = getattr(experiment, section) or GuideConfig()
         fields = {f.name: f for f in dataclasses.fields(part)}
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
@@ -141,7 +161,11 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
             raise ConfigError(f"--set {key}: unknown key {name!r} in {section}: {hint}")
         changes[section][name] = _parse(key, text, getattr(part, name))
     # All at once: a rate and an fmax may each be wrong without the other.
-    parts = {name: dataclasses.replace(getattr(experiment, name), **values) for name, values in changes.items()}
+    parts: dict[str, Any] = {
+        name: dataclasses.replace(getattr(experiment, name) or GuideConfig(), **values)
+        for name, values in changes.items()
+        if values
+    }
     experiment = dataclasses.replace(experiment, **parts)
     check(experiment)
     return experiment
@@ -153,6 +177,9 @@ def check(experiment: Experiment) -> None:
     check_limits("model", model)
     check_limits("train", train)
     model.check(mel)
+    if experiment.postfilter is not None:
+        check_limits("postfilter", experiment.postfilter)
+        experiment.postfilter.check(mel)
     if train.samples_only and not train.samples_at(train.steps):
         raise ConfigError("train.samples_only teaches from samples alone: set a weight that judges them, too")
     if train.samples_only and train.sample_from > 0:
@@ -167,8 +194,8 @@ def check(experiment: Experiment) -> None:
     if train.samples_only and train.recompute:
         raise ConfigError("train.samples_only backpropagates through samples, for which train.recompute does nothing")
     if train.fine_weight > 0:
-        if not getattr(model, "fine_channels", 0):
-            raise ConfigError("train.fine_weight teaches what this model does not have: set model.fine_channels, too")
+        if experiment.postfilter is None:
+            raise ConfigError("train.fine_weight trains the guide network: set postfilter.guide_channels, too")
         for name in JUDGES:
             if (weight := getattr(train, name)) > 0:
                 raise ConfigError(f"train.fine_weight takes samples for itself: train.{name} must be 0, not {weight:g}")
@@ -189,6 +216,14 @@ def typed(kind: type[Part], values: dict[str, Any]) -> Part:
         if type(value) is not type(field.default) and not (type(field.default) is float and type(value) is int):
             raise TypeError(f"{field.name}: {value!r}")
     return part
+
+
+def _today(key: str) -> str:
+    """A setting by the name it has today."""
+    new = SETTINGS.get(key if "." in key else f"train.{key}")
+    if new is not None:
+        say_renamed(f"--set {key}", f"--set {new}")
+    return new or key
 
 
 def _parse(key: str, text: str, current: Any) -> Any:

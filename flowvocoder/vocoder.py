@@ -1,8 +1,8 @@
-"""The class most users need: mel to audio, audio to noise and back, and the likelihood of a recording."""
+"""The class most users need: mel to audio, audio to latent and back, and the likelihood of a recording."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,22 +13,32 @@ from flowvocoder.flows.density import FlowVocoder, dequantise
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
-from flowvocoder.postfilter.chunked import Matcher, Matching, chosen_passes
+from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.denoiser import Denoiser, Mode
+from flowvocoder.postfilter.stages import Stages
 from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, reduced
-from flowvocoder.streaming.noise import NoiseSource, Seeds
+from flowvocoder.streaming.noise import NoiseSource, Seeds, item_seeds
 from flowvocoder.streaming.session import Session, from_tensor, pieces
 from flowvocoder.streaming.stream import Stream
 from flowvocoder.units import PCM16_STEP
-
-DEFAULT_TEMPERATURE = 0.8
+from flowvocoder.voice_card import VoiceCard
 
 
 class Vocoder:
     """A trained flow vocoder, ready for inference.
 
     Shape:
-        audio (B, T) or (T,) in [-1, 1); mel (B, n_mels, F) or (n_mels, F); noise (B, M, N), N blocks of M samples.
+        audio (B, T) or (T,) in [-1, 1); mel (B, n_mels, F) or (n_mels, F); latent (B, M, N), N blocks of M samples.
         Results always have the batch axis. B, F and N belong together: F * hop_length = N * M samples.
+
+    Args:
+        model: the flow.
+        card: origin and tuned settings; None: unknown.
+        postfilter: what audio goes through after the flow; None: one without a guide network.
+        engine, precision: as in `from_pretrained`.
+
+    Wherever something is drawn, `seed` is a number (item i of a batch is what it is alone with seed + i), one number
+    per item, a CPU `torch.Generator` to draw them from, or None for PyTorch's global generator.
 
     Example:
         >>> vocoder = Vocoder.from_pretrained()
@@ -38,20 +48,19 @@ class Vocoder:
     def __init__(
         self,
         model: FlowVocoder,
-        about: dict[str, Any] | None = None,
+        card: VoiceCard | None = None,
+        postfilter: PostFilter | None = None,
         engine: Engine = "eager",
         precision: Precision = "float32",
     ):
         check_engine(engine, precision)
         self.model = model.eval().requires_grad_(False)
-        self.about = about or {}
+        self.card = card or VoiceCard()
         self.spec: MelSpec = model.spec
-        parameter = next(model.parameters())
-        self.device = parameter.device
-        self.dtype = parameter.dtype
+        self.device, self.dtype = next((p.device, p.dtype) for p in model.parameters())
         self._front_end = MelFrontEnd(model.spec).to(self.device)
-        self._matcher = Matcher(model.spec, model.fine, reduced(precision)).to(self.device)
-        self._steps = ModelSteps(model, engine, precision)
+        self.postfilter = (postfilter or PostFilter(model.spec)).to(self.device, self.dtype).requires_grad_(False)
+        self._steps, self._precision = ModelSteps(model, engine, precision), reduced(precision)
 
     @classmethod
     def from_pretrained(
@@ -71,10 +80,10 @@ class Vocoder:
 
         Raises:
             CheckpointError: it is missing, truncated, altered or of a newer format.
-            ConfigError: engine or precision are unknown, or the engine is not installed.
+            ConfigError: engine or precision are unknown, or not installed.
         """
         checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else Path(path), device)
-        return cls(checkpoint.model, checkpoint.about, engine, precision)
+        return cls(checkpoint.model, checkpoint.card, checkpoint.postfilter, engine, precision)
 
     @property
     def sample_rate(self) -> int:
@@ -83,19 +92,18 @@ class Vocoder:
 
     @property
     def temperature(self) -> float:
-        """The temperature the checkpoint was tuned for: standard deviation of the noise in synthesis."""
-        value = self.about.get("temperature", DEFAULT_TEMPERATURE)
-        return float(value) if isinstance(value, int | float) else DEFAULT_TEMPERATURE
+        """The temperature the voice was tuned for: standard deviation of the noise in synthesis."""
+        return self.card.temperature
 
     @property
-    def match(self) -> int:
-        """Passes of mel matching that the checkpoint was tuned for (0: none)."""
-        return chosen_passes(self.about, None, None)[0]
+    def gl_iters(self) -> int:
+        """Mel-consistency (Griffin-Lim) iterations that the voice was tuned for."""
+        return self.card.postfilter.gl_iters
 
     @property
-    def low_match(self) -> int:
-        """Passes over the lowest kilohertz after those."""
-        return chosen_passes(self.about, None, None)[1]
+    def low_band_iters(self) -> int:
+        """Further iterations below 1 kHz that the voice was tuned for."""
+        return self.card.postfilter.low_band_iters
 
     @torch.inference_mode()
     def mel(self, audio: Tensor) -> Tensor:
@@ -116,88 +124,81 @@ class Vocoder:
         self,
         mel: Tensor,
         temperature: float | None = None,
-        generator: torch.Generator | None = None,
         *,
-        seed: int | Sequence[int] | None = None,
+        seed: Seeds = None,
         lengths: Sequence[int] | None = None,
-        match: int | None = None,
-        low_match: int | None = None,
+        gl_iters: int | None = None,
+        low_band_iters: int | None = None,
     ) -> Tensor:
-        """Audio (B, F * hop_length) for a mel: the flow's sample, its mel brought nearer to the one given.
+        """Audio (B, F * hop_length) for a mel: the flow's sample, then the post-filter.
 
-        Noise belongs to a position, and each item of a batch has its own: an item comes out as it does alone, and as
-        `stream` gives it, whatever the length of the batch.
+        An item of a batch comes out as it does alone, and as `stream` gives it, whatever the length of the batch.
 
         Args:
             temperature: standard deviation of the noise: 0 gives the most likely noise (buzzy), 1 samples the model's
-                own distribution (hoarse where the model is unsure). None: the checkpoint's own.
-            generator: a CPU generator to draw a seed for each item from; the same state gives the same audio. None:
-                torch's global one.
-            seed: instead of a generator, the seed of each item, or that of the first: item i of a batch with seed s
-                is what it is alone with seed s + i.
+                own distribution (hoarse where the model is unsure). None: the voice's own.
+            seed: of the noise; see `Vocoder`.
             lengths: frames of each item where the others are padding; the audio after them is zeros.
-            match: passes of mel matching; 0 leaves the flow's sample as it is. None: the checkpoint's own.
-            low_match: passes over the lowest kilohertz after those, led in rounds of 16 after the first 8 where the
-                model has what leads them (`models/fine.py`). None: the checkpoint's own; none if match is 0.
+            gl_iters: mel-consistency (Griffin-Lim) iterations; 0: the flow's sample as it is. None: the voice's own.
+            low_band_iters: further ones below 1 kHz; a guide network guides those after the first 8, in rounds of 16.
+                None: the voice's own; 0 if gl_iters is 0.
 
         Raises:
             MelError: wrong number of bands, no frames, values that are not finite, or lengths that do not fit.
-            ConfigError: temperature or passes are negative.
+            ConfigError: temperature or iterations are negative, or there are not as many seeds as items.
         """
-        passes = {"match": match, "low_match": low_match}
-        pieces = self.synthesize_pieces(mel, temperature, generator, seed=seed, lengths=lengths, **passes)
-        return torch.cat(list(pieces), 1)
+        iterations = {"gl_iters": gl_iters, "low_band_iters": low_band_iters}
+        return torch.cat(list(self.synthesize_pieces(mel, temperature, seed=seed, lengths=lengths, **iterations)), 1)
 
     @torch.inference_mode()
     def synthesize_pieces(
         self,
         mel: Tensor,
         temperature: float | None = None,
-        generator: torch.Generator | None = None,
         *,
-        seed: int | Sequence[int] | None = None,
+        seed: Seeds = None,
         lengths: Sequence[int] | None = None,
-        match: int | None = None,
-        low_match: int | None = None,
+        gl_iters: int | None = None,
+        low_band_iters: int | None = None,
     ) -> Iterator[Tensor]:
         """What `synthesize` gives, (B, T) after (B, T), in memory that does not grow with the length."""
         mel = self._checked_mel(mel)
         frames = self._checked_lengths(mel, lengths)
-        noise = self._noise(len(mel), temperature, generator if seed is None else seed)
-        step, matching = self._steps.find(), self._matching(match, low_match, frames)
+        noise = self._noise(len(mel), temperature, seed)
+        step, stages = self._steps.find(), self._stages(gl_iters, low_band_iters, frames)
         if step is not None:
-            for audio in pieces(step, mel, noise, frames, matching):
+            for audio in pieces(step, mel, noise, frames, stages):
                 yield self._checked_audio(audio)
             return
         drawn = noise(mel.shape[2]).to(mel).transpose(1, 2)
-        yield self._checked_audio(matching.push(mel, self.model.sample_items(drawn, mel, frames), ends=True))
+        yield self._checked_audio(stages.push(mel, self.model.sample_items(drawn, mel, frames), ends=True))
 
     def stream(
         self,
         temperature: float | None = None,
-        seed: int | torch.Generator = 0,
-        match: int | None = None,
-        low_match: int = 0,
+        seed: Seeds = None,
+        gl_iters: int | None = None,
+        low_band_iters: int = 0,
     ) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
-        The samples together are those of `synthesize` with the same seed and passes, whatever the chunks: to rounding,
-        1e-4, which passes over the lowest kilohertz can make ten times as much.
+        The samples together are those of `synthesize` with the same seed and iterations, whatever the chunks: to
+        rounding, 1e-4, or ten times as much after low-band iterations.
 
         Args:
-            match, low_match: as in `synthesize`. Each pass is an analysis window (n_fft) of further delay, so there are
-                none over the lowest kilohertz unless they are asked for.
+            gl_iters, low_band_iters: as in `synthesize`. Each iteration delays the audio by an analysis window (n_fft
+                samples), so no low-band ones run unless they are requested.
 
         Raises:
-            ConfigError: this model cannot stream, or temperature or passes are negative.
+            ConfigError: this model cannot stream, or temperature or iterations are negative.
         """
-        matching = self._matching(match, low_match)
-        session = Session(self._steps.require(), self._noise(1, temperature, seed), matching)
-        return Stream(session, self.look_ahead + matching.behind, self.spec, self._checked_mel, self._checked_audio)
+        stages = self._stages(gl_iters, low_band_iters)
+        session = Session(self._steps.require(), self._noise(1, temperature, seed), stages)
+        return Stream(session, self.look_ahead + stages.behind, self.spec, self._checked_mel, self._checked_audio)
 
     @property
     def look_ahead(self) -> int:
-        """Samples that the flow is behind in a `stream`; every pass of mel matching is `spec.n_fft` more.
+        """Samples that the flow is behind in a `stream`; every mel-consistency iteration adds `spec.n_fft`.
 
         Raises:
             ConfigError: this model cannot stream.
@@ -215,29 +216,29 @@ class Vocoder:
         step = self._steps.require()
         return step.back * step.block
 
-    def draw_noise(
-        self, mel: Tensor, temperature: float | None = None, seed: int | Sequence[int] | torch.Generator | None = None
-    ) -> Tensor:
+    def draw_noise(self, mel: Tensor, temperature: float | None = None, seed: Seeds = None) -> Tensor:
         """The noise (B, M, N) that `synthesize` decodes."""
         return self._noise(len(mel), temperature, seed)(mel.shape[-1]).transpose(1, 2).to(self.device, self.dtype)
 
-    def _matching(self, match: int | None, low_match: int | None, length: Tensor | None = None) -> Matching:
-        return self._matcher.begin(*chosen_passes(self.about, match, low_match), length)
+    def denoiser(self, mode: Mode = "silence") -> Denoiser:
+        """What removes this voice's own tones from its audio, measured now. Raises ConfigError: an unknown mode."""
+        return Denoiser(partial(self.synthesize, temperature=0.0, gl_iters=0), self._front_end, mode)
+
+    def _stages(self, gl_iters: int | None, low_band_iters: int | None, lengths: Tensor | None = None) -> Stages:
+        settings = self.card.postfilter.chosen(gl_iters, low_band_iters)
+        return self.postfilter.stages(settings, lengths, self._precision)
 
     def _noise(self, items: int, temperature: float | None, seeds: Seeds) -> Callable[[int], Tensor]:
         temperature = self.temperature if temperature is None else temperature
         if not 0.0 <= temperature < float("inf"):
             raise ConfigError(f"temperature must be 0 or above, not {temperature}")
         rate = self.spec.hop_length // self.model.block
-        try:
-            source = NoiseSource(seeds, items, rate, self.model.block)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        source = NoiseSource(seeds, items, rate, self.model.block)
         return lambda frames: temperature * source.draw(frames)
 
     @torch.inference_mode()
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Audio to (noise, mel). Audio is padded with zeros to whole frames; `decode` gives it back, zeros included.
+        """Audio to (latent, mel). Audio is padded with zeros to whole frames; `decode` gives it back, zeros included.
 
         Raises:
             AudioError: too short, or its length does not fit the mel given.
@@ -246,20 +247,20 @@ class Vocoder:
         return self.model.encode(audio, mel)[0], mel
 
     @torch.inference_mode()
-    def decode(self, noise: Tensor, mel: Tensor) -> Tensor:
-        """Noise to audio, (B, F * hop_length); the inverse of `encode`.
+    def decode(self, latent: Tensor, mel: Tensor) -> Tensor:
+        """Latent to audio, (B, F * hop_length); the inverse of `encode`.
 
         Raises:
-            MelError: noise and mel do not belong together.
+            MelError: latent and mel do not belong together.
         """
         mel = self._checked_mel(mel)
-        noise = self._batch(noise, 2)
-        if tuple(noise.shape) != self.model.noise_shape(mel):
-            raise MelError(f"noise of shape {tuple(noise.shape)} does not fit a mel of shape {tuple(mel.shape)}")
+        latent = self._batch(latent, 2)
+        if tuple(latent.shape) != self.model.noise_shape(mel):
+            raise MelError(f"a latent of shape {tuple(latent.shape)} does not fit a mel of shape {tuple(mel.shape)}")
         step = self._steps.find(sampling=False)
         if step is None:
-            return self._checked_audio(self.model.decode(noise, mel))
-        return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(noise, step.rate))), 1))
+            return self._checked_audio(self.model.decode(latent, mel))
+        return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(latent, step.rate))), 1))
 
     @torch.inference_mode()
     def log_prob(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
@@ -274,7 +275,7 @@ class Vocoder:
         audio, mel = self._aligned(self._batch(audio, 1), mel)
         return self.model.log_prob(audio, mel)
 
-    def score(self, audio: Tensor, mel: Tensor | None = None, seed: int = 0) -> Tensor:
+    def score(self, audio: Tensor, mel: Tensor | None = None, seed: Seeds = 0) -> Tensor:
         """Nats per sample (B,) of 16-bit recordings: uniform dequantisation, the last incomplete frame left out.
 
         Audio that is not on the 16-bit grid (resampled, averaged, 24-bit) is rounded to it, so that what is scored is
@@ -282,6 +283,7 @@ class Vocoder:
 
         Args:
             mel: given mels are used from their first frame on and must cover the audio.
+            seed: of the dequantisation noise; see `Vocoder`.
 
         Raises:
             AudioError: shorter than the mel's analysis window, or than the mel given.
@@ -290,7 +292,7 @@ class Vocoder:
         return self.log_prob(audio, mel) / audio.shape[-1]
 
     @torch.inference_mode()
-    def score_by_frame(self, audio: Tensor, mel: Tensor | None = None, seed: int = 0) -> Tensor:
+    def score_by_frame(self, audio: Tensor, mel: Tensor | None = None, seed: Seeds = 0) -> Tensor:
         """What each mel frame contributes to `score`: nats (B, F), whose sum is the score times its samples.
 
         Args, Raises:
@@ -298,13 +300,11 @@ class Vocoder:
         """
         return self.model.log_prob_by_frame(*self._aligned(*self._as_recorded(audio, mel, seed)))
 
-    def resynthesize(
-        self, audio: Tensor, temperature: float | None = None, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def resynthesize(self, audio: Tensor, temperature: float | None = None, *, seed: Seeds = None) -> Tensor:
         """Audio -> mel -> audio of the same length, (B, T)."""
         audio = self._batch(audio, 1)
         mel = self.mel_for(audio)
-        return self.synthesize(mel, temperature, generator)[:, : audio.shape[-1]]
+        return self.synthesize(mel, temperature, seed=seed)[:, : audio.shape[-1]]
 
     @torch.inference_mode()
     def mel_for(self, audio: Tensor) -> Tensor:
@@ -317,14 +317,15 @@ class Vocoder:
         """Make the weights ready for synthesis now, which the first synthesis otherwise does."""
         self._steps.find()
 
-    def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+    def _as_recorded(self, audio: Tensor, mel: Tensor | None, seed: Seeds) -> tuple[Tensor, Tensor]:
         """16-bit audio in whole frames with dequantisation noise, and its mel."""
         audio = (self._batch(audio, 1) / PCM16_STEP).round() * PCM16_STEP
         mel = self._front_end(audio) if mel is None else self._checked_mel(mel)
         frames = audio.shape[-1] // self.spec.hop_length
-        noise = torch.Generator().manual_seed(seed)
         whole = audio[:, : frames * self.spec.hop_length].cpu()
-        return dequantise(whole, PCM16_STEP, noise).to(self.device), mel[..., :frames]
+        drawn = zip(whole, item_seeds(seed, len(whole)), strict=True)
+        noisy = [dequantise(one, PCM16_STEP, torch.Generator().manual_seed(number)) for one, number in drawn]
+        return torch.stack(noisy).to(self.device), mel[..., :frames]
 
     def _checked_audio(self, audio: Tensor) -> Tensor:
         if not torch.isfinite(audio).all():

@@ -6,6 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from torch import nn
+
+from flowvocoder.flows.base import Chain
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.mel.spec import MelSpec
+
 PACKAGE = Path(__file__).parent.parent / "flowvocoder"
 RECIPES = PACKAGE.parent / "recipes"
 
@@ -15,14 +21,15 @@ LAYERS = [
     {"extras", "files", "progress", "parallel", "settings"},
     {"audio"},
     {"mel"},
-    {"postfilter"},
-    {"flows"},
+    {"flows", "postfilter"},
+    {"voice_card"},
+    {"migration"},
     {"config"},
     {"models"},
     {"presets", "streaming"},
     {"checkpoint", "data"},
     {"vocoder", "audit", "prepare"},
-    {"denoiser", "interop"},
+    {"interop"},
     {"training"},
     {"evaluation"},
     {"analysis"},
@@ -66,6 +73,18 @@ def test_imports_go_down_only() -> None:
             if not same_room and layer_of(target) >= layer_of(module):
                 wrong.append(f"{module} imports {target}")
     assert not wrong, wrong
+
+
+def test_the_density_knows_nothing_of_the_post_filter() -> None:
+    wrong = [
+        (module, target)
+        for module, path in modules().items()
+        for target in imports(path)
+        if module.split(".")[1:2] in (["flows"], ["models"]) and target.startswith("flowvocoder.postfilter")
+    ]
+    assert not wrong, wrong
+    fields = {name for name, _ in FlowVocoder(MelSpec(), nn.Identity(), Chain([]), 8).named_children()}
+    assert fields == {"encoder", "flow"}
 
 
 def test_no_import_cycles() -> None:

@@ -1,5 +1,6 @@
 """Checkpoint folders: what is refused, and that writing is all or nothing."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from flowvocoder.checkpoint import Checkpoint, _config_sha256, build_model, load
 from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import recover_folder, writing_folder
 from flowvocoder.presets import preset
+from flowvocoder.voice_card import VoiceCard
 
 
 def edit(path: Path, sign: bool = True, **changes: object) -> None:
@@ -20,6 +22,10 @@ def edit(path: Path, sign: bool = True, **changes: object) -> None:
     if sign:
         config["config_sha256"] = _config_sha256(config)
     (path / "config.json").write_text(json.dumps(config))
+
+
+def edit_model(path: Path, **sizes: object) -> None:
+    edit(path, model={**json.loads((path / "config.json").read_text())["model"], **sizes})
 
 
 def truncate(path: Path) -> None:
@@ -42,17 +48,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a config": (lambda p: (p / "config.json").write_text('{"format_ver'), r"config\.json: truncated or altered"),
     "edited": (lambda p: edit(p, sign=False, licence="x"), r"config\.json: altered"),
     "version of another type": (lambda p: edit(p, sign=False, format_version=True), r"config\.json: altered"),
-    "text for a number": (lambda p: edit(p, model={**json.loads((p / "config.json").read_text())["model"],
-                                                   "block": "128"}), "missing or unknown key .block: '128'"),
-    "huge": (lambda p: edit(p, model={**json.loads((p / "config.json").read_text())["model"], "channels": 10**7}),
+    "text for a number": (lambda p: edit_model(p, block="128"), "missing or unknown key .block: '128'"),
+    "huge": (lambda p: edit_model(p, channels=10**7),
              "model.channels must be from 1 to 4096"),
-    "newer": (lambda p: edit(p, format_version=99), "format version 99 is newer than this program's 1"),
-    "unknown architecture": (lambda p: edit(p, architecture="diffglow"), "unknown architecture 'diffglow'"),
-    "other sizes": (lambda p: edit(p, model={**json.loads((p / "config.json").read_text())["model"], "flows": 1}),
+    "newer": (lambda p: edit(p, format_version=99), "format version 99 is newer than this program's 2"),
+    "unknown architecture": (lambda p: edit_model(p, architecture="diffglow"), "unknown architecture 'diffglow'"),
+    "other sizes": (lambda p: edit_model(p, flows=1),
                     "does not fit the architecture"),
-    "unknown size": (lambda p: edit(p, model={"depth": 3}), "unknown key"),
+    "unknown size": (lambda p: edit_model(p, depth=3), "unknown key"),
     "bad mel": (lambda p: edit(p, mel={"sample_rate": 8000}), "mel spec"),
-    "about is text": (lambda p: edit(p, about="x"), "altered"),
+    "card is text": (lambda p: edit(p, card="x"), "missing or unknown key .'card'"),
+    "card of other types": (lambda p: edit(p, card={"step": "x"}), "card.step has the wrong type: 'x'"),
+    "unknown iterations": (lambda p: edit(p, card={"postfilter": {"passes": 1}}), "card.postfilter has an unknown key"),
+    "no such guide": (lambda p: edit(p, postfilter={"guide_channels": 8, "guide_layers": 1}), "does not fit"),
     "gone": (shutil.rmtree, "no such checkpoint"),
 }  # fmt: skip
 
@@ -78,9 +86,9 @@ def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
 def test_round_trip(dtype: torch.dtype, tmp_path: Path) -> None:
     experiment = preset("lapglow-tiny")
     model = build_model(experiment)
-    save_checkpoint(tmp_path / "a", Checkpoint(model, experiment, {"step": 3}), dtype)
+    save_checkpoint(tmp_path / "a", Checkpoint(model, experiment, VoiceCard(step=3, extra={"mine": [1]})), dtype)
     loaded = load_checkpoint(tmp_path / "a")
-    assert loaded.experiment == experiment and loaded.about == {"step": 3}
+    assert loaded.experiment == experiment and loaded.card == VoiceCard(step=3, extra={"mine": [1]})
     for name, value in model.state_dict().items():
         other = loaded.model.state_dict()[name]
         assert other.dtype == value.dtype and torch.allclose(other.float(), value.float(), atol=1e-3)
@@ -110,15 +118,15 @@ def test_folders_that_only_dots_name(
     (target / "inside").mkdir()
     monkeypatch.chdir(target)
     loaded = load_checkpoint(Path(name))
-    loaded.about["licence"] = "MIT"
-    save_checkpoint(Path(name), loaded)
-    assert load_checkpoint(target).about["licence"] == "MIT"
+    card = dataclasses.replace(loaded.card, licence="MIT")
+    save_checkpoint(Path(name), dataclasses.replace(loaded, card=card))
+    assert load_checkpoint(target).card.licence == "MIT"
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and not (target / "inside").exists()
 
 
 def test_checkpoint_survives_a_kill_between_the_two_renames(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, tmp_path / ".a.old")  # what such a kill leaves
-    assert load_checkpoint(tmp_path / "a").about["licence"] == "CC0-1.0"
+    assert load_checkpoint(tmp_path / "a").card.licence == "CC0-1.0"
     assert not (tmp_path / "a").exists(), "a reader renamed what a trainer may be writing"
     (tmp_path / ".a.x7f").mkdir()  # and a half-written one
     recover_folder(tmp_path / "a")

@@ -47,22 +47,22 @@ def test_shapes(vocoder: Vocoder, speech: torch.Tensor) -> None:
 
 def test_same_seed_same_samples(vocoder: Vocoder, speech: torch.Tensor) -> None:
     mel = vocoder.mel(speech)
-    first, again, other = (vocoder.synthesize(mel, generator=seeded(s)) for s in (1, 1, 2))
+    first, again, other = (vocoder.synthesize(mel, seed=seeded(s)) for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(vocoder.synthesize(mel, temperature=0.0), vocoder.synthesize(mel, temperature=0.0))
 
 
 def test_real_speech_survives_the_round_trip_in_float32(vocoder: Vocoder, speech: torch.Tensor) -> None:
-    noise, mel = vocoder.encode(speech)
-    back = vocoder.decode(noise, mel)[0, : len(speech)]
+    latent, mel = vocoder.encode(speech)
+    back = vocoder.decode(latent, mel)[0, : len(speech)]
     assert (back - speech).abs().max() < 1e-4
-    assert 0.5 < noise.std() < 1.5 and noise.mean().abs() < 0.1
+    assert 0.5 < latent.std() < 1.5 and latent.mean().abs() < 0.1
 
 
 def test_real_speech_survives_the_round_trip_in_float64(vocoder: Vocoder, speech: torch.Tensor) -> None:
     double = Vocoder(Vocoder.from_pretrained().model.double())
-    noise, mel = double.encode(speech.double())
-    assert (double.decode(noise, mel)[0, : len(speech)] - speech.double()).abs().max() < 1e-9
+    latent, mel = double.encode(speech.double())
+    assert (double.decode(latent, mel)[0, : len(speech)] - speech.double()).abs().max() < 1e-9
 
 
 def test_recording_scores_above_a_noisy_copy_and_a_foreign_mel(vocoder: Vocoder, speech: torch.Tensor) -> None:
@@ -78,7 +78,7 @@ def test_recording_scores_above_a_noisy_copy_and_a_foreign_mel(vocoder: Vocoder,
 def test_vocoded_speech_has_the_mel_it_was_made_from(vocoder: Vocoder, speech: torch.Tensor) -> None:
     """Real speech out: its mel is close to the recording's, far closer than noise of the same envelope gets."""
     mel = vocoder.mel(speech)
-    vocoded = vocoder.resynthesize(speech, generator=seeded())[0]
+    vocoded = vocoder.resynthesize(speech, seed=seeded())[0]
     assert (vocoder.mel(vocoded) - mel).abs().mean() < 0.5
     assert 0.7 < float(vocoded.square().mean().sqrt() / speech.square().mean().sqrt()) < 1.4
 
@@ -89,7 +89,7 @@ def test_vocoded_speech_has_the_pitch_of_the_recording(vocoder: Vocoder, speech:
 
     blocks = len(speech) // 256
     audio = speech[: blocks * 256]
-    vocoded = vocoder.resynthesize(audio, generator=seeded())
+    vocoded = vocoder.resynthesize(audio, seed=seeded())
     low, high = lag_range(22050)
     target, strength = pitch_periods(audio[None], low, high, blocks)
     ours, our_strength = pitch_periods(vocoded, low, high, blocks)

@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.audio.files import read_audio
-from flowvocoder.checkpoint import Checkpoint, build_model, read_config, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, build_model, modules, read_config, save_checkpoint
 from flowvocoder.cli.common import check_temperature
 from flowvocoder.cli.options import positive, positive_int
 from flowvocoder.config import Experiment, override
@@ -30,6 +30,7 @@ from flowvocoder.progress import progress
 from flowvocoder.training.trainer import Trainer
 from flowvocoder.units import ceil_div
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import VoiceCard
 
 QUALITY = ("quality", "pesq", "mel_l1")
 """Which of `evaluation.measures` go into the table."""
@@ -88,7 +89,7 @@ def train_within(name: str, budget: Budget, corpora: Sequence[Path], out: Path) 
     """
     checkpoint = out / name / "checkpoint"
     if checkpoint.exists():
-        minutes = read_config(checkpoint)["about"].get("processor_minutes")
+        minutes = VoiceCard.from_dict(read_config(checkpoint)["card"]).extra.get("processor_minutes")
         if minutes != budget.minutes:
             raise ConfigError(
                 f"{checkpoint}: was trained for {minutes} minutes, not {budget.minutes:g}: name another --out"
@@ -106,9 +107,9 @@ def train_within(name: str, budget: Budget, corpora: Sequence[Path], out: Path) 
         trainer.loader.close()
         trainer.log.close()
     model = build_model(experiment).eval()
-    model.load_state_dict({**trainer.model.state_dict(), **trainer.ema.average})
-    about = {"step": trainer.step, "processor_minutes": budget.minutes, "last_nats": nats}
-    save_checkpoint(checkpoint, Checkpoint(model, experiment, about))
+    modules(model, None).load_state_dict({**trainer.voice.state_dict(), **trainer.ema.average})
+    card = VoiceCard(step=trainer.step, extra={"processor_minutes": budget.minutes, "last_nats": nats})
+    save_checkpoint(checkpoint, Checkpoint(model, experiment, card))
     return checkpoint
 
 
@@ -138,7 +139,7 @@ def measure(checkpoint: Path, utterances: Sequence[Utterance], temperature: floa
     for utterance in progress(utterances, f"measure {checkpoint.parent.name}", "file"):
         audio = torch.from_numpy(read_audio(utterance.path, vocoder.sample_rate).samples)
         generator = torch.Generator().manual_seed(0)
-        speech = vocoder.resynthesize(audio, temperature, generator)[0]
+        speech = vocoder.resynthesize(audio, temperature, seed=generator)[0]
         values = evaluate_pair(audio.numpy(), speech.clamp(-1.0, 1.0).numpy(), vocoder.sample_rate)
         totals["nats"].append(float(vocoder.score(audio)))
         for name in QUALITY:
@@ -147,8 +148,8 @@ def measure(checkpoint: Path, utterances: Sequence[Utterance], temperature: floa
         **cost(vocoder),
         **{name: _mean(values) for name, values in totals.items()},
         "utterances": len(utterances),
-        "steps": vocoder.about["step"],
-        "processor_minutes": vocoder.about["processor_minutes"],
+        "steps": vocoder.card.step,
+        "processor_minutes": vocoder.card.extra["processor_minutes"],
     }
 
 

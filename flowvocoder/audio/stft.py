@@ -1,7 +1,10 @@
-"""The short-time Fourier transform, its power and its magnitude."""
+"""The short-time Fourier transform, its power and its magnitude; frames, and their sum by overlap-add."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from flowvocoder.units import ceil_div
 
 RESOLUTIONS = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))
 """n_fft, hop and window length in samples of the multi-resolution STFT distance (Yamamoto et al. 2020,
@@ -44,3 +47,24 @@ def power(spectrum: Tensor, floor: float = 0.0) -> Tensor:
 def magnitude(spectrum: Tensor, floor: float = 0.0) -> Tensor:
     """sqrt(|X|^2 + floor): three times as fast as `abs`, which guards against overflow."""
     return power(spectrum, floor).sqrt()
+
+
+def frames(audio: Tensor, size: int, hop: int, count: int) -> Tensor:
+    """The first `count` frames of a signal, or as many as are whole: (B, T) -> (B, count, size), a view."""
+    return audio.unfold(1, size, hop)[:, :count]
+
+
+def overlap_add(windowed: Tensor, hop: int) -> Tensor:
+    """The sum of frames that start `hop` samples apart: (B, J, size) -> (B, (J - 1 + ceil(size / hop)) * hop).
+
+    Example:
+        >>> overlap_add(torch.ones(1, 3, 4), 2)
+        tensor([[1., 1., 2., 2., 2., 2., 1., 1.]])
+    """
+    count, size = windowed.shape[1:]
+    pieces = ceil_div(size, hop)
+    padded = F.pad(windowed, (0, pieces * hop - size)).unflatten(2, (pieces, hop))
+    total = windowed.new_zeros(len(windowed), count + pieces - 1, hop)
+    for piece in range(pieces):
+        total[:, piece : piece + count] += padded[:, :, piece]
+    return total.flatten(1)

@@ -76,8 +76,10 @@ def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[Sys
 
     import torch
 
-    from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, load_checkpoint
+    from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, build_postfilter, load_checkpoint
     from flowvocoder.evaluation.vocoders import ours, peer
+    from flowvocoder.postfilter.settings import PostfilterSettings
+    from flowvocoder.voice_card import VoiceCard
 
     voices: list[tuple[str, Checkpoint]] = []
     for path in arguments.checkpoint or ([] if arguments.preset else [BUNDLED_VOICE]):
@@ -86,10 +88,14 @@ def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[Sys
         experiment = override(preset(name), arguments.settings)
         torch.manual_seed(0)
         name = " ".join([name, *arguments.settings])
-        about = {"match": experiment.train.match, "low_match": experiment.train.low_match}
-        voices.append((name, Checkpoint(build_model(experiment).eval().to(device), experiment, about)))
+        card = VoiceCard(postfilter=PostfilterSettings(experiment.train.match, experiment.train.low_match))
+        model, postfilter = build_model(experiment).eval().to(device), build_postfilter(experiment)
+        voices.append((name, Checkpoint(model, experiment, card, postfilter)))
     given = {name: number for name, number in iterations(arguments).items() if number is not None}
-    voices = [(n, dataclasses.replace(v, about={**v.about, **given})) for n, v in voices]
+    for index, (name, voice) in enumerate(voices):
+        settings = dataclasses.replace(voice.card.postfilter, **given)
+        card = dataclasses.replace(voice.card, postfilter=settings)
+        voices[index] = name, dataclasses.replace(voice, card=card)
     engines, precisions, peers = map(_names, (arguments.engines, arguments.precision, arguments.peers))
     systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, torch.get_num_threads())]
     return systems + [peer(name, device) for name in peers]

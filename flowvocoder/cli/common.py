@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowvocoder.config import TrainConfig
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import limits_of
 from flowvocoder.units import seconds
 
@@ -59,9 +59,9 @@ def check_temperature(temperature: float | None) -> None:
 
 def iterations(arguments: argparse.Namespace) -> dict[str, Any]:
     """--gl-iters and --low-band-iters, as `Vocoder.synthesize` takes them. Raises ConfigError for impossible ones."""
-    given = {"match": arguments.gl_iters, "low_match": arguments.low_band_iters}
+    given = {"gl_iters": arguments.gl_iters, "low_band_iters": arguments.low_band_iters}
     for option, (name, number) in zip(("--gl-iters", "--low-band-iters"), given.items(), strict=True):
-        most = int(limits_of(TrainConfig)[name][1])
+        most = int(limits_of(PostfilterSettings)[name][1])
         if number is not None and not 0 <= number <= most:
             raise ConfigError(f"{option} must be from 0 to {most}, not {number}")
     return given
@@ -122,14 +122,12 @@ def say_clipped(where: str, clipped: int, samples: int) -> None:
 
 def load_denoiser(arguments: argparse.Namespace, vocoder: "Vocoder") -> "Callable[[torch.Tensor], torch.Tensor]":
     """What --denoise does to audio (B, T): nothing at strength 0. Warns where the noise is as loud as speech."""
-    from flowvocoder.denoiser import Denoiser
-
     strength = arguments.denoise
     if not 0.0 <= strength < math.inf:
         raise ConfigError(f"--denoise must be 0 or above, not {strength}")
     if strength == 0.0:
         return lambda audio: audio
-    denoiser = Denoiser(vocoder, arguments.denoise_mode)
+    denoiser = vocoder.denoiser(arguments.denoise_mode)
     if denoiser.level > LOUD_NOISE:
         print(f"--denoise-mode {arguments.denoise_mode}: the model's own noise is as loud as speech in this mode"
               f" ({denoiser.level:.0f} dB of full scale); little may be left", file=sys.stderr)  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import Command
-from flowvocoder.config import ModelConfig
+from flowvocoder.config import GuideConfig, ModelConfig
 from flowvocoder.mel.spec import MelSpec
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
-    from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, read_config
+    from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, modules, read_config
     from flowvocoder.streaming.engines import ModelSteps
 
     path = arguments.checkpoint or BUNDLED_VOICE
     checkpoint = load_checkpoint(path)
     step = ModelSteps(checkpoint.model).find()
-    parameters = sum(p.numel() for p in checkpoint.model.parameters())
+    voice = modules(checkpoint.model, checkpoint.postfilter)
+    parameters = sum(p.numel() for p in voice.parameters())
     size = (path / WEIGHTS).stat().st_size
     behind = None if step is None else step.delay * step.block
     if arguments.json:
@@ -45,9 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
           f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
     print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
-    iterations = checkpoint.about.get("match", 0)
-    print(f"  streams   {_streaming(step, spec, iterations)}")
-    for key, value in checkpoint.about.items():
+    if checkpoint.experiment.postfilter is not None:
+        print(f"  guide     {_sizes(checkpoint.experiment.postfilter)}")
+    print(f"  streams   {_streaming(step, spec, checkpoint.card.postfilter.gl_iters)}")
+    for key, value in checkpoint.card.to_dict().items():
         print(f"  {key:<9} {_plain(value)}")
     return 0
 
@@ -62,7 +64,7 @@ def _streaming(step: "FlowStep | None", spec: MelSpec, iterations: int) -> str:
     return f"{ahead:.0f} ms behind the mel{more}; a frame influences what follows it {reach}"
 
 
-def _sizes(config: ModelConfig) -> str:
+def _sizes(config: ModelConfig | GuideConfig) -> str:
     return ", ".join(f"{k} {v}" for k, v in vars(config).items())
 
 

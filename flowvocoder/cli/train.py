@@ -11,8 +11,8 @@ from flowvocoder.cli.common import named_checkpoint, set_machine
 from flowvocoder.cli.options import add_machine, add_settings, folder, positive, positive_int
 from flowvocoder.config import Experiment, override
 from flowvocoder.errors import ConfigError, TrainingError
-from flowvocoder.models.lapglow import LapGlowConfig
 from flowvocoder.presets import DEFAULT_PRESET, PRESETS, experiment_from_dict, preset
+from flowvocoder.voice_card import VoiceCard
 
 if TYPE_CHECKING:
     from flowvocoder.training.trainer import Trainer
@@ -98,28 +98,29 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
     known = saved
     if start is not None:
         values = read_config(start)
-        if values.get("architecture") != planned.model.architecture:
+        if values["model"].get("architecture") != planned.model.architecture:
             return planned  # the trainer refuses it
-        known = experiment_from_dict({**values, "train": _speech(values["about"])})
+        known = experiment_from_dict({**values, "train": _speech(VoiceCard.from_dict(values["card"]))})
     if known is None or known.model.architecture != planned.model.architecture:
         return planned
-    model, train = known.model, planned.train
-    if planned.train.fine_weight > 0 and isinstance(model, LapGlowConfig) and isinstance(planned.model, LapGlowConfig):
-        own = planned.model if model.fine_channels == 0 else model
-        model = dataclasses.replace(model, fine_channels=own.fine_channels, fine_layers=own.fine_layers)
+    train, guide = planned.train, known.postfilter
+    if planned.train.fine_weight > 0 and guide is None:
+        guide = planned.postfilter
     if train.fine_weight == 0:
         train = dataclasses.replace(train, match=known.train.match, low_match=known.train.low_match)
     if not train.samples_at(train.steps):
         train = dataclasses.replace(train, sample_temperature=known.train.sample_temperature)
-    return dataclasses.replace(planned, model=model, mel=known.mel, train=train)
+    return dataclasses.replace(planned, model=known.model, mel=known.mel, train=train, postfilter=guide)
 
 
-def _speech(about: dict[str, Any]) -> dict[str, Any]:
-    """How a checkpoint speaks, as far as it says so, in the names of TrainConfig."""
-    names = {"sample_temperature": "temperature", "match": "match", "low_match": "low_match"}
-    numbers = {"sample_temperature": (int, float)}
-    said = {ours: about.get(theirs) for ours, theirs in names.items()}
-    return {name: value for name, value in said.items() if type(value) in numbers.get(name, (int,))}
+def _speech(card: VoiceCard) -> dict[str, Any]:
+    """The tuned settings of a voice, in the names of TrainConfig."""
+    iterations = card.postfilter
+    return {
+        "sample_temperature": card.temperature,
+        "match": iterations.gl_iters,
+        "low_match": iterations.low_band_iters,
+    }
 
 
 def _find_lr(trainer: "Trainer", arguments: argparse.Namespace) -> int:

@@ -15,7 +15,6 @@ from flowvocoder.analysis.walk import Step, walk
 from flowvocoder.audio.files import Samples
 from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.demo import inputs
-from flowvocoder.denoiser import Denoiser
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.mel.spec import MelSpec
@@ -127,8 +126,8 @@ class Service:
     def stream(self, mel: Tensor, temperature: float, seed: int, frames: int = 32) -> Iterator[Tensor]:
         """Pieces of audio while they are synthesised; together they are what the mel gives in one go."""
         try:
-            low_match = self.vocoder.low_match  # a file is there already: quality before delay
-            stream = self.vocoder.stream(_checked(temperature), _generator(seed), low_match=low_match)
+            low_band_iters = self.vocoder.low_band_iters  # a file is there already: quality before delay
+            stream = self.vocoder.stream(_checked(temperature), _checked_seed(seed), low_band_iters=low_band_iters)
         except ConfigError:  # an architecture that only decodes whole mels
             yield self._speak(self.vocoder, mel, temperature, seed, 0.0)
             return
@@ -201,9 +200,9 @@ class Service:
         return walk(self.vocoder, torch.from_numpy(self.samples(path)))
 
     def _speak(self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float) -> Tensor:
-        audio = vocoder.synthesize(mel, _checked(temperature), _generator(seed))
+        audio = vocoder.synthesize(mel, _checked(temperature), seed=_checked_seed(seed))
         if denoise > 0.0:
-            audio = Denoiser(vocoder)(audio, denoise)
+            audio = vocoder.denoiser()(audio, denoise)
         return audio[0].cpu()
 
 
@@ -213,7 +212,7 @@ def _checked(temperature: float) -> float:
     return float(temperature)
 
 
-def _generator(seed: float) -> torch.Generator:
+def _checked_seed(seed: float) -> torch.Generator:
     if not (math.isfinite(seed) and 0 <= seed < 2**53 and float(seed).is_integer()):
         raise ConfigError(f"the seed must be a whole number from 0 to 2^53, not {seed}")
     return torch.Generator().manual_seed(int(seed))

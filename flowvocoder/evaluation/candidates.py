@@ -64,23 +64,26 @@ class Candidate(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointCandidate:
-    """A checkpoint folder, at a temperature and passes of mel matching (None: its own) and as many seeds as draws, from
+    """A checkpoint folder, at a temperature and post-filter iterations (None: its own) and as many seeds as draws, from
     `seed` on, the same ones for every utterance."""
 
     name: str
     checkpoint: Path
     content: str  # SHA-256 of its configuration, which states that of its weights
     temperature: float | None
-    match: int | None
-    low_match: int | None
+    gl_iters: int | None
+    low_band_iters: int | None
     seed: int
     draws: int = 1
     device: str = "cpu"
 
     def key(self, utterance: Utterance) -> dict[str, Any]:
-        passes = {"match": self.match, "low_match": self.low_match}
         drawn = {"temperature": self.temperature, "seed": self.seed, "draws": self.draws}
-        return {"content": self.content, **drawn, **passes, "device": self.device}
+        return {"content": self.content, **drawn, **self._iterations, "device": self.device}
+
+    @property
+    def _iterations(self) -> dict[str, int | None]:
+        return {"gl_iters": self.gl_iters, "low_band_iters": self.low_band_iters}
 
     def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         vocoder, seed = load(self.checkpoint, self.device), self.seed + draw
@@ -88,7 +91,7 @@ class CheckpointCandidate:
         given = given_mel(utterance, vocoder.spec, len(audio))
         covered = audio if given is None else audio[: given.shape[-1] * vocoder.spec.hop_length]
         values = likelihood(vocoder, covered, given, seed)
-        settings: dict[str, Any] = {"temperature": self.temperature, "match": self.match, "low_match": self.low_match}
+        settings: dict[str, Any] = {"temperature": self.temperature, **self._iterations}
         system = of_vocoder(self.name, vocoder, **settings)
         mel = vocoder.mel_for(audio) if given is None else given
         speech = _timed(system, mel, seed, len(audio), self.device)
@@ -152,7 +155,7 @@ class FolderCandidate:
 def load(checkpoint: Path, device: str) -> Vocoder:
     """A vocoder, once a process, warmed up so that the first utterance's speed is like the others'."""
     vocoder = Vocoder.from_pretrained(checkpoint, device)
-    vocoder.synthesize(torch.full((vocoder.spec.n_mels, 32), -5.0), generator=torch.Generator().manual_seed(0))
+    vocoder.synthesize(torch.full((vocoder.spec.n_mels, 32), -5.0), seed=0)
     return vocoder
 
 

@@ -26,8 +26,8 @@ from flowvocoder.evaluation.signals import RATE
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
 from flowvocoder.parallel import Crashed
-from flowvocoder.postfilter.chunked import chosen_passes
 from flowvocoder.presets import experiment_from_dict
+from flowvocoder.voice_card import VoiceCard
 
 GRIFFIN_LIM = "griffinlim"
 
@@ -44,7 +44,7 @@ class Settings:
         everything: all utterances rather than the held-out ones.
         limit: at most this many of each corpus; None: no limit.
         temperature: None: each checkpoint's own.
-        match, low_match: passes of mel matching; None: each checkpoint's own.
+        gl_iters, low_band_iters: post-filter iterations; None: each checkpoint's own.
         seed: of the noise and the dequantisation, the same for every utterance.
         draws: how often each utterance is drawn and measured, with seeds from `seed` on; its values are their means.
         lag: samples by which folders of audio are late; None: the median of what is found.
@@ -57,8 +57,8 @@ class Settings:
     everything: bool = False
     limit: int | None = None
     temperature: float | None = None
-    match: int | None = None
-    low_match: int | None = None
+    gl_iters: int | None = None
+    low_band_iters: int | None = None
     seed: int = 0
     draws: int = 1
     lag: int | None = None
@@ -181,8 +181,8 @@ def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample
 
 def _flow_system(name: str, path: Path, settings: Settings) -> CheckpointCandidate:
     content = str(read_config(path)["config_sha256"])
-    passes, seeds = (settings.match, settings.low_match), (settings.seed, settings.draws)
-    return CheckpointCandidate(name, path, content, settings.temperature, *passes, *seeds, settings.device)
+    iterations, seeds = (settings.gl_iters, settings.low_band_iters), (settings.seed, settings.draws)
+    return CheckpointCandidate(name, path, content, settings.temperature, *iterations, *seeds, settings.device)
 
 
 def _folder_system(system: FolderCandidate, utterances: list[Utterance], settings: Settings) -> FolderCandidate:
@@ -238,16 +238,16 @@ def _about(
     path: Path, corpora: Sequence[Path], systems: Sequence[Candidate], settings: Settings, block: int
 ) -> dict[str, Any]:
     config = read_config(path)
-    match, low_match = chosen_passes(config["about"], settings.match, settings.low_match)
+    card = VoiceCard.from_dict(config["card"])
+    iterations = card.postfilter.chosen(settings.gl_iters, settings.low_band_iters)
     return {
         "checkpoint": systems[0].name,
         "weights_sha256": config["weights_sha256"],
         "corpora": [corpus_name(path) for path in corpora],
         "held_out": not settings.everything,
         "limit": settings.limit,
-        "temperature": settings.temperature if settings.temperature is not None else config["about"].get("temperature"),
-        "match": match,
-        "low_match": low_match,
+        "temperature": settings.temperature if settings.temperature is not None else card.temperature,
+        **dataclasses.asdict(iterations),
         "seed": settings.seed,
         "draws": settings.draws,
         "lags": {s.name: s.lag for s in systems if isinstance(s, FolderCandidate)},

@@ -16,7 +16,7 @@ def markdown(evaluation: Evaluation) -> str:
         f"# {evaluation.systems[0]}",
         "",
         f"Temperature {settings['temperature'] if settings['temperature'] is not None else 'of the checkpoint'},"
-        f" {settings['match']} passes of mel matching and {settings['low_match']} over the lowest kilohertz,"
+        f" {settings['gl_iters']} mel-consistency iterations and {settings['low_band_iters']} below 1 kHz,"
         f" {_seeds(settings['seed'], settings['draws'])}, {chosen}. Mean ± standard deviation over utterances, and in"
         " brackets the 95 % bootstrap interval of the mean.",
     ]  # fmt: skip

@@ -58,7 +58,7 @@ def ours(
             yield System(name, engine, parameters, run, spec)
             continue
         for precision in precisions:
-            vocoder = Vocoder(model, checkpoint.about, engine, precision)  # type: ignore[arg-type]
+            vocoder = Vocoder(model, checkpoint.card, checkpoint.postfilter, engine, precision)  # type: ignore[arg-type]
             vocoder.prepare()  # before anything is counted or timed
             label = engine if precision == "float32" else f"{engine} {precision}"
             yield of_vocoder(name, vocoder, label)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from flowvocoder.flows.base import Bijection, Chain, sum_over_time
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.guide import FineSpectrum
 
 
 class FlowVocoder(nn.Module):
@@ -32,7 +31,6 @@ class FlowVocoder(nn.Module):
         self.encoder = encoder
         self.flow = flow
         self.block = block
-        self.fine: FineSpectrum | None = None  # what tells samples the fine spectrum of their lowest kilohertz
 
     def encode(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Audio to noise, and the log-determinant (B,) in nats."""

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from flowvocoder.config import Experiment, ModelConfig, TrainConfig, check_odd
+from flowvocoder.config import Experiment, GuideConfig, ModelConfig, TrainConfig, check_odd
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.models.registry import register_architecture, register_presets
@@ -37,8 +37,6 @@ class LapGlowConfig(ModelConfig):
     encoder_ahead: int = limited(-1, -1, 65)  # encoder convolutions that look a frame ahead; -1: all
     level_sets: int = limited(1, 1, 64)  # interleaved band groups of the scale-only couplings; 1: no such coupling
     level_channels: int = limited(192, 1, 4096)
-    fine_channels: int = limited(0, 0, 4096)  # of the guide network; 0: none
-    fine_layers: int = limited(6, 1, 64)
 
     def check(self, mel: MelSpec) -> None:
         """Raises ConfigError for sizes that do not go together or with the mel."""
@@ -47,11 +45,6 @@ class LapGlowConfig(ModelConfig):
             choice = f"one of {', '.join(map(str, fitting))}" if fitting else "even, and no even number does"
             raise ConfigError(f"model.block {self.block} must go into mel.hop_length {mel.hop_length}: {choice}")
         check_odd(self.kernel)
-        if self.fine_channels and (mel.n_fft % mel.hop_length or mel.n_fft < 3 * mel.hop_length):
-            raise ConfigError(
-                f"model.fine_channels {self.fine_channels} needs a mel.n_fft of 3 or more times mel.hop_length"
-                f" {mel.hop_length}, not {mel.n_fft}"
-            )
         sets = self.level_sets
         if sets & (sets - 1) or (sets > 1 and self.block % (8 * sets)):
             raise ConfigError(
@@ -99,12 +92,7 @@ class LapGlowConfig(ModelConfig):
             start = swapped_halves(block)
             net = WaveNet(block // 2, block, context, self.channels, self.layers, self.kernel, causal)
             layers.append(AffineCoupling(block, net))
-        model = FlowVocoder(mel, encoder, Chain(layers), block)
-        if self.fine_channels:
-            from flowvocoder.postfilter.guide import FineSpectrum
-
-            model.fine = FineSpectrum(mel, self.fine_channels, self.fine_layers)
-        return model
+        return FlowVocoder(mel, encoder, Chain(layers), block)
 
 
 LIVE = LapGlowConfig(
@@ -153,8 +141,8 @@ register_presets(
         "lapglow-voice": Experiment(LIVE, convention("tacotron2"), VOICE),
         # The second stage, from a trained checkpoint (--init-from): how samples sound; the likelihood stays.
         "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
-        # What leads the passes over the lowest kilohertz, from a trained checkpoint: the rest of it as it is.
-        "lapglow-fine": Experiment(dataclasses.replace(LIVE, fine_channels=256), convention("tacotron2"), FINE),
+        # The low-band guide network, from a trained checkpoint; every other weight stays.
+        "lapglow-fine": Experiment(LIVE, convention("tacotron2"), FINE, GuideConfig()),
         # The whole flow with discriminators, for a GPU.
         "lapglow-refine-gan": Experiment(
             LIVE,

@@ -1,1 +1,1 @@
-"""What happens after the flow: mel-consistency iterations, the guide network, the denoiser."""
+"""Everything that happens to audio after the flow: mel consistency, the low-band guide, the denoiser."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flowvocoder.errors import ConfigError
 from flowvocoder.units import ceil_div
 
 Seeds = int | Sequence[int] | torch.Generator | None
@@ -40,11 +41,11 @@ class NoiseSource:
 
 
 def item_seeds(seeds: Seeds, items: int) -> list[int]:
-    """The seed of every item; ValueError if there are not as many."""
+    """The seed of every item; ConfigError if there are not as many."""
     if isinstance(seeds, int):
         return [(seeds + item) % 2**63 for item in range(items)]
     if seeds is None or isinstance(seeds, torch.Generator):
         return torch.randint(2**62, (items,), generator=seeds).tolist()
     if len(seeds) != items:
-        raise ValueError(f"{len(seeds)} seeds for {items} items")
+        raise ConfigError(f"{len(seeds)} seeds for {items} items")
     return list(seeds)

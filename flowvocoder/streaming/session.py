@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowvocoder.postfilter.chunked import Matching
+from flowvocoder.postfilter.stages import Stages
 from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.units import ceil_div
 
@@ -21,23 +21,23 @@ class Session:
     Args:
         step: the model.
         noise: frames -> the noise (B, frames * rate, M) that goes with the next frames.
-        matching: what the audio then goes through; None for nothing.
+        postfilter: what the audio then goes through; None for nothing.
     """
 
-    def __init__(self, step: FlowStep, noise: Callable[[int], Tensor], matching: Matching | None = None):
+    def __init__(self, step: FlowStep, noise: Callable[[int], Tensor], postfilter: Stages | None = None):
         self.step = step
         self.frames = 0
         self._noise = noise
-        self._matching = matching or Matching()
+        self._postfilter = postfilter or Stages()
         self._state: list[Tensor] | None = None
 
     def push(self, mel: Tensor, length: Tensor | None = None) -> Tensor:
-        """The next frames (B, f, n_mels) -> audio (B, T), `step.delay` blocks late and what the matching is behind.
+        """The next frames (B, f, n_mels) -> audio (B, T), `step.delay` blocks late and what the post-filter is behind.
 
         Args:
             length: frames of each item in all, (B,), once it is known. What is beyond comes out as zeros.
         """
-        return self._matching.push(mel.transpose(1, 2), self._flow(mel, length))
+        return self._postfilter.push(mel.transpose(1, 2), self._flow(mel, length))
 
     def _flow(self, mel: Tensor, length: Tensor | None) -> Tensor:
         noise = self._noise(mel.shape[1]).to(mel)
@@ -54,7 +54,7 @@ class Session:
         rest = ceil_div(self.step.delay, self.step.rate)
         audio = self._flow(F.pad(mel, (0, 0, 0, rest)), length)
         audio = audio[:, : (frames * self.step.rate - max(0, blocks - self.step.delay)) * self.step.block]
-        return self._matching.push(mel.transpose(1, 2), audio, ends=True)
+        return self._postfilter.push(mel.transpose(1, 2), audio, ends=True)
 
 
 def pieces(
@@ -62,14 +62,14 @@ def pieces(
     mel: Tensor,
     noise: Callable[[int], Tensor],
     length: Tensor | None = None,
-    matching: Matching | None = None,
+    postfilter: Stages | None = None,
 ) -> Iterator[Tensor]:
     """Audio of a whole mel, piece after piece, in memory that does not grow with its length.
 
     Shape:
         mel: (B, n_mels, F); length: (B,) frames of each item -> (B, T), F * hop_length samples together
     """
-    session = Session(step, noise, matching)
+    session = Session(step, noise, postfilter)
     size = max(1, CHUNK // len(mel))
     for first in range(0, mel.shape[2], size):
         frames = mel[:, :, first : first + size].transpose(1, 2)

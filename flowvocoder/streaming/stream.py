@@ -23,7 +23,7 @@ class Stream:
         checked_mel, checked_audio: raise MelError for what is none, or return it as the model wants it.
 
     Attributes:
-        seconds_behind: how much later than its own frame a sample can be given: look-ahead of model and matching.
+        seconds_behind: how much later than its own frame a sample can be given: look-ahead of model and post-filter.
     """
 
     def __init__(self, session: Session, behind: int, spec: MelSpec, checked_mel: Check, checked_audio: Check):

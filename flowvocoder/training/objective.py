@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from flowvocoder.config import Experiment, TrainConfig
 from flowvocoder.errors import ConfigError
+from flowvocoder.flows.base import Chain
 from flowvocoder.flows.density import FlowVocoder, dequantise
-from flowvocoder.postfilter.consistency import MelMatch
-from flowvocoder.postfilter.guide import ALONE, EDGE, LED, UNLED
+from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.guide import EDGE, GUIDED, UNGUIDED, UNGUIDED_FIRST
 from flowvocoder.training.discriminators import (
     Discriminators,
     adversarial_loss,
@@ -23,7 +24,7 @@ from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.units import PCM16_STEP
 
 ROUNDS = 3
-"""Rounds that a fine spectrum is taught for, all from one sample, which takes longer to draw than to go on from."""
+"""Rounds of a guide's training, all from one sample, which takes longer to draw than to iterate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +35,11 @@ class Draw:
     noisy: Tensor
     mel: Tensor
     noise: Tensor | None
-    passes: int = 0  # over the low band by the mel alone, before a fine spectrum is taught
+    iterations: int = 0  # unguided ones in the low band, before the guide is trained
 
     def piece(self, index: slice) -> "Draw":
         noise = None if self.noise is None else self.noise[index]
-        return Draw(self.audio[index], self.noisy[index], self.mel[index], noise, self.passes)
+        return Draw(self.audio[index], self.noisy[index], self.mel[index], noise, self.iterations)
 
 
 def draw(
@@ -61,39 +62,40 @@ def draw(
         samples = 2 if config.repulsion > 0 else 1
         noise = torch.randn((total, samples, *shape[1:]), generator=generator)[part] * config.sample_temperature
 
-    passes = 0
+    iterations = 0
     if config.fine_weight > 0:
-        # About as far as synthesis has got when it first asks.
-        passes = int(torch.randint(UNLED // 2, 3 * UNLED // 2 + 1, (), generator=generator))
+        # About as many as synthesis has run when it first asks the guide.
+        few, many = UNGUIDED_FIRST // 2, 3 * UNGUIDED_FIRST // 2
+        iterations = int(torch.randint(few, many + 1, (), generator=generator))
 
     def move(x: Tensor) -> Tensor:
         return x.to(device, non_blocking=True)
 
     noisy = audio + everywhere[part]
-    return Draw(move(audio), move(noisy), move(mel), None if noise is None else move(noise), passes)
+    return Draw(move(audio), move(noisy), move(mel), None if noise is None else move(noise), iterations)
 
 
 class FlowPass(nn.Module):
     """All that a step needs of the flow, as one forward pass, since data-parallel training allows no more.
 
     Returns log-likelihood in nats per sample (B,), the model's auxiliary losses, and samples (B, K, T) where noise was
-    drawn. Where a fine spectrum is taught samples are for that, and its loss is an auxiliary one; where nothing else
-    is taught there are no others, and no likelihood.
+    drawn. Where a guide network is trained samples are for that, and its loss is an auxiliary one; where nothing else
+    is trained there are no others, and no likelihood.
     """
 
-    def __init__(self, model: FlowVocoder, mel_match: MelMatch, config: TrainConfig):
+    def __init__(self, model: FlowVocoder, postfilter: PostFilter, config: TrainConfig):
         super().__init__()
-        self.model, self.mel_match, self.config = model, mel_match, config
+        self.model, self.postfilter, self.config = model, postfilter, config
 
     def forward(self, drawn: Draw) -> tuple[Tensor | None, dict[str, Tensor], Tensor | None]:
         config = self.config
-        teaches_fine = config.fine_weight > 0 and drawn.noise is not None
-        if teaches_fine and config.samples_only:
-            return None, {"fine": self._fine_loss(drawn)}, None
+        trains_guide = config.fine_weight > 0 and drawn.noise is not None
+        if trains_guide and config.samples_only:
+            return None, {"fine": self._guide_loss(drawn)}, None
         nats = self.model.log_prob(drawn.noisy, drawn.mel) / drawn.audio.shape[1]
         auxiliary = self.model.auxiliary_losses(drawn.audio, drawn.mel)
-        if teaches_fine:
-            return nats, {**auxiliary, "fine": self._fine_loss(drawn)}, None
+        if trains_guide:
+            return nats, {**auxiliary, "fine": self._guide_loss(drawn)}, None
         if drawn.noise is None:
             return nats, auxiliary, None
         return nats, auxiliary, self._samples(drawn, drawn.noise)
@@ -103,22 +105,22 @@ class FlowPass(nn.Module):
         samples = self.model.sample(noise.flatten(0, 1), drawn.mel.repeat_interleave(noise.shape[1], 0))
         return samples.unflatten(0, noise.shape[:2])
 
-    def _fine_loss(self, drawn: Draw) -> Tensor:
-        fine, mel = self.model.fine, drawn.mel
-        assert fine is not None and drawn.noise is not None  # `config.check` asks for it
+    def _guide_loss(self, drawn: Draw) -> Tensor:
+        guide, mel = self.postfilter.guide, drawn.mel
+        assert guide is not None and drawn.noise is not None  # `config.check` asks for it
         device = mel.device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         with torch.no_grad():
             samples = self._samples(drawn, drawn.noise)[:, 0].float()
         with torch.autocast(device, enabled=False):
             with torch.no_grad():
-                low = fine.low_of(self.mel_match(samples, mel, self.config.match))
-                lows = [fine.settle(low, mel, drawn.passes)]
+                low = guide.band.of(self.postfilter.consistency(samples, mel, self.config.match))
+                lows = [guide.band.iterate(low, mel, drawn.iterations)]
                 while len(lows) < ROUNDS:
-                    lows.append(fine.refine(lows[-1], mel, LED + ALONE, precision))
-                recorded = fine.low_of(drawn.audio)
+                    lows.append(guide.iterate(lows[-1], mel, GUIDED + UNGUIDED, precision))
+                recorded = guide.band.of(drawn.audio)
             every = (ROUNDS, 1)
-            return fine.loss(torch.cat(lows), recorded.repeat(every), mel.repeat(*every, 1), precision)
+            return guide.loss(torch.cat(lows), recorded.repeat(every), mel.repeat(*every, 1), precision)
 
 
 class Adversary:
@@ -157,6 +159,13 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
 
 
+def recompute_activations(model: nn.Module, on: bool) -> None:
+    """Whether the model's flows keep no activations for the backward pass (`flows.reversible`)."""
+    for module in model.modules():
+        if isinstance(module, Chain):
+            module.recompute = on
+
+
 class Objective:
     """The weighted sum of all terms.
 
@@ -164,16 +173,16 @@ class Objective:
     hum, adversarial, features, discriminator.
     """
 
-    def __init__(self, model: FlowVocoder, experiment: Experiment, world: World):
+    def __init__(self, model: FlowVocoder, postfilter: PostFilter, experiment: Experiment, world: World):
         self.config = experiment.train
         frames = self.config.segment // experiment.mel.hop_length
         if self.config.fine_weight > 0 and frames <= 4 * EDGE:
             raise ConfigError(
                 f"train.segment {self.config.segment} must be more than {4 * EDGE} x mel.hop_length"
-                f" {experiment.mel.hop_length} where a fine spectrum is taught"
+                f" {experiment.mel.hop_length} where the guide network is trained"
             )
-        self.mel_match = MelMatch(experiment.mel).to(world.device)
-        flow: nn.Module = FlowPass(model, self.mel_match, self.config)
+        self.consistency = postfilter.consistency
+        flow: nn.Module = FlowPass(model, postfilter, self.config)
         if self.config.compile:
             flow = torch.compile(flow)  # type: ignore[assignment]
         self.flow = world.parallel(flow)
@@ -209,8 +218,8 @@ class Objective:
             return total, {**terms, "loss": total}, total.detach().expand(len(drawn.audio))
         if samples is None:
             return total, {**terms, "loss": total}, nats.detach()
-        # What is heard is judged, and its spectrum before matching too: else the flow leaves its levels to that.
-        drawn_so, samples = samples, self._matched(samples, drawn.mel)
+        # What is heard is judged, and its spectrum before mel consistency too: else the flow leaves its levels to that.
+        drawn_so, samples = samples, self._consistent(samples, drawn.mel)
         sample = samples[:, 0]
         terms["spectral"] = self._spectral(samples, drawn.audio)
         if config.match:
@@ -237,10 +246,10 @@ class Objective:
             )
         return total, {**terms, "loss": total}, nats.detach()
 
-    def _matched(self, samples: Tensor, mel: Tensor) -> Tensor:
-        """Samples (B, K, T) after mel matching."""
+    def _consistent(self, samples: Tensor, mel: Tensor) -> Tensor:
+        """Samples (B, K, T) after mel-consistency iterations."""
         mel = mel.repeat_interleave(samples.shape[1], 0)
-        return self.mel_match(samples.flatten(0, 1), mel, self.config.match).unflatten(0, samples.shape[:2])
+        return self.consistency(samples.flatten(0, 1), mel, self.config.match).unflatten(0, samples.shape[:2])
 
     def _spectral(self, samples: Tensor, recorded: Tensor) -> Tensor:
         """Distance of samples (B, K, T) to the recording, less half of that between them times `repulsion`.

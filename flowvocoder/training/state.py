@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import writing_folder
+from flowvocoder.migration import FORMAT_VERSION, migrated_experiment, state_tensor_name
 from flowvocoder.presets import experiment_from_dict
 
 Named = dict[str, Tensor]
@@ -59,14 +60,15 @@ def save_state(path: Path, learners: Sequence[Learner], ema: Ema, about: dict[st
 
 
 def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, Any]:
-    """Restore what `save_state` wrote and return its `about`.
+    """Restore what `save_state` wrote, in any format, and return its `about`.
 
     Raises:
         CheckpointError: nothing there, or it is truncated or of another model.
     """
     try:
-        tensors = load_file(path / "state.safetensors")
         about = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        renamed = (lambda name: name) if about.get("format_version") == FORMAT_VERSION else state_tensor_name
+        tensors = {renamed(name): tensor for name, tensor in load_file(path / "state.safetensors").items()}
         for learner in learners:
             learner.net.load_state_dict(_under(f"{learner.name}.", tensors))
             state: dict[int, Named] = {}
@@ -82,7 +84,7 @@ def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, A
             value.copy_(average[name])
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no training state to resume from") from error
-    except (SafetensorError, RuntimeError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, RuntimeError, KeyError, ValueError, AttributeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{path}: training state is truncated or of another model ({first})") from error
     return about
@@ -95,9 +97,12 @@ def read_experiment(path: Path) -> dict[str, Any]:
         CheckpointError: it cannot be read.
     """
     try:
-        experiment = json.loads((path / "state.json").read_text(encoding="utf-8"))["experiment"]
+        about = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        experiment = about["experiment"]
+        if about.get("format_version") != FORMAT_VERSION:
+            experiment = migrated_experiment(experiment)
         return {**experiment, **{part: dict(experiment[part]) for part in ("model", "mel", "train")}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise CheckpointError(f"{path / 'state.json'}: truncated or not the state of a run") from error
 
 
@@ -107,6 +112,11 @@ def saved_experiment(path: Path) -> Experiment:
         return experiment_from_dict(read_experiment(path))
     except ConfigError as error:
         raise CheckpointError(f"{path / 'state.json'}: {error}") from error
+
+
+def difference(now: dict[str, Any], before: dict[str, Any]) -> str:
+    """For people: "lr 0.001, was 0.002; ..."."""
+    return "; ".join(f"{k} {now[k]}, was {before[k]}" for k in now if k in before and now[k] != before[k])
 
 
 def _check_moments(state: dict[int, Named], taught: Sequence[Tensor]) -> None:

@@ -14,23 +14,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from flowvocoder.checkpoint import (
+    Checkpoint,
+    build_model,
+    build_postfilter,
+    load_checkpoint,
+    modules,
+    save_checkpoint,
+)
 from flowvocoder.config import Experiment
 from flowvocoder.data.corpus import open_corpora
 from flowvocoder.data.streaming import open_sampler
 from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, TrainingError
 from flowvocoder.files import recover_folder
-from flowvocoder.flows.base import Chain
-from flowvocoder.flows.density import FlowVocoder
-from flowvocoder.presets import weights_fit
+from flowvocoder.migration import FORMAT_VERSION
+from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.training.distributed import World
 from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, check_free, goes_on, sign
 from flowvocoder.training.loading import Loader
 from flowvocoder.training.logs import RunLog, headline, open_log
-from flowvocoder.training.objective import Draw, Objective, draw
+from flowvocoder.training.objective import Draw, Objective, draw, recompute_activations
 from flowvocoder.training.schedule import relative_rate
-from flowvocoder.training.state import Ema, Learner, load_state, read_experiment, save_state
+from flowvocoder.training.state import Ema, Learner, difference, load_state, read_experiment, save_state
 from flowvocoder.training.validation import Validation
+from flowvocoder.voice_card import VoiceCard
 
 MOST_SKIPPED = 20
 """Steps in a row without a finite gradient after which a run has diverged."""
@@ -87,25 +95,26 @@ class Trainer:
         self.sampler = open_sampler(data, experiment.mel, self.config.segment, self.config.seed)
         self.loader = Loader(self.sampler, self.config.batch, self.world)
         torch.manual_seed(self.config.seed)
-        self.model = build_model(experiment).to(self.world.device)
+        self.model = build_model(experiment)
+        self.postfilter = build_postfilter(experiment) or PostFilter(experiment.mel)
+        self.voice = modules(self.model, self.postfilter).to(self.world.device)
         if start is not None:
             self._start_from(start, init_from)
-        untaught = start is None or start.model.fine is None
-        if self.model.fine is not None and untaught and self.config.fine_weight == 0 and not resume:
-            raise ConfigError("model.fine_channels: what leads low passes is taught after the flow, from its checkpoint"
-                              " (--preset lapglow-fine)")  # fmt: skip
-        if self.model.fine is not None:
-            self.model.fine.requires_grad_(self.config.fine_weight > 0)
+        fresh = start is None or start.postfilter is None
+        if experiment.postfilter is not None and fresh and self.config.fine_weight == 0 and not resume:
+            raise ConfigError("postfilter.guide_channels: the guide network is trained after the flow, from its"
+                              " checkpoint (--preset lapglow-fine)")  # fmt: skip
+        self.postfilter.requires_grad_(self.config.fine_weight > 0)
         if self.config.samples_only:
             self._freeze_the_flow()
         recompute_activations(self.model, self.config.recompute)
-        self.ema = Ema(self.model, self.config.ema)
-        taught = [p for p in self.model.parameters() if p.requires_grad]
+        self.ema = Ema(self.voice, self.config.ema)
+        taught = [p for p in self.voice.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             taught, lr=self.config.lr, betas=(0.9, 0.99), weight_decay=self.config.weight_decay, fused=True
         )
-        self.objective = Objective(self.model, experiment, self.world)
-        self.learners = [Learner("model", self.model, self.optimizer)]
+        self.objective = Objective(self.model, self.postfilter, experiment, self.world)
+        self.learners = [Learner("voice", self.voice, self.optimizer)]
         if self.objective.adversary is not None:
             adversary = self.objective.adversary
             self.learners.append(Learner("discriminators", adversary.net, adversary.optimizer))
@@ -121,7 +130,7 @@ class Trainer:
         if resume and state.exists():
             self._resume(state)
         held_out = [u for c in data for u in c.held_out]
-        self.validation = Validation(held_out if self.world.leads else [], experiment.mel, self._speech())
+        self.validation = Validation(held_out if self.world.leads else [], experiment.mel, self._card())
         if self.world.leads:
             sign(out)
         self.log: RunLog = open_log(out, self.step, self.world.leads)
@@ -207,7 +216,7 @@ class Trainer:
         for learner in taught:
             self.scaler.step(learner.optimizer)
         self.scaler.update()
-        self.ema.update(self.model, self.step)
+        self.ema.update(self.voice, self.step)
         means = self.world.mean(torch.stack(list(sums.values())))
         return {**dict(zip(sums, means.tolist(), strict=True)), "gradient_norm": float(norms[0]), "lr": rate}
 
@@ -228,7 +237,7 @@ class Trainer:
 
     def _set_rates(self, rate: float) -> None:
         for learner in self.learners:
-            peak = self.config.lr if learner.net is self.model else self.config.discriminator_lr
+            peak = self.config.lr if learner.net is self.voice else self.config.discriminator_lr
             for group in learner.optimizer.param_groups:
                 group["lr"] = rate * peak / self.config.lr
 
@@ -257,12 +266,12 @@ class Trainer:
         return bool(self.stopped)
 
     def _validate(self) -> None:
-        model = self._averaged()
-        values = self.validation.measure(model, self.world.device)
+        averaged = self._averaged()
+        values = self.validation.measure(averaged.model, self.world.device)
         if not values:
             return
         self.log.validation(self.step, values)
-        examples = self.validation.examples(model)
+        examples = self.validation.examples(averaged.model, averaged.postfilter)
         self.log.pictures(self.step, examples, self.experiment.mel.sample_rate)
         self.stale += 1
         # Where the likelihood stays as it is the last is the best.
@@ -270,28 +279,22 @@ class Trainer:
             self.best, self.stale = values["nats"], 0
             self._save(BEST, values)
 
-    def _averaged(self) -> FlowVocoder:
-        model = build_model(self.experiment).to(self.world.device).eval()
-        model.load_state_dict({**self.model.state_dict(), **self.ema.average})
-        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+    def _averaged(self, card: VoiceCard | None = None) -> Checkpoint:
+        """The voice with averaged weights."""
+        model, postfilter = build_model(self.experiment), build_postfilter(self.experiment)
+        voice = modules(model, postfilter).to(self.world.device).eval()
+        voice.load_state_dict({**self.voice.state_dict(), **self.ema.average})
+        if not all(bool(p.isfinite().all()) for p in voice.parameters()):
             raise TrainingError(f"{self.out}: weights are not finite at step {self.step}: not saved")
-        return model
+        return Checkpoint(model, self.experiment, card or VoiceCard(), postfilter)
 
     def _save(self, name: str, metrics: dict[str, float] | None = None) -> None:
         if not self.world.leads:
             return
-        about = {
-            "step": self.step,
-            "hours": round(self.seconds / 3600, 3),
-            "training_data": self.names,
-            "training_minutes": round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
-            "licence": self.licence or "unknown",
-            **self._speech(),
-            "metrics": metrics or self.log.last_validation,
-        }
-        save_checkpoint(self.out / name, Checkpoint(self._averaged(), self.experiment, about))
+        save_checkpoint(self.out / name, self._averaged(self._card(metrics or self.log.last_validation)))
         if name == CHECKPOINT:
             progress = {
+                "format_version": FORMAT_VERSION,
                 "step": self.step,
                 "best": self.best,
                 "stale": self.stale,
@@ -303,10 +306,18 @@ class Trainer:
             }
             save_state(self.out / STATE, self.learners, self.ema, progress)
 
-    def _speech(self) -> dict[str, Any]:
-        """How the voice is to speak, in the names of a checkpoint."""
-        config = self.config
-        return {"temperature": config.sample_temperature, "match": config.match, "low_match": config.low_match}
+    def _card(self, metrics: dict[str, float] | None = None) -> VoiceCard:
+        """What is known about the voice now."""
+        return VoiceCard(
+            licence=self.licence or "unknown",
+            training_data=tuple(self.names),
+            training_minutes=round(self.sampler.samples / self.experiment.mel.sample_rate / 60, 1),
+            step=self.step,
+            hours=round(self.seconds / 3600, 3),
+            temperature=self.config.sample_temperature,
+            postfilter=PostfilterSettings(self.config.match, self.config.low_match),
+            metrics=metrics or {},
+        )
 
     def _check_shares(self) -> None:
         pieces = self.world.size * self.config.accumulate
@@ -320,8 +331,8 @@ class Trainer:
         before, now = read_experiment(state), self.experiment.to_dict()
         for part in ("model", "mel"):
             if before[part] != now[part]:
-                difference = _difference(now[part], before[part])
-                raise ConfigError(f"{self.out}: --resume with another {part} than the run has: {difference}")
+                changes = difference(now[part], before[part])
+                raise ConfigError(f"{self.out}: --resume with another {part} than the run has: {changes}")
         for names in (("samples_only",), ("fine_weight",), ("adversarial_weight", "feature_weight")):
             # They decide what there is to learn, the last two together whether there are discriminators.
             was, is_ = ({name: part.get(name, 0) for name in names} for part in (before["train"], now["train"]))
@@ -331,9 +342,13 @@ class Trainer:
                     f"{self.out}: --resume with train.{name} {is_[name]}, was {was[name]}: start a run of its own from"
                     f" --init-from {self.out / CHECKPOINT}"
                 )
+        guides = now["postfilter"], before["postfilter"]
+        if guides[0] != guides[1]:
+            raise ConfigError(f"{self.out}: --resume with another guide network than the run has: {guides[0]},"
+                              f" was {guides[1]}")  # fmt: skip
         about = load_state(state, self.learners, self.ema)
         data = {"training_data": about.get("training_data", self.names)}
-        self.changed = _difference({**now["train"], "training_data": self.names}, {**before["train"], **data})
+        self.changed = difference({**now["train"], "training_data": self.names}, {**before["train"], **data})
         try:
             self.step, self.best, self.seconds = int(about["step"]), about["best"], float(about["seconds"])
             self.stale = int(about["stale"])
@@ -345,23 +360,23 @@ class Trainer:
 
     def _start_from(self, other: Checkpoint, path: Path | None) -> None:
         if other.experiment.mel != self.experiment.mel:
-            difference = self.experiment.mel.difference(other.experiment.mel)
-            raise CheckpointError(f"{path}: has another mel than this run: {difference}")
+            changes = self.experiment.mel.difference(other.experiment.mel)
+            raise CheckpointError(f"{path}: has another mel than this run: {changes}")
         ours, theirs = self.experiment.model.architecture, other.experiment.model.architecture
         if ours != theirs:
             raise CheckpointError(f"{path}: is a {theirs}, this run trains a {ours}")
-        if not weights_fit(self.experiment.model, other.experiment.model):
-            difference = _difference(vars(self.experiment.model), vars(other.experiment.model))
-            raise CheckpointError(f"{path}: has other sizes than this run: {difference}")
-        missing, unknown = self.model.load_state_dict(other.model.state_dict(), strict=False)
-        wrong = [name for name in (*missing, *unknown) if not name.startswith("fine.")]
-        assert not wrong, wrong
+        guides = self.experiment.postfilter, other.experiment.postfilter
+        for mine, its in ((self.experiment.model, other.experiment.model), guides):
+            if mine is not None and its is not None and mine != its:
+                raise CheckpointError(f"{path}: has other sizes than this run: {difference(vars(mine), vars(its))}")
+        self.model.load_state_dict(other.model.state_dict())
+        if self.postfilter.guide is not None and other.postfilter is not None:
+            self.postfilter.load_state_dict(other.postfilter.state_dict())
 
     def _freeze_the_flow(self) -> None:
-        fine = self.model.fine
         own = self.model.sampling_parameters()
         if self.config.fine_weight > 0:
-            own = [] if fine is None else list(fine.parameters())
+            own = list(self.postfilter.parameters())
         if not own:
             name = self.experiment.model.architecture
             raise ConfigError(f"train.samples_only: samples of a {name} have nothing of their own to be taught")
@@ -380,15 +395,3 @@ class Trainer:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop_signal = number
-
-
-def recompute_activations(model: nn.Module, on: bool) -> None:
-    """Whether the model's flows keep no activations for the backward pass (`flows.reversible`)."""
-    for module in model.modules():
-        if isinstance(module, Chain):
-            module.recompute = on
-
-
-def _difference(now: dict[str, Any], before: dict[str, Any]) -> str:
-    """For people: "lr 0.001, was 0.002; ..."."""
-    return "; ".join(f"{k} {now[k]}, was {before[k]}" for k in now if k in before and now[k] != before[k])

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +11,10 @@ from flowvocoder.errors import FlowVocoderError
 from flowvocoder.flows.density import FlowVocoder, dequantise
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.units import PCM16_STEP, bits_per_sample
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import VoiceCard
 
 LIMIT = 12
 """Utterances of each corpus."""
@@ -23,11 +24,11 @@ class Validation:
     """Whole held-out utterances, at most LIMIT of each corpus; always the same ones with the same dequantisation.
 
     Args:
-        speech: temperature and passes of mel matching, as a checkpoint states them (`Vocoder.about`).
+        card: temperature and post-filter iterations, as a checkpoint states them.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, speech: dict[str, Any]):
-        self.speech = speech
+    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, card: VoiceCard):
+        self.card = card
         self.items: list[tuple[str, Tensor, Tensor]] = []
         front_end = MelFrontEnd(spec)
         taken: dict[str, int] = {}
@@ -60,9 +61,9 @@ class Validation:
         by_corpus = {f"nats.{corpus}": sum(v) / len(v) for corpus, v in totals.items()}
         return {"nats": mean, "bits": bits_per_sample(mean), **by_corpus}
 
-    def examples(self, model: FlowVocoder) -> list[tuple[str, Tensor, Tensor]]:
+    def examples(self, model: FlowVocoder, postfilter: PostFilter | None) -> list[tuple[str, Tensor, Tensor]]:
         """(corpus, recording (T,), the same as the voice speaks it (T,)) for the first utterance of each corpus."""
-        vocoder = Vocoder(model, self.speech)
+        vocoder = Vocoder(model, self.card, postfilter)
         firsts = {corpus: (audio, mel) for corpus, audio, mel in reversed(self.items)}
         result = []
         for corpus, (audio, mel) in sorted(firsts.items()):

@@ -258,7 +258,7 @@ def test_one_file_cannot_stand_for_two_utterances(checkpoint: Path, tmp_path: Pa
 
 def test_a_model_of_another_rate_is_measured_at_the_common_one(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     experiment = override(preset("lapglow-tiny"), ["mel=vocos"])
-    save_checkpoint(tmp_path / "fresh", Checkpoint(build_model(experiment), experiment, {}))
+    save_checkpoint(tmp_path / "fresh", Checkpoint(build_model(experiment), experiment))
     evaluation = evaluate_checkpoint(
         tmp_path / "fresh", [corpus], Settings(against=["griffinlim", str(checkpoint)], limit=1)
     )

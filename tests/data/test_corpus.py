@@ -209,7 +209,7 @@ def test_training_on_shards_resumes_bit_for_bit(shards: Path, tmp_path: Path) ->
                          "--set", f"steps={count}", "--set", "warmup=2", "--set", "final_lr=1.0"]) == 0  # fmt: skip
     whole, parts = (load_file(tmp_path / n / "state/state.safetensors") for n in ("whole", "parts"))
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
-    about = json.loads((tmp_path / "whole/checkpoint/config.json").read_text())["about"]
+    about = json.loads((tmp_path / "whole/checkpoint/config.json").read_text())["card"]
     assert about["training_data"] == ["toy"] and about["metrics"]["nats.toy"] > 0
 
 

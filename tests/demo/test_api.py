@@ -28,7 +28,7 @@ def expected(checkpoint: Path, wav: Path, seed: int) -> np.ndarray:
     vocoder = Vocoder.from_pretrained(checkpoint)
     audio = torch.from_numpy(sf.read(wav, dtype="float32")[0])
     # A checkpoint of twelve steps shouts.
-    return vocoder.resynthesize(audio, 0.7, torch.Generator().manual_seed(seed))[0].clamp(-1.0, 1.0).numpy()
+    return vocoder.resynthesize(audio, 0.7, seed=torch.Generator().manual_seed(seed))[0].clamp(-1.0, 1.0).numpy()
 
 
 def refusal(client: "gradio_client.Client", *arguments: object, api_name: str) -> str:
@@ -60,7 +60,7 @@ def test_speaking_a_mel_streams_the_same_audio(
     live, whole, figures, _ = job.result(60)
     assert len(job.outputs()) > 2, "came in one piece"
     assert live["done"] and live["pcm"].startswith(job.outputs()[0][0]["pcm"])
-    audio = vocoder.synthesize(mel, 0.7, torch.Generator().manual_seed(5))[0].numpy()
+    audio = vocoder.synthesize(mel, 0.7, seed=torch.Generator().manual_seed(5))[0].numpy()
     spoken = sf.read(whole)[0]
     assert len(spoken) == len(audio) and np.abs(spoken - audio).max() < 1e-3
     assert figures[0]["value"] > 0

@@ -1,5 +1,6 @@
 """Exported models give what PyTorch gives."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -11,18 +12,21 @@ import torch
 from bijection import perturb
 from helpers import speech_like
 
-from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, load_checkpoint, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import override
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.flows.recursion.reference import past_samples, safe_stride, solve
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import VoiceCard
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from flowvocoder.interop.onnx.modules import StepExport  # noqa: E402
+from flowvocoder.interop.onnx.metadata import ENOUGH, metadata  # noqa: E402
+from flowvocoder.interop.onnx.modules import StepExport, WholeExport  # noqa: E402
 from flowvocoder.interop.onnx.runtime import OnnxVocoder  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "onnx_example.py"
@@ -36,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_model(experiment)
     perturb(model, 0.03)
     path = tmp_path_factory.mktemp("voice") / "checkpoint"
-    save_checkpoint(path, Checkpoint(model, experiment, {"licence": "CC0-1.0", "temperature": 0.7}))
+    save_checkpoint(path, Checkpoint(model, experiment, VoiceCard(licence="CC0-1.0", temperature=0.7)))
     return path
 
 
@@ -154,3 +158,12 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         OnnxVocoder(tmp_path / "nothing.onnx")
     with pytest.raises(ConfigError, match="cannot be exported"):
         StepExport(build_model(override(preset("lapglow-tiny"), ["model.block=16"])))
+
+
+def test_an_exported_file_has_no_iterations_that_need_the_guide(tmp_path: Path) -> None:
+    experiment = override(preset("lapglow-tiny"), ["postfilter.guide_channels=8", "postfilter.guide_layers=1"])
+    card = VoiceCard(postfilter=PostfilterSettings(4, 72))
+    voice = Checkpoint(build_model(experiment), experiment, card, build_postfilter(experiment))
+    assert metadata(voice, WholeExport(voice.model))["low_band_iters"] == ENOUGH
+    plain = dataclasses.replace(voice, postfilter=None)
+    assert metadata(plain, WholeExport(plain.model))["low_band_iters"] == 72

@@ -55,7 +55,7 @@ def test_fixture_imports_with_the_references_numbers(fixture: Path, tmp_path: Pa
     expected = numbers(fixture)
     mel, audio = expected["mel"], expected["audio"]
     assert vocoder.spec.n_mels == 8 and vocoder.spec.hop_length == 256 and vocoder.spec.sample_rate == 22050
-    assert vocoder.about["licence"] == "BSD-3-Clause" and vocoder.temperature == 0.6
+    assert vocoder.card.licence == "BSD-3-Clause" and vocoder.temperature == 0.6
     silent = vocoder.synthesize(mel[:1], temperature=0.0)
     assert relative_error(silent, expected["audio_from_zero_noise"]) < 1e-4
     noise, logdet = vocoder.model.encode(audio, mel)

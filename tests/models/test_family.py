@@ -216,7 +216,7 @@ def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
     model = tiny(name)
     perturb(model)
     experiment = dataclasses.replace(preset("waveglow-256"), model=TINY[name], mel=model.spec)
-    save_checkpoint(tmp_path / "a", Checkpoint(model, experiment, {}))
+    save_checkpoint(tmp_path / "a", Checkpoint(model, experiment))
     loaded = load_checkpoint(tmp_path / "a")
     assert loaded.experiment == experiment
     mel = torch.full((1, 8, 3), -4.0)

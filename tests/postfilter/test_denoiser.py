@@ -12,7 +12,6 @@ from helpers import speech_like
 from torch import Tensor
 
 from flowvocoder.cli.options import DENOISER_MODES
-from flowvocoder.denoiser import FRAMES, Denoiser, Mode
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.evaluation import measure_block_tones
 from flowvocoder.flows.base import Chain
@@ -21,6 +20,7 @@ from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.encoders import Repeat
 from flowvocoder.flows.multiscale import Squeeze
 from flowvocoder.mel.spec import convention
+from flowvocoder.postfilter.denoiser import FRAMES, Mode
 from flowvocoder.vocoder import Vocoder
 
 GROUP = 8
@@ -53,7 +53,7 @@ def test_tones_go_and_speech_stays(humming: Vocoder, mode: Mode) -> None:
     speech = torch.from_numpy(speech_like(2.0, 22050))[: 160 * 256]
     hum = humming.synthesize(torch.zeros(20, 160), temperature=0.0)[0]
     dirty = (speech + hum)[None]
-    denoiser = Denoiser(humming, mode)
+    denoiser = humming.denoiser(mode)
     clean = denoiser(dirty, strength=1.0)
     assert clean.shape == dirty.shape
     for k in (1, 2, 3):
@@ -74,17 +74,17 @@ def test_reference_mode_is_the_references_formula(humming: Vocoder) -> None:
     hum = humming.synthesize(torch.zeros(20, FRAMES), temperature=0.0)[0].numpy()
     frame = np.pad(hum, 512, mode="reflect")[:1024] * np.hanning(1025)[:-1]
     expected = np.abs(np.fft.rfft(frame))
-    assert np.allclose(Denoiser(humming, "reference").bias[:, 0], expected, atol=1e-5)
+    assert np.allclose(humming.denoiser("reference").bias[:, 0], expected, atol=1e-5)
 
 
 def test_level_is_the_hums(humming: Vocoder) -> None:
     hum = humming.synthesize(torch.zeros(20, FRAMES), temperature=0.0)
-    assert Denoiser(humming).level == pytest.approx(10 * float(hum.square().mean().log10()), abs=1e-3)
+    assert humming.denoiser().level == pytest.approx(10 * float(hum.square().mean().log10()), abs=1e-3)
 
 
 def test_any_length_and_the_bundled_voice() -> None:
     vocoder = Vocoder.from_pretrained()
-    denoiser = Denoiser(vocoder)
+    denoiser = vocoder.denoiser()
     assert denoiser.level < -40.0
     for samples in (1, 100, 513, 4001):
         audio = 0.1 * torch.randn(samples)
@@ -94,11 +94,11 @@ def test_any_length_and_the_bundled_voice() -> None:
 
 def test_refusals(humming: Vocoder) -> None:
     with pytest.raises(ConfigError, match="there are silence, reference, normal"):
-        Denoiser(humming, "zeros")  # type: ignore[arg-type]
+        humming.denoiser("zeros")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="strength must be 0 or above, not -1"):
-        Denoiser(humming)(torch.zeros(1, 2000), -1.0)
+        humming.denoiser()(torch.zeros(1, 2000), -1.0)
     with pytest.raises(AudioError, match="3 axes"):
-        Denoiser(humming)(torch.zeros(1, 1, 2000), 0.1)
+        humming.denoiser()(torch.zeros(1, 1, 2000), 0.1)
 
 
 def test_commands(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,17 +74,17 @@ def test_unknown_engine_and_precision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "low_match", "least"),
+    ("precision", "low_band_iters", "least"),
     [("bfloat16", 0, 32.0), ("float16", 0, 52.0), ("bfloat16", None, 15.0), ("float16", None, 30.0)],
 )
-def test_reduced_precision_is_close(precision: str, low_match: int | None, least: float) -> None:
+def test_reduced_precision_is_close(precision: str, low_band_iters: int | None, least: float) -> None:
     """The bundled voice, speaking: a model with random weights makes nothing of the networks that are reduced, and
-    passes over a mel that nobody spoke settle anywhere. They make any difference larger."""
+    iterations over a mel that nobody spoke converge anywhere. They make any difference larger."""
     exact = Vocoder.from_pretrained()
-    reduced = Vocoder(exact.model, exact.about, "eager", precision)  # type: ignore[arg-type]
+    reduced = Vocoder(exact.model, exact.card, exact.postfilter, "eager", precision)  # type: ignore[arg-type]
     mel = exact.mel(torch.from_numpy(example()).float())
-    signal = exact.synthesize(mel, seed=1, low_match=low_match)
-    found = decibels(signal, reduced.synthesize(mel, seed=1, low_match=low_match))
+    signal = exact.synthesize(mel, seed=1, low_band_iters=low_band_iters)
+    found = decibels(signal, reduced.synthesize(mel, seed=1, low_band_iters=low_band_iters))
     assert least < found < 90.0, "and it is another precision"
 
 
@@ -116,6 +116,6 @@ def test_cuda_graphs_give_what_the_cpu_gives(precision: str, least: float) -> No
     cpu = Vocoder.from_pretrained()
     cuda = Vocoder.from_pretrained(None, "cuda", "compile", precision)  # type: ignore[arg-type]
     mel = some_mel(1, 64)
-    expected = cpu.synthesize(mel, 0.7, seed=3, low_match=0)[0]  # as streams do
+    expected = cpu.synthesize(mel, 0.7, seed=3, low_band_iters=0)[0]  # as streams do
     for _ in range(2):
         assert decibels(expected, streamed(cuda, mel, 8).cpu()) > least

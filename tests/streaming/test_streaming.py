@@ -87,12 +87,12 @@ def test_the_bundled_voice_streams_in_float32() -> None:
     vocoder = Vocoder.from_pretrained()
     mel = some_mel(vocoder)
     whole = vocoder.synthesize(mel, seed=3)[0]
-    stream = vocoder.stream(seed=3, low_match=vocoder.low_match)
+    stream = vocoder.stream(seed=3, low_band_iters=vocoder.low_band_iters)
     parts = [stream.push(mel[0, :, i : i + 8]) for i in range(0, FRAMES, 8)]
     assert (torch.cat([*parts, stream.flush()]) - whole).abs().max() < 1e-4
     with torch.inference_mode():
         reference = vocoder.model.sample(vocoder.draw_noise(mel, None, 3), mel)[0]
-    assert (vocoder.synthesize(mel, seed=3, match=0)[0] - reference).abs().max() < 1e-4
+    assert (vocoder.synthesize(mel, seed=3, gl_iters=0)[0] - reference).abs().max() < 1e-4
     assert (whole - reference).abs().max() > 1e-3
 
 

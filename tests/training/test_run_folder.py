@@ -16,6 +16,7 @@ from flowvocoder.cli.main import main
 from flowvocoder.config import override
 from flowvocoder.errors import CheckpointError, TrainingError
 from flowvocoder.files import _aside
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 
@@ -36,8 +37,8 @@ def test_a_run_goes_on_as_it_was_set(
     assert main([*command, "--resume", "--threads", "1"]) == 0
     assert "goes on with other settings" not in capsys.readouterr().err
     after = read_config(out / "checkpoint")
-    assert after["about"]["licence"] == "CC BY 4.0", "of the data, which are the same"
-    assert after["about"]["step"] == 4 and after["train"]["samples_only"] and after["train"]["batch"] == 2
+    assert after["card"]["licence"] == "CC BY 4.0", "of the data, which are the same"
+    assert after["card"]["step"] == 4 and after["train"]["samples_only"] and after["train"]["batch"] == 2
     assert main([*command, "--resume", "--set", "samples_only=false", "--set", "steps=5"]) == 2
     assert "train.samples_only False, was True" in capsys.readouterr().err
     assert main([*command, "--resume", "--set", "feature_weight=1", "--set", "steps=5"]) == 2
@@ -48,13 +49,13 @@ def test_a_run_goes_on_as_it_was_set(
 
 def test_a_voice_speaks_on_as_it_did(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     tuned = load_checkpoint(checkpoint)
-    about = {**tuned.about, "temperature": 0.6, "match": 2, "low_match": 9}
-    save_checkpoint(tmp_path / "tuned", dataclasses.replace(tuned, about=about))
+    card = dataclasses.replace(tuned.card, temperature=0.6, postfilter=PostfilterSettings(2, 9))
+    save_checkpoint(tmp_path / "tuned", dataclasses.replace(tuned, card=card))
     for name, temperature in (("lapglow-tiny", 0.6), ("lapglow-refine", 0.9)):  # the second is taught by samples
         assert main(["train", "--corpus", str(corpus), "--init-from", str(tmp_path / "tuned"), "--preset", name,
                      "--out", str(tmp_path / name), *SMALL, "--set", "steps=1"]) == 0  # fmt: skip
-        about = read_config(tmp_path / name / "checkpoint")["about"]
-        assert (about["temperature"], about["match"], about["low_match"]) == (temperature, 2, 9)
+        card = load_checkpoint(tmp_path / name / "checkpoint").card
+        assert (card.temperature, card.postfilter) == (temperature, PostfilterSettings(2, 9))
 
 
 def test_other_data_is_told(run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +106,7 @@ def test_only_its_own_torchrun_goes_on_with_a_run(
     assert train(corpus, tmp_path / "run", *settings) == 2
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "mine")
     assert train(corpus, tmp_path / "run", *settings) == 0
-    assert read_config(tmp_path / "run" / "checkpoint")["about"]["step"] == 2
+    assert read_config(tmp_path / "run" / "checkpoint")["card"]["step"] == 2
 
 
 def test_a_run_that_diverged_ends_and_keeps_what_it_had(
@@ -139,7 +140,7 @@ def test_an_altered_state_is_refused(damage: str, run: Path, corpus: Path, tmp_p
         about["step"] = "x"
     else:
         tensors = load_file(file.with_name("state.safetensors"))
-        tensors["model-optimizer.0.exp_avg"] = torch.zeros(3)
+        tensors["voice-optimizer.0.exp_avg"] = torch.zeros(3)
         save_file(tensors, file.with_name("state.safetensors"))
     file.write_text(json.dumps(about))
     experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096"])
@@ -152,7 +153,7 @@ def test_a_state_that_was_being_replaced_is_gone_on_with(run: Path, corpus: Path
     (tmp_path / "run" / "state").replace(_aside(tmp_path / "run" / "state"))  # killed between the two renames
     command = ["train", "--corpus", str(corpus), "--out", str(tmp_path / "run"), "--resume", "--threads", "1"]
     assert main([*command, "--set", "steps=13"]) == 0, "with the run's own sizes, not those of the default preset"
-    assert read_config(tmp_path / "run" / "checkpoint")["about"]["step"] == 13
+    assert read_config(tmp_path / "run" / "checkpoint")["card"]["step"] == 13
 
 
 def test_a_range_test_leaves_room_for_the_run(corpus: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from flowvocoder.data.splits import is_held_out
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
+from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.presets import preset
 from flowvocoder.training.distributed import World
 from flowvocoder.training.objective import Objective
@@ -45,7 +46,7 @@ def test_run_folder_holds_what_it_should(run: Path, corpus: Path) -> None:
     validations = [e["validation"] for e in entries if "validation" in e]
     assert len(validations) == 2
     assert all(v["nats"] == v[f"nats.{corpus.name}"] > 1.0 for v in validations)
-    about = json.loads((run / "checkpoint/config.json").read_text())["about"]
+    about = json.loads((run / "checkpoint/config.json").read_text())["card"]
     assert about["step"] == 12 and about["licence"] == "CC0-1.0" and about["training_data"] == [corpus.name]
     assert any((run / "tensorboard").iterdir())
 
@@ -208,7 +209,7 @@ def test_a_resumed_run_remembers_its_last_validation(run: Path, corpus: Path, tm
     trainer = Trainer(experiment, [corpus], tmp_path / "run", resume=True)
     stop_at(trainer, 13)
     trainer.run()
-    about = json.loads((tmp_path / "run/checkpoint/config.json").read_text())["about"]
+    about = json.loads((tmp_path / "run/checkpoint/config.json").read_text())["card"]
     assert about["step"] == 13
     assert about["metrics"] == [e["validation"] for e in log(run) if "validation" in e][-1]
 
@@ -246,7 +247,7 @@ def test_init_from_takes_the_weights(checkpoint: Path, corpus: Path, tmp_path: P
     experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096"])
     trainer = Trainer(experiment, [corpus], tmp_path / "run", init_from=checkpoint)
     expected = load_file(checkpoint / "model.safetensors")
-    assert all(torch.equal(value, expected[name]) for name, value in trainer.model.state_dict().items())
+    assert all(torch.equal(value, expected[name]) for name, value in trainer.voice.state_dict().items())
     other = override(experiment, ["model.channels=16"])
     with pytest.raises(CheckpointError, match="other sizes"):
         Trainer(other, [corpus], tmp_path / "other", init_from=checkpoint)
@@ -361,7 +362,8 @@ def test_repulsion_rewards_samples_as_varied_as_recordings(corpus: Path, tmp_pat
     def score(level: float, repulsion: float) -> float:
         """Of samples that are fixed noise and fresh noise, equally loud together."""
         experiment = override(preset("lapglow-tiny"), ["spectral_weight=1", f"repulsion={repulsion}"])
-        objective = Objective(build_model(experiment), experiment, World(0, 1, torch.device("cpu")))
+        world = World(0, 1, torch.device("cpu"))
+        objective = Objective(build_model(experiment), PostFilter(experiment.mel), experiment, world)
         fixed = noise((1.0 - level**2) ** 0.5)
         samples = torch.stack([fixed + noise(level), fixed + noise(level)], 1)
         return float(objective._spectral(0.1 * samples, 0.1 * noise(1.0)))

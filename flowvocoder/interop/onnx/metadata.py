@@ -7,15 +7,16 @@ from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 
 ENOUGH = 24
-"""Passes over the lowest kilohertz by the mel alone: more make little difference."""
+"""Unguided low-band iterations: more of them make little difference."""
 
 
 def metadata(checkpoint: Checkpoint, module: StepExport | WholeExport) -> dict[str, Any]:
     """Mel spec, sizes, licence, and for a streaming step its state; values as JSON."""
     step = module.step
-    low_match = checkpoint.about.get("low_match", 0)
-    if checkpoint.model.fine is not None:
-        low_match = min(low_match, ENOUGH)  # what would lead them is not in the file
+    card = checkpoint.card
+    low_band_iters = card.postfilter.low_band_iters
+    if checkpoint.postfilter is not None:
+        low_band_iters = min(low_band_iters, ENOUGH)  # the guide network is not in the file
     values: dict[str, Any] = {
         "format": "flowvocoder",
         "version": __version__,
@@ -25,11 +26,11 @@ def metadata(checkpoint: Checkpoint, module: StepExport | WholeExport) -> dict[s
         "hop_length": checkpoint.experiment.mel.hop_length,
         "block": step.block,
         "delay": step.delay * step.block,
-        "temperature": checkpoint.about.get("temperature", 0.8),
-        "match": checkpoint.about.get("match", 0),
-        "low_match": low_match,
-        "licence": checkpoint.about.get("licence", "unknown"),
-        "training_data": checkpoint.about.get("training_data", []),
+        "temperature": card.temperature,
+        "gl_iters": card.postfilter.gl_iters,
+        "low_band_iters": low_band_iters,
+        "licence": card.licence,
+        "training_data": list(card.training_data),
     }
     if isinstance(module, StepExport):
         values["state_shapes"] = step.state_shapes

@@ -13,12 +13,16 @@ from torch import Tensor
 from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.chunked import Matcher, chosen_passes
-from flowvocoder.streaming.noise import NoiseSource
+from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.streaming.noise import NoiseSource, Seeds
 from flowvocoder.streaming.session import CHUNK
 from flowvocoder.units import ceil_div
 
 UNKNOWN_END = 2**48
+
+ITERATIONS = (("gl_iters", "match"), ("low_band_iters", "low_match"))
+"""What a file says of the post-filter's iterations, and how version 0.1 wrote it."""
 
 Array = npt.NDArray[Any]
 
@@ -48,38 +52,40 @@ class OnnxVocoder:
             self.about: dict[str, Any] = {key: _value(text) for key, text in about.items()}
             self.spec = MelSpec.from_dict(self.about["mel_spec"])
             self.variant, self._block, self._delay = (self.about[k] for k in ("variant", "block", "delay"))
+            own = (self.about.get(new, self.about.get(old, 0)) for new, old in ITERATIONS)
+            self._settings = PostfilterSettings(*own)
         except Exception as error:  # onnxruntime's errors have no common class but this
             first = str(error).strip().splitlines()[0]
             raise CheckpointError(f"{path}: not an ONNX file of `flowvocoder export` ({first})") from error
         self.sample_rate = self.spec.sample_rate
         self._rate = self.spec.hop_length // self._block
-        self._matcher = Matcher(self.spec)
+        self._postfilter = PostFilter(self.spec)
 
     def synthesize_pieces(
         self,
         mel: Tensor,
         temperature: float | None = None,
         *,
-        seed: int = 0,
+        seed: Seeds = None,
         lengths: Sequence[int] | None = None,
-        match: int | None = None,
-        low_match: int | None = None,
+        gl_iters: int | None = None,
+        low_band_iters: int | None = None,
     ) -> Iterator[Tensor]:
         """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
 
-        The file holds the flow; mel matching is PyTorch's.
+        The file holds the flow; the post-filter runs in PyTorch, without a guide network.
         """
         mel = mel if mel.ndim == 3 else mel[None]
         length = None if lengths is None else torch.as_tensor(list(lengths))
-        matching = self._matcher.begin(*chosen_passes(self.about, match, low_match), length)
+        stages = self._postfilter.stages(self._settings.chosen(gl_iters, low_band_iters), length)
         frames = CHUNK
         for audio in self._flow_pieces(mel.numpy(), temperature, seed, lengths):
-            yield matching.push(mel[:, :, :frames], audio)
+            yield stages.push(mel[:, :, :frames], audio)
             mel = mel[:, :, frames:]
-        yield matching.push(mel, audio[:, :0], ends=True)
+        yield stages.push(mel, audio[:, :0], ends=True)
 
     def _flow_pieces(
-        self, batch: Array, temperature: float | None, seed: int, lengths: Sequence[int] | None
+        self, batch: Array, temperature: float | None, seed: Seeds, lengths: Sequence[int] | None
     ) -> Iterator[Tensor]:
         scale = self.about["temperature"] if temperature is None else temperature
         source = NoiseSource(seed, len(batch), self._rate, self._block)

@@ -11,6 +11,7 @@ from flowvocoder.interop.published.archive import read_archive
 from flowvocoder.interop.published.layouts import Layout, fill, recognise
 from flowvocoder.interop.published.weights import Weights
 from flowvocoder.mel.spec import convention
+from flowvocoder.voice_card import VoiceCard
 
 
 def import_checkpoint(path: Path, settings: Sequence[str] = (), licence: str = "unknown") -> tuple[Checkpoint, Layout]:
@@ -38,10 +39,5 @@ def import_checkpoint(path: Path, settings: Sequence[str] = (), licence: str = "
     experiment = override(experiment, settings)
     model = build_model(experiment)
     fill(model, layout, weights)
-    about = {
-        "source": path.name,
-        "layout": layout.name,
-        "licence": licence,
-        "temperature": layout.temperature,
-    }
-    return Checkpoint(model.eval().requires_grad_(False), experiment, about), layout
+    card = VoiceCard(licence=licence, temperature=layout.temperature, source=path.name, layout=layout.name)
+    return Checkpoint(model.eval().requires_grad_(False), experiment, card), layout

@@ -1,9 +1,10 @@
-"""Takes the model's own hum out of what it synthesised (the denoiser of NVIDIA's WaveGlow).
+"""Removes a model's own tones from what it synthesised (the denoiser of NVIDIA's WaveGlow).
 
-A flow that handles groups of samples leaves faint tones at multiples of rate / group. They are there without any
-noise and without any speech, so their spectrum is measured once and subtracted from what is synthesised.
+A flow that handles groups of samples leaves faint tones at multiples of rate / group. They are there without any noise
+and without any speech, so their spectrum is measured once and subtracted.
 """
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError, ConfigError
-from flowvocoder.vocoder import Vocoder
+from flowvocoder.mel.frontend import MelFrontEnd
 
 Mode: TypeAlias = Literal["silence", "reference", "normal"]
 
@@ -21,39 +22,42 @@ FRAMES = 88
 
 
 class Denoiser:
-    """Spectral subtraction of a vocoder's bias: what it synthesises from no noise and a mel without speech.
+    """Spectral subtraction of a vocoder's bias: what it synthesises without noise from a mel without speech.
+
+    `Vocoder.denoiser` makes one.
 
     Args:
-        vocoder: any; the spectrum is measured here, once.
-        mode: the mel of the measurement. `silence`: of digital silence. `reference`: zeros, as NVIDIA's program has
-            it, which in a log-mel is not silence but a loud sound in every band; of the result only the first frame
-            is used, as there. `normal`: standard normal numbers from seed 0.
+        synthesize: mel (n_mels, F) to audio (1, T) at temperature 0; called once, here.
+        front_end: of the vocoder's mels.
+        mode: the mel of the measurement. `silence`: of digital silence. `reference`: zeros, as in NVIDIA's program; in
+            a log-mel this is a loud sound in every band. Only the first frame of the result is used, as there.
+            `normal`: standard normal numbers from seed 0.
 
     Attributes:
-        level: of the measured hum, in dB of full scale (root mean square). Speech is at about -25: a hum as loud as
-            that means that the mode does not suit the model, and that little will be left.
+        level: of the measured bias, in dB of full scale (root mean square). Speech is at about -25. A bias as loud as
+            that means that the mode does not suit the model: little of the speech will be left.
         bias: its magnitude spectrum, (n_fft / 2 + 1, 1).
 
     Shape:
         audio: (B, T) or (T,) at the vocoder's rate -> (B, T)
 
     Raises:
-        ConfigError: no such mode, or a strength below 0.
+        ConfigError: an unknown mode, or a strength below 0.
         AudioError: audio with other axes.
 
     Example:
-        >>> denoiser = Denoiser(vocoder)
+        >>> denoiser = vocoder.denoiser()
         >>> clean = denoiser(vocoder.synthesize(mel), strength=0.1)
     """
 
-    def __init__(self, vocoder: Vocoder, mode: Mode = "silence"):
+    def __init__(self, synthesize: Callable[[Tensor], Tensor], front_end: MelFrontEnd, mode: Mode = "silence"):
         if mode not in get_args(Mode):
             raise ConfigError(f"unknown denoiser mode {mode!r}: there are {', '.join(get_args(Mode))}")
-        self.n_fft = vocoder.spec.n_fft
-        self.window = torch.hann_window(self.n_fft, device=vocoder.device, dtype=vocoder.dtype)
-        hum = vocoder.synthesize(_quiet_mel(vocoder, mode), temperature=0.0, match=0)
-        self.level = 10.0 * float(hum.double().square().mean().clamp_min(1e-20).log10())  # dB of full scale
-        magnitude = self._spectrum(hum)[0].abs()
+        audio = synthesize(_quiet_mel(front_end, mode))
+        self.n_fft = front_end.spec.n_fft
+        self.window = torch.hann_window(self.n_fft, device=audio.device, dtype=audio.dtype)
+        self.level = 10.0 * float(audio.double().square().mean().clamp_min(1e-20).log10())
+        magnitude = self._spectrum(audio)[0].abs()
         self.bias = magnitude[:, :1] if mode == "reference" else magnitude.mean(1, keepdim=True)
 
     @torch.inference_mode()
@@ -76,11 +80,13 @@ class Denoiser:
         return stft(audio, self.n_fft, self.n_fft // 4, window=self.window)
 
 
-def _quiet_mel(vocoder: Vocoder, mode: Mode) -> Tensor:
+def _quiet_mel(front_end: MelFrontEnd, mode: Mode) -> Tensor:
     """The mel (n_mels, FRAMES) of the measurement."""
-    spec = vocoder.spec
+    spec = front_end.spec
     if mode == "silence":
-        return vocoder.mel(torch.zeros(FRAMES * spec.hop_length + spec.n_fft))[0, :, :FRAMES]
+        silence = torch.zeros(FRAMES * spec.hop_length + spec.n_fft, device=front_end.window.device)
+        mel: Tensor = front_end(silence)[:, :FRAMES]
+        return mel
     if mode == "normal":
         return torch.randn(spec.n_mels, FRAMES, generator=torch.Generator().manual_seed(0))
     return torch.zeros(spec.n_mels, FRAMES)

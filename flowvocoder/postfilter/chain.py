@@ -1,0 +1,65 @@
+"""The post-filter: everything that happens to audio after the flow."""
+
+import torch
+from torch import Tensor, nn
+
+from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.consistency import Iteration, MelConsistency
+from flowvocoder.postfilter.guide import UNGUIDED_FIRST, Guide
+from flowvocoder.postfilter.guided import GuidedIterations
+from flowvocoder.postfilter.low_band import LowBand, LowBandStage
+from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.postfilter.stages import Stage, Stages
+
+
+class PostFilter(nn.Module):
+    """Mel-consistency iterations over all bands, then over the low band, guided by a network if there is one.
+
+    Args:
+        spec: of the mels.
+        guide: guides low-band iterations after the first `UNGUIDED_FIRST`; None: all are unguided.
+
+    Shape:
+        audio: (B, F * hop_length), mel: (B, n_mels, F) -> as audio
+
+    Example:
+        >>> postfilter = PostFilter(spec := MelSpec())
+        >>> audio, mel = torch.randn(1, 40 * spec.hop_length), torch.full((1, spec.n_mels, 40), -3.0)
+        >>> postfilter(audio, mel, PostfilterSettings(gl_iters=4, low_band_iters=8)).shape
+        torch.Size([1, 10240])
+    """
+
+    def __init__(self, spec: MelSpec, guide: Guide | None = None):
+        super().__init__()
+        self.consistency = MelConsistency(spec)
+        self.low_band = LowBand(spec) if guide is None else guide.band
+        self.guide = guide
+
+    def forward(
+        self,
+        audio: Tensor,
+        mel: Tensor,
+        settings: PostfilterSettings,
+        lengths: Tensor | None = None,
+        precision: torch.dtype | None = None,
+    ) -> Tensor:
+        return self.stages(settings, lengths, precision).push(mel, audio, ends=True)
+
+    def stages(
+        self, settings: PostfilterSettings, lengths: Tensor | None = None, precision: torch.dtype | None = None
+    ) -> Stages:
+        """The same for audio that is still being made.
+
+        Args:
+            lengths: frames of each item in all, (B,), where they differ; audio after them comes out as zeros.
+            precision: of the guide network; None: that of the audio.
+        """
+        chain: list[Stage] = [Iteration(self.consistency, number, lengths) for number in range(settings.gl_iters)]
+        count = settings.low_band_iters
+        guided = 0 if self.guide is None else max(0, count - UNGUIDED_FIRST)
+        if count:
+            chain.append(LowBandStage(self.low_band, self.low_band.iterations(count - guided, lengths), lengths))
+        if self.guide is not None and guided:
+            inner = GuidedIterations(self.guide, guided, lengths, precision)
+            chain.append(LowBandStage(self.low_band, inner, lengths))
+        return Stages(chain)

@@ -1,0 +1,77 @@
+"""Guided iterations over audio of any length, in pieces."""
+
+import torch
+from torch import Tensor
+
+from flowvocoder.postfilter.guide import Guide
+from flowvocoder.postfilter.stages import joined, split
+
+PIECE, CONTEXT = 1024, 80
+"""Mel frames: 12 s and 0.9 s at 22 050 Hz. What is further away has 1e-9 of the power of a change."""
+
+
+class GuidedIterations:
+    """Network-guided iterations at the low rate as a `Stage`.
+
+    The guide sees a second to either side in every round, so a signal is cut into pieces of `PIECE` frames at places
+    that do not depend on how it arrives. Each is processed with `CONTEXT` frames before and after it.
+
+    Args:
+        guide: the network.
+        count: iterations.
+        lengths: frames of each item in all, (B,), where they differ.
+        precision: of the network; None: that of the audio.
+    """
+
+    def __init__(self, guide: Guide, count: int, lengths: Tensor | None = None, precision: torch.dtype | None = None):
+        self._guide, self._count, self._lengths, self._precision = guide, count, lengths, precision
+        self._hop = guide.band.consistency.hop
+        self.behind = (PIECE + CONTEXT) * self._hop
+        self._mel: Tensor | None = None  # from where the next piece's context begins
+        self._low: Tensor | None = None
+        self._start = 0  # frame at which they begin
+        self._next = 0  # frame at which the next piece begins
+
+    def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
+        """As `Stage.push`."""
+        self._mel, self._low = joined(self._mel, mel, 2), joined(self._low, audio)
+        done = [audio[:, :0]]
+        while True:
+            arrived = self._start + min(self._mel.shape[2], self._low.shape[1] // self._hop)
+            needed = self._next + PIECE + CONTEXT
+            if ends and arrived <= needed:
+                return torch.cat([*done, self._last(self._mel, self._low, arrived)], 1)
+            if arrived < needed:
+                return torch.cat(done, 1)
+            done.append(self._piece(self._mel, self._low))
+
+    def _piece(self, mel: Tensor, low: Tensor) -> Tensor:
+        """The next whole piece."""
+        stop, hop = self._next + PIECE, self._hop
+        known = stop + CONTEXT - self._start
+        after = self._iterated(mel[..., :known], low[:, : known * hop])
+        piece = after[:, (self._next - self._start) * hop : (stop - self._start) * hop]
+        spent = max(0, stop - CONTEXT - self._start)
+        self._mel, self._low = mel[..., spent:], low[:, spent * hop :]
+        self._start, self._next = self._start + spent, stop
+        return piece
+
+    def _last(self, mel: Tensor, low: Tensor, stop: int) -> Tensor:
+        """All that is left, up to frame `stop` and the incomplete frame after it."""
+        whole, rest = split(low, (stop - self._start) * self._hop)
+        after = self._iterated(mel[..., : stop - self._start], whole)
+        return torch.cat([after[:, (self._next - self._start) * self._hop :], rest], 1)
+
+    def _iterated(self, mel: Tensor, low: Tensor) -> Tensor:
+        """(B, n_mels, f) and (B, f * hop) -> (B, f * hop), each item up to its own length."""
+        if not mel.shape[2]:
+            return low
+        if self._lengths is None:
+            return self._guide.iterate(low, mel, self._count, self._precision)
+        after = low.clone()
+        for item, length in enumerate((self._lengths - self._start).clamp(0, mel.shape[2]).tolist()):
+            if length:
+                one, samples = slice(item, item + 1), length * self._hop
+                mine, stated = low[one, :samples], mel[one, :, :length]
+                after[one, :samples] = self._guide.iterate(mine, stated, self._count, self._precision)
+        return after

@@ -1,0 +1,90 @@
+"""What is known about a voice: the part of a checkpoint that describes it. Plain data, no torch."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from flowvocoder.errors import ConfigError
+from flowvocoder.postfilter.settings import PostfilterSettings
+
+DEFAULT_TEMPERATURE = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class VoiceCard:
+    """Origin, licence and tuned settings of a voice; None where unknown.
+
+    Attributes:
+        licence: of the weights.
+        training_data: names of the corpora.
+        training_minutes: of audio in them.
+        step: of training, and hours: that it took.
+        temperature: standard deviation of the noise in synthesis that the voice was tuned for.
+        postfilter: iterations after the flow that the voice was tuned for.
+        metrics: by name, such as "nats".
+        source, layout: file and kind of a published checkpoint that the voice was imported from.
+        extra: whatever else the file says, JSON values.
+
+    Raises:
+        ConfigError: a temperature below 0, or not finite.
+
+    Example:
+        >>> VoiceCard(licence="CC0-1.0", postfilter=PostfilterSettings(gl_iters=4)).temperature
+        0.8
+    """
+
+    name: str | None = None
+    licence: str = "unknown"
+    training_data: tuple[str, ...] = ()
+    training_minutes: float | None = None
+    step: int | None = None
+    hours: float | None = None
+    temperature: float = DEFAULT_TEMPERATURE
+    postfilter: PostfilterSettings = dataclasses.field(default_factory=PostfilterSettings)
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    source: str | None = None
+    layout: str | None = None
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature < float("inf"):
+            raise ConfigError(f"card.temperature must be 0 or above, not {self.temperature}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; what is unknown is left out."""
+        values = {**dataclasses.asdict(self), "training_data": list(self.training_data)}
+        return {key: value for key, value in values.items() if value not in (None, {}, [])}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "VoiceCard":
+        """The inverse of `to_dict`. Unknown keys go into `extra`.
+
+        Raises:
+            ConfigError: a value of the wrong type.
+        """
+        known = {key: value for key, value in values.items() if key in TYPES}
+        for key, value in known.items():
+            if not fits(key, value):
+                raise ConfigError(f"card.{key} has the wrong type: {value!r}")
+        unknown = {key: value for key, value in values.items() if key not in TYPES}
+        known["extra"] = {**known.get("extra", {}), **unknown}
+        known["training_data"] = tuple(known.get("training_data", ()))
+        try:
+            known["postfilter"] = PostfilterSettings(**known.get("postfilter", {}))
+        except TypeError as error:
+            raise ConfigError(f"card.postfilter has an unknown key ({error})") from error
+        return cls(**known)
+
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "name": (str,), "licence": (str,), "training_data": (list,), "training_minutes": (int, float), "step": (int,),
+    "hours": (int, float), "temperature": (int, float), "postfilter": (dict,), "metrics": (dict,), "source": (str,),
+    "layout": (str,), "extra": (dict,),
+}  # fmt: skip
+"""Types of the JSON values by key."""
+
+
+def fits(key: str, value: Any) -> bool:
+    """Whether a JSON value can be that of a key: `fits("step", 3)`."""
+    whole = type(value) in TYPES[key]
+    return whole and (key != "training_data" or all(isinstance(name, str) for name in value))

@@ -1,0 +1,86 @@
+"""The low band: down and up again without loss, nearer to the mel with momentum, and the bands above untouched."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mel_pairs import FRAMES, ODD, distance, in_pieces, pair
+from torch import Tensor
+
+from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
+from flowvocoder.postfilter.consistency import LOW_BAND, decimation
+from flowvocoder.postfilter.low_band import LowBand, LowBandStage
+
+SPECS = pytest.mark.parametrize("spec", [*map(convention, CONVENTIONS), ODD], ids=[*CONVENTIONS, "hop 300"])
+
+
+def iterated(band: LowBand, mel: Tensor, audio: Tensor, iterations: int) -> Tensor:
+    return LowBandStage(band, band.iterations(iterations)).push(mel, audio, ends=True)
+
+
+def low_distance(band: LowBand, audio: Tensor, mel: Tensor) -> float:
+    return distance(audio, mel, band.consistency.spec, int(0.8 * band.consistency.bands))
+
+
+@SPECS
+def test_iterations_come_nearer_and_leave_the_bands_above(spec: MelSpec) -> None:
+    band = LowBand(spec).double()
+    assert band.decimate == (4 if spec is ODD else 8)
+    mel, audio = pair(spec)
+    after = [iterated(band, mel, audio, iterations) for iterations in (0, 1, 4, 24)]
+    distances = [low_distance(band, one, mel) for one in after]
+    assert all(later < 0.8 * earlier for earlier, later in itertools.pairwise(distances)), distances
+    change = torch.fft.rfft(after[-1] - audio).abs().square()
+    hz = torch.linspace(0, spec.sample_rate / 2, change.shape[1])
+    assert change[:, hz > 1.5 * LOW_BAND[1]].sum() < 1e-4 * change.sum()
+
+
+@pytest.mark.parametrize("name", ["tacotron2", "vocos"])
+def test_momentum_brings_forty_iterations_a_third_nearer(name: str) -> None:
+    """Plain ones stop short, and so do those with half the momentum or much more of it."""
+    spec = convention(name)
+    band = LowBand(spec).double()
+    mel, audio = pair(spec)
+    low = band.of(audio)
+    plain, fast = band.consistency(low, mel, 40), band.iterate(low, mel, 40)
+
+    def error(low: Tensor) -> float:
+        stated = band.consistency.target(mel)
+        inner = (band.consistency.log_mel_of(low, FRAMES) - stated)[:, 6 : FRAMES - 6]
+        return float(inner[..., : int(0.8 * band.consistency.bands)].abs().mean())
+
+    assert error(fast) < 0.7 * error(plain), (error(fast), error(plain))
+
+
+@SPECS
+def test_the_low_band_comes_back_from_the_lower_rate(spec: MelSpec) -> None:
+    band = LowBand(spec).double()
+    time = torch.arange(8192 + 4 * band.reach, dtype=torch.float64) / spec.sample_rate
+    below = sum(torch.cos(2 * math.pi * hz * time + hz) for hz in (80.0, 450.0, 1050.0))[None]
+    above = torch.cos(2 * math.pi * (spec.sample_rate / band.decimate - 1000.0) * time)[None]  # an alias of 1 kHz
+    middle = slice(2 * band.reach, -2 * band.reach - band.decimate)
+    back = band.upsample(band.downsample(below))
+    assert (back - below[:, 2 * band.reach :][:, : back.shape[1]])[:, : 4 * 1024].abs().max() < 5e-3
+    assert band.downsample(above)[:, middle].abs().max() < 2e-3
+
+
+@given(seed=st.integers(0, 10**6), iterations=st.integers(1, 6), hop=st.sampled_from([256, 300]))
+@settings(max_examples=20, deadline=None)
+def test_pieces_of_any_size_give_the_whole(seed: int, iterations: int, hop: int) -> None:
+    spec = convention("tacotron2") if hop == 256 else ODD
+    band = LowBand(spec).double()
+    mel, audio = pair(spec)
+    stage = LowBandStage(band, band.iterations(iterations))
+    parts, late = in_pieces(stage, mel, audio, seed, hop)
+    assert (parts - iterated(band, mel, audio, iterations)).abs().max() < 1e-12
+    assert late <= stage.behind + 2 * hop
+
+
+def test_where_nothing_divides_it_runs_at_the_full_rate() -> None:
+    spec = MelSpec.from_dict({**vars(convention("tacotron2")), "hop_length": 255, "win_length": 1020, "n_fft": 1020})
+    assert decimation(spec) == 1
+    mel, audio = pair(spec)
+    assert distance(iterated(LowBand(spec).double(), mel, audio, 4), mel, spec) < 0.95 * distance(audio, mel, spec)
