@@ -1,0 +1,1 @@
+"""What in a corpus would harm training: checks, measurements, report."""

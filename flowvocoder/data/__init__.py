@@ -1,0 +1,1 @@
+"""Corpora for training: manifests, shards, splits, segments."""

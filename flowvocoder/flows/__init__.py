@@ -1,0 +1,1 @@
+"""Bijections, one a file, and the networks that condition them."""

@@ -1,0 +1,1 @@
+"""Mel spectrograms: definition, computation, files, and what a foreign mel looks like."""

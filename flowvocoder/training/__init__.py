@@ -1,0 +1,1 @@
+"""Training in stages, on one or several processes, resumable at any step."""
