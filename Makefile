@@ -28,9 +28,9 @@ TORCHRUN = -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) -
 TRAIN = $(PY) $(if $(filter-out 1,$(PROCESSES)),$(TORCHRUN)) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
 
 voice: $(VENV)/installed-dev
-	$(TRAIN) --preset lapglow-voice --out $(RUNS)/likelihood
-	$(TRAIN) --preset lapglow-refine --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
-	$(TRAIN) --preset lapglow-fine --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
+	$(TRAIN) --preset lapglow-stage1 --out $(RUNS)/likelihood
+	$(TRAIN) --preset lapglow-stage2 --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
+	$(TRAIN) --preset lapglow-stage3 --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
 
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .

@@ -8,17 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.legacy import SETTINGS, todays_train
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import limits_of
 from flowvocoder.voice_card import TYPES, fits
 
 FORMAT_VERSION = 2
-
-SETTINGS: dict[str, str] = {
-    "model.fine_channels": "postfilter.guide_channels",
-    "model.fine_layers": "postfilter.guide_layers",
-}
-"""Where settings of format 1 are today, by their old place. Those that are not here are where they were."""
 
 TENSORS: dict[str, str] = {"encoder": "model.encoder", "flow": "model.flow", "fine": "postfilter.guide"}
 """What modules of format 1 are called today: the first part of a tensor's name, before its first dot."""
@@ -44,8 +39,8 @@ def migrated_experiment(values: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: a section is missing or is no section.
     """
     moved: dict[str, Any] = {"model": {"architecture": values.get("architecture")}, "mel": {}, "postfilter": {}}
-    moved["train"] = {}
-    for section in ("model", "mel", "train"):
+    moved["train"] = todays_train(_section(values, "train"))
+    for section in ("model", "mel"):
         for name, value in _section(values, section).items():
             old = f"{section}.{name}"
             _put(moved, SETTINGS.get(old, old), value)
@@ -98,7 +93,7 @@ def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _put(sections: dict[str, Any], path: str, value: Any) -> None:
-    """`_put(x, "train.optim.lr", 0.1)` sets x["train"]["optim"]["lr"]."""
+    """`_put(x, "postfilter.guide_layers", 6)` sets x["postfilter"]["guide_layers"]."""
     *outer, name = path.split(".")
     for key in outer:
         sections = sections.setdefault(key, {})

@@ -2,18 +2,21 @@
 
 from typing import Any
 
-from flowvocoder.config import Experiment, GuideConfig, TrainConfig, check, typed
+from flowvocoder.config import Experiment, GuideConfig, TrainConfig, check
 from flowvocoder.errors import ConfigError
+from flowvocoder.legacy import todays_preset
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.models.registry import ARCHITECTURES, PRESETS
+from flowvocoder.settings import typed
 
 __all__ = ["DEFAULT_PRESET", "PRESETS", "experiment_from_dict", "preset"]
 
-DEFAULT_PRESET = "lapglow-live"
+DEFAULT_PRESET = "lapglow-streaming"
 
 
 def preset(name: str) -> Experiment:
     """The named preset. Raises ConfigError that lists the names there are."""
+    name = todays_preset(name)
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}: there are {', '.join(PRESETS)}")
     return PRESETS[name]

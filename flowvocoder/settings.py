@@ -1,9 +1,22 @@
-"""Settings as dataclasses: the limits of a number stand beside its field, and one function checks them all."""
+"""Settings as frozen dataclasses, also in groups: limits stand beside their field. Plain data: imports no torch."""
 
 import dataclasses
-from typing import Any
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from flowvocoder.errors import ConfigError
+
+Settings = TypeVar("Settings")
+
+
+class Leaf(NamedTuple):
+    """One setting: where it is (`train.optim.lr`), its field and its value."""
+
+    path: str
+    field: "dataclasses.Field[Any]"
+    value: Any
 
 
 def limited(default: Any, lowest: float, highest: float) -> Any:
@@ -16,9 +29,90 @@ def limits_of(settings: Any) -> dict[str, tuple[float, float]]:
     return {f.name: f.metadata["limits"] for f in dataclasses.fields(settings) if "limits" in f.metadata}
 
 
+def leaves(settings: Any, path: str = "") -> Iterator[Leaf]:
+    """Every setting, those in groups too, in the order of their declaration."""
+    for field in dataclasses.fields(settings):
+        value, own = getattr(settings, field.name), f"{path}.{field.name}".lstrip(".")
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, own)
+        else:
+            yield Leaf(own, field, value)
+
+
 def check_limits(section: str, settings: Any) -> None:
-    """Raises ConfigError that names the setting, its limits and the value."""
-    for name, (lowest, highest) in limits_of(settings).items():
-        value = getattr(settings, name)
-        if not lowest <= value <= highest:  # NaN is not, either
-            raise ConfigError(f"{section}.{name} must be from {lowest:g} to {highest:g}, not {value}")
+    """Raises ConfigError that names the setting, its limits or choices, and the value."""
+    for path, field, value in leaves(settings, section):
+        lowest, highest = field.metadata.get("limits", (-float("inf"), float("inf")))
+        if "limits" in field.metadata and not lowest <= value <= highest:  # NaN is not, either
+            raise ConfigError(f"{path} must be from {lowest:g} to {highest:g}, not {value}")
+        if get_origin(field.type) is Literal and value not in get_args(field.type):
+            raise ConfigError(f"{path} must be one of {', '.join(get_args(field.type))}, not {value}")
+
+
+def typed(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Settings from JSON; what is not given has its default.
+
+    Raises:
+        TypeError: an unknown key, or a value of another type than the default's.
+    """
+    groups = {f.name: f.type for f in dataclasses.fields(kind) if dataclasses.is_dataclass(f.type)}  # type: ignore[arg-type]
+    values = {name: typed(groups[name], value) if name in groups else value for name, value in values.items()}  # type: ignore[arg-type]
+    settings = kind(**values)
+    for path, field, value in leaves(settings):
+        if type(value) is not type(field.default) and not (type(field.default) is float and type(value) is int):
+            raise TypeError(f"{path}: {value!r}")
+    return settings
+
+
+def replaced(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """A copy with other values at some paths: all at once, since one alone may not be valid.
+
+    >>> from flowvocoder.config import TrainConfig
+    >>> replaced(TrainConfig(), {"optim.steps": 10, "stage": "guide"}).optim.steps
+    10
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        groups.setdefault(name, {})[rest] = value
+    new = {
+        name: inner[""] if "" in inner else replaced(getattr(settings, name), inner) for name, inner in groups.items()
+    }
+    return dataclasses.replace(settings, **new)  # type: ignore[type-var]
+
+
+def find(key: str, paths: Sequence[str]) -> str:
+    """The path that a key names: the whole of it, or as many of its last words as tell it from the others.
+
+    >>> find("lr", ["model.channels", "train.optim.lr"])
+    'train.optim.lr'
+
+    Raises:
+        ConfigError: no such path (with the nearest one), or several.
+    """
+    found = [path for path in paths if f".{path}".endswith(f".{key}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"--set {key}: name one of {', '.join(found)}")
+    words = [path.split(".") for path in paths]
+    spelled = {".".join(w[i:]) for w in words for i in range(len(w))}
+    near = difflib.get_close_matches(key, sorted(spelled), n=1)
+    section = key.rpartition(".")[0]
+    beside = [path for path in paths if f".{path.rpartition('.')[0]}".endswith(f".{section}")] if section else []
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(beside or paths)}"
+    raise ConfigError(f"--set {key}: unknown key {key!r}: {hint}")
+
+
+def parse(key: str, text: str, current: Any) -> Any:
+    """The value of `key=text`. Raises ConfigError if it is of another type than the current one."""
+    if isinstance(current, str):
+        return text
+    kind = type(current)
+    try:
+        value = float(text) if kind is float else json.loads(text)  # .7 is a number, if not in JSON
+    except ValueError:
+        value = text
+    if type(value) is not kind:
+        raise ConfigError(f"--set {key}: expected {kind.__name__} like {json.dumps(current)}, not {text!r}")
+    return value

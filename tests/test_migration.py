@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint, read_config, save_checkpoint
 from flowvocoder.config import GuideConfig, override
-from flowvocoder.migration import SETTINGS, card_from_about, migrated
+from flowvocoder.legacy import SETTINGS
+from flowvocoder.migration import card_from_about, migrated
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.renamed import RenamedWarning

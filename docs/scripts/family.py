@@ -100,12 +100,11 @@ def train_within(name: str, budget: Budget, corpora: Sequence[Path], out: Path) 
     nats = math.nan
     try:
         for share in progress(budget.shares(), f"train {name}", "step"):
-            values = trainer.train_step(experiment.train.lr * budget.rate(share))
+            values = trainer.train_step(experiment.train.optim.lr * budget.rate(share))
             trainer.step += 1
             nats = values.get("nats", nats)
     finally:
-        trainer.loader.close()
-        trainer.log.close()
+        trainer.close()
     model = build_model(experiment).eval()
     modules(model, None).load_state_dict({**trainer.voice.state_dict(), **trainer.ema.average})
     card = VoiceCard(step=trainer.step, extra={"processor_minutes": budget.minutes, "last_nats": nats})

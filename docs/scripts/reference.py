@@ -82,8 +82,9 @@ def settings() -> str:
     experiment = presets.PRESETS[presets.DEFAULT_PRESET]
     parts = [
         "# Settings and presets",
-        "This page is generated from the code. `flowvocoder train --set KEY=VALUE` changes a setting; a key without a "
-        "section belongs to `train`. `--set mel=NAME` takes a whole [mel convention](mels.md).",
+        "This page is generated from the code. `flowvocoder train --set KEY=VALUE` changes a setting. The last words "
+        "of a key are enough where no other setting has them: `lr`, `optim.lr`. `--set mel=NAME` takes a whole "
+        "[mel convention](mels.md).",
         "## Presets",
         f"`--preset NAME` chooses one; the default is `{presets.DEFAULT_PRESET}`. The table lists what differs from "
         "the defaults below.",

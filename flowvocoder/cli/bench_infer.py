@@ -88,7 +88,8 @@ def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[Sys
         experiment = override(preset(name), arguments.settings)
         torch.manual_seed(0)
         name = " ".join([name, *arguments.settings])
-        card = VoiceCard(postfilter=PostfilterSettings(experiment.train.match, experiment.train.low_match))
+        sampling = experiment.train.sampling
+        card = VoiceCard(postfilter=PostfilterSettings(sampling.gl_iters, sampling.low_band_iters))
         model, postfilter = build_model(experiment).eval().to(device), build_postfilter(experiment)
         voices.append((name, Checkpoint(model, experiment, card, postfilter)))
     given = {name: number for name, number in iterations(arguments).items() if number is not None}

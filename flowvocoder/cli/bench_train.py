@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             preset(name)
     presets = list(PRESETS) if "all" in arguments.preset else arguments.preset
     for setting in arguments.settings:
-        key = setting.partition("=")[0].removeprefix("train.")
+        key = setting.partition("=")[0].rpartition(".")[2]
         if key in OWN:
             raise ConfigError(f"--set {setting}: the table is by {key}: give --{key}")
     settings = grid(presets, arguments.batch, arguments.precision, arguments.processes)

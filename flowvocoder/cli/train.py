@@ -40,7 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or continue a run; on one process, or on those that torchrun started."""
     from flowvocoder.files import readable_folder
-    from flowvocoder.training.distributed import World
+    from flowvocoder.training.distributed import DistributedContext
     from flowvocoder.training.folder import CHECKPOINT, STATE, goes_on
     from flowvocoder.training.state import saved_experiment
     from flowvocoder.training.trainer import Trainer
@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     if saved is None and arguments.init_from is not None:
         start = named_checkpoint(arguments.init_from)
     experiment = override(_planned(arguments.preset, start, saved), arguments.settings)
-    if experiment.train.samples_only and start is None and saved is None:
-        raise ConfigError("this teaches only what samples have of their own, beside a flow that is trained already:"
-                          " name its checkpoint by --init-from")  # fmt: skip
-    world = World.join(str(set_machine(arguments)))
+    if experiment.train.stage != "flow" and start is None and saved is None:
+        stage = experiment.train.stage
+        raise ConfigError(f"stage {stage} starts from a trained flow: name its checkpoint by --init-from")
+    processes = DistributedContext.join(str(set_machine(arguments)))
     try:
         trainer = Trainer(
             experiment,
@@ -63,25 +63,25 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.resume,
             start,
             arguments.licence,
-            world,
+            processes,
         )
         if arguments.find_lr:
             return _find_lr(trainer, arguments)
-        if world.leads:
+        if processes.is_main:
             _say_what_is_special(trainer, arguments)
         trainer.run(arguments.max_steps, arguments.max_minutes)
     except RuntimeError as error:
-        if world.size == 1:
+        if processes.size == 1:
             raise
         # Without this, every surviving process would print the traceback of whatever it was waiting in.
         first = str(error).strip().splitlines()[0]
-        raise TrainingError(f"process {world.rank} of {world.size} cannot go on: {first}") from error
-    world.leave()
-    if trainer.stopped and world.leads:
+        raise TrainingError(f"process {processes.rank} of {processes.size} cannot go on: {first}") from error
+    processes.leave()
+    if trainer.stopped and processes.is_main:
         how = "--resume --set patience=0" if trainer.stopped.startswith("stopped early") else "--resume"
         print(f"{trainer.stopped} at step {trainer.step}: saved, {how} goes on", file=sys.stderr)
-    elif world.leads:
-        print(f"{arguments.out}: step {trainer.step} of {trainer.config.steps}; its weights are in"
+    elif processes.is_main:
+        print(f"{arguments.out}: step {trainer.step} of {trainer.config.optim.steps}; its weights are in"
               f" {arguments.out / CHECKPOINT}", file=sys.stderr)  # fmt: skip
     return 0
 
@@ -100,27 +100,24 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
         values = read_config(start)
         if values["model"].get("architecture") != planned.model.architecture:
             return planned  # the trainer refuses it
-        known = experiment_from_dict({**values, "train": _speech(VoiceCard.from_dict(values["card"]))})
+        tuned = _sampling(VoiceCard.from_dict(values["card"]))
+        known = experiment_from_dict({**values, "train": {"sampling": tuned}})
     if known is None or known.model.architecture != planned.model.architecture:
         return planned
     train, guide = planned.train, known.postfilter
-    if planned.train.fine_weight > 0 and guide is None:
-        guide = planned.postfilter
-    if train.fine_weight == 0:
-        train = dataclasses.replace(train, match=known.train.match, low_match=known.train.low_match)
-    if not train.samples_at(train.steps):
-        train = dataclasses.replace(train, sample_temperature=known.train.sample_temperature)
+    if train.stage == "guide":
+        guide = guide or planned.postfilter
+    else:
+        sampling = known.train.sampling
+        if train.draws_samples:
+            sampling = dataclasses.replace(sampling, temperature=train.sampling.temperature)
+        train = dataclasses.replace(train, sampling=sampling)
     return dataclasses.replace(planned, model=known.model, mel=known.mel, train=train, postfilter=guide)
 
 
-def _speech(card: VoiceCard) -> dict[str, Any]:
-    """The tuned settings of a voice, in the names of TrainConfig."""
-    iterations = card.postfilter
-    return {
-        "sample_temperature": card.temperature,
-        "match": iterations.gl_iters,
-        "low_match": iterations.low_band_iters,
-    }
+def _sampling(card: VoiceCard) -> dict[str, Any]:
+    """The tuned settings of a voice, in the names of SamplingSettings."""
+    return {"temperature": card.temperature, **dataclasses.asdict(card.postfilter)}
 
 
 def _find_lr(trainer: "Trainer", arguments: argparse.Namespace) -> int:
@@ -130,14 +127,14 @@ def _find_lr(trainer: "Trainer", arguments: argparse.Namespace) -> int:
 
     plot = arguments.out / "learning_rate.png"
     suggestion = find_learning_rate(trainer, RangeTest(steps=arguments.max_steps or RangeTest.steps), plot)
-    if trainer.world.leads:
+    if trainer.processes.is_main:
         if not arguments.resume:
             (arguments.out / LOG).unlink()  # of steps that no run has taken
         if suggestion is None:
             print(f"the loss never fell: no suggestion; see {plot}")
         else:
             print(f"suggested: --set lr={suggestion:.1e}; the curve is in {plot}")
-    trainer.world.leave()
+    trainer.processes.leave()
     return 0
 
 
@@ -146,7 +143,7 @@ def _say_what_is_special(trainer: "Trainer", arguments: argparse.Namespace) -> N
         print(f"{arguments.out}: nothing to resume: a new run starts", file=sys.stderr)
     if trainer.changed:
         print(f"{arguments.out}: goes on with other settings: {trainer.changed}", file=sys.stderr)
-    if trainer.step >= trainer.config.steps:
+    if trainer.step >= trainer.config.optim.steps:
         print(f"{arguments.out}: has its {trainer.step} steps already", file=sys.stderr)
     if not trainer.validation.items:
         print("no held-out recording: no validation, no best/ checkpoint", file=sys.stderr)

@@ -84,12 +84,12 @@ class FlowVocoder(nn.Module):
         return mel.shape[0], self.block, mel.shape[-1] * self.spec.hop_length // self.block
 
     def auxiliary_losses(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:
-        """What the layer that sees the audio itself minimises beside -log_prob: scalars, weighted by their names."""
+        """What the first layer minimises beside -log_prob: scalars `lag` and `gain`, or nothing."""
         first = self.flow.layers[0] if isinstance(self.flow, Chain) else self.flow
         if not isinstance(first, PitchPredictor):
             return {}
         lag, gain = first.own_losses(audio[:, None], self.encoder(mel))
-        return {"pitch": lag, "gain": gain}
+        return {"lag": lag, "gain": gain}
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

@@ -3,7 +3,17 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from flowvocoder.config import Experiment, GuideConfig, ModelConfig, TrainConfig, check_odd
+from flowvocoder.config import (
+    Experiment,
+    GuideConfig,
+    LossWeights,
+    ModelConfig,
+    OptimSettings,
+    RunSettings,
+    SamplingSettings,
+    TrainConfig,
+    check_odd,
+)
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.models.registry import register_architecture, register_presets
@@ -18,24 +28,24 @@ LOWEST_RATE_WITH_PITCH = 13500  # Hz; the shortest lag, 1/500 s, must be longer 
 @register_architecture("lapglow")
 @dataclasses.dataclass(frozen=True)
 class LapGlowConfig(ModelConfig):
-    """Sizes of a LapGlow."""
+    """Sizes of a LapGlow. The defaults are the bundled voice's."""
 
-    block: int = limited(128, 16, 4096)  # samples, M of the lapped transform
-    flows: int = limited(12, 1, 4096)  # pairs of 1x1 convolution and coupling
-    channels: int = limited(192, 1, 4096)  # of the couplings' WaveNets
-    layers: int = limited(2, 1, 16)  # of each WaveNet
+    block: int = limited(256, 16, 4096)  # samples, M of the lapped transform
+    flows: int = limited(8, 1, 4096)  # pairs of 1x1 convolution and coupling
+    channels: int = limited(256, 1, 4096)  # of the couplings' WaveNets
+    layers: int = limited(1, 1, 16)  # of each WaveNet
     kernel: int = limited(3, 1, 63)
     encoder_channels: int = limited(192, 1, 4096)
     encoder_layers: int = limited(4, 0, 64)
     scale_channels: int = limited(128, 1, 4096)
-    time_slots: int = limited(8, 1, 4096)  # neighbouring high bands merged by the first 1x1 convolution's start
+    time_slots: int = limited(16, 1, 4096)  # neighbouring high bands merged by the first 1x1 convolution's start
     pitch: bool = True  # long-term prediction before the transform
     pitch_channels: int = limited(192, 1, 4096)
-    pitch_shapes: int = limited(3, 1, 4)  # tap filters; the fourth predicts up to 8 kHz, each fewer an octave less
-    pitch_pulses: bool = False  # samples have a pitch-synchronous excitation envelope
-    causal: bool = False  # couplings, envelope and pitch look back only
-    encoder_ahead: int = limited(-1, -1, 65)  # encoder convolutions that look a frame ahead; -1: all
-    level_sets: int = limited(1, 1, 64)  # interleaved band groups of the scale-only couplings; 1: no such coupling
+    pitch_shapes: int = limited(4, 1, 4)  # tap filters; the fourth predicts up to 8 kHz, each fewer an octave less
+    pitch_pulses: bool = True  # samples have a pitch-synchronous excitation envelope
+    causal: bool = True  # couplings, envelope and pitch look back only
+    encoder_ahead: int = limited(3, -1, 65)  # encoder convolutions that look a frame ahead; -1: all
+    level_sets: int = limited(4, 1, 64)  # interleaved band groups of the scale-only couplings; 1: no such coupling
     level_channels: int = limited(192, 1, 4096)
 
     def check(self, mel: MelSpec) -> None:
@@ -95,91 +105,77 @@ class LapGlowConfig(ModelConfig):
         return FlowVocoder(mel, encoder, Chain(layers), block)
 
 
-LIVE = LapGlowConfig(
-    block=256,
-    flows=8,
-    layers=1,
-    channels=256,
-    time_slots=16,
-    pitch_shapes=4,
-    pitch_pulses=True,
-    causal=True,
-    encoder_ahead=3,
-    level_sets=4,
+STREAMING = LapGlowConfig()
+
+# Four times the work of the streaming model, and not causal: more likelihood for it.
+BASE = LapGlowConfig(
+    block=128,
+    flows=12,
+    channels=192,
+    layers=2,
+    time_slots=8,
+    pitch_shapes=3,
+    pitch_pulses=False,
+    causal=False,
+    encoder_ahead=-1,
+    level_sets=1,
 )
 
-REFINE = TrainConfig(
-    steps=3000,
-    lr=2e-3,
-    warmup=30,
-    ema=0.99,
-    samples_only=True,
-    spectral_weight=1.0,
-    pulse_weight=16.0,
-    period_weight=16.0,
-    sample_temperature=0.9,
+SMALL = dataclasses.replace(
+    BASE, channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96
 )
 
-FINE = TrainConfig(
-    steps=8_000,
-    segment=40960,
-    lr=2e-3,
-    ema=0.999,
-    samples_only=True,
-    fine_weight=1.0,
-    sample_temperature=0.9,
-    low_match=40,
+TINY = dataclasses.replace(
+    BASE, flows=2, channels=32, encoder_channels=32, encoder_layers=1, scale_channels=32, pitch_channels=32
 )
 
-VOICE = TrainConfig(steps=20_000, batch=16, lr=1.2e-3, ema=0.999)
+STAGE1 = TrainConfig(optim=OptimSettings(steps=20_000, batch=16, lr=1.2e-3))
+
+STAGE2 = TrainConfig(
+    stage="samples",
+    optim=OptimSettings(steps=3000, lr=2e-3, warmup=30, ema=0.99),
+    losses=LossWeights(spectral=1.0, pulse=16.0, period=16.0),
+    sampling=SamplingSettings(temperature=0.9),
+)
+
+STAGE3 = TrainConfig(
+    stage="guide",
+    optim=OptimSettings(steps=8000, segment=40960, lr=2e-3),
+    sampling=SamplingSettings(temperature=0.9, low_band_iters=40),
+)
+
+STAGE2_GAN = TrainConfig(
+    optim=OptimSettings(steps=50_000, batch=32, lr=3e-4, warmup=30),
+    losses=LossWeights(
+        likelihood=2.0, spectral=1.0, pulse=16.0, period=16.0, block_tones=3.0, adversarial=0.2, features=0.5
+    ),
+    sampling=SamplingSettings(temperature=0.9),
+)
+
+SHORT = TrainConfig(optim=OptimSettings(steps=8500, ema=0.998))
+
+SECONDS = TrainConfig(
+    optim=OptimSettings(steps=200, batch=4, segment=8192, warmup=20, ema=0.998),
+    run=RunSettings(validate_every=100, save_every=50),
+)
+
+MEL = convention("tacotron2")
 
 register_presets(
     {
         # Fast, and little look-ahead (`flowvocoder info` states it): an hour of one core.
-        "lapglow-live": Experiment(LIVE, convention("tacotron2"), TrainConfig(steps=15_000, ema=0.999)),
-        # The same for 2.7 times the audio: the first stage of the bundled voice (`make voice`).
-        "lapglow-voice": Experiment(LIVE, convention("tacotron2"), VOICE),
-        # The second stage, from a trained checkpoint (--init-from): how samples sound; the likelihood stays.
-        "lapglow-refine": Experiment(LIVE, convention("tacotron2"), REFINE),
-        # The low-band guide network, from a trained checkpoint; every other weight stays.
-        "lapglow-fine": Experiment(LIVE, convention("tacotron2"), FINE, GuideConfig()),
-        # The whole flow with discriminators, for a GPU.
-        "lapglow-refine-gan": Experiment(
-            LIVE,
-            convention("tacotron2"),
-            dataclasses.replace(
-                REFINE,
-                steps=50_000,
-                batch=32,
-                lr=3e-4,
-                ema=0.999,
-                samples_only=False,
-                likelihood_weight=2.0,
-                hum_weight=3.0,
-                adversarial_weight=0.2,
-                feature_weight=0.5,
-            ),
-        ),
-        # Four times the work: more likelihood for it.
-        "lapglow-base": Experiment(LapGlowConfig(), convention("tacotron2"), TrainConfig()),
-        "lapglow-small": Experiment(
-            LapGlowConfig(channels=96, encoder_channels=96, encoder_layers=3, scale_channels=96, pitch_channels=96),
-            convention("tacotron2"),
-            TrainConfig(),
-        ),
+        "lapglow-streaming": Experiment(STREAMING, MEL, TrainConfig()),
+        # The bundled voice in three stages (`make voice`). The first: likelihood, 2.7 times the audio of the above.
+        "lapglow-stage1": Experiment(STREAMING, MEL, STAGE1),
+        # The second, from a trained checkpoint (--init-from): how samples sound; the likelihood stays.
+        "lapglow-stage2": Experiment(STREAMING, MEL, STAGE2),
+        # The third, from a trained checkpoint: the low-band guide network; every other weight is frozen.
+        "lapglow-stage3": Experiment(STREAMING, MEL, STAGE3, GuideConfig()),
+        # The second stage for the whole flow, with discriminators, on a GPU.
+        "lapglow-stage2-gan": Experiment(STREAMING, MEL, STAGE2_GAN),
+        "lapglow-base": Experiment(BASE, MEL, SHORT),
+        "lapglow-small": Experiment(SMALL, MEL, SHORT),
         # Small enough to train in seconds: for trying things out and for tests.
-        "lapglow-tiny": Experiment(
-            LapGlowConfig(
-                flows=2,
-                channels=32,
-                layers=2,
-                encoder_channels=32,
-                encoder_layers=1,
-                scale_channels=32,
-                pitch_channels=32,
-            ),
-            convention("tacotron2"),
-            TrainConfig(steps=200, batch=4, segment=8192, warmup=20, validate_every=100, save_every=50),
-        ),
+        "lapglow-tiny": Experiment(TINY, MEL, SECONDS),
     }
 )

@@ -1,4 +1,4 @@
-"""One run on several processes, as `torchrun` starts them: who we are among them, and what all of them agree on."""
+"""One run on several processes, as `torchrun` starts them."""
 
 import atexit
 import dataclasses
@@ -30,13 +30,13 @@ _PARALLEL: "weakref.WeakSet[DistributedDataParallel]" = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True)
-class World:
+class DistributedContext:
     """The processes of a run; a single one needs no process group.
 
     Attributes:
-        rank: our number, 0 .. size - 1. Process 0 alone writes files.
+        rank: number of this process, 0 .. size - 1. Process 0 alone writes files.
         size: number of processes.
-        device: where we compute.
+        device: of this process.
     """
 
     rank: int
@@ -44,7 +44,7 @@ class World:
     device: torch.device
 
     @classmethod
-    def join(cls, device: str) -> "World":
+    def join(cls, device: str) -> "DistributedContext":
         """Join the group that torchrun's environment describes (NCCL on GPUs, gloo on CPUs), or stay alone.
 
         Raises:
@@ -71,21 +71,20 @@ class World:
         return cls(dist.get_rank(), dist.get_world_size(), chosen)
 
     @property
-    def leads(self) -> bool:
-        """Whether we are the process that writes."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def leave(self) -> None:
-        """Leave the group, all together, since one that hangs up while another still writes may take that down with it;
-        nothing for a single process."""
+        """Leave the group, all processes together: one that leaves while another writes may take that one down."""
         if self.size > 1 and dist.is_initialized():
-            self.largest([0.0])
+            self.all_reduce_max([0.0])
             _let_go()
 
-    def part(self, items: int) -> slice:
-        """Our share of `items` that all processes number alike; `items` is a multiple of `size`."""
-        share = items // self.size
-        return slice(self.rank * share, (self.rank + 1) * share)
+    def shard(self, items: int) -> slice:
+        """This process's items of a batch of `items`, a multiple of `size`."""
+        each = items // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over all processes."""
@@ -106,7 +105,7 @@ class World:
             values = values / self.size
         return values
 
-    def largest(self, values: Sequence[float]) -> list[float]:
+    def all_reduce_max(self, values: Sequence[float]) -> list[float]:
         """Element-wise maximum over all processes: so that all of them stop, or none."""
         if self.size == 1:
             return list(values)
@@ -115,7 +114,7 @@ class World:
         return [float(v) for v in agreed]
 
     def gather(self, value: Any) -> list[Any]:
-        """Everybody's value, in order of rank."""
+        """The value of every process, in order of rank."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -156,8 +155,8 @@ def _store_of_this_attempt() -> "Store":
     from torch._C._distributed_c10d import PrefixStore, TCPStore
 
     of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    leads = int(os.environ["RANK"]) == 0 and not of_agent
+    is_main = int(os.environ["RANK"]) == 0 and not of_agent
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(address, port, int(os.environ["WORLD_SIZE"]), leads, timeout=TIMEOUT)
+    store = TCPStore(address, port, int(os.environ["WORLD_SIZE"]), is_main, timeout=TIMEOUT)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
     return PrefixStore(f"flowvocoder/{attempt}", store)

@@ -36,7 +36,7 @@ def check_free(out: Path, resumed: bool) -> None:
 
 
 def sign(out: Path) -> None:
-    """Make the folder, with the name of our torchrun, if there is one; for the process that leads.
+    """Make the folder, with the name of our torchrun, if there is one; for the main process.
 
     Raises:
         OutputError: it cannot be written to.

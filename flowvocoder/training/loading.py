@@ -4,27 +4,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from flowvocoder.data.segments import Batch
 from flowvocoder.data.streaming import Sampler
-from flowvocoder.training.distributed import World
+from flowvocoder.training.distributed import DistributedContext
 
 
 class Loader:
-    """Our part of each step's batch; on a GPU made ahead of time in threads and pinned for a copy that does not wait.
+    """This process's shard of each step's batch.
 
-    On a CPU batches are made when they are asked for: the same cores would do it.
+    On a GPU, threads make batches ahead of time, pinned for a copy that does not wait. On a CPU batches are made when
+    they are requested: the same cores would do it.
 
     Args:
         size: items of a batch over all processes.
     """
 
-    def __init__(self, sampler: Sampler, size: int, world: World, ahead: int = 4):
-        self.sampler, self.size, self.part = sampler, size, world.part(size)
-        self.pin = world.device.type == "cuda"
+    def __init__(self, sampler: Sampler, size: int, processes: DistributedContext, ahead: int = 4):
+        self.sampler, self.size, self.shard = sampler, size, processes.shard(size)
+        self.pin = processes.device.type == "cuda"
         self.ahead = ahead if self.pin else 0
         self.pool = ThreadPoolExecutor(max(1, self.ahead), thread_name_prefix="batch")
         self.coming: dict[int, Future[Batch]] = {}
 
     def batch(self, step: int) -> Batch:
-        """Our part of the batch of a step."""
+        """This process's shard of the batch of a step."""
         if not self.ahead:
             return self._make(step)
         for later in range(step, step + self.ahead + 1):
@@ -38,7 +39,7 @@ class Loader:
         self.coming.clear()
 
     def _make(self, step: int) -> Batch:
-        batch = self.sampler.batch(step, self.size, self.part)
+        batch = self.sampler.batch(step, self.size, self.shard)
         if not self.pin:
             return batch
         return Batch(batch.audio.pin_memory(), batch.mel.pin_memory(), batch.ids)

@@ -52,10 +52,10 @@ class RunLog:
         self._write({"step": step, "seconds": round(seconds, 2), **values})
         if step % 10 == 0:
             self._scalars("train", step, values)
-        told = headline(values)
-        if told and not sys.stderr.isatty() and time.monotonic() - self._printed > PRINT_EVERY_SECONDS:
+        text = headline(values)
+        if text and not sys.stderr.isatty() and time.monotonic() - self._printed > PRINT_EVERY_SECONDS:
             self._printed = time.monotonic()
-            print(f"step {step}: {told}, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
+            print(f"step {step}: {text}, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
 
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Held-out likelihood."""
@@ -67,7 +67,7 @@ class RunLog:
             step, f"step {step}: validation {nats:.4f} nats, {bits_per_sample(nats):.4f} bits/sample", keep=False
         )
 
-    def pictures(self, step: int, examples: list[tuple[str, Tensor, Tensor]], sample_rate: int) -> None:
+    def plots(self, step: int, examples: list[tuple[str, Tensor, Tensor]], sample_rate: int) -> None:
         """Audio and spectrograms of recordings and samples, to TensorBoard."""
         for corpus, recording, sample in examples:
             image = np.ascontiguousarray(draw_pair(recording.numpy(), sample.numpy(), sample_rate))
@@ -108,7 +108,7 @@ class RunLog:
 
 
 class NoLog(RunLog):
-    """The log of a process that does not lead: nothing."""
+    """The log of a process that is not the main one: nothing."""
 
     def __init__(self) -> None:
         self.last_validation = {}
@@ -125,13 +125,13 @@ class NoLog(RunLog):
         pass
 
 
-def open_log(out: Path, step: int, leads: bool) -> RunLog:
-    """The log of a run, or none for processes that do not lead."""
-    return RunLog(out, step) if leads else NoLog()
+def open_log(out: Path, step: int, is_main: bool) -> RunLog:
+    """The log of a run, or none for processes that are not the main one."""
+    return RunLog(out, step) if is_main else NoLog()
 
 
 def headline(values: dict[str, float]) -> str:
-    """What to show of a step, for want of likelihood its loss; nothing of one that was skipped."""
+    """One step in a few words: its likelihood, or where there is none its loss; nothing if it was skipped."""
     if "nats" in values:
         return f"{values['nats']:.3f} nats/sample, {bits_per_sample(values['nats']):.3f} bits/sample"
     return f"loss {values['loss']:.4f}" if "loss" in values else ""

@@ -12,13 +12,13 @@ BLOWN_UP = 2.0
 """Nats per sample above the first smoothed loss; where eight losses in a row are, the rest will be, too."""
 
 
-def find_learning_rate(trainer: Trainer, test: RangeTest, picture: Path) -> float | None:
+def find_learning_rate(trainer: Trainer, test: RangeTest, plot: Path) -> float | None:
     """Train for `test.steps` steps with a rising rate; draw the loss over it and return the suggested peak.
 
     The trainer is spent afterwards, and nothing of it is saved.
 
     Raises:
-        OutputError: the picture cannot be written.
+        OutputError: the plot cannot be written.
     """
     losses: list[float] = []
     for step in progress(range(test.steps), "learning rate", "step"):
@@ -29,10 +29,9 @@ def find_learning_rate(trainer: Trainer, test: RangeTest, picture: Path) -> floa
         losses.append(values["loss"])
         if len(losses) > 8 and min(losses[-8:]) > smoothed(losses)[0] + BLOWN_UP:
             break
-    trainer.loader.close()
-    trainer.log.close()
+    trainer.close()
     suggestion = test.suggestion(losses)
-    if trainer.world.leads:
+    if trainer.processes.is_main:
         rates = [test.rate(step) for step in range(len(losses))]
-        save_curve(picture, rates, smoothed(losses), "learning rate", "loss, nats per sample", suggestion)
+        save_curve(plot, rates, smoothed(losses), "learning rate", "loss, nats per sample", suggestion)
     return suggestion

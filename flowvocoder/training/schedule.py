@@ -4,21 +4,21 @@ import dataclasses
 import math
 import statistics
 
-from flowvocoder.config import TrainConfig
+from flowvocoder.config import OptimSettings
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+def learning_rate(step: int, optim: OptimSettings) -> float:
     """Linear warm-up, then a cosine down to `final_lr` of the peak."""
-    return config.lr * relative_rate(step, config)
+    return optim.lr * relative_rate(step, optim)
 
 
-def relative_rate(step: int, config: TrainConfig) -> float:
+def relative_rate(step: int, optim: OptimSettings) -> float:
     """The learning rate in units of its peak."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    done = min(1.0, (step - config.warmup) / max(1, config.steps - config.warmup))
+    if step < optim.warmup:
+        return (step + 1) / optim.warmup
+    done = min(1.0, (step - optim.warmup) / max(1, optim.steps - optim.warmup))
     cosine = 0.5 * (1.0 + math.cos(math.pi * done))
-    return config.final_lr + (1.0 - config.final_lr) * cosine
+    return optim.final_lr + (1.0 - optim.final_lr) * cosine
 
 
 @dataclasses.dataclass(frozen=True)

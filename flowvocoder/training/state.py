@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import writing_folder
+from flowvocoder.legacy import lost_settings
 from flowvocoder.migration import FORMAT_VERSION, migrated_experiment, state_tensor_name
 from flowvocoder.presets import experiment_from_dict
 
@@ -36,11 +37,26 @@ class Ema:
 
 @dataclasses.dataclass(frozen=True)
 class Learner:
-    """A network and its optimiser, under the name they have in the saved state."""
+    """A network and its optimiser, under the name they have in the saved state.
+
+    Attributes:
+        peak: learning rate at the end of the warm-up.
+    """
 
     name: str
     net: nn.Module
     optimizer: torch.optim.Optimizer
+    peak: float
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether a backward pass reached any parameter."""
+        return any(p.grad is not None for p in self.net.parameters())
 
 
 def save_state(path: Path, learners: Sequence[Learner], ema: Ema, about: dict[str, Any]) -> None:
@@ -75,8 +91,8 @@ def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, A
             for key, value in _under(f"{learner.name}-optimizer.", tensors).items():
                 index, _, name = key.partition(".")
                 state.setdefault(int(index), {})[name] = value
-            taught = [p for group in learner.optimizer.param_groups for p in group["params"]]
-            _check_moments(state, taught)
+            trained = [p for group in learner.optimizer.param_groups for p in group["params"]]
+            _check_moments(state, trained)
             groups = learner.optimizer.state_dict()["param_groups"]
             learner.optimizer.load_state_dict({"state": state, "param_groups": groups})
         average = _under("ema.", tensors)
@@ -91,7 +107,7 @@ def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, A
 
 
 def read_experiment(path: Path) -> dict[str, Any]:
-    """The configuration a state was saved under, as `Experiment.to_dict` gives it.
+    """The configuration a state was saved under, as `Experiment.to_dict` gave it then.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -114,16 +130,17 @@ def saved_experiment(path: Path) -> Experiment:
         raise CheckpointError(f"{path / 'state.json'}: {error}") from error
 
 
-def difference(now: dict[str, Any], before: dict[str, Any]) -> str:
-    """For people: "lr 0.001, was 0.002; ..."."""
-    return "; ".join(f"{k} {now[k]}, was {before[k]}" for k in now if k in before and now[k] != before[k])
+def lost_of(path: Path) -> list[str]:
+    """Settings of a run of version 0.1 that today's training does not have, for people."""
+    about = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return [] if about.get("format_version") == FORMAT_VERSION else lost_settings(about["experiment"]["train"])
 
 
-def _check_moments(state: dict[int, Named], taught: Sequence[Tensor]) -> None:
+def _check_moments(state: dict[int, Named], trained: Sequence[Tensor]) -> None:
     """Raises ValueError where an optimiser's state is not that of the parameters; torch would take it as it is."""
     for index, values in state.items():
         for name, value in values.items():
-            if index >= len(taught) or (name != "step" and value.shape != taught[index].shape):
+            if index >= len(trained) or (name != "step" and value.shape != trained[index].shape):
                 raise ValueError(f"optimiser state {index}.{name} fits no parameter")
 
 

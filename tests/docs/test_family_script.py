@@ -56,7 +56,7 @@ def test_rate_rises_and_falls_within_the_budget() -> None:
     ("options", "message"),
     [
         (("--presets", "waveglow"), "unknown preset 'waveglow'"),
-        (("--presets", "waveglow-256:model.chanels=3"), "did you mean channels"),
+        (("--presets", "waveglow-256:model.chanels=3"), "did you mean model.channels"),
         (("--minutes", 0), "must be above 0"),
         (("--limit", 0), "must be 1 or above"),
         (("--temperature", "nan"), "temperature must be"),

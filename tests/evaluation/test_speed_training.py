@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from command import refused, run
 
-from flowvocoder.cli import bench_train
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.evaluation.speed import training
 from flowvocoder.evaluation.speed.training import Effort, Setting, Speed, grid, measure, measure_all
@@ -57,7 +56,7 @@ def test_the_table_and_the_files(
     settings = grid(["lapglow-tiny"], [4], ["float32"], [1, 2])
     failed = Setting("lapglow-base", 4, "float16")
     results = [*((s, made_up(s)) for s in settings), (failed, "no float16 here")]
-    monkeypatch.setattr(bench_train, "measure_all", lambda *_: results)
+    monkeypatch.setattr(training, "measure_all", lambda *_: results)
     assert run("bench", "train", "--preset", "lapglow-tiny", "--out", tmp_path / "b") == 2
     table, told = capsys.readouterr()
     assert "flowvocoder: lapglow-base, batch 4, float16: no float16 here" in told
@@ -75,14 +74,14 @@ def test_the_table_and_the_files(
 
 def test_all_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(bench_train, "measure_all", lambda settings, _: asked.extend(s.preset for s in settings) or [])
+    monkeypatch.setattr(training, "measure_all", lambda settings, _: asked.extend(s.preset for s in settings) or [])
     assert run("bench", "train", "--preset", "all") == 0
     assert asked == list(PRESETS)
 
 
 def test_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown preset 'none'" in refused(capsys, "bench", "train", "--preset", "none")
-    assert "train.precision must be" in refused(capsys, "bench", "train", "--precision", "int8")
+    assert "train.run.precision must be" in refused(capsys, "bench", "train", "--precision", "int8")
     assert "unknown key" in refused(capsys, "bench", "train", "--set", "bach=3")
     assert "must be 1 or above" in refused(capsys, "bench", "train", "--batch", 0)
     assert "unknown preset 'nope'" in refused(capsys, "bench", "train", "--preset", "all", "nope")

@@ -151,7 +151,7 @@ def test_a_frame_reaches_back_no_further_than_stated() -> None:
 
 
 def test_live_preset_looks_ahead_at_most_50_ms() -> None:
-    vocoder = Vocoder(build_model(preset("lapglow-live")))
+    vocoder = Vocoder(build_model(preset("lapglow-streaming")))
     assert 0 < vocoder.look_ahead / vocoder.sample_rate <= 0.050
 
 

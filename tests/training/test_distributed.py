@@ -24,9 +24,13 @@ from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 
 SETTINGS = [
-    "batch=4", "segment=4096", "warmup=5", "lr=2e-4", "precision=float32", "spectral_weight=0.5",
-    "adversarial_weight=0.1", "feature_weight=0.2", "discriminator_channels=2", "sample_from=10", "validate_every=1000",
+    "batch=4", "segment=4096", "warmup=5", "lr=2e-4", "precision=float32", "losses.spectral=0.5",
+    "losses.adversarial=0.1", "losses.features=0.2", "discriminator_channels=2", "validate_every=1000",
 ]  # fmt: skip
+
+
+LIKELIHOOD = ["losses.spectral=0", "losses.adversarial=0", "losses.features=0"]
+"""No samples."""
 
 
 def command(corpus: Path, out: Path, *settings: str) -> list[str]:
@@ -107,10 +111,10 @@ def say_who_is_left():
     print(len(list(Path("/proc/self/task").iterdir())))
 
 import torch
-from flowvocoder.training.distributed import World
+from flowvocoder.training.distributed import DistributedContext
 
 torch.set_num_threads(1)
-world = World.join("cpu")
+world = DistributedContext.join("cpu")
 model = world.parallel(torch.nn.Linear(3, 3))
 model(torch.ones(2, 3)).sum().backward()
 world.gather(world.largest([1.0]))
@@ -225,7 +229,7 @@ def test_batch_that_cannot_be_shared_is_refused(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(corpus, tmp_path / "run", "accumulate=3")) == 2
-    assert "train.batch 4 must be a multiple of 1 processes x train.accumulate 3" in capsys.readouterr().err
+    assert "train.optim.batch 4 must be a multiple of 1 processes x train.run.accumulate 3" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -241,7 +245,7 @@ def test_max_steps_and_max_minutes_stop_and_save(
 
 
 def test_early_stop(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ("steps=100", "validate_every=2", "patience=2", "lr=1e-12", "sample_from=1000", "ema=0.0")
+    settings = ("steps=100", "validate_every=2", "patience=2", "lr=1e-12", "ema=0.0", *LIKELIHOOD)
     assert main(command(corpus, tmp_path / "run", *settings)) == 0
     step = json.loads((tmp_path / "run/state/state.json").read_text())["step"]
     assert step < 40
@@ -249,7 +253,7 @@ def test_early_stop(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_float16_scale_resumes(corpus: Path, tmp_path: Path) -> None:
-    settings = ("precision=float16", "steps=6", "save_every=3", "sample_from=2")
+    settings = ("precision=float16", "steps=6", "save_every=3")
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
     parts = command(corpus, tmp_path / "parts", *settings)
     assert main([*parts, "--max-steps", "3"]) == 0
@@ -259,7 +263,7 @@ def test_float16_scale_resumes(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_learning_rate_range_test(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = command(corpus, tmp_path / "run", "sample_from=1000", "batch=8")
+    arguments = command(corpus, tmp_path / "run", "batch=8", *LIKELIHOOD)
     assert main([*arguments, "--find-lr", "--max-steps", "60"]) == 0
     text = capsys.readouterr().out
     suggestion = float(text.split("lr=")[1].split(";")[0])
@@ -270,20 +274,20 @@ def test_learning_rate_range_test(corpus: Path, tmp_path: Path, capsys: pytest.C
 
 def test_adversarial_terms_teach_both_sides(corpus: Path, tmp_path: Path) -> None:
     """The discriminators learn from their own loss only, the flow from the others only."""
-    experiment = override(preset("lapglow-tiny"), [*SETTINGS, "sample_from=0", "likelihood_weight=0",
-                          "pitch_weight=0", "spectral_weight=0"])  # fmt: skip
+    experiment = override(preset("lapglow-tiny"), [*SETTINGS, "losses.likelihood=0", "losses.lag=0",
+                          "losses.spectral=0"])  # fmt: skip
     trainer = Trainer(experiment, [corpus], tmp_path / "run")
     perturb(trainer.model, 0.01)  # a layer that starts at zero keeps gradients from those before it
     adversary = trainer.objective.adversary
     assert adversary is not None
     recorded = 0.1 * torch.randn(2, 4096)
     sample = (0.1 * torch.randn(2, 4096)).requires_grad_()
-    own, adversarial, features = adversary.against(recorded, sample)
-    own.backward(retain_graph=True)
+    losses = adversary.losses(recorded, sample)
+    losses["discriminator"].backward(retain_graph=True)
     assert sample.grad is None
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in adversary.net.parameters())
     adversary.net.zero_grad()
-    (adversarial + features).backward()
+    (losses["adversarial"] + losses["features"]).backward()
     assert sample.grad is not None and sample.grad.abs().sum() > 0
     assert all(p.grad is None or p.grad.abs().sum() == 0 for p in adversary.net.parameters())
     before = [p.clone() for p in trainer.model.parameters()]

@@ -26,9 +26,10 @@ SMALL = [*SIZES, "--set", "batch=2", "--threads", "1"]
 def trained(checkpoint: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint with a guide network that was trained for four steps."""
     out = tmp_path_factory.mktemp("guide") / "run"
-    command = ["train", "--corpus", corpus, "--out", out, "--preset", "lapglow-fine", "--init-from", checkpoint, *SMALL,
+    command = ["train", "--corpus", corpus, "--out", out, "--preset", "lapglow-stage3",
+               "--init-from", checkpoint, *SMALL,
                "--set", "segment=8192", "--set", "steps=4", "--set", "warmup=0", "--set", "lr=1e-2",
-               "--set", "low_match=40"]  # fmt: skip
+               "--set", "low_band_iters=40"]  # fmt: skip
     assert run(*command) == 0
     return out
 
@@ -40,7 +41,7 @@ def test_every_other_weight_stays_as_it_is(trained: Path, checkpoint: Path) -> N
     assert own and all(name.startswith("postfilter.guide.") for name in own)
     assert own["postfilter.guide.last.weight"].any()
     rows = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
-    assert all(-5 < row["fine"] < 5 and "nats" not in row for row in rows if "seconds" in row)
+    assert all(-5 < row["guide"] < 5 and "nats" not in row for row in rows if "seconds" in row)
     assert all("nats" in row["validation"] for row in rows if "seconds" not in row)
     # No likelihood tells which is best, and the first is not trained.
     best = load_file(trained / "best" / "model.safetensors")
@@ -54,9 +55,10 @@ def test_every_other_weight_stays_as_it_is(trained: Path, checkpoint: Path) -> N
 
 def test_its_training_resumes_exactly(trained: Path, checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = ["train", "--corpus", corpus, "--out", out, "--preset", "lapglow-fine", "--init-from", checkpoint, *SMALL,
+    command = ["train", "--corpus", corpus, "--out", out, "--preset", "lapglow-stage3",
+               "--init-from", checkpoint, *SMALL,
                "--set", "segment=8192", "--set", "steps=4", "--set", "warmup=0", "--set", "lr=1e-2",
-               "--set", "low_match=40"]  # fmt: skip
+               "--set", "low_band_iters=40"]  # fmt: skip
     assert run(*command, "--max-steps", "2") == 0
     assert run("train", "--corpus", corpus, "--out", out, "--resume", "--threads", "1") == 0
     whole, parts = (load_file(folder / "state/state.safetensors") for folder in (trained, out))
@@ -65,7 +67,7 @@ def test_its_training_resumes_exactly(trained: Path, checkpoint: Path, corpus: P
 
 def test_other_stages_leave_it_alone(trained: Path, corpus: Path, tmp_path: Path) -> None:
     before = load_file(trained / "checkpoint" / "model.safetensors")
-    for name in ("lapglow-tiny", "lapglow-refine"):
+    for name in ("lapglow-tiny", "lapglow-stage2"):
         out = tmp_path / name
         assert run("train", "--corpus", corpus, "--out", out, "--preset", name, "--init-from", trained / "checkpoint",
                    "--set", "segment=4096", "--set", "batch=2", "--set", "steps=2", "--threads", "1") == 0  # fmt: skip
@@ -76,23 +78,23 @@ def test_other_stages_leave_it_alone(trained: Path, corpus: Path, tmp_path: Path
 
 
 def test_a_run_goes_on_with_what_it_trains(trained: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = refused(capsys, "train", "--corpus", corpus, "--out", trained, "--resume", "--preset", "lapglow-refine",
+    line = refused(capsys, "train", "--corpus", corpus, "--out", trained, "--resume", "--preset", "lapglow-stage2",
                    "--set", "steps=6", "--set", "segment=8192", "--set", "batch=2", "--threads", "1")  # fmt: skip
-    assert "train.fine_weight 0.0, was 1.0" in line
+    assert "train.stage samples, was guide" in line
 
 
 def test_refusals(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match=r"set postfilter\.guide_channels"):
-        override(preset("lapglow-live"), ["fine_weight=1"])
-    with pytest.raises(ConfigError, match=r"train\.pulse_weight must be 0, not 2"):
-        override(preset("lapglow-fine"), ["pulse_weight=2"])
+        override(preset("lapglow-streaming"), ["stage=guide"])
+    with pytest.raises(ConfigError, match=r"train\.losses\.pulse does nothing in stage guide: must be 0"):
+        override(preset("lapglow-stage3"), ["losses.pulse=2"])
     with pytest.raises(ConfigError, match=r"3 or more times mel\.hop_length 300, not 1024"):
-        override(preset("lapglow-fine"), ["mel.hop_length=300", "model.block=300", "model.time_slots=1",
+        override(preset("lapglow-stage3"), ["mel.hop_length=300", "model.block=300", "model.time_slots=1",
                                           "model.level_sets=1"])  # fmt: skip
-    short = override(preset("lapglow-fine"), ["segment=6144"])
-    with pytest.raises(ConfigError, match=r"train\.segment 6144 must be more than 24 x mel\.hop_length 256"):
+    short = override(preset("lapglow-stage3"), ["segment=6144"])
+    with pytest.raises(ConfigError, match=r"train\.optim\.segment 6144 must be more than 24 x mel\.hop_length 256"):
         Trainer(short, [corpus], tmp_path / "run")
     with pytest.raises(ConfigError, match=r"the guide network is trained after the flow"):
         Trainer(override(preset("lapglow-tiny"), ["postfilter.guide_channels=8"]), [corpus], tmp_path / "run")
-    line = refused(capsys, "train", "--corpus", corpus, "--out", tmp_path / "run", "--preset", "lapglow-fine")
+    line = refused(capsys, "train", "--corpus", corpus, "--out", tmp_path / "run", "--preset", "lapglow-stage3")
     assert "--init-from" in line and not (tmp_path / "run").exists()

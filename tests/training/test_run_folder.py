@@ -30,7 +30,7 @@ def test_a_run_goes_on_as_it_was_set(
     command = ["train", "--corpus", str(corpus), "--out", str(out)]
     first = tmp_path / "first"
     shutil.copytree(checkpoint, first)
-    start = ["--preset", "lapglow-refine", "--init-from", str(first), *SMALL, "--set", "steps=4"]
+    start = ["--preset", "lapglow-stage2", "--init-from", str(first), *SMALL, "--set", "steps=4"]
     assert main([*command, *start, "--max-steps", "2", "--licence", "CC BY 4.0"]) == 0
     shutil.rmtree(first)  # what it started from is no longer needed
     capsys.readouterr()
@@ -38,12 +38,13 @@ def test_a_run_goes_on_as_it_was_set(
     assert "goes on with other settings" not in capsys.readouterr().err
     after = read_config(out / "checkpoint")
     assert after["card"]["licence"] == "CC BY 4.0", "of the data, which are the same"
-    assert after["card"]["step"] == 4 and after["train"]["samples_only"] and after["train"]["batch"] == 2
-    assert main([*command, "--resume", "--set", "samples_only=false", "--set", "steps=5"]) == 2
-    assert "train.samples_only False, was True" in capsys.readouterr().err
-    assert main([*command, "--resume", "--set", "feature_weight=1", "--set", "steps=5"]) == 2
-    assert "train.feature_weight 1.0, was 0.0" in capsys.readouterr().err
-    assert main([*command, "--resume", "--preset", "lapglow-live", "--set", "steps=5"]) == 2, "it is a second stage"
+    assert after["card"]["step"] == 4
+    assert after["train"]["stage"] == "samples" and after["train"]["optim"]["batch"] == 2
+    assert main([*command, "--resume", "--set", "stage=flow", "--set", "steps=5"]) == 2
+    assert "train.stage flow, was samples" in capsys.readouterr().err
+    assert main([*command, "--resume", "--set", "losses.features=1", "--set", "steps=5"]) == 2
+    assert "train.losses.features 1.0, was 0.0" in capsys.readouterr().err
+    assert main([*command, "--resume", "--preset", "lapglow-streaming", "--set", "steps=5"]) == 2
     assert read_config(out / "checkpoint") == after
 
 
@@ -51,7 +52,7 @@ def test_a_voice_speaks_on_as_it_did(checkpoint: Path, corpus: Path, tmp_path: P
     tuned = load_checkpoint(checkpoint)
     card = dataclasses.replace(tuned.card, temperature=0.6, postfilter=PostfilterSettings(2, 9))
     save_checkpoint(tmp_path / "tuned", dataclasses.replace(tuned, card=card))
-    for name, temperature in (("lapglow-tiny", 0.6), ("lapglow-refine", 0.9)):  # the second is taught by samples
+    for name, temperature in (("lapglow-tiny", 0.6), ("lapglow-stage2", 0.9)):  # the second is taught by samples
         assert main(["train", "--corpus", str(corpus), "--init-from", str(tmp_path / "tuned"), "--preset", name,
                      "--out", str(tmp_path / name), *SMALL, "--set", "steps=1"]) == 0  # fmt: skip
         card = load_checkpoint(tmp_path / name / "checkpoint").card
@@ -66,7 +67,7 @@ def test_other_data_is_told(run: Path, corpus: Path, tmp_path: Path, capsys: pyt
 
 
 def test_the_second_stage_alone_is_refused(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["train", "--corpus", str(corpus), "--preset", "lapglow-refine", "--out", str(tmp_path / "run")]
+    command = ["train", "--corpus", str(corpus), "--preset", "lapglow-stage2", "--out", str(tmp_path / "run")]
     assert main(command) == 2
     assert "--init-from" in capsys.readouterr().err and not (tmp_path / "run").exists()
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from flowvocoder.training.hum import HumPower
+from flowvocoder.training.block_tones import BlockTonePower
 from flowvocoder.training.pulses import PeriodDistance, PulseDistance
 
 RATE = 22050
@@ -73,14 +73,14 @@ def test_period_distance_teaches_the_octave() -> None:
     assert float(distance(sample.detach(), recorded)) < 0.6 * before
 
 
-def test_hum_power_is_the_share_that_repeats() -> None:
+def test_block_tone_power_is_the_share_that_repeats() -> None:
     block, blocks = 64, 256
     generator = torch.Generator().manual_seed(0)
     level = torch.linspace(0.05, 0.001, block * blocks)  # a signal that fades: what counts is relative to it
     recorded = level * torch.randn(2, block * blocks, generator=generator)
     noise = level * torch.randn(2, block * blocks, generator=generator)
     tone = level * torch.randn(block, generator=generator).repeat(blocks)
-    power = HumPower(block)
+    power = BlockTonePower(block)
     assert power(recorded, recorded) < 2.0 / blocks
     assert power(noise, recorded) < 2.0 / blocks
     assert 0.7 < power(tone.expand(2, -1), recorded) < 1.3

@@ -17,19 +17,17 @@ from conftest import TINY, train
 from helpers import make_corpus
 from safetensors.torch import load_file
 
-from flowvocoder.checkpoint import build_model, load_checkpoint
+from flowvocoder.checkpoint import load_checkpoint
 from flowvocoder.cli.main import main
-from flowvocoder.config import TrainConfig, override
+from flowvocoder.config import OptimSettings, override
 from flowvocoder.data.corpus import find_utterances, split
 from flowvocoder.data.segments import SegmentSampler
 from flowvocoder.data.splits import is_held_out
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
-from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.presets import preset
-from flowvocoder.training.distributed import World
-from flowvocoder.training.objective import Objective
+from flowvocoder.training.sample_losses import SpectralLoss
 from flowvocoder.training.schedule import learning_rate
 from flowvocoder.training.spectral import SpectralDistance
 from flowvocoder.training.trainer import Trainer
@@ -61,11 +59,11 @@ def test_likelihood_and_pitch_loss_improve(corpus: Path, tmp_path: Path) -> None
         return sum(values) / len(values)
 
     assert mean("nats", slice(-10, None)) > mean("nats", slice(0, 10)) + 0.3
-    assert mean("pitch", slice(-10, None)) < mean("pitch", slice(0, 10)) - 0.02
+    assert mean("lag", slice(-10, None)) < mean("lag", slice(0, 10)) - 0.02
 
 
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
-    settings = ["--set", "steps=8", "--set", "spectral_weight=0.5", "--set", "sample_from=3", "--set", "save_every=4"]
+    settings = ["--set", "steps=8", "--set", "losses.spectral=0.5", "--set", "save_every=4"]
     assert train(corpus, tmp_path / "whole", *settings) == 0
     trainer = Trainer(
         override(preset("lapglow-tiny"), [s for s in [*TINY, *settings] if "=" in s]), [corpus], tmp_path / "parts"
@@ -257,20 +255,21 @@ def test_the_second_stage_takes_its_sizes_from_the_checkpoint(
     checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["train", "--corpus", str(corpus), "--init-from", str(checkpoint), "--out", str(tmp_path / "run")]
-    settings = ["--set", "batch=2", "--set", "segment=8192", "--set", "hum_weight=3", "--max-steps", "2"]
-    assert main([*command, "--preset", "lapglow-refine", *settings]) == 0
+    settings = ["--set", "batch=2", "--set", "segment=8192", "--set", "block_tones=3", "--max-steps", "2"]
+    assert main([*command, "--preset", "lapglow-stage2", *settings]) == 0
     start, end = load_checkpoint(checkpoint), load_checkpoint(tmp_path / "run" / "checkpoint")
     refined = end.experiment
-    assert refined.model == start.experiment.model and refined.train.pulse_weight > 0
+    assert refined.model == start.experiment.model and refined.train.losses.pulse > 0
     changed = [
         name for name, value in end.model.state_dict().items() if not value.equal(start.model.state_dict()[name])
     ]
     assert changed and all(".sample_" in name for name in changed), "the likelihood is another"
     last = [line for line in map(json.loads, (tmp_path / "run" / "log.jsonl").open()) if "spectral" in line][-1]
-    assert 0 < last["pulses"] < 1 and 0 < last["period"] < 1 and 0 < last["hum"] < 1
-    names = {name: name for name in ("pitch", "gain", "spectral", "period", "hum")} | {"pulses": "pulse"}
-    total = sum(getattr(refined.train, f"{setting}_weight") * last[term] for term, setting in names.items())
-    total -= refined.train.likelihood_weight * last["nats"]
+    assert 0 < last["pulse"] < 1 and 0 < last["period"] < 1 and 0 < last["block_tones"] < 1
+    losses = refined.train.losses
+    assert losses.likelihood == losses.lag == losses.gain == losses.spectral == 1
+    total = -last["nats"] + last["lag"] + last["gain"] + last["spectral"]
+    total += 16 * last["pulse"] + 16 * last["period"] + 3 * last["block_tones"]
     assert last["loss"] == pytest.approx(total, abs=1e-3)
     assert main([*command[:-1], str(tmp_path / "other"), "--preset", "waveflow-64"]) == 2
     assert "is a lapglow, this run trains a waveflow" in capsys.readouterr().err
@@ -333,7 +332,7 @@ def test_missing_recording_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
-    config = TrainConfig(steps=1000, warmup=100, lr=1.0, final_lr=0.1)
+    config = OptimSettings(steps=1000, warmup=100, lr=1.0, final_lr=0.1)
     rates = [learning_rate(s, config) for s in range(1000)]
     assert rates[0] == pytest.approx(0.01) and max(rates) == pytest.approx(1.0, abs=1e-3)
     assert rates[99] == pytest.approx(1.0) and rates[-1] == pytest.approx(0.1, abs=1e-3)
@@ -352,7 +351,7 @@ def test_spectral_distance_orders_what_the_ear_orders() -> None:
     assert silent.grad is not None and torch.isfinite(silent.grad).all()
 
 
-def test_repulsion_rewards_samples_as_varied_as_recordings(corpus: Path, tmp_path: Path) -> None:
+def test_repulsion_rewards_samples_as_varied_as_recordings() -> None:
     """Of noise the best sample without repulsion is a fixed one; with it, noise of the right level."""
     generator = torch.Generator().manual_seed(0)
 
@@ -361,12 +360,10 @@ def test_repulsion_rewards_samples_as_varied_as_recordings(corpus: Path, tmp_pat
 
     def score(level: float, repulsion: float) -> float:
         """Of samples that are fixed noise and fresh noise, equally loud together."""
-        experiment = override(preset("lapglow-tiny"), ["spectral_weight=1", f"repulsion={repulsion}"])
-        world = World(0, 1, torch.device("cpu"))
-        objective = Objective(build_model(experiment), PostFilter(experiment.mel), experiment, world)
+        loss = SpectralLoss(CONVENTIONS["tacotron2"], repulsion, before=False)
         fixed = noise((1.0 - level**2) ** 0.5)
         samples = torch.stack([fixed + noise(level), fixed + noise(level)], 1)
-        return float(objective._spectral(0.1 * samples, 0.1 * noise(1.0)))
+        return float(loss.against(0.1 * samples, 0.1 * noise(1.0)))
 
     assert score(1.0, 1.0) < score(0.3, 1.0) - 0.02
     assert abs(score(1.0, 0.0) - score(0.3, 0.0)) < 0.05
@@ -379,17 +376,16 @@ def test_init_from_another_architecture_is_refused(checkpoint: Path, corpus: Pat
         )
 
 
-def test_samples_alone_cannot_be_taught_where_they_have_nothing_of_their_own(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="set a weight that judges them"):
-        override(preset("lapglow-tiny"), ["samples_only=true"])
-    with pytest.raises(ConfigError, match=r"sample_from must be 0, not 5"):
-        override(preset("lapglow-refine"), ["sample_from=5"])
-    with pytest.raises(ConfigError, match=r"patience must be 0, not 3"):
-        override(preset("lapglow-refine"), ["patience=3"])
+def test_settings_that_do_nothing_in_a_stage_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="stage samples trains by losses of samples: set one"):
+        override(preset("lapglow-tiny"), ["stage=samples"])
+    for setting, default in (("patience=3", "0, not 3"), ("recompute=true", "False, not True")):
+        with pytest.raises(ConfigError, match=f"does nothing in stage samples: must be {default}"):
+            override(preset("lapglow-stage2"), [setting])
     with pytest.raises(ConfigError, match=r"repulsion is part of the spectral distance"):
         override(preset("lapglow-tiny"), ["repulsion=1"])
-    with pytest.raises(ConfigError, match=r"recompute does nothing"):
-        override(preset("lapglow-refine"), ["recompute=true"])
-    other = override(preset("squeezewave-128-128"), ["samples_only=true", "spectral_weight=1", "segment=4096"])
-    with pytest.raises(ConfigError, match="samples of a squeezewave have nothing of their own"):
+    with pytest.raises(ConfigError, match=r"train.stage must be one of flow, samples, guide, not all"):
+        override(preset("lapglow-tiny"), ["stage=all"])
+    other = override(preset("squeezewave-128-128"), ["stage=samples", "losses.spectral=1", "segment=4096"])
+    with pytest.raises(ConfigError, match="a squeezewave has no parameters that it could train"):
         Trainer(other, [corpus], tmp_path / "run")

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from flowvocoder.config import Experiment, override
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.presets import preset
-from flowvocoder.training.distributed import World
+from flowvocoder.training.distributed import DistributedContext
 from flowvocoder.training.trainer import Trainer
 
 RECORDINGS = Path(__file__).parents[2] / "examples"
@@ -193,10 +193,10 @@ def _worker(setting: Setting, effort: Effort, rank: int, port: int, connection: 
 
 def _measure_here(setting: Setting, effort: Effort) -> Speed:
     experiment = setting.experiment(effort.settings)
-    world = World.join(effort.device)
+    world = DistributedContext.join(effort.device)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(experiment, [RECORDINGS], Path(folder) / "run", world=world)
-        rate = experiment.train.lr
+        trainer = Trainer(experiment, [RECORDINGS], Path(folder) / "run", processes=world)
+        rate = experiment.train.optim.lr
 
         def step() -> None:
             trainer.train_step(rate)
@@ -204,7 +204,7 @@ def _measure_here(setting: Setting, effort: Effort) -> Speed:
 
         for _ in range(effort.warmup):
             step()
-        flops = None if experiment.train.compile else _count(step)
+        flops = None if experiment.train.run.compile else _count(step)
         if world.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(world.device)
         taken, busy = [], []
@@ -215,19 +215,18 @@ def _measure_here(setting: Setting, effort: Effort) -> Speed:
             busy.append(_busy(world.device) - worked)
             taken.append(_now(world.device) - started)
         memory = _peak_memory(world.device)
-        trainer.loader.close()
-        trainer.log.close()
+        trainer.close()
         dtype = trainer.objective.dtype or torch.float32
     world.wait()
     peak = sum(world.gather(matmul_peak(world.device, dtype)))
     seconds, mel = statistics.median(taken), experiment.mel
-    segment = experiment.train.segment // mel.hop_length * mel.hop_length
+    segment = experiment.train.optim.segment // mel.hop_length * mel.hop_length
     speed = Speed(
         setting,
         str(dtype).removeprefix("torch."),
         (seconds, min(taken), max(taken)),
         statistics.median(busy),
-        experiment.train.batch * segment / mel.sample_rate / seconds,
+        experiment.train.optim.batch * segment / mel.sample_rate / seconds,
         max(world.gather(memory)),
         None if flops is None else flops * world.size,
         peak,

@@ -1,4 +1,4 @@
-"""What samples repeat in every block, for the hybrid objective."""
+"""Block-rate tones: what samples repeat in every block."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ NEIGHBOURS = 5
 """Bands, and blocks, over which the level is taken."""
 
 
-class HumPower(nn.Module):
+class BlockTonePower(nn.Module):
     """The share of a sample's power, whitened, that is the same in every block.
 
     A spectral distance to one recording is least for samples that are alike, and the easiest way to be alike is a

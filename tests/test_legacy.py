@@ -1,0 +1,91 @@
+"""Names of version 0.1: old settings and presets are understood, and what they became is said."""
+
+import pytest
+
+from flowvocoder import legacy
+from flowvocoder.checkpoint import BUNDLED_VOICE, read_config
+from flowvocoder.config import TrainConfig, override
+from flowvocoder.errors import ConfigError
+from flowvocoder.presets import PRESETS, preset
+from flowvocoder.renamed import RenamedWarning
+from flowvocoder.settings import leaves, typed
+
+TODAY = {f"train.{leaf.path}": leaf.value for leaf in leaves(TrainConfig())}
+
+OLD = {
+    "steps": 12, "batch": 4, "accumulate": 2, "segment": 8192, "lr": 0.002, "warmup": 7, "final_lr": 0.1,
+    "weight_decay": 0.0, "clip": 2.0, "ema": 0.5, "likelihood_weight": 2.0, "pitch_weight": 3.0, "gain_weight": 4.0,
+    "spectral_weight": 5.0, "repulsion": 0.5, "pulse_weight": 6.0, "period_weight": 7.0, "hum_weight": 8.0,
+    "fine_weight": 0.0, "samples_only": False, "adversarial_weight": 9.0, "feature_weight": 10.0,
+    "discriminator_channels": 8, "discriminator_lr": 0.0002, "sample_from": 0, "sample_temperature": 0.7, "match": 3,
+    "low_match": 20, "precision": "float32", "recompute": True, "compile": True, "patience": 2, "seed": 5,
+    "validate_every": 50, "save_every": 25,
+}  # fmt: skip
+"""Every setting of 0.1, none at today's default."""
+
+
+def test_every_old_setting_has_a_place_today() -> None:
+    train = typed(TrainConfig, legacy.todays_train(OLD))
+    old = {f"train.{name}": value for name, value in OLD.items()}
+    moved = {new: old[name] for name, new in legacy.SETTINGS.items() if name in old}
+    assert len(moved) == len(OLD) - len({*legacy.GONE, "samples_only", "fine_weight"})
+    found = {f"train.{leaf.path}": leaf.value for leaf in leaves(train)}
+    assert found == {"train.stage": "flow"} | moved
+    assert not [path for path, value in TODAY.items() if found[path] == value and path != "train.stage"]
+    assert not legacy.lost_settings(OLD)
+
+
+def test_two_old_settings_are_one_stage() -> None:
+    stages = {(False, 0.0): "flow", (True, 0.0): "samples", (True, 1.0): "guide", (False, 2.0): "guide"}
+    for (samples_only, fine_weight), stage in stages.items():
+        old = {**OLD, "samples_only": samples_only, "fine_weight": fine_weight}
+        assert legacy.todays_train(old)["stage"] == stage
+
+
+def test_what_is_not_done_any_more_is_told() -> None:
+    lost = legacy.lost_settings({**OLD, "weight_decay": 0.1, "sample_from": 9, "fine_weight": 2.0})
+    assert lost == ["no weight_decay, was 0.1", "no sample_from, was 9", "a weight of the guide of 1, was 2.0"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("train.lr=0.25", "optim.lr=0.25", "train.optim.lr"),
+        ("pitch_weight=2.5", "losses.lag=2.5", "train.losses.lag"),
+        ("train.match=7", "sampling.gl_iters=7", "train.sampling.gl_iters"),
+        ("low_match=8", "low_band_iters=8", "train.sampling.low_band_iters"),
+        ("sample_temperature=0.5", "temperature=0.5", "train.sampling.temperature"),
+    ],
+)
+def test_an_old_setting_works_and_names_the_new_one(old: str, new: str, path: str) -> None:
+    tiny = preset("lapglow-tiny")
+    with pytest.warns(RenamedWarning, match=path.removeprefix("train.").replace(".", r"\.")):
+        assert override(tiny, [old]) == override(tiny, [new]) != tiny
+
+
+@pytest.mark.parametrize(("old", "stage"), [("samples_only=true", "samples"), ("samples_only=false", "flow")])
+def test_an_old_switch_is_a_stage(old: str, stage: str) -> None:
+    with pytest.warns(RenamedWarning, match=f"stage={stage}"):
+        assert override(preset("lapglow-tiny"), [old, "losses.spectral=1"]).train.stage == stage
+
+
+@pytest.mark.parametrize("setting", ["weight_decay=0.1", "train.sample_from=3", "fine_weight=0.5"])
+def test_a_setting_that_is_gone_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match="no such setting any more"):
+        override(preset("lapglow-tiny"), [setting])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("setting", ["lr=0.25", "seed=3", "repulsion=0", "optim.steps=3", "train.optim.steps=3"])
+def test_a_name_that_stayed_says_nothing(setting: str) -> None:
+    override(preset("lapglow-tiny"), [setting])
+
+
+@pytest.mark.parametrize("name", legacy.PRESETS)
+def test_an_old_preset_works_and_names_the_new_one(name: str) -> None:
+    with pytest.warns(RenamedWarning, match=legacy.PRESETS[name]):
+        assert preset(name) == PRESETS[legacy.PRESETS[name]]
+
+
+def test_the_bundled_voice_was_trained_by_the_third_stage() -> None:
+    assert typed(TrainConfig, read_config(BUNDLED_VOICE)["train"]) == preset("lapglow-stage3").train
