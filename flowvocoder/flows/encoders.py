@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.flows.convolution import ConvProduct, Product, TimeConv, double
+from flowvocoder.flows.convolution import ConvProduct, Product, TimeConv, double, windows
 from flowvocoder.flows.envelope import SPEECH_LEVEL, SPEECH_SPREAD
 from flowvocoder.flows.multiscale import squeeze
 from flowvocoder.flows.streaming import EncoderStep, StepSettings, StreamPosition, StreamState, step_for
 from flowvocoder.mel.frontend import unit_noise_level
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.units import ceil_div
 
 
 class MelEncoder(nn.Module):
@@ -118,6 +119,29 @@ class TransposedUpsampler(nn.Module):
         return squeeze(samples, self.group)
 
 
+@step_for(TransposedUpsampler)
+class TransposedUpsamplerStep(EncoderStep):
+    """A `TransposedUpsampler`, some frames at a time: one product for all samples of a frame."""
+
+    delay = 0
+
+    def __init__(self, encoder: TransposedUpsampler, settings: StepSettings):
+        super().__init__()
+        weight, bias = double(encoder.up)
+        self.rate, group = encoder.hop // encoder.group, encoder.group
+        self.span = ceil_div(weight.shape[2], encoder.hop) - 1
+        self.back = self.span * self.rate
+        padded = F.pad(weight, (0, (self.span + 1) * encoder.hop - weight.shape[2]))
+        taps = padded.unflatten(2, (self.span + 1, self.rate, group)).flip(2)  # the oldest frame first
+        joined = taps.permute(3, 1, 4, 2, 0).flatten(3).flatten(0, 2)
+        self.up = Product(joined, bias[:, None].expand(-1, group).flatten().repeat(self.rate), encoder.up.weight.dtype)
+
+    def forward(self, mel: Tensor, frames: StreamPosition, state: StreamState) -> Tensor:
+        past = state.extend(frames.mask(mel, 0), self.span)
+        context = self.up(windows(past, self.span, 1)).unflatten(2, (self.rate, -1)).flatten(1, 2)
+        return frames.at_rate(self.rate).mask(context, 0)
+
+
 class Repeat(nn.Module):
     """SqueezeWave's: every frame `times` times.
 
@@ -131,6 +155,20 @@ class Repeat(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         return mel.repeat_interleave(self.times, -1)
+
+
+@step_for(Repeat)
+class RepeatStep(EncoderStep):
+    """A `Repeat`, some frames at a time."""
+
+    delay = back = 0
+
+    def __init__(self, encoder: Repeat, settings: StepSettings):
+        super().__init__()
+        self.rate = encoder.times
+
+    def forward(self, mel: Tensor, frames: StreamPosition, state: StreamState) -> Tensor:
+        return frames.mask(mel, 0).repeat_interleave(self.rate, 1)
 
 
 class SmoothUpsampler(nn.Module):
