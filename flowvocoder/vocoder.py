@@ -165,7 +165,7 @@ class Vocoder:
         mel = self._checked_mel(mel)
         frames = self._checked_lengths(mel, lengths)
         noise = self._noise(len(mel), temperature, seed)
-        step, stages = self._steps.find(), self._stages(gl_iters, low_band_iters, frames)
+        step, stages = self._steps.for_mel(mel), self._stages(gl_iters, low_band_iters, frames)
         if step is not None:
             for audio in pieces(step, mel, noise, frames, stages):
                 yield self._checked_audio(audio)
@@ -257,7 +257,7 @@ class Vocoder:
         latent = self._batch(latent, 2)
         if tuple(latent.shape) != self.model.noise_shape(mel):
             raise MelError(f"a latent of shape {tuple(latent.shape)} does not fit a mel of shape {tuple(mel.shape)}")
-        step = self._steps.find(sampling=False)
+        step = self._steps.for_mel(mel, sampling=False)
         if step is None:
             return self._checked_audio(self.model.decode(latent, mel))
         return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(latent, step.rate))), 1))

@@ -113,14 +113,16 @@ class ContextProbe(Context):
 
     Args:
         like: (1, n, D), a context.
+        delay: by how many columns the noise is late.
     """
 
-    def __init__(self, like: Tensor):
-        self._like = like
+    def __init__(self, like: Tensor, delay: int):
+        self._like, self._delay = like, delay
         self.ahead = self.back = 0
 
     def at(self, delay: int, count: int, span: int = 0) -> Tensor:
-        self.ahead, self.back = max(self.ahead, -delay), max(self.back, delay + span)
+        late = delay - self._delay
+        self.ahead, self.back = max(self.ahead, -late), max(self.back, late + span)
         return self._like.new_zeros(1, span + count, self._like.shape[2])
 
 

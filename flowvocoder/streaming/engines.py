@@ -3,12 +3,14 @@
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion import compiled, reference
 from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.streaming.flow import FlowStep
+from flowvocoder.streaming.session import CHUNK
 
 Engine = Literal["eager", "numba", "compile"]
 """PyTorch alone; with the pitch recursion as machine code; steps of a size that comes back as compiled graphs."""
@@ -52,6 +54,11 @@ def streaming_step(
     return GraphStep(model, operator.solver, reduced(precision), sampling).eval()
 
 
+FAR = 32
+"""Frames of look-ahead. A model with more is not run in steps where the whole mel is there and short: a step would
+spend much of its time on the look-ahead after the end of the mel."""
+
+
 class ModelSteps:
     """The steps of a model, made when they are needed, and anew when a weight has changed.
 
@@ -68,6 +75,12 @@ class ModelSteps:
         """The step for synthesis, or for the inverse of the flow; None for a model that takes whole mels only."""
         step = self._step_or_reason(sampling)
         return None if isinstance(step, NoStreamingStep) else step
+
+    def for_mel(self, mel: Tensor, sampling: bool = True) -> FlowStep | None:
+        """The step that runs a whole mel (B, n_mels, F) best; None where the layers themselves do."""
+        step = self.find(sampling)
+        plain = self._engine == "eager" and self._precision == "float32" and len(mel) * mel.shape[2] <= CHUNK
+        return None if step is None or (plain and step.delay > FAR * step.rate) else step
 
     def require(self) -> FlowStep:
         """The step for synthesis. Raises ConfigError that says why there is none."""

@@ -17,6 +17,10 @@ from flowvocoder.flows.streaming import (
 )
 
 
+BEFORE = 2**20
+"""Columns: a delay by which a dry run is wholly before the signal, where no layer expects a past."""
+
+
 class FlowStep(nn.Module):
     """A `FlowVocoder` ready for inference: (mel, noise, frames, state) -> audio.
 
@@ -63,8 +67,8 @@ class FlowStep(nn.Module):
     def _plan(self, like: Tensor) -> None:
         """Find by dry runs of one frame of zeros what the flow reads of the context, and what it remembers."""
         mel, noise = like.new_zeros(1, 1, self.n_mels), like.new_zeros(1, self.rate, self.block)
-        probe = ContextProbe(self.encoder(mel, StreamPosition(0), StreamState()))
-        self.flow(noise, probe, 0, StreamPosition(0), StreamState())
+        probe = ContextProbe(self.encoder(mel, StreamPosition(0), StreamState()), BEFORE)
+        self.flow(noise, probe, BEFORE, StreamPosition(0), StreamState())
         self._wait = self.encoder.delay + probe.ahead
         self._depth = probe.ahead + probe.back
         self.delay = self._wait + self.flow.ahead

@@ -26,9 +26,12 @@ from flowvocoder.flows.streaming import STEPS, NoStreamingStep
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.streaming.flow import FlowStep
+from flowvocoder.streaming.graphs import GraphStep
 from flowvocoder.streaming.session import Session, from_tensor
 
 CONTEXT, FRAMES = 3, 23
+
+torch.manual_seed(0)  # for the layers of this file
 
 
 def spec(hop: int) -> MelSpec:
@@ -127,6 +130,26 @@ def test_an_encoders_step_gives_what_it_gives(name: str) -> None:
     encoder, context, hop = ENCODERS[name]
     coupling = AffineCoupling(4, WaveNet(2, 4, context, 6, 1))
     assert_same(FlowVocoder(spec(hop), encoder, Chain([Squeeze(4), coupling]), 4))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_traced_step_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As graphs and exports run it: no branch on the position, and a state of zeros at the start."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    torch.manual_seed(0)
+    layer, block = CASES[name]
+    model = FlowVocoder(spec(block), Repeat(1), Chain([copy.deepcopy(layer), ActNorm(block)]), block).double().eval()
+    perturb(model)
+    mel = torch.randn(2, CONTEXT, FRAMES, dtype=torch.float64)
+    noise, length = torch.randn(model.noise_shape(mel), dtype=torch.float64), torch.tensor([FRAMES, 9])
+    traced = GraphStep(model)
+    with torch.inference_mode():
+        found = []
+        for step in (FlowStep(model), traced, traced):  # a size becomes a graph when it comes again
+            session = Session(step, from_tensor(noise, 1))
+            chunks = [session.push(part, length) for part in mel.transpose(1, 2).split(4, 1)]
+            found.append(torch.cat([*chunks, session.finish(mel[:, :, :0].transpose(1, 2), length)], 1))
+    assert traced._graphs and (found[2] - found[0]).abs().max() < 1e-9
 
 
 def test_every_registered_step_is_tested() -> None:

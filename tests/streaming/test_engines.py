@@ -60,7 +60,7 @@ def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatc
     expected = eager.synthesize(mel, 0.7, seed=3)[0]
     for size in (8, 8, 7):
         assert (streamed(compiled, mel, size) - expected).abs().max() < 1e-9
-    step = compiled._steps.find()
+    step = compiled._steps.require()
     assert isinstance(step, graphs.GraphStep) and list(step._graphs) == [(1, 8)]
 
 
