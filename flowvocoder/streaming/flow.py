@@ -16,7 +16,6 @@ from flowvocoder.flows.streaming import (
     build_step,
 )
 
-
 BEFORE = 2**20
 """Columns: a delay by which a dry run is wholly before the signal, where no layer expects a past."""
 
