@@ -46,7 +46,7 @@ EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class LayerState:
     """The state after one layer.
 
     Attributes:
@@ -64,7 +64,7 @@ class Step:
 
 
 @torch.inference_mode()
-def walk(vocoder: Vocoder, audio: Tensor) -> list[Step]:
+def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
     """Every step of a recording (T,) to noise; the last state is what `Vocoder.encode` returns.
 
     A mixing of channels is shown together with the coupling it is for.
@@ -72,7 +72,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[Step]:
     mel = vocoder.mel_for(audio)
     samples = mel.shape[-1] * vocoder.spec.hop_length
     x = torch.nn.functional.pad(audio, (0, samples - len(audio))).to(vocoder.device, vocoder.dtype)[None, None]
-    steps = [Step("Recording", "The samples as they were recorded.", x[0], True, _nats(x, 0.0))]
+    steps = [LayerState("Recording", "The samples as they were recorded.", x[0], True, _nats(x, 0.0))]
     total, couplings, bands = 0.0, 0, True
     for layer, z, logdet in vocoder.model.flow.layer_outputs(x, vocoder.model.encoder(mel)):
         total += float(logdet.double().sum())
@@ -84,7 +84,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[Step]:
         if isinstance(layer, AffineCoupling | RowAutoregression):
             couplings += 1
             name = f"{name} {couplings}"
-        steps.append(Step(name, explanation, z[0], bands, _nats(z, total)))
+        steps.append(LayerState(name, explanation, z[0], bands, _nats(z, total)))
     last = steps[-1]
     steps[-1] = dataclasses.replace(last, name=f"{last.name}: the noise")
     return steps

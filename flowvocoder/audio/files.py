@@ -99,7 +99,7 @@ def read_as_stored(path: Path, start: int = 0, duration: int | None = None, cont
         rate, stop = file.samplerate, None if duration is None else start + duration
         if start or stop is not None:
             if max(start, stop or 0) > file.frames:
-                raise AudioError(f"{path}: holds {file.frames} samples, {start} to {stop or 'its end'} are wanted")
+                raise AudioError(f"{path}: holds {file.frames} samples, {start} to {stop or 'its end'} are requested")
             file.seek(start)
         data = file.read(-1 if duration is None else duration, dtype="float32", always_2d=True)
     if duration is not None and len(data) < duration:
@@ -167,7 +167,7 @@ def write_audio(path: Path, samples: Samples | Iterable[Samples], sample_rate: i
 
 
 class _Disk(io.FileIO):
-    """A file for libsndfile, which tells a full disk by an assertion only: remembers what the system said."""
+    """A file for libsndfile, which reports a full disk by an assertion only: keeps what the system said."""
 
     def __init__(self, path: Path):
         super().__init__(path, "w+")

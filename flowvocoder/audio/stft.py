@@ -24,7 +24,7 @@ def stft(
     """Complex spectra of audio: (..., T) -> (..., n_fft / 2 + 1, frames).
 
     Args:
-        n_fft, hop_length, win_length: in samples; a window is as long as `n_fft` if not told otherwise.
+        n_fft, hop_length, win_length: in samples; the window is as long as `n_fft` by default.
         window: (win_length,); None: the periodic Hann window.
         center: frame f lies around sample f * hop_length, and the ends are padded as `pad_mode` says.
 

@@ -26,13 +26,13 @@ EXAMPLES = 1000
 class Tally:
     """Findings of one kind."""
 
-    hurts: int = 0
+    harmful: int = 0
     notes: int = 0
     examples: list[tuple[int, str, Finding]] = dataclasses.field(default_factory=list)  # (line, utterance id, finding)
 
     def add(self, line: int, utterance_id: str, finding: Finding) -> None:
-        self.hurts += finding.hurts
-        self.notes += not finding.hurts
+        self.harmful += finding.harmful
+        self.notes += not finding.harmful
         if len(self.examples) < EXAMPLES:
             self.examples.append((line, utterance_id, finding))
 
@@ -56,25 +56,25 @@ class Audit:
         self.tallies = {kind: Tally() for kind in KINDS}
         self._seconds, self._level, self._bandwidth = (array.array("f") for _ in range(3))
         self._content, self._rate = array.array("Q"), array.array("q")
-        self._hurt = bytearray()  # by entry: whether it has a fault that hurts and no correction mends
+        self._harmed = bytearray()  # by entry: whether it has a harmful fault that no correction fixes
         self._corrections: dict[int, tuple[int, int]] = {}  # entry: (rate in Hz, duration in samples) of the file
         work = functools.partial(measure, folder=manifest.parent, limits=limits, spec=spec)
         results = ordered_map(work, read_lines(manifest), jobs, ahead=16)
         for result in progress(results, "audit", "file"):
             self._take(_of_crash(result) if isinstance(result, Crashed) else result)
-        if not self._hurt:
+        if not self._harmed:
             raise DataError(f"{manifest}: holds no utterance")
         self.rate = rate or _most_common(self._rate)
         self._between()
 
     @property
     def utterances(self) -> int:
-        return len(self._hurt)
+        return len(self._harmed)
 
     @property
-    def hurts(self) -> int:
-        """Utterances with a fault that hurts training."""
-        return sum(1 for h in self._hurt if h) + len(self._corrections)
+    def harmful(self) -> int:
+        """Utterances with a fault that is harmful to training."""
+        return sum(1 for harmed in self._harmed if harmed) + len(self._corrections)
 
     @property
     def seconds(self) -> npt.NDArray[np.float32]:
@@ -92,7 +92,7 @@ class Audit:
         return np.frombuffer(self._bandwidth, dtype=np.float32)
 
     def fix(self, output: Path) -> int:
-        """Write the manifest without what hurts training and with the files' own rates and lengths; how many are left.
+        """Write the manifest without harmful utterances and with the files' own rates and lengths; how many are left.
 
         Audio is not touched. Paths are made to fit the new manifest's folder.
 
@@ -100,15 +100,15 @@ class Audit:
             DataError: nothing would be left.
             OutputError: it cannot be written.
         """
-        if all(self._hurt):
-            raise DataError(f"{self.manifest}: no utterance is without a fault that hurts: {output} is not written")
+        if all(self._harmed):
+            raise DataError(f"{self.manifest}: every utterance has a harmful fault: {output} is not written")
         return write_manifest(output, self._fixed(output))
 
     def _fixed(self, output: Path) -> Iterator[Entry]:
         folder = self.manifest.parent
         moved = folder.resolve() != output.parent.resolve()
         for place, entry in enumerate(read_manifest(self.manifest)):
-            if self._hurt[place]:
+            if self._harmed[place]:
                 continue
             if place in self._corrections:
                 rate, duration = self._corrections[place]
@@ -123,14 +123,14 @@ class Audit:
             yield entry
 
     def _take(self, result: Measurement) -> None:
-        place = len(self._hurt)
+        place = len(self._harmed)
         for finding in result.findings:
             self.tallies[finding.kind].add(result.line, result.id, finding)
-        hurting = {f.kind for f in result.findings if f.hurts}
-        correctable = bool(hurting) and hurting <= {"rate", "length"} and result.mendable
+        harmful = {f.kind for f in result.findings if f.harmful}
+        correctable = bool(harmful) and harmful <= {"rate", "length"} and result.fixable
         if correctable:
             self._corrections[place] = (result.rate, result.duration)
-        self._hurt.append(bool(hurting) and not correctable)
+        self._harmed.append(bool(harmful) and not correctable)
         self._seconds.append(result.seconds)
         self._level.append(result.level_db)
         self._bandwidth.append(result.bandwidth_hz)
@@ -157,8 +157,8 @@ class Audit:
                 found.append(Finding("duplicate", True, f"the same audio as {names[first[place]]}"))
             for finding in found:
                 self.tallies[finding.kind].add(line, entry.id, finding)
-                if finding.hurts:
-                    self._hurt[place] = True
+                if finding.harmful:
+                    self._harmed[place] = True
                     self._corrections.pop(place, None)
 
 

@@ -1,4 +1,4 @@
-"""Everything one utterance can tell: a pure function of its manifest line and its files, for any process to run."""
+"""All that is found in one utterance: a pure function of its manifest line and its files, for any process to run."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ KINDS = ("missing", "unreadable", "changed", "length", "rate", "channels", "non-
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Where each check draws its two lines: from the first on a fault is worth knowing, from the second on it hurts."""
+    """The two limits of each check: from the first on a fault is worth knowing, from the second on it is harmful."""
 
     segment: int = 16384  # samples: what training draws
     clipped_share: tuple[float, float] = (0.0, 1e-4)
@@ -33,7 +33,7 @@ class Limits:
     dc: tuple[float, float] = (0.003, 0.01)  # of full scale
     level_db: tuple[float, float] = (-40.0, -50.0)  # dBFS of the loud frames; lower is worse
     silence: tuple[float, float] = (0.5, 0.7)  # share of frames
-    bandwidth: float = 0.88  # of the Nyquist frequency; an empty band from below that on hurts
+    bandwidth: float = 0.88  # of the Nyquist frequency; an empty band from below that on is harmful
     cancelled_db: float = 10.0  # dB lost by averaging channels that cancel each other
 
 
@@ -42,13 +42,13 @@ class Finding:
     """One thing wrong with one utterance."""
 
     kind: str  # one of KINDS
-    hurts: bool  # training, that is; else only worth knowing
+    harmful: bool  # to training; else only worth knowing
     detail: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was found in one utterance, and the numbers that the pictures show (NaN without audio)."""
+    """What was found in one utterance, and the numbers that the plots show (NaN without audio)."""
 
     id: str
     line: int  # of the manifest
@@ -59,7 +59,7 @@ class Measurement:
     content: int = 0  # hash of the samples; 0 without audio
     rate: int = 0  # Hz, of the file; 0 if it cannot be read
     duration: int = 0  # samples that are there of the stretch
-    mendable: bool = False  # a wrong rate or length in the manifest can be put right from the file
+    fixable: bool = False  # a wrong rate or length in the manifest can be corrected from the file
 
 
 def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurement:
@@ -104,10 +104,10 @@ def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurem
     if len(data) < limits.segment:
         findings.append(Finding("short", False, f"{len(data)} samples, a segment has {limits.segment}"))
     findings += _mel(entry, folder, len(data), rate, spec)
-    mendable = rate == entry.rate or entry.start == 0
+    fixable = rate == entry.rate or entry.start == 0
     content = hashlib.sha256(np.rint(signal * 32768.0).astype(np.int32).tobytes()).digest()
     return Measurement(entry.id, line.number, tuple(findings), seconds(len(data), rate), speech_level(levels), edge,
-                       int.from_bytes(content[:8], "big"), rate, len(data), mendable)  # fmt: skip
+                       int.from_bytes(content[:8], "big"), rate, len(data), fixable)  # fmt: skip
 
 
 def _against_manifest(entry: Entry, rate: int, stored: int) -> list[Finding]:
@@ -115,8 +115,8 @@ def _against_manifest(entry: Entry, rate: int, stored: int) -> list[Finding]:
     if rate != entry.rate:
         found.append(Finding("rate", True, f"{rate} Hz, the manifest says {entry.rate}"))
     if entry.start + entry.duration > stored:
-        wanted = f"samples {entry.start} to {entry.start + entry.duration}"
-        found.append(Finding("length", True, f"{stored} samples, the manifest wants {wanted}"))
+        stretch = f"samples {entry.start} to {entry.start + entry.duration}"
+        found.append(Finding("length", True, f"{stored} samples, the manifest says {stretch}"))
     return found
 
 

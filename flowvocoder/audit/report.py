@@ -1,4 +1,4 @@
-"""An audit for people and for programs: a table, JSON, a picture."""
+"""An audit for people and for programs: a table, JSON, a plot."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,18 +20,18 @@ def table(audit: Audit) -> Iterator[str]:
     yield f"{audit.manifest}: {audit.utterances} utterances, {minutes:.1f} min, {audit.rate} Hz"
     level, width = _middle(audit.level_db), _middle(audit.bandwidth_hz)
     yield f"speech level {level:.1f} dBFS (median), bandwidth {width / 1000:.1f} kHz (median)"
-    yield f"{'check':<11}{'hurts':>8}{'note':>8}"
+    yield f"{'check':<11}{'harmful':>8}{'note':>8}"
     for kind, tally in audit.tallies.items():
-        yield f"{kind:<11}{tally.hurts or '-':>8}{tally.notes or '-':>8}"
-        worst = sorted(tally.examples, key=lambda example: not example[2].hurts)
+        yield f"{kind:<11}{tally.harmful or '-':>8}{tally.notes or '-':>8}"
+        worst = sorted(tally.examples, key=lambda example: not example[2].harmful)
         for line, utterance_id, finding in worst[:SHOWN]:
             yield f"{'':<11}line {line}: {utterance_id}: {finding.detail}"
-        if tally.hurts + tally.notes > SHOWN:
+        if tally.harmful + tally.notes > SHOWN:
             yield f"{'':<11}... (--json lists more)"
-    if audit.hurts:
-        yield f"{audit.hurts} of {audit.utterances} utterances would hurt training"
+    if audit.harmful:
+        yield f"{audit.harmful} of {audit.utterances} utterances are harmful to training"
     else:
-        yield "nothing that would hurt training"
+        yield "nothing is harmful to training"
 
 
 def as_json(audit: Audit) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "utterances": audit.utterances,
         "minutes": round(float(audit.seconds.sum(dtype=np.float64)) / 60.0, 3),
         "rate": audit.rate,
-        "utterances_that_hurt": audit.hurts,
+        "harmful_utterances": audit.harmful,
         "seconds": _percentiles(audit.seconds),
         "level_dbfs": _percentiles(audit.level_db),
         "bandwidth_hz": _percentiles(audit.bandwidth_hz),
@@ -49,7 +49,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
     }
 
 
-def picture(audit: Audit, path: Path) -> None:
+def save_plot(audit: Audit, path: Path) -> None:
     """Distributions of duration, level and bandwidth as a PNG. Raises OutputError if it cannot be written."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -65,14 +65,14 @@ def picture(audit: Audit, path: Path) -> None:
         axis.hist(values[np.isfinite(values)], bins=40, color="#3b6ea5")
         axis.set_xlabel(label)
         axis.set_ylabel("utterances")
-    figure.suptitle(f"{audit.manifest.name}: {audit.utterances} utterances, {audit.hurts} would hurt training")
+    figure.suptitle(f"{audit.manifest.name}: {audit.utterances} utterances, {audit.harmful} harmful to training")
     with writing(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
 def _tally(tally: Tally) -> dict[str, Any]:
-    found = [{"line": n, "id": i, "hurts": f.hurts, "detail": f.detail} for n, i, f in tally.examples]
-    return {"hurts": tally.hurts, "notes": tally.notes, "utterances": found}
+    found = [{"line": n, "id": i, "harmful": f.harmful, "detail": f.detail} for n, i, f in tally.examples]
+    return {"harmful": tally.harmful, "notes": tally.notes, "utterances": found}
 
 
 def _percentiles(values: npt.NDArray[np.floating[Any]]) -> dict[str, float] | None:

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what is wrong with a corpus; 1 if something would harm training."""
     from flowvocoder.audit.audit import Audit
     from flowvocoder.audit.measure import Limits
-    from flowvocoder.audit.report import as_json, picture, table
+    from flowvocoder.audit.report import as_json, save_plot, table
     from flowvocoder.mel.spec import convention
     from flowvocoder.parallel import check_jobs
 
@@ -43,12 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(table(found)))
     if arguments.plot:
-        picture(found, arguments.plot)
+        save_plot(found, arguments.plot)
     if arguments.fix:
         left = found.fix(arguments.fix)
         if not arguments.json:
             print(f"{arguments.fix}: {left} utterances")
-    return HARMFUL if found.hurts else 0
+    return HARMFUL if found.harmful else 0
 
 
 def _check(path: Path | None, suffix: str, manifest: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from flowvocoder.analysis.walk import Step
+from flowvocoder.analysis.walk import LayerState
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.plots import LEVELS, spectrogram_db
 from flowvocoder.demo.canvas import (
@@ -125,7 +125,7 @@ def smooth(values: Array, width: int = 5) -> Array:
     return np.convolve(padded, np.full(width, 1.0 / width), mode="valid")
 
 
-def step_picture(step: Step, sample_rate: int, samples: int, narrow: bool) -> Pixels:
+def step_picture(step: LayerState, sample_rate: int, samples: int, narrow: bool) -> Pixels:
     """One state on the way through the flow: over time and frequency, and the histogram of its values."""
     seconds, values = samples / sample_rate, step.state.double().cpu().numpy()
     canvas = Canvas([2.3, 1.1], narrow)

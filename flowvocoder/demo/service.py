@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import FrameLikelihood, Gaussianity, gaussianity, likelihood_by_frame, mix
-from flowvocoder.analysis.walk import Step, walk
+from flowvocoder.analysis.walk import LayerState, walk
 from flowvocoder.audio.files import Samples
 from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.demo import inputs
@@ -195,7 +195,7 @@ class Service:
             samples = spoken[: len(samples)].numpy()
         return vocoder.sample_rate, samples
 
-    def walk(self, path: str | None) -> list[Step]:
+    def walk(self, path: str | None) -> list[LayerState]:
         """A recording's way through the flow."""
         return walk(self.vocoder, torch.from_numpy(self.samples(path)))
 

@@ -9,7 +9,7 @@ from flowvocoder.evaluation.signals import Values, common_part, level_gain, log_
 
 FURTHEST = 2048  # samples searched either side, 93 ms
 STEP = 8  # samples, of the envelopes
-SAME_WAVE = 0.98  # correlation from which the phase was kept, so that the waveform tells the lag exactly
+SAME_WAVE = 0.98  # correlation from which the phase was kept, so that the waveform gives the lag exactly
 FLAT = 0.01  # the mel distance is flat near its minimum: a lag of 0 that is worse by no more than this share is kept
 NEAR = 64  # samples; within these 0 is considered
 

@@ -35,7 +35,7 @@ class Speech:
     Attributes:
         samples: (T,), rounded to 16 bit, which is what a file of it would hold.
         lag: samples by which it is late.
-        values: what only its maker can tell: likelihood, speed.
+        values: what only its maker knows: likelihood, speed.
     """
 
     samples: Samples
@@ -160,7 +160,7 @@ def load(checkpoint: Path, device: str) -> Vocoder:
 
 
 def given_mel(utterance: Utterance, spec: MelSpec, samples: int) -> torch.Tensor | None:
-    """The mel (n_mels, F) that a manifest names for so many samples of an utterance, if it does. Raises MelError."""
+    """The mel (n_mels, F) that a manifest names for an utterance of this many samples, if it does. Raises MelError."""
     mel = utterance.read_mel(spec, samples)
     return None if mel is None else torch.from_numpy(mel)
 
@@ -190,7 +190,7 @@ def digest(values: dict[str, Any]) -> str:
 
 
 def _timed(system: System, mel: torch.Tensor, seed: int, samples: int, device: str) -> Speech:
-    """What a system makes of a mel (1, n_mels, F), cut to so many samples, and how fast it did."""
+    """What a system makes of a mel (1, n_mels, F), cut to this many samples, and how fast it did."""
     started = _clock(device)
     audio = system.run(mel, seed)[0, :samples].cpu()
     taken = _clock(device) - started

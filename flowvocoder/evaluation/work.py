@@ -87,7 +87,7 @@ def _draw(task: Task, draw: int, recording: Values) -> tuple[dict[str, float], l
 
 
 def lag_of(job: tuple[FolderCandidate, Utterance]) -> int | None:
-    """How late a folder's copy of an utterance is, in samples at RATE; None if that cannot be told."""
+    """How late a folder's copy of an utterance is, in samples at RATE; None if that cannot be found."""
     system, utterance = job
     try:
         with _one_thread():

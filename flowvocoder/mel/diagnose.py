@@ -23,7 +23,7 @@ def implausible(mel: npt.NDArray[np.generic], spec: MelSpec) -> str | None:
     quiet, loud = np.percentile(values, (1, 99))
     span = float(loud - quiet)
     numbers = f"values {low:.3g} to {high:.3g}, mean {values.mean():.3g}"
-    unit = math.log(10.0) if spec.log == "log10" else 1.0  # nats in one unit of the wanted log
+    unit = math.log(10.0) if spec.log == "log10" else 1.0  # nats in one unit of the convention's log
     floor = math.log(spec.floor) / unit
     if high > 25.0 / unit or span > 30.0 / unit:
         if low >= 0:

@@ -78,7 +78,7 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | 
 
 
 def check_length(path: Path, mel: Mel, samples: int, spec: MelSpec) -> None:
-    """Refuse a mel (n_mels, F) that does not belong to so many samples: toolkits differ by a frame, not by more.
+    """Refuse a mel (n_mels, F) that does not belong to this many samples: toolkits differ by a frame, not by more.
 
     Raises:
         MelError: naming the file and both numbers of frames.

@@ -88,7 +88,7 @@ def edge_padding(spec: MelSpec) -> tuple[int, int]:
 
 
 def frame_count(samples: int, spec: MelSpec) -> int:
-    """Frames of the mel of so many samples."""
+    """Frames of the mel of this many samples."""
     return samples // spec.hop_length + (spec.padding == "center")
 
 

@@ -45,9 +45,9 @@ def report(manifest: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tu
 
 def test_a_clean_corpus_is_clean(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = report(clean, capsys)
-    assert code == 0 and found["utterances"] == 6 and found["utterances_that_hurt"] == 0
+    assert code == 0 and found["utterances"] == 6 and found["harmful_utterances"] == 0
     assert found["minutes"] == pytest.approx(6 * 1.2 / 60, abs=1e-3) and found["rate"] == RATE
-    assert {kind: (c["hurts"], c["notes"]) for kind, c in found["checks"].items() if c["utterances"]} == {}
+    assert {kind: (c["harmful"], c["notes"]) for kind, c in found["checks"].items() if c["utterances"]} == {}
 
 
 def rewrite(change: Callable[[np.ndarray], np.ndarray], rate: int = RATE, subtype: str = "PCM_16") -> Callable:
@@ -98,7 +98,7 @@ FAULTS: dict[str, tuple[str, bool, Callable[[Entry, Path], Entry], str]] = {
     "missing": ("missing", True, missing, "no file wavs/ghost.wav"),
     "corrupt": ("unreadable", True, corrupt, "wavs/faulty.flac: cannot be read as audio"),
     "changed": ("changed", True, changed, "is not the file the manifest was made from"),
-    "too long": ("length", True, lambda e, r: dataclasses.replace(e, start=9), "26460 samples, the manifest wants"),
+    "too long": ("length", True, lambda e, r: dataclasses.replace(e, start=9), "26460 samples, the manifest says"),
     "wrong rate": ("rate", True, lambda e, r: dataclasses.replace(e, rate=24000), "22050 Hz, the manifest says 24000"),
     "lower rate": ("rate", True, rewrite(lambda x: x, rate=16000), "16000 Hz, the corpus has 22050"),
     "higher rate": ("rate", False, rewrite(lambda x: x, rate=24000), "24000 Hz, will be resampled to 22050"),
@@ -121,34 +121,34 @@ FAULTS: dict[str, tuple[str, bool, Callable[[Entry, Path], Entry], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_planted_fault_is_found(name: str, clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kind, hurts, plant, detail = FAULTS[name]
+    kind, harmful, plant, detail = FAULTS[name]
     entries = list(read_manifest(clean))
     entries[4] = plant(entries[4], clean.parent)
     write_manifest(clean, entries)
     code, found = report(clean, capsys)
-    assert code == int(hurts) and found["utterances_that_hurt"] == int(hurts)
+    assert code == int(harmful) and found["harmful_utterances"] == int(harmful)
     (utterance,) = found["checks"][kind]["utterances"]
     assert (
         (utterance["line"], utterance["id"]) == (5, entries[4].id)
-        and utterance["hurts"] == hurts
+        and utterance["harmful"] == harmful
         and detail in utterance["detail"]
     )
-    others = {k for k, c in found["checks"].items() if c["hurts"] and k != kind}
+    others = {k for k, c in found["checks"].items() if c["harmful"] and k != kind}
     assert not others - {"level"}, others  # channels that cancel leave silence
 
 
-def test_the_table_and_the_picture_show_it(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_table_and_the_plot_show_it(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     entries = list(read_manifest(clean))
     entries[2] = missing(entries[2], clean.parent)
     write_manifest(clean, entries)
     assert main(["audit", str(clean), "--plot", str(tmp_path / "a.png"), "--jobs", "2"]) == 1
     out = capsys.readouterr().out
-    assert "6 utterances" in out and "1 of 6 utterances would hurt training" in out
+    assert "6 utterances" in out and "1 of 6 utterances are harmful to training" in out
     assert "line 3: toy/utt002: no file wavs/ghost.wav" in out
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_fix_leaves_what_is_good_and_mends_what_the_file_tells(
+def test_fix_keeps_what_is_good_and_corrects_rates_and_lengths(
     clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     entries = list(read_manifest(clean))
@@ -200,7 +200,7 @@ def test_stretches_of_one_recording_are_audited_by_themselves(
         manifest, [dataclasses.replace(whole, id=f"l/{i}", start=s, duration=d) for i, (s, d) in enumerate(spans)]
     )
     code, found = report(manifest, capsys)
-    assert code == 1 and found["utterances_that_hurt"] == 1
+    assert code == 1 and found["harmful_utterances"] == 1
     assert [u["id"] for u in found["checks"]["level"]["utterances"]] == ["l/1"]
 
 

@@ -78,7 +78,7 @@ def test_stretches_are_read_and_checked(corpus: Path, tmp_path: Path) -> None:
     whole = find_utterances(corpus)[0].read(22050)
     read = [u.read(22050) for u in find_utterances(tmp_path / "m.jsonl")]
     assert all(np.array_equal(r, whole[5000 * i : 5000 * i + 5000]) for i, r in enumerate(read))
-    for wrong, message in (({"start": 15_000}, "holds 17640 samples, 15000 to 20000 are wanted"),
+    for wrong, message in (({"start": 15_000}, "holds 17640 samples, 15000 to 20000 are requested"),
                            ({"rate": 16000}, "has 22050 Hz, the manifest says 16000")):  # fmt: skip
         write_manifest(tmp_path / "m.jsonl", [dataclasses.replace(parts[0], **wrong)])
         with pytest.raises(AudioError, match=message):

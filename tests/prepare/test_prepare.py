@@ -220,7 +220,7 @@ def audio_of(converted: Converted | Skipped) -> np.ndarray:
         ({"path": "wavs/ghost.flac"}, "wavs/ghost.flac: no such file"),
         ({"sha256": "0" * 64}, "wavs/utt000.flac: is not the file the manifest was made from (sha256)"),
         ({"rate": 16000}, "wavs/utt000.flac: has 22050 Hz, the manifest says 16000"),
-        ({"start": 1}, "wavs/utt000.flac: holds 13230 samples, 1 to 13231 are wanted"),
+        ({"start": 1}, "wavs/utt000.flac: holds 13230 samples, 1 to 13231 are requested"),
         ({"mel": "ghost.npy"}, "ghost.npy: has no spec beside it"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The likelihood of the recording itself, which only a flow can tell."""
+"""The likelihood of the recording itself, which only a flow knows."""
 
 from torch import Tensor
 

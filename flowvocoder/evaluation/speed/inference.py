@@ -28,7 +28,7 @@ class Result:
         seconds, batch: of audio, items.
         speed: seconds of audio (all items) a second, best of all rounds; median: the same of the median round.
         gmacs: billions of multiplications with addition a second of audio, as PyTorch counts them; None outside of it.
-        peak_mb: most memory of the process while it ran; None where the system does not tell.
+        peak_mb: most memory of the process while it ran; None where the system does not say.
     """
 
     name: str

@@ -32,7 +32,7 @@ MATRIX = {"cpu": 1024, "cuda": 8192}
 
 PRODUCTS = 12
 PEAK_SECONDS = 1.0
-"""At least so many products, and for at least so long; the fastest one counts."""
+"""At least this many products, for at least this long; the fastest one counts."""
 
 
 @dataclasses.dataclass(frozen=True)
