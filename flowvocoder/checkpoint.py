@@ -1,7 +1,6 @@
 """Checkpoints: a folder with `model.safetensors` and `config.json`. Never a pickle."""
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.files import readable_folder, sha256_of, writing_folder
+from flowvocoder.files import readable_folder, sha256_of, sha256_of_json, writing_folder
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.migration import FORMAT_VERSION, migrated, tensor_name
 from flowvocoder.postfilter.chain import PostFilter
@@ -161,4 +160,4 @@ def _tensors(weights: Path) -> dict[str, Tensor]:
 def _config_sha256(config: dict[str, Any]) -> str:
     """Of everything in the configuration but this hash itself."""
     rest = {key: value for key, value in config.items() if key != "config_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return sha256_of_json(rest)

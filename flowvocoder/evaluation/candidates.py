@@ -6,7 +6,6 @@ Candidates are small, immutable and picklable: worker processes load what they n
 import dataclasses
 import functools
 import hashlib
-import json
 import time
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -182,11 +181,6 @@ def _file_hash(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def digest(values: dict[str, Any]) -> str:
-    """One string that changes whenever one of the values does."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _timed(system: System, mel: torch.Tensor, seed: int, samples: int, device: str) -> Speech:

@@ -18,13 +18,13 @@ from flowvocoder.evaluation.candidates import (
     FolderCandidate,
     GriffinLimCandidate,
     content_of,
-    digest,
     load,
 )
 from flowvocoder.evaluation.results import Cache, Evaluation, Row
 from flowvocoder.evaluation.signals import RATE
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
+from flowvocoder.files import sha256_of_json
 from flowvocoder.parallel import Crashed
 from flowvocoder.presets import experiment_from_dict
 from flowvocoder.voice_card import VoiceCard
@@ -224,7 +224,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _key(task: Task) -> str:
-    return digest({
+    return sha256_of_json({
         "definition": DEFINITION,
         "recording": content_of(task.utterance),
         "system": task.system.key(task.utterance),
