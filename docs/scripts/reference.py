@@ -79,7 +79,6 @@ def settings() -> str:
     """Every setting with its default and meaning, and what each preset changes."""
     from flowvocoder import presets
 
-    experiment = presets.PRESETS[presets.DEFAULT_PRESET]
     parts = [
         "# Settings and presets",
         "This page is generated from the code. `flowvocoder train --set KEY=VALUE` changes a setting. The last words "
@@ -89,19 +88,35 @@ def settings() -> str:
         f"`--preset NAME` chooses one; the default is `{presets.DEFAULT_PRESET}`. The table lists what differs from "
         "the defaults below.",
         table(("preset", "architecture", "settings"), (preset(n, e) for n, e in presets.PRESETS.items())),
-        "## Training",
-        setting_table(experiment.train, "train."),
-        "## Mel",
-        setting_table(experiment.mel, "mel."),
     ]
-    for kind in dict.fromkeys(type(e.model) for e in presets.PRESETS.values()):
-        parts += [f"## Model: {kind.architecture}", setting_table(kind(), "model.")]
+    kinds = {(name, type(part)) for e in presets.PRESETS.values() for name, part in sections(e)}
+    for name, kind in sorted(kinds, key=lambda pair: (SECTIONS.index(pair[0]), pair[1].__name__)):
+        title = f"{name}: {kind.architecture}" if name == "model" else name
+        head = ("key", "default", "limits", "meaning")
+        parts += [f"## {title}", sentence(summary(kind)), table(head, setting_rows(kind(), f"{name}."))]
     return "\n\n".join(parts)
+
+
+SECTIONS = ("train", "mel", "postfilter", "model")
+
+
+def sections(experiment: Any) -> list[tuple[str, Any]]:
+    """The parts that an experiment has, with their names."""
+    parts = ((name, getattr(experiment, name, None)) for name in SECTIONS)
+    return [(name, part) for name, part in parts if part is not None]
+
+
+def summary(kind: type) -> str:
+    """The first line of a class's docstring."""
+    return html.escape((inspect.getdoc(kind) or "").partition("\n")[0], quote=False)
 
 
 def preset(name: str, experiment: Any) -> tuple[str, str, str]:
     """A preset's row."""
-    changed = [*differences(experiment.model, "model."), *differences(experiment.train, "train.")]
+    parts = [(section, part) for section, part in sections(experiment) if section != "mel"]
+    changed = [change for section, part in parts for change in differences(part, f"{section}.")]
+    if getattr(experiment, "postfilter", None):
+        changed.append("with a guide")
     return f"`{name}`", experiment.model.architecture, " ".join(f"`{c}`" for c in changed) or "the defaults"
 
 
@@ -123,11 +138,6 @@ def leaves(part: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield prefix + field.name, value
 
 
-def setting_table(part: Any, prefix: str) -> str:
-    """The settings of a section: key, default, limits, meaning."""
-    return table(("key", "default", "limits", "meaning"), setting_rows(type(part)(), prefix))
-
-
 def setting_rows(part: Any, prefix: str) -> Rows:
     meanings = comments(type(part))
     for field in dataclasses.fields(part):
@@ -138,8 +148,15 @@ def setting_rows(part: Any, prefix: str) -> Rows:
         choices = typing.get_args(typing.get_type_hints(type(part))[field.name])
         named = ", ".join(f"`{c}`" for c in choices if isinstance(c, str))
         text = field.metadata.get("help") or meanings.get(field.name, "")
-        limits = " to ".join(f"{number:g}" for number in field.metadata.get("limits", ()))
+        limits = between(*field.metadata.get("limits", (None, None)))
         yield f"`{prefix}{field.name}`", f"`{spelled(value)}`", limits, "; ".join(t for t in (text, named) if t)
+
+
+def between(lowest: float | None, highest: float | None) -> str:
+    """Limits in words; a highest value that nobody reaches is left out."""
+    if lowest is None or highest is None:
+        return ""
+    return f"{lowest:g} or more" if highest >= 1e6 else f"{lowest:g} to {highest:g}"
 
 
 def spelled(value: Any) -> str:

@@ -10,6 +10,7 @@ import flowvocoder
 from flowvocoder.checkpoint import BUNDLED_VOICE
 
 pytest.importorskip("PIL")
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "docs" / "scripts" / "gallery.py"
 
 

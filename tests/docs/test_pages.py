@@ -86,6 +86,7 @@ def test_pages_hold_commands() -> None:
     assert len(CALLS) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [ROOT / name for name in RUNNABLE], ids=lambda p: p.name)
 def test_python_of_the_tutorials_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pesq")
@@ -101,6 +102,7 @@ def test_python_of_the_tutorials_runs(page: Path, tmp_path: Path, monkeypatch: p
         exec(compile(block, str(page), "exec"), names)
 
 
+@pytest.mark.slow
 def test_commands_of_the_first_tutorial_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(Path(flowvocoder.__file__).parent / "examples", tmp_path / "flowvocoder" / "examples")
     monkeypatch.chdir(tmp_path)
