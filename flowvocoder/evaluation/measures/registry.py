@@ -77,9 +77,11 @@ def measure(
         digits, better, charted, per_sample: as `Measure`.
 
     Example:
-        >>> @measure("peak_db", "peak level, dB", 1, "zero")
-        ... def peak(pair: Pair) -> dict[str, float]:
-        ...     return {"peak_db": 20 * np.log10(np.abs(pair.generated).max() / np.abs(pair.reference).max())}
+        ```python
+        @measure("peak_db", "peak level, dB", 1, "zero")
+        def peak(pair: Pair) -> dict[str, float]:
+            return {"peak_db": 20 * np.log10(np.abs(pair.generated).max() / np.abs(pair.reference).max())}
+        ```
     """
 
     def register(function: Function) -> Function:
