@@ -12,6 +12,11 @@ from flowvocoder.renamed import say_renamed
 SETTINGS: dict[str, str] = {
     "model.fine_channels": "postfilter.guide_channels",
     "model.fine_layers": "postfilter.guide_layers",
+    "model.time_slots": "model.subband_merging",
+    "model.pitch_shapes": "model.pitch_filters",
+    "model.pitch_pulses": "model.pitch_excitation",
+    "model.level_sets": "model.band_groups",
+    "model.level_channels": "model.band_group_channels",
     "train.steps": "train.optim.steps",
     "train.batch": "train.optim.batch",
     "train.segment": "train.optim.segment",
@@ -107,8 +112,8 @@ def todays_setting(key: str, text: str, paths: Collection[str]) -> tuple[str, st
         return "train.stage", stage
     if name in GONE or name in ("samples_only", "fine_weight"):
         raise ConfigError(f"--set {key}: there is no such setting any more" + ("" if name in GONE else ": set stage"))
-    old = key if key in SETTINGS else f"train.{name}"
-    if old not in SETTINGS or any(f".{path}".endswith(f".{key}") for path in paths):
+    old = next((path for path in SETTINGS if f".{path}".endswith(f".{key}")), None)
+    if old is None or any(f".{path}".endswith(f".{key}") for path in paths):
         return key, text
     new = SETTINGS[old].removeprefix("train.")
     say_renamed(f"--set {key}", f"--set {new}")

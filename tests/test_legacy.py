@@ -55,6 +55,8 @@ def test_what_is_not_done_any_more_is_told() -> None:
         ("train.match=7", "sampling.gl_iters=7", "train.sampling.gl_iters"),
         ("low_match=8", "low_band_iters=8", "train.sampling.low_band_iters"),
         ("sample_temperature=0.5", "temperature=0.5", "train.sampling.temperature"),
+        ("time_slots=4", "model.subband_merging=4", "model.subband_merging"),
+        ("model.level_sets=2", "model.band_groups=2", "model.band_groups"),
     ],
 )
 def test_an_old_setting_works_and_names_the_new_one(old: str, new: str, path: str) -> None:

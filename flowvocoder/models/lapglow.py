@@ -38,15 +38,15 @@ class LapGlowConfig(ModelConfig):
     encoder_channels: int = limited(192, 1, 4096)
     encoder_layers: int = limited(4, 0, 64)
     scale_channels: int = limited(128, 1, 4096)
-    time_slots: int = limited(16, 1, 4096)  # neighbouring high bands merged by the first 1x1 convolution's start
+    subband_merging: int = limited(16, 1, 4096)  # neighbouring high bands merged by the first 1x1 convolution's start
     pitch: bool = True  # long-term prediction before the transform
     pitch_channels: int = limited(192, 1, 4096)
-    pitch_shapes: int = limited(4, 1, 4)  # tap filters; the fourth predicts up to 8 kHz, each fewer an octave less
-    pitch_pulses: bool = True  # samples have a pitch-synchronous excitation envelope
+    pitch_filters: int = limited(4, 1, 4)  # tap filters; the fourth predicts up to 8 kHz, each fewer an octave less
+    pitch_excitation: bool = True  # samples have a pitch-synchronous excitation envelope
     causal: bool = True  # couplings, envelope and pitch look back only
     encoder_ahead: int = limited(3, -1, 65)  # encoder convolutions that look a frame ahead; -1: all
-    level_sets: int = limited(4, 1, 64)  # interleaved band groups of the scale-only couplings; 1: no such coupling
-    level_channels: int = limited(192, 1, 4096)
+    band_groups: int = limited(4, 1, 64)  # interleaved band groups of the scale-only couplings; 1: no such coupling
+    band_group_channels: int = limited(192, 1, 4096)
 
     def check(self, mel: MelSpec) -> None:
         """Raises ConfigError for sizes that do not go together or with the mel."""
@@ -55,10 +55,10 @@ class LapGlowConfig(ModelConfig):
             choice = f"one of {', '.join(map(str, fitting))}" if fitting else "even, and no even number does"
             raise ConfigError(f"model.block {self.block} must go into mel.hop_length {mel.hop_length}: {choice}")
         check_odd(self.kernel)
-        sets = self.level_sets
-        if sets & (sets - 1) or (sets > 1 and self.block % (8 * sets)):
+        groups = self.band_groups
+        if groups & (groups - 1) or (groups > 1 and self.block % (8 * groups)):
             raise ConfigError(
-                f"model.level_sets {sets} must be a power of 2, and 8 times as many go into model.block {self.block}"
+                f"model.band_groups {groups} must be a power of 2, and 8 times as many go into model.block {self.block}"
             )
         if self.pitch and mel.sample_rate < LOWEST_RATE_WITH_PITCH:
             raise ConfigError(
@@ -89,14 +89,14 @@ class LapGlowConfig(ModelConfig):
         layers: list[Bijection] = []
         if self.pitch:
             lags = lag_range(mel.sample_rate)
-            hidden, filters, excitation = self.pitch_channels, self.pitch_shapes, self.pitch_pulses
+            hidden, filters, excitation = self.pitch_channels, self.pitch_filters, self.pitch_excitation
             layers.append(PitchPredictor(context, *lags, hidden, causal, filters, excitation))
         layers.append(LappedTransform(block))
         layers.append(ConditionalScale(Envelope(mel, context, block, self.scale_channels, causal)))
-        layers += scale_couplings(block, self.level_sets, context, self.level_channels, causal)
+        layers += scale_couplings(block, self.band_groups, context, self.band_group_channels, causal)
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
         # way round.
-        start = even_odd(block) @ subband_merging(block, self.time_slots)
+        start = even_odd(block) @ subband_merging(block, self.subband_merging)
         for _ in range(self.flows):
             layers.append(PointwiseLU(start))
             start = swapped_halves(block)
@@ -113,12 +113,12 @@ BASE = LapGlowConfig(
     flows=12,
     channels=192,
     layers=2,
-    time_slots=8,
-    pitch_shapes=3,
-    pitch_pulses=False,
+    subband_merging=8,
+    pitch_filters=3,
+    pitch_excitation=False,
     causal=False,
     encoder_ahead=-1,
-    level_sets=1,
+    band_groups=1,
 )
 
 SMALL = dataclasses.replace(

@@ -24,10 +24,10 @@ SETTINGS = [
     ["model.causal=true", "model.encoder_ahead=1"],
     ["model.causal=true", "model.encoder_ahead=0", "model.block=256"],
     ["mel.hop_length=200", "model.block=40"],  # blocks that are no whole groups of the recursion
-    ["model.level_sets=4", "model.causal=true", "model.encoder_ahead=3"],
-    ["model.level_sets=2", "model.block=64"],
-    ["model.pitch_pulses=true", "model.causal=true", "model.encoder_ahead=3", "model.block=256"],
-    ["model.pitch_pulses=true", "mel.hop_length=200", "model.block=40"],
+    ["model.band_groups=4", "model.causal=true", "model.encoder_ahead=3"],
+    ["model.band_groups=2", "model.block=64"],
+    ["model.pitch_excitation=true", "model.causal=true", "model.encoder_ahead=3", "model.block=256"],
+    ["model.pitch_excitation=true", "mel.hop_length=200", "model.block=40"],
     ["model.layers=1", "model.kernel=1"],  # couplings that look less far ahead than the envelope
 ]
 

@@ -89,8 +89,8 @@ def test_refusals(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(ConfigError, match=r"train\.losses\.pulse does nothing in stage guide: must be 0"):
         override(preset("lapglow-stage3"), ["losses.pulse=2"])
     with pytest.raises(ConfigError, match=r"3 or more times mel\.hop_length 300, not 1024"):
-        override(preset("lapglow-stage3"), ["mel.hop_length=300", "model.block=300", "model.time_slots=1",
-                                          "model.level_sets=1"])  # fmt: skip
+        override(preset("lapglow-stage3"), ["mel.hop_length=300", "model.block=300", "model.subband_merging=1",
+                                          "model.band_groups=1"])  # fmt: skip
     short = override(preset("lapglow-stage3"), ["segment=6144"])
     with pytest.raises(ConfigError, match=r"train\.optim\.segment 6144 must be more than 24 x mel\.hop_length 256"):
         Trainer(short, [corpus], tmp_path / "run")
