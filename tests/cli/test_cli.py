@@ -117,7 +117,7 @@ def test_info(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "tacotron2" in text and "CC0-1.0" in text and "M parameters" in text
     assert run("info", checkpoint, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["format_version"] == 1
+    assert json.loads(capsys.readouterr().out)["format_version"] == 2
 
 
 def test_clipping_is_counted_and_never_wraps(
