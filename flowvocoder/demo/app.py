@@ -98,8 +98,8 @@ def _head(service: Service) -> str:
     rate, device = service.spec.sample_rate, torch.device(service.vocoder.device).type.upper()
     return (
         "<h1>flowvocoder</h1>"
-        "<p>Speech from mel spectrograms, by a network that also runs backwards: any recording becomes noise and comes"
-        " back exactly, and how likely it is can be told to the last digit.</p>"
+        "<p>Speech from mel spectrograms by an invertible network. It maps any recording to noise and back, and"
+        " computes its exact likelihood.</p>"
         f'<p class="voice">Voice {html.escape(service.name)}, {service.parameters / 1e6:.1f} million parameters,'
         f" {rate / 1000:g} kHz, on {device}</p>"
     )

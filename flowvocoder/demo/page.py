@@ -13,11 +13,11 @@ class Page:
     """What tabs need to know of the page around them.
 
     Attributes:
-        narrow: a hidden checkbox, ticked on a phone; pictures are drawn for that width.
+        narrow: a hidden checkbox, ticked on a phone; plots are drawn for that width.
     """
 
     def __init__(self, blocks: gr.Blocks):
-        self.narrow = gr.Checkbox(False, visible="hidden", label="Pictures for a phone")
+        self.narrow = gr.Checkbox(False, visible="hidden", label="Plots for a phone")
         blocks.load(None, None, self.narrow, js="() => window.innerWidth < 700", queue=False, **PRIVATE)
 
     @contextlib.contextmanager

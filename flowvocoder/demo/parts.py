@@ -64,7 +64,7 @@ def player(label: str) -> gr.Audio:
     return files_of_their_own(gr.Audio(label=label, interactive=False, type="filepath", buttons=["download"]))
 
 
-def picture(label: str, visible: bool = True) -> gr.Image:
+def plot(label: str, visible: bool = True) -> gr.Image:
     """A drawing, to be enlarged or saved."""
     image = gr.Image(label=label, interactive=False, format="png", buttons=["download", "fullscreen"],
                      visible=visible, alt_text=label, elem_classes="drawing")  # fmt: skip
@@ -109,7 +109,7 @@ def pcm(sample_rate: int, samples: Samples) -> tuple[int, Any]:
 
 
 def answer(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Bad input becomes a message in the page; what nobody foresaw is logged, and the visitor is told no details."""
+    """Bad input becomes a message in the page; what nobody foresaw is logged, without details for the visitor."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any) -> Any:

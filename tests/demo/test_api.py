@@ -39,14 +39,14 @@ def refusal(client: "gradio_client.Client", *arguments: object, api_name: str) -
 
 
 def test_resynthesis_is_what_the_package_gives(client: "gradio_client.Client", checkpoint: Path, wav: Path) -> None:
-    original, vocoded, figures, picture = client.predict(
+    original, vocoded, figures, plot = client.predict(
         recording=handle_file(wav), temperature=0.7, seed=3, denoise=0, narrow=False, api_name="/resynthesize"
     )
     assert np.array_equal(sf.read(original, dtype="int16")[0], sf.read(wav, dtype="int16")[0])
     assert np.abs(sf.read(vocoded)[0] - expected(checkpoint, wav, 3)).max() < 2 / 32768
     assert [f["label"] for f in figures] == ["Speed", "Bits per sample", "Mel distance", "Length"]
     assert figures[3]["value"] == pytest.approx(1.2, abs=0.01)
-    assert Path(picture["path"] if isinstance(picture, dict) else picture).read_bytes()[1:4] == b"PNG"
+    assert Path(plot["path"] if isinstance(plot, dict) else plot).read_bytes()[1:4] == b"PNG"
 
 
 def test_speaking_a_mel_streams_the_same_audio(
@@ -72,8 +72,8 @@ def test_latent_score_walk_and_pair(client: "gradio_client.Client", wav: Path) -
     assert figures[0]["value"] < 1e-4
     _, figures, _ = client.predict(handle_file(wav), -20, 100, 0, 11.025, "its own mel", False, api_name="/score")
     assert figures[2]["value"] < -0.5, "noise did not lower the likelihood"
-    pictures, table = client.predict(handle_file(wav), False, api_name="/walk")
-    assert len(pictures) >= 5 and "Transform" in table
+    plots, table = client.predict(handle_file(wav), False, api_name="/walk")
+    assert len(plots) >= 5 and "Transform" in table
     a, b, _ = client.predict(handle_file(wav), ["Griffin-Lim", "the recording itself"], api_name="/pair")
     assert sorted(Path(p).name for p in (a, b)) == ["audio.wav", "audio.wav"], "the names would tell"
     scores = client.predict([handle_file(wav), handle_file(wav)], api_name="/score_files")
@@ -177,11 +177,11 @@ def test_twenty_clients_at_once(demo: Server, checkpoint: Path, wav: Path, tmp_p
 
 def test_the_same_result_twice_is_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else one visitor's would be written over while another fetches it."""
-    from flowvocoder.demo.parts import pcm, picture, player
+    from flowvocoder.demo.parts import pcm, player, plot
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     sound = pcm(22050, np.linspace(-1.0, 1.0, 100, dtype=np.float32))
-    for component, value in ((player("Speech"), sound), (picture("Drawing"), np.zeros((4, 4, 3), np.uint8))):
+    for component, value in ((player("Speech"), sound), (plot("Drawing"), np.zeros((4, 4, 3), np.uint8))):
         first, second = (Path(component.postprocess(value).path) for _ in range(2))
         assert first != second and first.read_bytes() == second.read_bytes()
         assert first.is_relative_to(component.GRADIO_CACHE), "files elsewhere are copied, and not deleted"

@@ -95,7 +95,7 @@ def figure(panel: Locator, name: str) -> Locator:
     return panel.locator(".numbers > div", has=panel.page.locator("dt", has_text=re.compile(f"^{name}$"))).locator("dd")
 
 
-def pictures(panel: Locator) -> Locator:
+def plots(panel: Locator) -> Locator:
     return panel.locator(".drawing img")
 
 
@@ -122,7 +122,7 @@ def test_resynthesize_an_upload_and_download_it(visit: Visit, wav: Path, tmp_pat
     press(panel, "Resynthesize")
     expect(figure(panel, "Length")).to_have_text("1.2 s")
     expect(figure(panel, "Speed")).to_contain_text("×")
-    expect(pictures(panel)).to_be_visible()
+    expect(plots(panel)).to_be_visible()
     vocoded = panel.locator(".block", has=visit.page.get_by_text("Vocoded", exact=True))
     with visit.page.expect_download() as download:
         vocoded.get_by_label("Download").first.click()
@@ -176,7 +176,7 @@ def test_mel_is_checked_and_heard_while_it_is_made(visit: Visit, checkpoint: Pat
     expect(live).to_have_attribute("data-over", "true")
     assert float(live.get_attribute("data-played") or 0) == pytest.approx(1.2, abs=0.1)
     expect(panel.locator(".live span")).to_contain_text("Played 1.2 s")
-    expect(pictures(panel)).to_be_visible()
+    expect(plots(panel)).to_be_visible()
     press(panel, "Take an example: Kathleen's mel")
     expect(panel.locator(".verdict")).to_contain_text("It looks like tacotron2")
 
@@ -190,11 +190,11 @@ def test_latent_mixed_and_decoded(visit: Visit, wav: Path) -> None:
     set_to(panel, "Temperature", 0.5)
     set_to(panel, "Mix", 0.5)
     panel.get_by_role("button", name="The other recording").click()
-    press(panel.locator(".block", has_text="Its noise is mixed in").last.locator(".."), "Kerstin (German)")
+    press(panel.locator(".block", has_text="Its z is mixed in").last.locator(".."), "Kerstin (German)")
     press(panel, "Encode and decode")
     expect(figure(panel, "Deviation")).not_to_have_text(f"{deviation:.3f}")
     assert float(figure(panel, "Deviation").inner_text()) < 0.8 * deviation
-    expect(pictures(panel)).to_be_visible()
+    expect(plots(panel)).to_be_visible()
 
 
 def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
@@ -207,7 +207,7 @@ def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
     set_to(panel, "Gap, ms", 200)
     press(panel, "Score")
     expect(figure(panel, "Change")).to_have_text(re.compile(r"^-\d"))
-    expect(pictures(panel)).to_be_visible()
+    expect(plots(panel)).to_be_visible()
     panel.get_by_role("button", name="Score several recordings").click()
     panel.locator("input[type=file]").last.set_input_files([wav, wav])
     press(panel, "Score all")
@@ -223,7 +223,7 @@ def test_compare_blind_and_vote(visit: Visit, wav: Path) -> None:
     press(panel, "B is better")
     expect(panel.locator(".verdict")).to_contain_text("You said B sounds better. A was ")
     expect(panel.locator(".table tbody tr")).to_have_count(2)
-    expect(pictures(panel)).to_be_visible()
+    expect(plots(panel)).to_be_visible()
     press(panel, "B is better")
     assert "press New pair" in message(visit)
 

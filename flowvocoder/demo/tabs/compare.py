@@ -7,12 +7,12 @@ import gradio as gr
 
 from flowvocoder.demo import drawing
 from flowvocoder.demo.page import Page
-from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, pcm, picture, player, recording_input, table, verdict
+from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, pcm, player, plot, recording_input, table, verdict
 from flowvocoder.demo.service import Service
 from flowvocoder.errors import ConfigError
 
-LEAD = """Two systems say the same recording, made from the same mel; you are not told which is which. Say which sounds
-better, see what they were, go on to the next pair. Start the demo with several `--checkpoint` to compare your own."""
+LEAD = """Two systems synthesise the same recording from the same mel, and their names are hidden. Vote for the better
+one to see the names. Start the demo with several `--checkpoint` to compare your own."""
 
 FIRST, SECOND, NEITHER = "A", "B", "neither"
 
@@ -34,7 +34,7 @@ def build(service: Service, page: Page) -> None:
                     SECOND: gr.Button("B is better"),
                 }
             said = gr.HTML(verdict("Listen to both, then vote.", "idle"))
-            drawn = picture("Both spectrograms", visible=False)
+            drawn = plot("Both spectrograms", visible=False)
         # Kept on the server: the page does not know the names before the vote.
         pair, tally = gr.State(None, time_to_live=3600), gr.State({}, time_to_live=3600)
 

@@ -14,8 +14,8 @@ from flowvocoder.demo.parts import (
     number,
     numbers,
     pcm,
-    picture,
     player,
+    plot,
     recording_input,
     table,
 )
@@ -23,9 +23,9 @@ from flowvocoder.demo.service import Service
 from flowvocoder.errors import AudioError, FlowVocoderError
 from flowvocoder.units import bits_per_sample
 
-LEAD = """A flow tells the exact likelihood of any recording, frame by frame, in nats. Damage it and watch. Noise and
-clipping make it fall. Silence and missing bands make it *rise*, since they are easy to predict: likely is not the same
-as good. The last line tells both apart: 1 is what speech is like, above is odd, below is too smooth to be real."""
+LEAD = """A flow gives the exact likelihood of any recording, frame by frame, in nats. Noise and clipping lower it.
+Silence and missing bands *raise* it, because they are easy to predict: likely is not good. The last line separates
+both: 1 is as expected of speech, above is odd, below is too smooth."""
 
 OWN, CLEAN = "its own mel", "the clean recording's mel"
 NO_NOISE, FIRST_NOISE, MOST_FILES = -60, -45, 20
@@ -51,7 +51,7 @@ def build(service: Service, page: Page) -> None:
         with tab.results("Take an example or your own voice, do some damage, and press Score."):
             damaged = player("What is scored")
             figures = numbers()
-            drawn = picture("Likelihood over time")
+            drawn = plot("Likelihood over time")
 
     @answer
     def score(
@@ -59,7 +59,7 @@ def build(service: Service, page: Page) -> None:
     ) -> Any:
         """Likelihood over time of a recording and a damaged copy.
 
-        Returns the damaged copy, figures, and a picture with the line of nats per frame.
+        Returns the damaged copy, figures, and a plot of nats per frame.
         """
         damage = Damage(
             noise_db=None if noise <= NO_NOISE else noise,

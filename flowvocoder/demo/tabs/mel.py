@@ -21,8 +21,8 @@ from flowvocoder.demo.parts import (
     number,
     numbers,
     pcm,
-    picture,
     player,
+    plot,
     verdict,
 )
 from flowvocoder.demo.service import MOST_TEMPERATURE, Service
@@ -31,9 +31,8 @@ from flowvocoder.mel.arrays import SUFFIXES
 from flowvocoder.mel.diagnose import conventions_it_could_be
 from flowvocoder.mel.files import write_mel
 
-LEAD = """The other half of a text-to-speech system: drop the mel that your model predicts and hear it, from the first
-moment on while the rest is still being made. Mels differ from program to program; the check says what yours looks
-like."""
+LEAD = """Drop the mel that your text-to-speech model predicts, and hear it while it is synthesised. Mels differ
+between programs; the check names the convention that yours resembles."""
 
 IDLE = "Drop a mel file: bands × frames, as .npy, .npz or .pt (numbers only, nothing in it is run)."
 
@@ -52,7 +51,7 @@ def build(service: Service, page: Page) -> None:
             live = live_player()
             whole = player("Speech")
             figures = numbers()
-            drawn = picture("The mel")
+            drawn = plot("The mel")
 
     def check(file: str | None) -> str:
         """What a mel file looks like, in a sentence."""
@@ -67,7 +66,7 @@ def build(service: Service, page: Page) -> None:
     def speak(file: str | None, trust: bool, temperature: float, seed: int, narrow: bool) -> Iterator[Any]:
         """A mel file to speech, in pieces as they are made.
 
-        Returns the live player's value, at the end the whole recording, figures and a picture of the mel.
+        Returns the live player's value, at the end the whole recording, figures and a plot of the mel.
         """
         mel = service.mel(file, trust)
         rate, seconds = service.spec.sample_rate, mel.shape[-1] * service.spec.hop_length / service.spec.sample_rate

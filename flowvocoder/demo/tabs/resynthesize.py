@@ -12,14 +12,14 @@ from flowvocoder.demo.parts import (
     number,
     numbers,
     pcm,
-    picture,
     player,
+    plot,
     recording_input,
 )
 from flowvocoder.demo.service import MOST_TEMPERATURE, Service
 
-LEAD = """Your recording becomes a mel spectrogram, {bands} numbers every {hop:.0f} ms, and the vocoder makes speech of
-that alone. What you hear second was never recorded."""
+LEAD = """Your recording becomes a mel spectrogram: {bands} numbers every {hop:.0f} ms. The vocoder makes speech from
+the mel alone. Nothing of what you hear second was recorded."""
 
 
 def build(service: Service, page: Page) -> None:
@@ -29,21 +29,21 @@ def build(service: Service, page: Page) -> None:
         with tab.inputs():
             recording = recording_input()
             temperature = gr.Slider(0, MOST_TEMPERATURE, service.vocoder.temperature, step=0.05, label="Temperature",
-                                    info="How much chance: 0 buzzes, 1 is hoarse")  # fmt: skip
-            denoise = gr.Slider(0, 1, 0, step=0.05, label="Denoise", info="Takes off hum that the model adds")
+                                    info="Of the noise: 0 buzzes, 1 is hoarse")  # fmt: skip
+            denoise = gr.Slider(0, 1, 0, step=0.05, label="Denoise", info="Subtracts the model's own noise")
             seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="The same seed gives the same samples")
             button = gr.Button("Resynthesize", variant="primary")
         with tab.results("Take an example or your own voice, and press Resynthesize."):
             with gr.Row():
                 original, vocoded = player("Original"), player("Vocoded")
             figures = numbers()
-            spectrograms = picture("Spectrograms of both, and the difference")
+            spectrograms = plot("Spectrograms of both, and the difference")
 
     @answer
     def resynthesize(recording: str | None, temperature: float, seed: int, denoise: float, narrow: bool) -> Any:
         """A recording through its mel and back.
 
-        Returns the original and the vocoded recording, figures, and a picture of both spectrograms.
+        Returns the original and the vocoded recording, figures, and a plot of both spectrograms.
         """
         result = service.resynthesize(recording, temperature, seed, denoise)
         rate = result.sample_rate

@@ -9,9 +9,9 @@ from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, recording_input, table
 from flowvocoder.demo.service import Service
 
-LEAD = """A flow is a chain of steps that can all be undone. Each makes the recording a little more like noise. The
-figure is the log-likelihood that the model would have if the chain ended there: what a step adds is what it has
-learned. To synthesise, the vocoder starts with noise and takes the steps back."""
+LEAD = """A flow is a chain of invertible layers. Each brings the recording closer to noise. The figure is the log-
+likelihood if the chain ended there: what a layer adds is what it has learned. Synthesis starts from noise and inverts
+the layers."""
 
 
 def build(service: Service, page: Page) -> None:
@@ -27,10 +27,10 @@ def build(service: Service, page: Page) -> None:
 
     @answer
     def walk(recording: str | None, narrow: bool) -> Any:
-        """A recording after each layer of the flow. Returns a picture a step, and a table of what each does."""
+        """A recording after each layer of the flow. Returns a plot a layer, and a table of what each does."""
         steps = service.walk(recording)
         rate, samples = service.spec.sample_rate, steps[0].state.numel()
-        pictures = [
+        plots = [
             (drawing.step_picture(step, rate, samples, narrow), f"{index + 1}. {step.name}")
             for index, step in enumerate(steps)
         ]
@@ -39,7 +39,7 @@ def build(service: Service, page: Page) -> None:
             text = f"{index + 1}. {step.name}" + ("" if step.explanation in explained else f"\n{step.explanation}")
             explained.add(step.explanation)  # a step that comes again needs no words
             rows.append([text, f"{step.nats_per_sample:.3f}"])
-        return pictures, table(["step", "nats/sample"], rows, numeric=1)
+        return plots, table(["step", "nats/sample"], rows, numeric=1)
 
     walked = tab.on_click(button, walk, [recording, page.narrow], [gallery, steps_table], api_name="walk", **MODEL_WORK)
     walked.then(lambda: gr.Gallery(selected_index=0), None, gallery, queue=False, show_progress="hidden", **PRIVATE)
