@@ -19,6 +19,14 @@ from flowvocoder.cli.main import main
 
 torch.set_num_threads(1)
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of the served demo waits for a server and, mostly, a browser."""
+    for item in items:
+        if "demo" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]
 
 

@@ -137,6 +137,7 @@ def test_each_planted_fault_is_found(name: str, clean: Path, capsys: pytest.Capt
     assert not others - {"level"}, others  # channels that cancel leave silence
 
 
+@pytest.mark.slow
 def test_the_table_and_the_plot_show_it(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     entries = list(read_manifest(clean))
     entries[2] = missing(entries[2], clean.parent)
@@ -248,6 +249,7 @@ def pid_or_die(item: int) -> tuple[int, int]:
     return item, os.getpid()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_its_own_item_only() -> None:
     results = list(ordered_map(pid_or_die, iter(range(20)), jobs=2))
     assert results[13] == Crashed(13)

@@ -164,6 +164,7 @@ def test_samples_that_are_not_finite_are_not_written(
     assert "not finite" in line and not out.exists()
 
 
+@pytest.mark.slow
 def test_failed_mel_leaves_the_old_one(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.npy"
     assert run("mel", wav, out, "--checkpoint", checkpoint) == 0
@@ -214,6 +215,7 @@ def test_a_full_gpu_is_one_line(
     assert line.strip().endswith("the device has not enough memory (CUDA out of memory. Tried to allocate 2.00 GiB.)")
 
 
+@pytest.mark.slow
 def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "too long" in refused(capsys, "score", tmp_path / ("x" * 300 + ".wav"))
     with Path("/dev/full").open("w") as full:
@@ -319,6 +321,7 @@ def test_outputs_that_cannot_be_written(
     assert {p.name for p in tmp_path.iterdir()} == {"file", "in.wav"}
 
 
+@pytest.mark.slow
 def test_full_disk(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     """A file-size limit stands in for the full disk: the same OSError in the same place."""
     out = tmp_path / "out" / "o.wav"
@@ -332,6 +335,7 @@ def test_full_disk(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_full_disk_in_training_leaves_no_half_checkpoint(corpus: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "run"
     command = [sys.executable, "-m", "flowvocoder", "train", "--corpus", str(corpus), "--out", str(run_folder),
@@ -359,6 +363,7 @@ def test_bad_temperature(wav: Path, checkpoint: Path, tmp_path: Path, capsys: py
         assert "--temperature must be 0 or above" in line
 
 
+@pytest.mark.slow
 def test_threads_are_set(wav: Path, checkpoint: Path) -> None:
     before = torch.get_num_threads()
     try:

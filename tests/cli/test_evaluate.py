@@ -74,6 +74,7 @@ def test_table_and_chart(out: Path) -> None:
     assert (out / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_same_audio_measures_the_same(
     out: Path, corpus: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_second_run_measures_only_what_is_new(
     assert colder.rows[0].values["mel_l1"] != first.rows[0].values["mel_l1"]
 
 
+@pytest.mark.slow
 def test_two_processes_measure_the_same_as_one(corpus: Path, checkpoint: Path) -> None:
     settings = Settings(everything=True, limit=2)
     alone = evaluate_checkpoint(checkpoint, [corpus], settings)
@@ -131,6 +133,7 @@ def test_two_processes_measure_the_same_as_one(corpus: Path, checkpoint: Path) -
         assert {**a.values, **speed} == pytest.approx({**b.values, **speed}, nan_ok=True, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_several_draws_are_averaged_and_kept(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     singles = [evaluate_checkpoint(checkpoint, [corpus], Settings(limit=1, seed=seed)).rows[0] for seed in (3, 4)]
     settings = Settings(limit=1, seed=3, draws=2, against=["griffinlim"], keep_audio=True)
@@ -169,6 +172,7 @@ def run_copy(checkpoint: Path, tmp_path: Path) -> Path:
     return shutil.copytree(checkpoint, tmp_path / "other" / "checkpoint")
 
 
+@pytest.mark.slow
 def test_silence_and_what_cannot_be_read_do_not_stop_the_others(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +260,7 @@ def test_one_file_cannot_stand_for_two_utterances(checkpoint: Path, tmp_path: Pa
         evaluate_checkpoint(checkpoint, [tmp_path / "a", tmp_path / "b"], settings)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_rate_is_measured_at_the_common_one(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     experiment = override(preset("lapglow-tiny"), ["mel=vocos"])
     save_checkpoint(tmp_path / "fresh", Checkpoint(build_model(experiment), experiment))

@@ -45,6 +45,7 @@ def test_every_help_text_is_there_and_short() -> None:
             assert len(text.split()) < LONGEST, f"{one.prog} {action.dest}: {text}"
 
 
+@pytest.mark.slow
 def test_old_names_work_and_say_the_new_ones(
     wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,3 +76,19 @@ def test_corpus_is_recipes(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["show", "nothing"]) == 2
         assert "no corpus named 'nothing': there are cmu-arctic" in capsys.readouterr().err
     assert outputs[0] == outputs[1] and "CC BY 4.0" in outputs[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--preset", "lapglow-live"], "preset lapglow-live is now lapglow-streaming"),
+        (["--preset", "lapglow-voice"], "preset lapglow-voice is now lapglow-stage1"),
+        (["--set", "match=3"], "--set match is now --set sampling.gl_iters"),
+    ],
+)
+def test_old_presets_and_settings_say_the_new_ones(
+    given: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "--corpus", tmp_path / "none", "--out", tmp_path / "out", *given) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"flowvocoder: {said};") and "no such folder" in lines[1] and len(lines) == 2

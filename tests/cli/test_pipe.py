@@ -44,6 +44,7 @@ def close(pcm: bytes, wav: Path) -> bool:
     return len(got) == len(expected) and np.abs(got - expected).max() <= 4  # 1e-4 of full scale
 
 
+@pytest.mark.slow
 def test_synth_from_a_pipe_is_synth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     mel, out = tmp_path / "m.npy", tmp_path / "o.wav"
     assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
@@ -60,6 +61,7 @@ def test_synth_from_a_pipe_is_synth(wav: Path, checkpoint: Path, tmp_path: Path)
     assert pipe(b"", "synth", "--stream", "--checkpoint", checkpoint).returncode == 2
 
 
+@pytest.mark.slow
 def test_resynth_from_a_pipe_is_resynth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.wav"
     as_streamed = ["--checkpoint", str(checkpoint), "--seed", "3", "--low-band-iters", "0"]

@@ -142,6 +142,7 @@ def test_computed_mels_in_shards_are_the_audios(manifest: Path, tmp_path: Path) 
         assert torch.allclose(mel, expected[:, at : at + 16], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_of_shards_depend_on_seed_and_step_only(shards: Path) -> None:
     found = open_corpus(shards).shards
     a, b, c = (ShardSampler(found, SPEC, SEGMENT, seed, buffer=2) for seed in (1, 1, 2))
@@ -154,6 +155,7 @@ def test_batches_of_shards_depend_on_seed_and_step_only(shards: Path) -> None:
     assert not torch.equal(c.batch(3, 4).audio, drawn[3].audio)
 
 
+@pytest.mark.slow
 def test_a_pass_draws_from_every_utterance_in_proportion_to_its_length(shards: Path, manifest: Path) -> None:
     found = open_corpus(shards)
     sampler = ShardSampler(found.shards, SPEC, SEGMENT, buffer=3)
@@ -167,6 +169,7 @@ def test_a_pass_draws_from_every_utterance_in_proportion_to_its_length(shards: P
     assert sampler.samples == sum(u.duration for u in open_corpus(manifest).training)
 
 
+@pytest.mark.slow
 def test_threads_that_make_batches_ahead_get_the_same(shards: Path) -> None:
     found = open_corpus(shards).shards
     alone, shared = (ShardSampler(found, SPEC, SEGMENT, buffer=1) for _ in range(2))
@@ -178,6 +181,7 @@ def test_threads_that_make_batches_ahead_get_the_same(shards: Path) -> None:
         assert torch.equal(batch.audio, whole.audio[2:]) and batch.ids == whole.ids[2:]
 
 
+@pytest.mark.slow
 def test_only_the_buffer_is_held_in_memory(shards: Path) -> None:
     sampler = ShardSampler(open_corpus(shards).shards, SPEC, SEGMENT, buffer=2)
     assert len(sampler.shards) >= 8
@@ -201,6 +205,7 @@ def test_short_utterances_in_shards_are_left_out(tmp_path: Path) -> None:
         ShardSampler(open_corpus(tmp_path / "out").shards, SPEC, 65536)
 
 
+@pytest.mark.slow
 def test_training_on_shards_resumes_bit_for_bit(shards: Path, tmp_path: Path) -> None:
     settings = [*TINY, "--set", "save_every=3", "--set", "validate_every=6"]
     for name, steps in (("whole", [6]), ("parts", [3, 6])):
@@ -213,6 +218,7 @@ def test_training_on_shards_resumes_bit_for_bit(shards: Path, tmp_path: Path) ->
     assert about["training_data"] == ["toy"] and about["metrics"]["nats.toy"] > 0
 
 
+@pytest.mark.slow
 def test_training_on_a_manifest_equals_training_on_its_folder(corpus: Path, manifest: Path, tmp_path: Path) -> None:
     for name, data in (("folder", corpus), ("manifest", manifest)):
         arguments = ["train", "--corpus", str(data), "--out", str(tmp_path / name), *TINY, "--set", "steps=3"]

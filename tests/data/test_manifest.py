@@ -76,6 +76,7 @@ def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_reading_streams(tmp_path: Path) -> None:
     path, lines = tmp_path / "m.jsonl", 20_000
     long = "word " * 200

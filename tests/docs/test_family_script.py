@@ -23,6 +23,7 @@ def run_script(*arguments: object) -> int:
     return family.main([str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_two_presets_in_one_table(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = ("--corpus", corpus, "--out", out, "--presets", LAPGLOW, WAVEFLOW, "--minutes", 0.02,

@@ -173,6 +173,7 @@ def test_block_tones_of_nothing_are_not_a_number(samples: np.ndarray) -> None:
     assert math.isnan(measure_block_tones(samples, RATE, 128).mean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tacotron2", "hifigan", "parallelwavegan"])
 def test_griffin_lim_gives_back_the_mel(name: str) -> None:
     spec = convention(name)
