@@ -25,7 +25,6 @@ from flowvocoder.evaluation.signals import RATE
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
 from flowvocoder.files import sha256_of_json
-from flowvocoder.parallel import Crashed
 from flowvocoder.presets import experiment_from_dict
 from flowvocoder.voice_card import VoiceCard
 
@@ -87,44 +86,46 @@ def evaluate_checkpoint(
     utterances = choose(corpora, settings)
     systems = _systems(path, utterances, settings, vocoder.sample_rate)
     block = vocoder.model.block
-    cache = Cache(None if out is None else out / "utterances")
     audio = out / "audio" if out is not None and settings.keep_audio else None
-    rows: dict[tuple[str, str], Row] = {}
-    todo: dict[tuple[str, str], Task] = {}
-    keys: dict[tuple[str, str], str] = {}
-    failures: list[str] = []
-    for utterance in utterances:
-        for system in systems:
-            place = (utterance.id, system.name)
-            task = Task(utterance, system, block, vocoder.sample_rate, audio, settings.groups)
-            try:
-                keys[place] = _key(task)
-            except FlowVocoderError as error:
-                failures.append(f"{system.name}: {error}")
-                continue
-            row = cache.get(*place, keys[place])
-            if row is None or (task.audio_file is not None and not task.audio_file.is_file()):
-                todo[place] = task
-            else:
-                rows[place] = row
-    for result in run(measure, list(todo.values()), settings.jobs, "evaluate"):
-        if isinstance(result, Crashed):
-            lost = result.item
-            failures.append(
-                f"{lost.system.name}: {lost.utterance.id}: its process was killed, for lack of memory perhaps"
-            )
-            continue
-        if isinstance(result, str):
-            failures.append(result)
-            continue
-        place = (result.utterance, result.system)
-        rows[place] = result
-        cache.put(result, keys[place])
+    tasks = [
+        Task(utterance, system, block, vocoder.sample_rate, audio, settings.groups)
+        for utterance in utterances
+        for system in systems
+    ]
+    rows, failures = _rows(tasks, Cache(None if out is None else out / "utterances"), settings.jobs)
     if not rows:
         raise AudioError(f"nothing could be measured; first: {failures[0]}")
-    ordered = [rows[place] for u in utterances for s in systems if (place := (u.id, s.name)) in rows]
     about = _about(path, corpora, systems, settings, block)
-    return Evaluation(about, [s.name for s in systems], ordered, sorted(failures))
+    return Evaluation(about, [s.name for s in systems], rows, sorted(failures))
+
+
+def _rows(tasks: Sequence[Task], cache: Cache, jobs: int) -> tuple[list[Row], list[str]]:
+    """The rows of tasks, in their order, kept ones or measured; and a sentence for each that has none."""
+    rows: dict[tuple[str, str], Row] = {}
+    keys: dict[tuple[str, str], str] = {}
+    todo: list[Task] = []
+    failures: list[str] = []
+    for task in tasks:
+        try:
+            key = keys[task.place] = _key(task)
+        except FlowVocoderError as error:
+            failures.append(f"{task.system.name}: {error}")
+            continue
+        row = cache.get(*task.place, key)
+        if row is None or (task.audio_file is not None and not task.audio_file.is_file()):
+            todo.append(task)
+        else:
+            rows[task.place] = row
+    for result in run(measure, todo, jobs, "evaluate"):
+        if isinstance(result, Row):
+            rows[result.place] = result
+            cache.put(result, keys[result.place])
+        elif isinstance(result, str):
+            failures.append(result)
+        else:
+            utterance, system = result.item.place
+            failures.append(f"{system}: {utterance}: its process was killed, for lack of memory perhaps")
+    return [rows[task.place] for task in tasks if task.place in rows], failures
 
 
 def choose(corpora: Sequence[Path], settings: Settings) -> list[Utterance]:

@@ -22,11 +22,11 @@ def griffin_lim(mel: Tensor, spec: MelSpec, iterations: int = ITERATIONS, seed: 
         seed: of the phases it starts from.
     """
     functional = torchaudio().functional
-    magnitude = magnitude_of(mel, spec)
+    magnitude, window = magnitude_of(mel, spec), torch.hann_window(spec.win_length, device=mel.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         audio: Tensor = functional.griffinlim(
-            magnitude, torch.hann_window(spec.win_length), spec.n_fft, spec.hop_length, spec.win_length, power=1.0,
+            magnitude, window, spec.n_fft, spec.hop_length, spec.win_length, power=1.0,
             n_iter=iterations, momentum=MOMENTUM, length=None, rand_init=True,
         )  # fmt: skip
     # It takes frame f to lie around sample f * hop_length; without centring it lies half a hop later.
@@ -37,8 +37,8 @@ def griffin_lim(mel: Tensor, spec: MelSpec, iterations: int = ITERATIONS, seed: 
 
 def magnitude_of(mel: Tensor, spec: MelSpec) -> Tensor:
     """STFT magnitudes (..., n_fft / 2 + 1, F), none negative, that least squares finds for a mel (..., n_mels, F)."""
-    linear = (mel.double() * (math.log(10.0) if spec.log == "log10" else 1.0)).exp()
-    return (_inverse_filterbank(spec) @ linear).clamp_min(0.0).float()
+    linear = (mel.cpu().double() * (math.log(10.0) if spec.log == "log10" else 1.0)).exp()  # not every GPU has double
+    return (_inverse_filterbank(spec) @ linear).clamp_min(0.0).float().to(mel.device)
 
 
 @functools.cache

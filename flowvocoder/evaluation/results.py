@@ -36,6 +36,11 @@ class Row:
         return {name: _mean([draw.get(name, math.nan) for draw in self.draws]) for name in names}
 
     @property
+    def place(self) -> tuple[str, str]:
+        """Utterance and system."""
+        return self.utterance, self.system
+
+    @property
     def corpus(self) -> str:
         """The corpus of the utterance."""
         return self.utterance.partition("/")[0]

@@ -48,6 +48,11 @@ class Task:
     groups: tuple[str, ...] = ()
 
     @property
+    def place(self) -> tuple[str, str]:
+        """Utterance and system, as `Row.place`."""
+        return self.utterance.id, self.system.name
+
+    @property
     def audio_file(self) -> Path | None:
         """Where its audio goes."""
         return None if self.audio is None else self.audio / place(self.system.name, self.utterance.id, ".wav")
