@@ -130,6 +130,17 @@ def test_it_learns_and_every_weight_takes_part() -> None:
     assert (predicted - target).abs().mean() < 0.8 * (own - target).abs().mean()
 
 
+def test_what_lies_beyond_a_segment_does_not_count() -> None:
+    """Frames at its ends have no loss: half of what their windows see is not there."""
+    guide = random_guide()
+    mel, low, recorded = lows(guide, SPEC)
+    loss, other = guide.loss(low, recorded, mel), recorded.clone()
+    other[:, : 2 * guide.hop] = other[:, -2 * guide.hop :] = 0.0
+    assert guide.loss(low, other, mel) == loss
+    other[:, 8 * guide.hop : 10 * guide.hop] = 0.0
+    assert guide.loss(low, other, mel) != loss
+
+
 @pytest.mark.parametrize(("hz", "counts"), [(80.0, True), (160.0, False)])
 def test_creaky_voice_counts_more(hz: float, counts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second of pulses, predicted badly, and a second of noise, predicted well."""
