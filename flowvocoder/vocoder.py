@@ -255,7 +255,7 @@ class Vocoder:
         """
         mel = self._checked_mel(mel)
         latent = self._batch(latent, 2)
-        if tuple(latent.shape) != self.model.noise_shape(mel):
+        if tuple(latent.shape) != self.model.latent_shape(mel):
             raise MelError(f"a latent of shape {tuple(latent.shape)} does not fit a mel of shape {tuple(mel.shape)}")
         step = self._steps.for_mel(mel, sampling=False)
         if step is None:

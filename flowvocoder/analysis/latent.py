@@ -54,15 +54,15 @@ def gaussianity(values: Tensor, bins: int = 81, points: int = 201) -> Gaussianit
     )
 
 
-def mix(noise: Tensor, other: Tensor, share: float) -> Tensor:
-    """`share` of the way from one noise to another, (M, N) and (M, N'), along the arc that keeps it standard normal.
+def mix(latent: Tensor, other: Tensor, share: float) -> Tensor:
+    """`share` of the way from one latent to another, (M, N) and (M, N'), along the arc that keeps it standard normal.
 
     The other is repeated or cut to the length of the first.
     """
-    repeats = -(-noise.shape[-1] // other.shape[-1])
-    other = other.repeat(1, repeats)[:, : noise.shape[-1]]
+    repeats = -(-latent.shape[-1] // other.shape[-1])
+    other = other.repeat(1, repeats)[:, : latent.shape[-1]]
     angle = 0.5 * math.pi * share
-    return math.cos(angle) * noise + math.sin(angle) * other
+    return math.cos(angle) * latent + math.sin(angle) * other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class FrameLikelihood:
 
     Attributes:
         nats: log-density of each frame, (F,).
-        energy: mean square of the noise in each frame, (F,): 1 if the frame is what the model expects of its mel, more
+        energy: mean square of the latent in each frame, (F,): 1 if the frame is what the model expects of its mel, more
             if it is surprising, less if it is smoother than any real speech.
     """
 
@@ -88,6 +88,6 @@ def likelihood_by_frame(vocoder: Vocoder, audio: Tensor, mel: Tensor | None = No
     nats = vocoder.score_by_frame(audio, mel)[0].double().cpu()
     frames = len(nats)
     whole = audio[: frames * vocoder.spec.hop_length]
-    noise, _ = vocoder.encode(whole, (vocoder.mel(audio) if mel is None else mel)[..., :frames])
-    energy = noise[0].double().square().mean(0).view(frames, -1).mean(1).cpu()
+    latent, _ = vocoder.encode(whole, (vocoder.mel(audio) if mel is None else mel)[..., :frames])
+    energy = latent[0].double().square().mean(0).view(frames, -1).mean(1).cpu()
     return FrameLikelihood(nats.numpy(), energy.numpy())

@@ -53,7 +53,7 @@ class LayerState:
         name, explanation: for people.
         state: (C, N); C = 1 as long as it is a signal over time.
         bands: whether the channels still are frequencies, from low to high; the first mixing ends that.
-        nats_per_sample: the log-density per sample if the flow ended here and this state were taken for noise.
+        nats_per_sample: the log-density per sample if the flow ended here and this state were the latent.
     """
 
     name: str
@@ -65,7 +65,7 @@ class LayerState:
 
 @torch.inference_mode()
 def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
-    """Every step of a recording (T,) to noise; the last state is what `Vocoder.encode` returns.
+    """Every step of a recording (T,) to its latent; the last state is what `Vocoder.encode` returns.
 
     A mixing of channels is shown together with the coupling it is for.
     """
@@ -86,7 +86,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
             name = f"{name} {couplings}"
         steps.append(LayerState(name, explanation, z[0], bands, _nats(z, total)))
     last = steps[-1]
-    steps[-1] = dataclasses.replace(last, name=f"{last.name}: the noise")
+    steps[-1] = dataclasses.replace(last, name=f"{last.name}: the latent z")
     return steps
 
 

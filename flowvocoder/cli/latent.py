@@ -13,7 +13,8 @@ from flowvocoder.mel.spec import MelSpec
 if TYPE_CHECKING:
     import torch
 
-FIELDS = ("noise", "mel", "samples", "mel_spec")
+FIELDS = ("latent", "mel", "samples", "mel_spec")
+OLD_LATENT = "noise"  # its name in files of version 0.1
 
 
 def write_latent(path: Path, z: "torch.Tensor", mel: "torch.Tensor", samples: int, spec: MelSpec) -> None:
@@ -23,7 +24,7 @@ def write_latent(path: Path, z: "torch.Tensor", mel: "torch.Tensor", samples: in
     encoded = io.BytesIO()
     np.savez(
         encoded,
-        noise=z.cpu().numpy(),
+        latent=z.cpu().numpy(),
         mel=mel.cpu().numpy(),
         samples=np.int64(samples),
         mel_spec=np.array(json.dumps(spec.to_dict())),
@@ -45,10 +46,11 @@ def read_latent(path: Path, spec: MelSpec) -> "tuple[torch.Tensor, torch.Tensor,
         raise MelError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in FIELDS if name not in archive]
+            names = [OLD_LATENT if name == "latent" and OLD_LATENT in archive else name for name in FIELDS]
+            missing = [name for name in names if name not in archive]
             if missing:
                 raise MelError(f"{path}: not a latent file: no {', '.join(missing)} in it")
-            z, mel, samples, own = (archive[name] for name in FIELDS)
+            z, mel, samples, own = (archive[name] for name in names)
     except OSError as error:
         raise MelError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, EOFError, AttributeError, TypeError, MemoryError, zipfile.BadZipFile) as error:
@@ -59,7 +61,7 @@ def read_latent(path: Path, spec: MelSpec) -> "tuple[torch.Tensor, torch.Tensor,
         raise MelError(f"{path}: not a latent file: its mel_spec is not the spec of a mel") from error
     if own_spec != spec:
         raise MelError(f"{path}: was encoded with another mel: {own_spec.difference(spec)}")
-    for name, array in (("noise", z), ("mel", mel)):
+    for name, array in (("latent", z), ("mel", mel)):
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise MelError(f"{path}: {name} holds values that are no finite numbers")
     if samples.ndim or samples.dtype.kind not in "iu" or not 0 < samples <= mel.shape[-1] * spec.hop_length:

@@ -48,11 +48,11 @@ def mel_picture(mel: Array, seconds: float, narrow: bool) -> Pixels:
 
 
 def latent_picture(latent: Latent, narrow: bool) -> Pixels:
-    """The noise over time and frequency, its histogram and its Q-Q plot, and the spectrogram of the decoded audio."""
+    """The latent over time and frequency, its histogram and its Q-Q plot, and the spectrogram of the decoded audio."""
     seconds, khz = len(latent.decoded) / latent.sample_rate, latent.sample_rate / 2000
     canvas = Canvas([1.5, 1.5, 1.8, 1.8] if narrow else [1.5, 1.5, 2.0], narrow)
     spectrogram = spectrogram_db(latent.decoded)
-    canvas.grid(0, latent.noise.double().numpy(), seconds, khz, 3.0, "the noise z: no speech left to see")
+    canvas.grid(0, latent.z.double().numpy(), seconds, khz, 3.0, "the latent z: no speech left to see")
     canvas.spectrogram(1, spectrogram, seconds, latent.sample_rate, float(spectrogram.max()), "decoded from it")
     canvas.labels(1, "s", "kHz")
     if narrow:

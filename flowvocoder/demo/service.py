@@ -41,9 +41,9 @@ class Resynthesis:
 
 @dataclasses.dataclass(frozen=True)
 class Latent:
-    """A recording's noise (M, N), its statistics, and the audio decoded from it once changed, (T,)."""
+    """A recording's latent (M, N), its statistics, and the audio decoded from it once changed, (T,)."""
 
-    noise: Tensor
+    z: Tensor
     statistics: Gaussianity
     decoded: Samples
     sample_rate: int
@@ -136,18 +136,18 @@ class Service:
         yield stream.flush().cpu()
 
     def latent(self, path: str | None, temperature: float, other: str | None, share: float) -> Latent:
-        """Encode, change the noise (mix in that of another recording, scale by the temperature), decode."""
+        """Encode, change the latent (mix in that of another recording, scale by the temperature), decode."""
         samples = self.samples(path)
-        noise, mel = self.vocoder.encode(torch.from_numpy(samples))
-        back = self.vocoder.decode(noise, mel)[0, : len(samples)].cpu()
-        changed = noise[0]
+        latent, mel = self.vocoder.encode(torch.from_numpy(samples))
+        back = self.vocoder.decode(latent, mel)[0, : len(samples)].cpu()
+        changed = latent[0]
         if share > 0.0:
             second = self.vocoder.encode(torch.from_numpy(self.samples(other)))[0]
             changed = mix(changed, second[0], min(share, 1.0))
         changed = _checked(temperature) * changed
         decoded = self.vocoder.decode(changed, mel)[0, : len(samples)].cpu()
         return Latent(
-            noise=changed.cpu(),
+            z=changed.cpu(),
             statistics=gaussianity(changed),
             decoded=decoded.numpy(),
             sample_rate=self.spec.sample_rate,

@@ -80,7 +80,7 @@ def griffin_lim_system(name: str, spec: MelSpec, iterations: int = ITERATIONS) -
 
 
 def _reference(model: FlowVocoder, mel: Tensor, seed: int) -> Tensor:
-    return model.sample(torch.randn(model.noise_shape(mel), device=mel.device), mel)
+    return model.sample(torch.randn(model.latent_shape(mel), device=mel.device), mel)
 
 
 def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor, int], Tensor]:

@@ -22,7 +22,7 @@ class FlowVocoder(nn.Module):
     Shape:
         audio: (B, T) in [-1, 1), T = F * hop_length
         mel: (B, n_mels, F)
-        noise: (B, block, N), N = T / block
+        latent z, or noise drawn in its place: (B, block, N), N = T / block
     """
 
     def __init__(self, spec: MelSpec, encoder: nn.Module, flow: Bijection, block: int):
@@ -33,13 +33,13 @@ class FlowVocoder(nn.Module):
         self.block = block
 
     def encode(self, audio: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio to noise, and the log-determinant (B,) in nats."""
-        noise, logdet = self.flow(audio[:, None], self.encoder(mel))
-        return noise, logdet
+        """Audio to its latent, and the log-determinant (B,) in nats."""
+        latent, logdet = self.flow(audio[:, None], self.encoder(mel))
+        return latent, logdet
 
-    def decode(self, noise: Tensor, mel: Tensor) -> Tensor:
-        """Noise to audio, the inverse of `encode`."""
-        audio: Tensor = self.flow.inverse(noise, self.encoder(mel))[:, 0]
+    def decode(self, latent: Tensor, mel: Tensor) -> Tensor:
+        """Latent to audio, the inverse of `encode`."""
+        audio: Tensor = self.flow.inverse(latent, self.encoder(mel))[:, 0]
         return audio
 
     def sample(self, noise: Tensor, mel: Tensor) -> Tensor:
@@ -65,22 +65,22 @@ class FlowVocoder(nn.Module):
 
     def log_prob(self, audio: Tensor, mel: Tensor) -> Tensor:
         """Log-density (B,) in nats of the audio, all constants included."""
-        noise, logdet = self.encode(audio, mel)
-        return standard_normal_log_prob(noise) + logdet
+        latent, logdet = self.encode(audio, mel)
+        return standard_normal_log_prob(latent) + logdet
 
     def log_prob_by_frame(self, audio: Tensor, mel: Tensor) -> Tensor:
         """`log_prob` divided by mel frame, (B, F) nats, of sum `log_prob`.
 
-        A block's share is the log-density of its noise plus the log-determinant that arises in it. Layers that reach
+        A block's share is the log-density of its latent plus the log-determinant that arises in it. Layers that reach
         over time (pitch prediction, overlapping blocks) blur this by about their reach, a few hundredths of a second.
         """
-        noise, logdet = self.flow.log_det_per_column(audio[:, None], self.encoder(mel))
+        latent, logdet = self.flow.log_det_per_column(audio[:, None], self.encoder(mel))
         frames = mel.shape[-1]
-        density = -0.5 * (noise.square() + math.log(2.0 * math.pi)).sum(1)
+        density = -0.5 * (latent.square() + math.log(2.0 * math.pi)).sum(1)
         return sum_over_time(density, frames) + sum_over_time(logdet, frames)
 
-    def noise_shape(self, mel: Tensor) -> tuple[int, int, int]:
-        """Shape of the noise that goes with (B, n_mels, F)."""
+    def latent_shape(self, mel: Tensor) -> tuple[int, int, int]:
+        """Shape of the latent that goes with (B, n_mels, F)."""
         return mel.shape[0], self.block, mel.shape[-1] * self.spec.hop_length // self.block
 
     def auxiliary_losses(self, audio: Tensor, mel: Tensor) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ def prepare(
     noise = None
     if config.draws_samples:
         samples = 2 if config.losses.repulsion > 0 else 1
-        shape = (total, samples, *model.noise_shape(batch.mel)[1:])
+        shape = (total, samples, *model.latent_shape(batch.mel)[1:])
         noise = torch.randn(shape, generator=generator)[shard] * config.sampling.temperature
     low_band_iters = 0
     if config.stage == "guide":

@@ -123,7 +123,9 @@ def test_walk_ends_in_the_noise_and_its_likelihood(vocoder: Vocoder, audio: torc
     steps = walk(vocoder, audio)
     names = [step.name for step in steps]
     assert names[:4] == ["Recording", "Pitch prediction", "Transform", "Scale"]
-    assert names[4:] == [f"Coupling {i + 1}" for i in range(len(names) - 5)] + [f"Coupling {len(names) - 4}: the noise"]
+    assert names[4:] == [f"Coupling {i + 1}" for i in range(len(names) - 5)] + [
+        f"Coupling {len(names) - 4}: the latent z"
+    ]
     noise, mel = vocoder.encode(audio)
     assert torch.equal(steps[-1].state, noise[0])
     assert steps[-1].nats_per_sample == pytest.approx(float(vocoder.log_prob(audio, mel)) / len(audio))

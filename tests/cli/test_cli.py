@@ -240,24 +240,34 @@ def test_bad_audio_is_refused(
     assert {p.name for p in tmp_path.iterdir()} <= {"bad.wav"}, "something was written"
 
 
+def test_a_latent_file_of_version_0_1_is_read(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
+    latent, old, out = tmp_path / "z.npz", tmp_path / "old.npz", tmp_path / "o.wav"
+    assert run("encode", wav, latent, "--checkpoint", checkpoint) == 0
+    with np.load(latent) as archive:
+        np.savez(old, **{"noise" if name == "latent" else name: archive[name] for name in archive.files})
+    assert run("decode", latent, tmp_path / "new.wav", "--checkpoint", checkpoint) == 0
+    assert run("decode", old, out, "--checkpoint", checkpoint) == 0
+    assert out.read_bytes() == (tmp_path / "new.wav").read_bytes()
+
+
 def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = tmp_path / "z.npz", tmp_path / "o.wav"
     assert "no such file" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
     path.write_text("x")
     assert "not a latent file" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
     np.savez(path, a=np.zeros(3))
-    assert "no noise, mel, samples, mel_spec" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
+    assert "no latent, mel, samples, mel_spec" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
     spec = np.array(json.dumps(convention("tacotron2").to_dict()))
-    np.savez(path, noise=np.zeros((128, 6)), mel=np.zeros((80, 4)), samples=np.int64(900), mel_spec=spec)
+    np.savez(path, latent=np.zeros((128, 6)), mel=np.zeros((80, 4)), samples=np.int64(900), mel_spec=spec)
     assert "does not fit" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)
-    good = {"noise": np.zeros((128, 8)), "mel": np.zeros((80, 4)), "samples": np.int64(900), "mel_spec": spec}
+    good = {"latent": np.zeros((128, 8)), "mel": np.zeros((80, 4)), "samples": np.int64(900), "mel_spec": spec}
     for change, message in (
         ({"mel_spec": np.array("{garbage")}, "mel_spec is not the spec"),
         ({"mel_spec": np.zeros(3)}, "mel_spec is not the spec"),
         ({"samples": np.int64(10**9)}, "samples is 1000000000, expected 1 to 1024"),
         ({"samples": np.array([3, 4])}, "samples is [3 4]"),
-        ({"noise": np.array(["a"])}, "noise holds values"),
-        ({"noise": np.full((128, 8), np.nan)}, "noise holds values"),
+        ({"latent": np.array(["a"])}, "latent holds values"),
+        ({"latent": np.full((128, 8), np.nan)}, "latent holds values"),
     ):
         np.savez(path, **{**good, **change})
         assert message in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)

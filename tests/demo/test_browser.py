@@ -233,7 +233,7 @@ def test_walk_through_the_flow(visit: Visit, wav: Path) -> None:
     give(panel, wav)
     press(panel, "Walk through")
     expect(panel.locator(".table tbody tr").first).to_contain_text("1. Recording")
-    expect(panel.locator(".table tbody tr").last).to_contain_text("the noise")
+    expect(panel.locator(".table tbody tr").last).to_contain_text("the latent z")
     steps = panel.locator(".table tbody tr").count()
     expect(panel.locator(".thumbnail-small")).to_have_count(steps)
     expect(panel.locator(".caption").first).to_contain_text("1. Recording")

@@ -107,7 +107,7 @@ def assert_same(model: FlowVocoder, items: int = 2) -> None:
     model = copy.deepcopy(model).double().eval()
     perturb(model)
     mel = torch.randn(items, CONTEXT, FRAMES, dtype=torch.float64)
-    noise = torch.randn(model.noise_shape(mel), dtype=torch.float64)
+    noise = torch.randn(model.latent_shape(mel), dtype=torch.float64)
     with torch.inference_mode():
         context = model.encoder(mel)
         for sampling, whole in ((True, model.flow.sample), (False, model.flow.inverse)):
@@ -141,7 +141,7 @@ def test_a_traced_step_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch
     model = FlowVocoder(spec(block), Repeat(1), Chain([copy.deepcopy(layer), ActNorm(block)]), block).double().eval()
     perturb(model)
     mel = torch.randn(2, CONTEXT, FRAMES, dtype=torch.float64)
-    noise, length = torch.randn(model.noise_shape(mel), dtype=torch.float64), torch.tensor([FRAMES, 9])
+    noise, length = torch.randn(model.latent_shape(mel), dtype=torch.float64), torch.tensor([FRAMES, 9])
     traced = GraphStep(model)
     with torch.inference_mode():
         found = []

@@ -72,7 +72,7 @@ def test_encode_then_decode_gives_the_audio_back(name: str, dtype: torch.dtype, 
     vocoder = Vocoder(model.to(dtype))
     audio = torch.from_numpy(speech_like(1.0, 22050)).to(dtype)
     noise, mel = vocoder.encode(audio)
-    assert noise.shape == model.noise_shape(mel) and (noise.flatten()[: len(audio)] - audio).abs().max() > 0.01
+    assert noise.shape == model.latent_shape(mel) and (noise.flatten()[: len(audio)] - audio).abs().max() > 0.01
     assert (vocoder.decode(noise, mel)[0, : len(audio)] - audio).abs().max() < tolerance
 
 
@@ -220,7 +220,7 @@ def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
     loaded = load_checkpoint(tmp_path / "a")
     assert loaded.experiment == experiment
     mel = torch.full((1, 8, 3), -4.0)
-    noise = torch.randn(model.noise_shape(mel))
+    noise = torch.randn(model.latent_shape(mel))
     assert torch.equal(loaded.model.decode(noise, mel), model.eval().decode(noise, mel))
 
 
