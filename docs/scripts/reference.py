@@ -60,10 +60,12 @@ def option(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[st
 
 
 def renamed() -> str:
-    """Old names of options that still work, with the new ones."""
+    """Old names of options, presets and settings that still work, with the new ones."""
     from flowvocoder.cli.command import RENAMED
+    from flowvocoder.legacy import PRESETS, SETTINGS
 
-    return table(("until 0.1", "now"), ((f"`{old}`", f"`{new}`") for old, new in RENAMED.items()))
+    names = [(f"`{old}`", f"`{new}`") for old, new in (*RENAMED.items(), *PRESETS.items(), *SETTINGS.items())]
+    return table(("until 0.1", "now"), ((old, new.replace("`train.", "`")) for old, new in names))
 
 
 def sentence(text: str) -> str:
