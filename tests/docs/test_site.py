@@ -50,11 +50,12 @@ def test_generated_pages_say_what_the_code_says(site: Path) -> None:
         return (site / page).read_text(encoding="utf-8")
 
     assert "flowvocoder bench infer" in text("reference/cli.html") and "--against" in text("reference/cli.html")
-    assert "train.batch" in text("reference/settings.html") and "lapglow-tiny" in text("reference/settings.html")
+    assert "train.optim.batch" in text("reference/settings.html") and "lapglow-tiny" in text("reference/settings.html")
     assert "ljspeech" in text("reference/corpora.html")
     assert "parallelwavegan" in text("reference/mels.html")
     assert "checkpoint" in text("reference/architecture.html")
     assert "synthesize" in text("api/index.html")
+    assert "--low-band-iters" in text("reference/glossary.html")
 
 
 def test_what_the_gallery_plays_is_there_and_small(site: Path) -> None:
