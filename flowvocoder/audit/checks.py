@@ -1,7 +1,7 @@
 """What is measured in the samples of one recording. All of it is plain arithmetic on mono audio (T,) in -1..1.
 
-The limits were set on real close-talk recordings: two voices, one with its noise suppressed and little above 7 kHz, one
-with room noise and a constant offset, are both clean; the same recordings with a fault put in are found.
+The limits were set on real close-talk recordings of two voices. One has its noise suppressed and little above 7 kHz, the
+other has room noise and a constant offset. Both are clean; the same recordings with a fault put in are found.
 """
 
 import numpy as np
@@ -35,8 +35,8 @@ def clipped_samples(signal: Signal, rate: int) -> int:
     """Samples that stand flat at a peak, three or more in a row; also where clipped audio was made quieter later.
 
     In a quiet recording rounding makes the tops of slow waves flat too: there the run must be longer than the top of a
-    wave of LOWEST_VOICE_HZ. Resampling rounds flat tops off. What then still shows is that the amplitudes pile up at
-    the top: in speech the highest tenth of the range is rarer than the one beneath it, in a sine 2.3 times as frequent.
+    wave of LOWEST_VOICE_HZ. Resampling rounds flat tops off. Then the amplitudes still pile up at the top. In speech
+    the highest tenth of the range is rarer than the one beneath it; in a sine it is 2.3 times as frequent.
     """
     size = np.abs(signal)
     peak = float(size.max())

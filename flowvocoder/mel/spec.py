@@ -10,9 +10,9 @@ from flowvocoder.errors import ConfigError
 class MelSpec:
     """Definition of a log-mel spectrogram; `flowvocoder.mel.frontend.MelFrontEnd` computes it.
 
-    Frames are `hop_length` samples apart. `padding="center"` puts frame f around sample f * hop_length and gives
-    1 + T // hop_length frames; `padding="same"` pads (n_fft - hop_length) / 2, puts frame f around sample
-    f * hop_length + hop_length / 2 and gives T // hop_length frames. Both pad by reflection.
+    Frames are `hop_length` samples apart, and the ends are padded by reflection. `padding="center"` puts frame f around
+    sample f * hop_length and gives 1 + T // hop_length frames. `padding="same"` pads (n_fft - hop_length) / 2 samples. It
+    puts frame f around sample f * hop_length + hop_length / 2 and gives T // hop_length frames.
     """
 
     sample_rate: int = 22050  # Hz

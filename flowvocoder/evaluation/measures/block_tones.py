@@ -1,7 +1,7 @@
 """Block-rate tones: constant tones at multiples of rate / block, the mark of a flow with blocks of `block` samples.
 
-A model that squeezes audio into groups (WaveGlow's 8 samples) or blocks (LapGlow's 128) and treats every channel on its
-own leaves a line at each multiple of the block rate where the channels' means are off.
+Some models squeeze audio into groups (WaveGlow's 8 samples) or blocks (LapGlow's 256) and treat every channel on its
+own. Where the channels' means are off, such a model leaves a line at each multiple of the block rate.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class BlockTones:
 def measure_block_tones(samples: npt.ArrayLike, sample_rate: int, block: int) -> BlockTones:
     """The tones at k * sample_rate / block, 0 < k < block / 2, in audio (T,).
 
-    Levels are means over time of the log power (a geometric mean), so that a constant tone counts in the pauses, where
+    Levels are means over time of the log power, that is geometric means. So a constant tone counts in the pauses, where
     it is heard, and passing harmonics count as much at a tone as beside it. The floor is the median of the bins beside
     the tone. Audio shorter than the window (0.2 s at 22 050 Hz) has no tones to be found.
 

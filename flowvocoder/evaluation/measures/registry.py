@@ -10,9 +10,13 @@ Better = Literal["higher", "lower", "zero"] | None
 Source = Literal["model", "values", "pair", "speech", "run"]
 """What a function takes; the order is that of tables.
 
-model: what only a model knows, such as a likelihood. values: the values of all pair measures, by name. pair: a `Pair`,
-recording and copy at one rate. speech: samples, sample rate and block size. run: what only the run knows, such as the
-time it took. Functions of `model` and `run` are called where that is known, all others wherever speech is measured.
+- model: what only a model knows, such as a likelihood.
+- values: the values of all pair measures, by name.
+- pair: a `Pair`, recording and copy at one rate.
+- speech: samples, sample rate and block size.
+- run: what only the run knows, such as the time it took.
+
+Functions of `model` and `run` are called where that is known. All others are called wherever speech is measured.
 """
 
 SOURCES: tuple[Source, ...] = ("model", "values", "pair", "speech", "run")

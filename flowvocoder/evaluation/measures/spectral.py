@@ -39,7 +39,7 @@ def stft_distance(pair: Pair) -> dict[str, float]:
 def log_spectral_distance(pair: Pair) -> dict[str, float]:
     """LSD in dB: all frames `lsd`, speech `lsd_a`, speech above 8 kHz `hf_lsd`; and the level of bands.
 
-    `band_db` is the mean absolute error of the level of BANDS in speech, `hf_db` the signed error above 8 kHz in
+    `band_db` is the mean absolute error of the level of BANDS in speech. `hf_db` is the signed error above 8 kHz in
     speech, `pause_db` the signed error in pauses (NaN where there is none). A level is free of the speckle of noise, of
     which an LSD is full.
     """
