@@ -1,7 +1,7 @@
 """What is measured in the samples of one recording. All of it is plain arithmetic on mono audio (T,) in -1..1.
 
-The limits were set on real close-talk recordings of two voices. One has its noise suppressed and little above 7 kHz, the
-other has room noise and a constant offset. Both are clean; the same recordings with a fault put in are found.
+The limits were set on real close-talk recordings of two voices. One has its noise suppressed and little above 7 kHz,
+the other has room noise and a constant offset. Both are clean; the same recordings with a fault put in are found.
 """
 
 import numpy as np

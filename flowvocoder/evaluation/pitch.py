@@ -5,8 +5,8 @@ leaves mains hum and rumble out. A Viterbi search then chooses a lag or "unvoice
 Boersma (1993).
 
 The tracker is the project's own because all published figures are its figures, and other trackers give others. On ten
-pairs of recordings and copies the RMS error of F0 is 9 to 73 cents here and 16 to 27 cents by pYIN. It is 47 to 279 cents
-by WORLD's DIO and Harvest, whose octave errors hide what a vocoder does. `librosa.pyin` is the second judge
+pairs of recordings and copies the RMS error of F0 is 9 to 73 cents here and 16 to 27 cents by pYIN. It is 47 to 279
+cents by WORLD's DIO and Harvest, whose octave errors hide what a vocoder does. `librosa.pyin` is the second judge
 (`measures/pitch.py`). The tracker shares no code with `audio.periodicity`, which trains what is judged here.
 """
 

@@ -11,7 +11,7 @@ class MelSpec:
     """Definition of a log-mel spectrogram; `flowvocoder.mel.frontend.MelFrontEnd` computes it.
 
     Frames are `hop_length` samples apart, and the ends are padded by reflection. `padding="center"` puts frame f around
-    sample f * hop_length and gives 1 + T // hop_length frames. `padding="same"` pads (n_fft - hop_length) / 2 samples. It
+    sample f * hop_length and gives 1 + T // hop_length frames. `padding="same"` pads (n_fft - hop_length) / 2 samples,
     puts frame f around sample f * hop_length + hop_length / 2 and gives T // hop_length frames.
     """
 
