@@ -1,4 +1,4 @@
-"""Progress bars, on standard error and only where a person watches or asked for lines."""
+"""Progress bars on standard error, shown only on a terminal."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off and are checked against a checksum."""
+"""Downloads that resume where they broke off and are checked against a checksum."""
 
 import hashlib
 import http.client
@@ -19,7 +19,7 @@ from flowvocoder.progress import progress_bytes
 CHUNK = 1 << 20
 TIMEOUT = 60.0
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)
-"""Seconds to wait before trying again; after so many attempts without a byte of progress it gives up."""
+"""Seconds to wait before trying again; after the last without a byte of progress it gives up."""
 
 PASSING = (429, 500, 502, 503, 504)
 """HTTP answers worth another attempt."""
@@ -30,7 +30,7 @@ BROKEN = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, Connec
 
 
 def download(url: str, target: Path, checksum: str | None) -> str:
-    """Fetch `url` to `target`, going on with what an earlier call left in `target`.part.
+    """Fetch `url` to `target`, resuming from what an earlier call left in `target`.part.
 
     `target`.sha256 is written beside it, in the form of `sha256sum`. Where one is there already, from an earlier
     download, and no checksum is published, the bytes must be the same again.
@@ -66,7 +66,7 @@ def download(url: str, target: Path, checksum: str | None) -> str:
     except DataError as error:
         raise DataError(f"{url}: {error}") from error
     except OSError as error:
-        raise OutputError(f"{partial}: cannot be written ({reason(error)}); run again to go on from here") from error
+        raise OutputError(f"{partial}: cannot be written ({reason(error)}); run again to continue from here") from error
     return found
 
 
@@ -76,17 +76,17 @@ def verify(path: Path, checksum: str | None, discard: bool = False) -> str:
     Raises:
         DataError: it differs, with both; `discard` deletes the file then.
     """
-    kind, _, wanted = (checksum or "sha256:").partition(":")
+    kind, _, expected = (checksum or "sha256:").partition(":")
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", kind}}
     with path.open("rb") as file, progress_bytes(f"checking {path.name}", path.stat().st_size) as advance:
         while chunk := file.read(CHUNK):
             for one in hashes.values():
                 one.update(chunk)
             advance(len(chunk))
-    if wanted and hashes[kind].hexdigest() != wanted:
+    if expected and hashes[kind].hexdigest() != expected:
         if discard:
             path.unlink()
-        raise DataError(f"wrong bytes: their {kind} is {hashes[kind].hexdigest()}, expected {wanted}")
+        raise DataError(f"wrong bytes: their {kind} is {hashes[kind].hexdigest()}, expected {expected}")
     return hashes["sha256"].hexdigest()
 
 
@@ -124,7 +124,7 @@ def _fetch(url: str, partial: Path) -> None:
             pauses = iter(PAUSES)
         pause = next(pauses, None)
         if pause is None:
-            raise DataError(f"{trouble}; {_size(partial)} bytes are kept in {partial}, run again to go on")
+            raise DataError(f"{trouble}; {_size(partial)} bytes are kept in {partial}, run again to continue")
         time.sleep(pause)
 
 

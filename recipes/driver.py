@@ -133,7 +133,7 @@ def choose_parts(recipe: Recipe, names: Sequence[str]) -> list[Part]:
 
 
 class _LeftOut:
-    """Takes what is wrong with recordings: stops, or counts and goes on."""
+    """Takes what is wrong with recordings: stops, or counts and continues."""
 
     def __init__(self, skip: bool, known_gaps: bool, say: Report):
         self.skip = skip
@@ -282,7 +282,7 @@ def _write_marker(out: Path, wanted: dict[str, Any], recipe: Recipe, found: Sequ
 
 
 def _finished(out: Path, wanted: dict[str, Any]) -> Prepared | None:
-    """What an earlier run made, if it was asked the same and all of it is still there.
+    """What an earlier run made, if its settings were the same and all of it is still there.
 
     Raises:
         DataError: the manifest was changed since then: writing it anew would lose that.

@@ -21,7 +21,7 @@ class Utterance:
 
 
 Report = Callable[[str], None]
-"""Takes one sentence about something wrong; may raise DataError or go on."""
+"""Takes one sentence about something wrong; may raise DataError or return."""
 
 
 class Layout(Protocol):
@@ -35,7 +35,7 @@ class Layout(Protocol):
         """Whether `root` looks like this layout."""
 
     def read(self, root: Path, problem: Report) -> Iterator[Utterance]:
-        """Every utterance, in the same order on every machine; `problem` is told of recordings that are not there."""
+        """Every utterance, in the same order everywhere; `problem` gets a sentence about each missing recording."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Recipe:
     speakers: str
     rate: str  # Hz
     parts: tuple[Part, ...]
-    default: tuple[str, ...] = ()  # parts prepared where none is asked for; all by default
+    default: tuple[str, ...] = ()  # parts prepared where none is named; all by default
     layouts: tuple["Layout", ...] = ()  # tried in this order
     known_gaps: bool = False  # the publisher says that some recordings its metadata names are missing
     note: str = ""

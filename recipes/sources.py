@@ -44,7 +44,7 @@ def find_source(
     """Look for the parts in a folder or archive that the user has.
 
     Args:
-        named: the user asked for these parts: all must be there. Otherwise those of them that are there do, or any
+        named: the user named these parts: all must be there. Otherwise those of them that are there do, or any
             other parts of the corpus.
     """
     if not source.exists():

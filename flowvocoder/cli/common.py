@@ -114,7 +114,7 @@ def write_speech(path: Path, pieces: "Iterable[Samples]", sample_rate: int) -> N
 
 
 def say_clipped(where: str, clipped: int, samples: int) -> None:
-    """Tell how many of so many samples were clipped, if any were."""
+    """Say how many of the samples were clipped, if any were."""
     if clipped:
         print(f"{where}: {clipped} of {samples} samples clipped (lower --temperature or a quieter mel)",
               file=sys.stderr)  # fmt: skip

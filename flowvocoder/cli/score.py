@@ -28,7 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Nats and bits per sample of each file; a file that cannot be scored is named and the others go on."""
+    """Nats and bits per sample of each file; a file that cannot be scored is named, and the rest is scored."""
     vocoder = load_vocoder(arguments)
     foreign = None
     if arguments.mel_from:

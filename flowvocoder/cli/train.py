@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     state = readable_folder(arguments.out / STATE)
     saved = saved_experiment(state) if state.exists() and goes_on(arguments.out, arguments.resume) else None
-    start = None  # a run that goes on has its weights
+    start = None  # a run that continues has its weights
     if saved is None and arguments.init_from is not None:
         start = named_checkpoint(arguments.init_from)
     experiment = override(_planned(arguments.preset, start, saved), arguments.settings)
@@ -75,11 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         # Without this, every surviving process would print the traceback of whatever it was waiting in.
         first = str(error).strip().splitlines()[0]
-        raise TrainingError(f"process {processes.rank} of {processes.size} cannot go on: {first}") from error
+        raise TrainingError(f"process {processes.rank} of {processes.size} cannot continue: {first}") from error
     processes.leave()
     if trainer.stopped and processes.is_main:
         how = "--resume --set patience=0" if trainer.stopped.startswith("stopped early") else "--resume"
-        print(f"{trainer.stopped} at step {trainer.step}: saved, {how} goes on", file=sys.stderr)
+        print(f"{trainer.stopped} at step {trainer.step}: saved, {how} continues", file=sys.stderr)
     elif processes.is_main:
         print(f"{arguments.out}: step {trainer.step} of {trainer.config.optim.steps}; its weights are in"
               f" {arguments.out / CHECKPOINT}", file=sys.stderr)  # fmt: skip
@@ -142,7 +142,7 @@ def _say_what_is_special(trainer: "Trainer", arguments: argparse.Namespace) -> N
     if arguments.resume and trainer.step == 0:
         print(f"{arguments.out}: nothing to resume: a new run starts", file=sys.stderr)
     if trainer.changed:
-        print(f"{arguments.out}: goes on with other settings: {trainer.changed}", file=sys.stderr)
+        print(f"{arguments.out}: continues with other settings: {trainer.changed}", file=sys.stderr)
     if trainer.step >= trainer.config.optim.steps:
         print(f"{arguments.out}: has its {trainer.step} steps already", file=sys.stderr)
     if not trainer.validation.items:

@@ -51,7 +51,7 @@ class Utterance:
         return at_rate(stored, sample_rate)
 
     def read_mel(self, spec: MelSpec, samples: int) -> Mel | None:
-        """The mel (n_mels, F) that goes with so many samples at the spec's rate; None: that of the audio.
+        """The mel (n_mels, F) that goes with this number of samples at the spec's rate; None: that of the audio.
 
         Raises:
             MelError: unreadable, of another convention, or not as long as the audio.

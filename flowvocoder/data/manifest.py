@@ -51,8 +51,8 @@ class Entry:
         for name, kinds in _KINDS.items():
             value = getattr(self, name)
             if type(value) not in kinds:
-                wanted = " or ".join(_WORDS[k] for k in kinds)
-                return f"{name} must be {wanted}, not {json.dumps(value, default=str)[:40]}"
+                expected = " or ".join(_WORDS[k] for k in kinds)
+                return f"{name} must be {expected}, not {json.dumps(value, default=str)[:40]}"
         return None
 
     def _wrong_value(self) -> str | None:
@@ -138,7 +138,7 @@ class Seen:
 
 
 def read_manifest(path: Path) -> Iterator[Entry]:
-    """The entries in the order of the file, read as they are asked for. Empty lines are passed over.
+    """The entries in the order of the file, read one by one. Empty lines are skipped.
 
     Raises:
         DataError: the file cannot be read or is not UTF-8, a line is no entry, or an id comes twice; the message names

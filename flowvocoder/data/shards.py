@@ -39,7 +39,7 @@ class Member:
 
 
 def is_shard_folder(path: Path) -> bool:
-    """Whether `prepare` wrote this folder, or has begun to."""
+    """Whether `prepare` wrote this folder, or has started to."""
     return (path / PLAN).is_file() or (path / INDEX).is_file()
 
 
@@ -51,7 +51,7 @@ def open_shards(folder: Path) -> tuple[int, list[Shard]]:
     """
     path = folder / INDEX
     if not path.is_file():
-        raise DataError(f"{folder}: is not finished: run `flowvocoder prepare` again, it goes on where it stopped")
+        raise DataError(f"{folder}: is not finished: run `flowvocoder prepare` again to continue")
     index = read_json(path)
     try:
         if index["format"] > FORMAT:

@@ -8,13 +8,13 @@ TRAIN, VALIDATION, TEST, UNSEEN = SPLITS = ("train", "validation", "test", "unse
 """`unseen` holds whole speakers that no other split has; `test` is a corpus's own, where it publishes one."""
 
 HELD_OUT_SHARE = 40
-"""One utterance in so many is kept for validation."""
+"""One utterance in 40 is held out for validation."""
 
 UNSEEN_SHARE = 20
-"""One speaker in so many is kept out of training altogether, but at least one ..."""
+"""One speaker in 20 is held out as a whole, but at least one ..."""
 
 UNSEEN_FROM = 3
-"""... of so many speakers or more: of two, one would be half the corpus."""
+"""... of three speakers or more: of two, one would be half the corpus."""
 
 
 def hash_of(name: str) -> int:

@@ -42,8 +42,8 @@ class Settings:
             raise ConfigError(f"--rate must be from 1000 to 384000 Hz, not {self.rate}")
         parse_level(self.level)
         if self.mel is not None and convention(self.mel).sample_rate != self.rate:
-            wanted = convention(self.mel).sample_rate
-            raise ConfigError(f"--rate {self.rate}: {self.mel} mels are of audio at {wanted} Hz")
+            target = convention(self.mel).sample_rate
+            raise ConfigError(f"--rate {self.rate}: {self.mel} mels are of audio at {target} Hz")
 
     @property
     def spec(self) -> MelSpec | None:
@@ -76,7 +76,7 @@ def convert(entry: Entry, folder: Path, settings: Settings, device: str = "cpu")
     """
     try:
         return _convert(entry, folder, settings, device)
-    except Exception as error:  # whatever a poisoned file does to a library, the other files go on
+    except Exception as error:  # whatever a poisoned file does to a library, the other files are converted
         known = type(error).__module__.startswith("flowvocoder") or isinstance(error, OSError)
         text = reason(error) if known else f"{type(error).__name__}: {error}"
         return Skipped(entry.id, " ".join(text.replace(f"{folder}/", "").split()))
@@ -97,14 +97,14 @@ def parse_level(policy: str) -> tuple[str, float]:
 
 def set_level(samples: Samples, rate: int, policy: str) -> tuple[Samples, float]:
     """(samples at the level the policy asks for, gain in dB). Raises DataError for silence."""
-    kind, wanted = parse_level(policy)
+    kind, target = parse_level(policy)
     if kind == "keep":
         return samples, 0.0
     peak = float(np.abs(samples).max())
     level = speech_level(frame_levels(samples, rate)) if kind == "speech" else 20.0 * np.log10(peak + 1e-30)
     if level <= LOWEST_DB:
         raise DataError("is silent: it has no level to change")
-    gain = min(10.0 ** ((wanted - level) / 20.0), max(1.0, HIGHEST_PEAK / peak))
+    gain = min(10.0 ** ((target - level) / 20.0), max(1.0, HIGHEST_PEAK / peak))
     return samples * np.float32(gain), round(20.0 * float(np.log10(gain)), 3)
 
 

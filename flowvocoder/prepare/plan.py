@@ -1,4 +1,4 @@
-"""What goes into which shard, settled before the first file is read, so that every engine writes the same bytes."""
+"""What goes into which shard. It is decided before the first file is read, so every engine writes the same bytes."""
 
 import array
 import dataclasses
@@ -41,7 +41,7 @@ class Plan:
     upsampled: int = 0  # utterances stored at a lower rate than they will have
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for a run to go on with the shards of another."""
+        """What must be equal for a run to continue with the shards of another."""
         return {
             "format": FORMAT,
             "manifest_sha256": self.manifest_sha256,

@@ -78,18 +78,20 @@ def prepare(plan: Plan, out: Path, jobs: int = 1, device: str = "cpu", ray_addre
 
 
 def _claim(out: Path, plan: Plan) -> None:
-    """Begin in an empty folder, or go on in one that was begun with the same plan."""
-    path, wanted = out / PLAN, plan.identity()
+    """Start in an empty folder, or continue in one of the same plan."""
+    path, expected = out / PLAN, plan.identity()
     if path.exists():
         found = read_json(path)
-        if found != wanted:
-            raise ConfigError(f"{out}: was begun with another plan ({_difference(found, wanted)}): name another folder")
+        if found != expected:
+            raise ConfigError(
+                f"{out}: was started with another plan ({_difference(found, expected)}): name another folder"
+            )
         _clear(out)
         return
     if out.exists() and (not out.is_dir() or any(p for p in out.iterdir() if not p.name.startswith(f".{path.stem}."))):
         raise ConfigError(f"{out}: is there already and holds something else: name another folder")
     with writing(path) as temporary:
-        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
     _clear(out)
 
 
@@ -100,8 +102,8 @@ def _clear(out: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    ours, theirs = ({**plan, **plan.get("settings", {})} for plan in (wanted, found))
+def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
+    ours, theirs = ({**plan, **plan.get("settings", {})} for plan in (expected, found))
     ours.pop("settings", None)
     return "; ".join(
         f"{k} {str(theirs.get(k))[:20]}, not {str(ours[k])[:20]}" for k in ours if ours[k] != theirs.get(k)

@@ -146,7 +146,7 @@ def test_bad_uploads_are_refused_and_nothing_is_run(
 
 
 def test_twenty_clients_at_once(demo: Server, checkpoint: Path, wav: Path, tmp_path: Path) -> None:
-    """All answered, each with its own seed's samples, in flat memory. demo/load.py does it for a minute."""
+    """All answered, each with its own seed's samples, in flat memory. tests/demo/load.py does it for a minute."""
     clients, rounds = 20, 2
     wanted = {seed: expected(checkpoint, wav, seed) for seed in range(clients)}
     wrong: list[str] = []

@@ -133,6 +133,7 @@ def test_best_path_is_the_best_of_all_paths() -> None:
     assert total(tuple(best_path(voiced, unvoiced, f0))) == pytest.approx(max(map(total, everything)))
 
 
+@pytest.mark.slow
 def test_pyin_finds_the_pitch_of_a_copy_right_and_a_semitone_off() -> None:
     time = np.arange(RATE) / RATE
     phase = 2 * np.pi * np.cumsum(120 + 20 * time) / RATE

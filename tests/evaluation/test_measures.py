@@ -42,6 +42,7 @@ def test_every_measure_is_on_the_page() -> None:
     assert set(MEASURES) - documented == set()
 
 
+@pytest.mark.slow
 def test_importing_the_evaluation_imports_no_heavy_library() -> None:
     code = (
         "import pkgutil, importlib, sys, flowvocoder.evaluation as e, flowvocoder.audio as a\n"

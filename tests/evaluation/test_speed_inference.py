@@ -22,6 +22,7 @@ def test_speed_and_operations_are_those_of_the_work(monkeypatch: pytest.MonkeyPa
     assert one.gmacs == pytest.approx(expected, rel=1e-3) and two.gmacs == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench"
     command = ["bench", "infer", "--checkpoint", str(checkpoint), "--preset", "lapglow-tiny",

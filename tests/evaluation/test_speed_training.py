@@ -15,6 +15,7 @@ from flowvocoder.presets import PRESETS
 EFFORT = Effort(warmup=1, steps=2, threads=1, settings=["segment=4096"])
 
 
+@pytest.mark.slow
 def test_one_process_and_two() -> None:
     alone, together = (measure(Setting("lapglow-tiny", 2 * n, "float32", n), EFFORT) for n in (1, 2))
     for speed in (alone, together):
@@ -31,12 +32,14 @@ def dies(*_: object) -> None:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_worker", dies)
     with pytest.raises(FlowVocoderError, match="out of memory"):
         measure(Setting("lapglow-tiny", 2, "float32", 2), EFFORT)
 
 
+@pytest.mark.slow
 def test_what_cannot_run_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     works, fails = Setting("lapglow-tiny", 2, "float32"), Setting("lapglow-tiny", 3, "float32", 2)
     plain = training.measure

@@ -24,6 +24,7 @@ from flowvocoder.voice_card import VoiceCard
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.slow  # an export takes half a minute
 
 from flowvocoder.interop.onnx.metadata import ENOUGH, metadata  # noqa: E402
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport  # noqa: E402
@@ -72,6 +73,7 @@ def test_onnx_runtime_gives_what_pytorch_gives(
         assert got.shape == expected.shape and (got - expected).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_path: Path) -> None:
     out = tmp_path / "voice.pt2"
     assert main(["export", str(checkpoint), str(out), "--format", "pt2"]) == 0

@@ -71,6 +71,7 @@ def test_fixture_imports_with_the_references_numbers(fixture: Path, tmp_path: Pa
     assert loss == pytest.approx(float(expected["loss_sigma1"]) + 0.5 * math.log(2 * math.pi), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_no_module_of_a_checkpoint_is_imported() -> None:
     code = (
         "import sys; from pathlib import Path; from flowvocoder.interop.published.archive import read_archive;"

@@ -56,6 +56,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_claims_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': (80, 10000000000), }".ljust(117) + "\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.encode())

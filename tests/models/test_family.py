@@ -59,6 +59,7 @@ def test_layer_is_a_bijection(name: str) -> None:
     assert_bijection(layer, channels, length, context, blocks, conditional)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_model_is_a_bijection(name: str) -> None:
     assert_bijection(FlowOnly(tiny(name)), 1, 256, 8, 1, scale=0.1, local=False)
@@ -95,6 +96,7 @@ def test_other_hops_than_256(name: str, settings: list[str]) -> None:
     assert (vocoder.decode(noise, mel)[0, : len(audio)] - audio).abs().max() < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESET)
 def test_training_raises_the_likelihood(name: str) -> None:
     model = tiny(name).train()

@@ -106,11 +106,13 @@ def test_a_poisoned_file_is_reported_and_skipped(whole: Path) -> None:
     assert json.loads((whole / "index.json").read_text())["skipped"] == 1
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(toy: Path, whole: Path, tmp_path: Path) -> None:
     assert run(toy, tmp_path / "out", "--jobs", "2") == 0
     assert contents(tmp_path / "out") == contents(whole)
 
 
+@pytest.mark.slow
 def test_killed_at_any_point_and_run_again_gives_the_same_bytes(toy: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "flowvocoder", "prepare", str(toy), str(out), "--jobs", "2", "--shard-size", "8"]
@@ -145,6 +147,7 @@ def test_what_is_missing_or_cut_short_is_written_again(lost: str, toy: Path, who
         assert (out / "train-00000.tar").stat().st_mtime_ns == kept["train-00000.tar"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_workers_end_when_their_parent_is_killed(toy: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flowvocoder", "prepare", str(toy), str(tmp_path / "out"), "--jobs", "2",
@@ -169,7 +172,7 @@ def test_another_plan_or_folder_is_refused(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("mine")
     for out, more, message in (
-        (whole, ["--rate", "16000"], "was begun with another plan (rate 22050, not 16000)"),
+        (whole, ["--rate", "16000"], "was started with another plan (rate 22050, not 16000)"),
         (whole, ["--shard-size", "5"], "shard_size 8, not 5"),
         (tmp_path / "mine", [], "holds something else"),
         (tmp_path / "x", ["--level", "loud"], "--level loud: expected keep, speech=DB or peak=DB"),
@@ -300,6 +303,7 @@ def test_mels_are_the_audios_or_the_ones_given(toy: Path, tmp_path: Path) -> Non
     assert isinstance(made, Skipped) and "has 40 frames, its audio of 13230 samples has 51" in made.reason
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_manifest(tmp_path: Path) -> None:
     """Measured in a process of its own, for ten thousand lines and for two hundred thousand."""
     code = (
@@ -320,6 +324,7 @@ def test_memory_does_not_grow_with_the_manifest(tmp_path: Path) -> None:
     assert peaks[200_000] - peaks[10_000] < 25_000  # KiB
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_process_is_skipped_and_nothing_else(toy: Path, whole: Path, tmp_path: Path) -> None:
     plan = make_plan(toy, Settings(), 8)
     write = functools.partial(write_deadly, plan=plan, out=tmp_path)
@@ -335,6 +340,7 @@ def test_a_file_that_kills_its_process_is_skipped_and_nothing_else(toy: Path, wh
     assert killed == ["toy/utt011"]
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_bytes_although_a_node_is_killed(toy: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the ray extra is not installed")
     import ray

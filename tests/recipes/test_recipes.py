@@ -83,7 +83,7 @@ def test_goes_on_after_a_broken_download(
     miniature = MINIATURES[name]
     monkeypatch.setattr(recipes.download, "PAUSES", ())
     server.faults = ["break"]
-    with pytest.raises(DataError, match=r"broke off .* run again to go on"):
+    with pytest.raises(DataError, match=r"broke off .* run again to continue"):
         prepare(recipe, tmp_path, parts=miniature.parts, mirror=server.url)
     assert not (tmp_path / "manifest.jsonl").exists()
     (partial,) = (tmp_path / "downloads").glob("*.part")

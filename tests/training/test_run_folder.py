@@ -35,7 +35,7 @@ def test_a_run_goes_on_as_it_was_set(
     shutil.rmtree(first)  # what it started from is no longer needed
     capsys.readouterr()
     assert main([*command, "--resume", "--threads", "1"]) == 0
-    assert "goes on with other settings" not in capsys.readouterr().err
+    assert "continues with other settings" not in capsys.readouterr().err
     after = read_config(out / "checkpoint")
     assert after["card"]["licence"] == "CC BY 4.0", "of the data, which are the same"
     assert after["card"]["step"] == 4

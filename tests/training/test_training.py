@@ -196,7 +196,7 @@ def test_resume_with_another_model_or_mel_is_refused(
         assert train(corpus, tmp_path / "run", "--resume", "--set", setting) == 2
         assert message in capsys.readouterr().err
     assert train(corpus, tmp_path / "run", "--resume", "--set", "steps=13", "--set", "lr=1e-4") == 0
-    assert "goes on with other settings" in capsys.readouterr().err
+    assert "continues with other settings" in capsys.readouterr().err
 
 
 def test_a_resumed_run_remembers_its_last_validation(run: Path, corpus: Path, tmp_path: Path) -> None:

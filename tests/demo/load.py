@@ -1,4 +1,4 @@
-"""Twenty visitors at once for a minute: `python -m demo.load [ADDRESS]`; without an address it starts a demo itself.
+"""Twenty visitors at once for a minute: `python tests/demo/load.py [ADDRESS]`; without one it starts a demo itself.
 
 Each visitor asks over the API for resyntheses with seeds of its own, one after another. Every answer is compared with
 what the package gives for that seed. Prints the count, how long answers took and the server's memory; exit code 1 if
@@ -38,26 +38,26 @@ class Tally:
 
 def main() -> int:
     arguments = _arguments()
-    wanted = _expected()
+    expected = _expected()
     with tempfile.TemporaryDirectory() as folder:
         server = None
         if arguments.address is None:
             arguments.address = f"http://127.0.0.1:{arguments.port}/"
-            server = subprocess.Popen([sys.executable, "-m", "demo", "--port", str(arguments.port)])
+            server = subprocess.Popen([sys.executable, "-m", "flowvocoder", "demo", "--port", str(arguments.port)])
         try:
             _wait(arguments.address)
-            return _load(arguments, wanted, Path(folder), None if server is None else server.pid)
+            return _load(arguments, expected, Path(folder), None if server is None else server.pid)
         finally:
             if server is not None:
                 server.terminate()
                 server.wait()
 
 
-def _load(arguments: argparse.Namespace, wanted: list[np.ndarray], folder: Path, pid: int | None) -> int:
+def _load(arguments: argparse.Namespace, expected: list[np.ndarray], folder: Path, pid: int | None) -> int:
     tally = Tally()
     end = time.monotonic() + arguments.seconds
     visitors = [
-        threading.Thread(target=_visit, args=(index, arguments.address, end, wanted, folder / str(index), tally))
+        threading.Thread(target=_visit, args=(index, arguments.address, end, expected, folder / str(index), tally))
         for index in range(arguments.clients)
     ]
     for visitor in visitors:
@@ -78,7 +78,7 @@ def _load(arguments: argparse.Namespace, wanted: list[np.ndarray], folder: Path,
     return 1 if tally.wrong or not tally.seconds else 0
 
 
-def _visit(index: int, address: str, end: float, wanted: list[np.ndarray], folder: Path, tally: Tally) -> None:
+def _visit(index: int, address: str, end: float, expected: list[np.ndarray], folder: Path, tally: Tally) -> None:
     try:
         client = Client(address, verbose=False, download_files=str(folder))
         request = index
@@ -86,7 +86,7 @@ def _visit(index: int, address: str, end: float, wanted: list[np.ndarray], folde
             seed, request = request % SEEDS, request + 1
             started = time.monotonic()
             answer = client.predict(handle_file(RECORDING), TEMPERATURE, seed, 0, True, api_name="/resynthesize")
-            error = float(np.abs(sf.read(answer[1], dtype="float32")[0] - wanted[seed]).max())
+            error = float(np.abs(sf.read(answer[1], dtype="float32")[0] - expected[seed]).max())
             if error > CLOSE:
                 tally.wrong.append(f"client {index}, seed {seed}: samples are off by {error:.2g}")
             tally.seconds.append(time.monotonic() - started)
@@ -117,7 +117,7 @@ def _megabytes(pid: int) -> float:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m demo.load", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python tests/demo/load.py", description=__doc__.splitlines()[0])
     parser.add_argument("address", nargs="?", help="of a demo that runs already, with the bundled voice")
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60.0)
