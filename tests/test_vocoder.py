@@ -52,6 +52,24 @@ def test_same_seed_same_samples(vocoder: Vocoder, speech: torch.Tensor) -> None:
     assert torch.equal(vocoder.synthesize(mel, temperature=0.0), vocoder.synthesize(mel, temperature=0.0))
 
 
+def test_one_convention_for_seeds(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    """A number, one for each item, or a generator: an item comes out, and scores, as it does alone."""
+    audio = speech[: 60 * 256]
+    mel, pair = vocoder.mel_for(audio), torch.stack([audio, 0.5 * audio])
+    seeds = torch.randint(2**62, (1,), generator=seeded(7)).tolist()
+    assert torch.equal(vocoder.synthesize(mel, seed=seeded(7)), vocoder.synthesize(mel, seed=seeds))
+    mels = vocoder.mel_for(pair)
+    second = vocoder.synthesize(mels[1:], seed=6)
+    for seed in (5, [0, 6]):
+        assert (vocoder.synthesize(mels, seed=seed)[1] - second[0]).abs().max() < 1e-3
+    assert torch.allclose(vocoder.score(pair, seed=5)[1], vocoder.score(pair[1:], seed=6)[0], rtol=1e-5)
+    assert vocoder.score(audio, seed=5) != vocoder.score(audio, seed=6)
+    assert torch.equal(vocoder.resynthesize(audio, seed=3), vocoder.resynthesize(audio, seed=[3]))
+    for refused in (vocoder.synthesize, vocoder.score):
+        with pytest.raises(ConfigError, match="3 seeds for 2 items"):
+            refused(mels if refused == vocoder.synthesize else pair, seed=[1, 2, 3])
+
+
 def test_real_speech_survives_the_round_trip_in_float32(vocoder: Vocoder, speech: torch.Tensor) -> None:
     latent, mel = vocoder.encode(speech)
     back = vocoder.decode(latent, mel)[0, : len(speech)]

@@ -118,16 +118,15 @@ def test_mixed_noise_stays_standard_normal() -> None:
     assert mix(one, other, 0.4).std() == pytest.approx(1.0, abs=0.01)
 
 
-def test_walk_ends_in_the_noise_and_its_likelihood(vocoder: Vocoder, audio: torch.Tensor) -> None:
+def test_walk_ends_in_the_latent_and_its_likelihood(vocoder: Vocoder, audio: torch.Tensor) -> None:
     audio = audio[: 80 * 256]
     steps = walk(vocoder, audio)
     names = [step.name for step in steps]
     assert names[:4] == ["Recording", "Pitch prediction", "Transform", "Scale"]
-    assert names[4:] == [f"Coupling {i + 1}" for i in range(len(names) - 5)] + [
-        f"Coupling {len(names) - 4}: the latent z"
-    ]
-    noise, mel = vocoder.encode(audio)
-    assert torch.equal(steps[-1].state, noise[0])
+    couplings = len(names) - 4
+    assert names[4:] == [*(f"Coupling {i}" for i in range(1, couplings)), f"Coupling {couplings}: the latent z"]
+    latent, mel = vocoder.encode(audio)
+    assert torch.equal(steps[-1].state, latent[0])
     assert steps[-1].nats_per_sample == pytest.approx(float(vocoder.log_prob(audio, mel)) / len(audio))
     assert [step.bands for step in steps[:5]] == [True, True, True, True, False]
 

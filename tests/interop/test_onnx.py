@@ -65,7 +65,7 @@ def test_onnx_runtime_gives_what_pytorch_gives(
     exported: dict[str, Path], checkpoint: Path, mels: torch.Tensor, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vocoder, onnx = Vocoder.from_pretrained(checkpoint), OnnxVocoder(exported[variant], threads=1)
-    assert onnx.spec == vocoder.spec and onnx.about["licence"] == "CC0-1.0" and onnx.variant == variant
+    assert onnx.spec == vocoder.spec and onnx.card.licence == "CC0-1.0" and onnx.variant == variant
     monkeypatch.setattr("flowvocoder.interop.onnx.runtime.CHUNK", 30)
     for mel, lengths in ((mels, None), (mels[:1, :, :5], None), (mels, [40, 17]), (mels[:1, :, :1], None)):
         expected = vocoder.synthesize(mel, 0.7, seed=3, lengths=lengths)

@@ -18,6 +18,7 @@ from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.streaming.noise import NoiseSource, Seeds
 from flowvocoder.streaming.session import CHUNK
 from flowvocoder.units import ceil_div
+from flowvocoder.voice_card import VoiceCard
 
 UNKNOWN_END = 2**48
 
@@ -48,12 +49,11 @@ class OnnxVocoder:
             options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            about = self._session.get_modelmeta().custom_metadata_map
-            self.about: dict[str, Any] = {key: _value(text) for key, text in about.items()}
-            self.spec = MelSpec.from_dict(self.about["mel_spec"])
-            self.variant, self._block, self._delay = (self.about[k] for k in ("variant", "block", "delay"))
-            own = (self.about.get(new, self.about.get(old, 0)) for new, old in ITERATIONS)
-            self._settings = PostfilterSettings(*own)
+            texts = self._session.get_modelmeta().custom_metadata_map
+            values = {key: _value(text) for key, text in texts.items()}
+            self.spec, self.card = MelSpec.from_dict(values["mel_spec"]), _card(values)
+            self.variant, self._block, self._delay = (values[k] for k in ("variant", "block", "delay"))
+            self._state_shapes = values.get("state_shapes", [])
         except Exception as error:  # onnxruntime's errors have no common class but this
             first = str(error).strip().splitlines()[0]
             raise CheckpointError(f"{path}: not an ONNX file of `flowvocoder export` ({first})") from error
@@ -77,7 +77,7 @@ class OnnxVocoder:
         """
         mel = mel if mel.ndim == 3 else mel[None]
         length = None if lengths is None else torch.as_tensor(list(lengths))
-        stages = self._postfilter.stages(self._settings.chosen(gl_iters, low_band_iters), length)
+        stages = self._postfilter.stages(self.card.postfilter.chosen(gl_iters, low_band_iters), length)
         frames = CHUNK
         for audio in self._flow_pieces(mel.numpy(), temperature, seed, lengths):
             yield stages.push(mel[:, :, :frames], audio)
@@ -87,7 +87,7 @@ class OnnxVocoder:
     def _flow_pieces(
         self, batch: Array, temperature: float | None, seed: Seeds, lengths: Sequence[int] | None
     ) -> Iterator[Tensor]:
-        scale = self.about["temperature"] if temperature is None else temperature
+        scale = self.card.temperature if temperature is None else temperature
         source = NoiseSource(seed, len(batch), self._rate, self._block)
 
         def noise(frames: int) -> Array:
@@ -111,7 +111,7 @@ class OnnxVocoder:
 
     def first_state(self, items: int) -> list[Array]:
         """The state before the first step."""
-        return [np.zeros((items, *shape), np.float32) for shape in self.about["state_shapes"]]
+        return [np.zeros((items, *shape), np.float32) for shape in self._state_shapes]
 
     def step(
         self, mel: Array, noise: Array, position: int, length: Array, state: list[Array]
@@ -121,6 +121,14 @@ class OnnxVocoder:
         inputs |= {f"state_{i}": tensor for i, tensor in enumerate(state)}
         audio, *new = self._session.run(None, inputs)
         return audio, new
+
+
+def _card(values: dict[str, Any]) -> VoiceCard:
+    iterations = PostfilterSettings(*(values.get(new, values.get(old, 0)) for new, old in ITERATIONS))
+    data = tuple(values["training_data"])
+    return VoiceCard(
+        licence=values["licence"], training_data=data, temperature=values["temperature"], postfilter=iterations
+    )
 
 
 def _value(text: str) -> Any:
