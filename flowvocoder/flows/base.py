@@ -58,7 +58,7 @@ class Bijection(nn.Module):
         raise NotImplementedError
 
     def sample(self, z: Tensor, context: Tensor) -> Tensor:
-        """What synthesis does instead of `inverse`: the same, but where a layer has learned to sound better."""
+        """What synthesis does: `inverse`, or more where a layer has parameters for sampling."""
         return self.inverse(z, context)
 
     def log_det_per_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class FlowVocoder(nn.Module):
         return audio
 
     def sample(self, noise: Tensor, mel: Tensor) -> Tensor:
-        """Noise to audio as synthesis does it: `decode`, but where layers have learned to sound better."""
+        """Noise to audio as synthesis does it: `decode`, or more where a layer has parameters for sampling."""
         audio: Tensor = self.flow.sample(noise, self.encoder(mel))[:, 0]
         return audio
 

@@ -23,7 +23,7 @@ class MelEncoder(nn.Module):
     once, at the lower rate.
 
     Args:
-        ahead: so many of its layers + 1 convolutions look a frame ahead, the others only back.
+        ahead: number of its layers + 1 convolutions that look a frame ahead; the others look back only.
     """
 
     level: Tensor

@@ -99,7 +99,9 @@ class LappedTransformStep(StreamingStep):
         super().__init__(settings)
         require_columns(layer, settings)
         if layer.block != settings.block:
-            raise NoStreamingStep(f"LappedTransform streams in blocks of {settings.block} samples, not {layer.block}")
+            raise NoStreamingStep(
+                f"LappedTransform has no streaming step for blocks other than {settings.block} samples"
+            )
         self.columns = layer.block
         sin, cos, basis = rotation_tables(layer.block, settings.dtype, settings.device)
         self.register_buffer("sin", sin)

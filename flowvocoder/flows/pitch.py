@@ -1,5 +1,7 @@
 """Long-term (pitch) prediction as a volume-preserving bijection in the time domain."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +13,6 @@ from flowvocoder.flows.excitation import excitation_envelope, modulation_depth, 
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.recursion.reference import GROUP, REACH, past_samples, predict, synthesise
 from flowvocoder.flows.streaming import (
-    ENDLESS,
     Context,
     NoStreamingStep,
     StepSettings,
@@ -41,10 +42,10 @@ class PitchPredictor(Bijection):
     each a Gaussian around the lag and so a low-pass, gives their gains.
 
     Samples have LTP gains of their own. Above a kilohertz speech repeats its envelope from pulse to pulse more than its
-    waveform; with the gains of the waveform, which likelihood wants, pulses drown in noise. So `sample` adds the logits
-    of a second network, which are zero until sampling is trained. With `excitation` the noise that samples are made
-    from gets a pitch-synchronous envelope (`flows/excitation.py`): what is predicted from stationary noise is the same
-    noise again, not a pulse.
+    waveform; with the gains of the waveform, which maximise likelihood, pulses drown in noise. So `sample` adds the
+    logits of a second network, which are zero until sampling is trained. With `excitation` the noise that samples are
+    made from gets a pitch-synchronous envelope (`flows/excitation.py`): what is predicted from stationary noise is
+    the same noise again, not a pulse.
 
     Beside the likelihood the predictor has losses of its own, `own_losses`. The lag is trained by one of them alone.
     The other keeps the gains open while lag and flow are untrained: otherwise likelihood closes them in the first
@@ -174,15 +175,13 @@ class PitchPredictor(Bijection):
 class PitchPredictorStep(StreamingStep):
     """Its inverse or `sample`, with lags and gains read one block ahead of the samples."""
 
-    back = ENDLESS
+    back = math.inf
 
     def __init__(self, layer: PitchPredictor, settings: StepSettings):
         super().__init__(settings)
         require_columns(layer, settings, settings.block)
         if settings.block < 2 * GROUP:
-            raise NoStreamingStep(
-                f"PitchPredictor streams in blocks of {2 * GROUP} samples and more, not {settings.block}"
-            )
+            raise NoStreamingStep(f"PitchPredictor has no streaming step for blocks under {2 * GROUP} samples")
         self.block = settings.block
         self.min_lag = layer.min_lag
         self.before = past_samples(layer.max_lag)

@@ -63,11 +63,11 @@ class _Reversible(torch.autograd.Function):
                 with torch.enable_grad():
                     inputs = [x.detach().requires_grad_(), context.detach().requires_grad_()]
                     outputs = layer(*inputs)
-            wanted = [*inputs, *(p for p in own if p.requires_grad)]
+            needed = [*inputs, *(p for p in own if p.requires_grad)]
             # A volume-preserving layer's log-determinant is a constant.
             live = [(out, g) for out, g in zip(outputs, (z_grad, logdet_grad), strict=True) if out.requires_grad]
             results, their_grads = zip(*live, strict=True)
-            found = iter(torch.autograd.grad(results, wanted, their_grads, allow_unused=True))
+            found = iter(torch.autograd.grad(results, needed, their_grads, allow_unused=True))
             z_grad, layer_context_grad = _required(next(found)), next(found)
             if layer_context_grad is not None:
                 context_grad = context_grad + layer_context_grad

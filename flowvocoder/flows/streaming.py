@@ -5,7 +5,6 @@ signal that still has several columns a block, such as audio, has them side by s
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,8 +19,8 @@ from flowvocoder.flows.recursion.reference import SolverFactory
 class StreamState:
     """What a step needs of the steps before it: the last columns of every signal.
 
-    A layer asks for the past of a signal instead of keeping it. Asked in the same order at every step, the tensors line
-    up. So the state is a plain list that can be saved, copied, or handed to an exported model.
+    A layer reads the past of a signal from here instead of keeping it. Every step reads in the same order, so the state
+    is a plain list of tensors that can be saved, copied, or handed to an exported model.
 
     Args:
         old: what the step before left in `new`; None at the start of a signal, when the past is zeros.
@@ -159,7 +158,7 @@ class StreamingStep(nn.Module):
 
     Attributes:
         ahead: how many columns later its output comes.
-        back: how many columns after its own a column that comes in still matters.
+        back: how many columns after its own a column that comes in still matters; infinite for a recursion.
         context_back: the same for a column of the context.
         columns: how many columns a block its output has.
     """
@@ -219,7 +218,7 @@ def build_step(layer: nn.Module, settings: StepSettings) -> StreamingStep:
     """The step of a layer or conditioner.
 
     Raises:
-        NoStreamingStep: there is none for its type, or for what it was told.
+        NoStreamingStep: there is none for its type, or for how it is set.
     """
     step: StreamingStep = _find(layer)(layer, settings)
     return step
@@ -243,12 +242,6 @@ def _find(layer: nn.Module) -> Callable[[Any, StepSettings], Any]:
 
 
 def require_columns(layer: nn.Module, settings: StepSettings, columns: int = 1) -> None:
-    """Raises NoStreamingStep if the signal of a layer does not have so many columns a block."""
+    """Raises NoStreamingStep unless the signal of a layer has `columns` columns a block."""
     if settings.columns != columns:
-        raise NoStreamingStep(
-            f"{type(layer).__name__} streams where a block has {columns} columns, and here it has {settings.columns}"
-        )
-
-
-ENDLESS = math.inf
-"""`back` of a recursion."""
+        raise NoStreamingStep(f"{type(layer).__name__} has no streaming step for {settings.columns} columns a block")

@@ -163,11 +163,11 @@ REFUSED: dict[str, tuple[Bijection, int, str]] = {
     "rectified": (AffineCoupling(4, wavenet(4, rectified=True)), 4, "rectified WaveNet has no streaming step"),
     "subclass": (AffineCoupling(4, EdgedNet(2, 4, CONTEXT, 6, 1)), 4, "EdgedNet has no streaming step"),
     "convolution": (ConditionalScale(nn.Conv1d(CONTEXT, 4, 1)), 4, "Conv1d has no streaming step"),
-    "short blocks": (Chain([pitch(), Squeeze(16)]), 16, "PitchPredictor streams in blocks of 32 samples and more"),
-    "half blocks": (Chain([LappedTransform(4), Squeeze(2)]), 8, "LappedTransform streams where a block has 1 column"),
+    "short blocks": (Chain([pitch(), Squeeze(16)]), 16, "no streaming step for blocks under 32 samples"),
+    "half blocks": (Chain([LappedTransform(4), Squeeze(2)]), 8, "LappedTransform has no streaming step for 2"),
     "coupling of columns": (
         Chain([Squeeze(2), AffineCoupling(2, WaveNet(1, 2, CONTEXT, 4, 1)), Squeeze(2)]), 4,
-        "AffineCoupling streams where a block has 1 column",
+        "AffineCoupling has no streaming step for 2 columns a block",
     ),
 }  # fmt: skip
 
