@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What an architecture can be told: its sizes, which mels they go with, and how it is built.
+    """Sizes of an architecture, which mels they go with, and how it is built.
 
     Attributes:
         architecture: its name in checkpoints, given by `flowvocoder.models.registry.register_architecture`.
@@ -85,7 +85,7 @@ class LossWeights:
 
     @property
     def of_samples(self) -> tuple[float, ...]:
-        """Weights of the losses that judge samples."""
+        """Weights of the losses that compare samples with recordings."""
         return self.spectral, self.pulse, self.period, self.block_tones, self.adversarial, self.features
 
     @property

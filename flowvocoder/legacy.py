@@ -89,11 +89,16 @@ def todays_train(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lost_settings(old: Mapping[str, Any]) -> list[str]:
-    """What a section `train` of version 0.1 asks for that today's training does not do, for people."""
+    """Settings of a section `train` of version 0.1 that have no effect today, for people."""
     lost = [f"no {name}, was {value}" for name, only in GONE.items() if (value := old.get(name, only)) != only]
     if old.get("fine_weight", 0) not in (0, 1):
         lost.append(f"a weight of the guide of 1, was {old['fine_weight']}")
     return lost
+
+
+def trains_flow_and_guide(old: Mapping[str, Any]) -> bool:
+    """Whether a section `train` of version 0.1 trains both at once, which no stage does."""
+    return old.get("fine_weight", 0) > 0 and not old.get("samples_only", False)
 
 
 def todays_setting(key: str, text: str, paths: Collection[str]) -> tuple[str, str]:

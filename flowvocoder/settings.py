@@ -82,7 +82,7 @@ def replaced(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 
 def find(key: str, paths: Sequence[str]) -> str:
-    """The path that a key names: the whole of it, or as many of its last words as tell it from the others.
+    """The path that a key names: all of it, or as many of its last words as make it unique.
 
     >>> find("lr", ["model.channels", "train.optim.lr"])
     'train.optim.lr'

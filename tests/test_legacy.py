@@ -1,6 +1,11 @@
 """Names of version 0.1: old settings and presets are understood, and what they became is said."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
+from command import refused, run
 
 from flowvocoder import legacy
 from flowvocoder.checkpoint import BUNDLED_VOICE, read_config
@@ -91,3 +96,31 @@ def test_an_old_preset_works_and_names_the_new_one(name: str) -> None:
 
 def test_the_bundled_voice_was_trained_by_the_third_stage() -> None:
     assert typed(TrainConfig, read_config(BUNDLED_VOICE)["train"]) == preset("lapglow-stage3").train
+
+
+OLD_RUN = Path(__file__).parent / "data" / "format1" / "run"
+
+
+def old_run(out: Path, **train: object) -> Path:
+    """A run of version 0.1 with other training settings than it had."""
+    shutil.copytree(OLD_RUN, out)
+    state = json.loads((out / "state/state.json").read_text())
+    state["experiment"]["train"] |= train
+    (out / "state/state.json").write_text(json.dumps(state))
+    return out
+
+
+def test_a_run_that_trained_flow_and_guide_at_once_is_refused_with_a_way_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = old_run(tmp_path / "run", samples_only=False)
+    line = refused(capsys, "train", "--corpus", corpus, "--out", out, "--resume")
+    assert "two stages" in line and "--init-from" in line
+
+
+def test_a_run_says_which_of_its_settings_are_gone(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = old_run(tmp_path / "run", weight_decay=0.1)
+    assert run("train", "--corpus", corpus, "--out", out, "--resume", "--threads", "1") == 0
+    assert "no weight_decay, was 0.1" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.audio.files import read_audio
-from flowvocoder.checkpoint import Checkpoint, build_model, modules, read_config, save_checkpoint
+from flowvocoder.checkpoint import build_model, read_config, save_checkpoint
 from flowvocoder.cli.common import check_temperature
 from flowvocoder.cli.options import positive, positive_int
 from flowvocoder.config import Experiment, override
@@ -105,10 +105,8 @@ def train_within(name: str, budget: Budget, corpora: Sequence[Path], out: Path) 
             nats = values.get("nats", nats)
     finally:
         trainer.close()
-    model = build_model(experiment).eval()
-    modules(model, None).load_state_dict({**trainer.voice.state_dict(), **trainer.ema.average})
     card = VoiceCard(step=trainer.step, extra={"processor_minutes": budget.minutes, "last_nats": nats})
-    save_checkpoint(checkpoint, Checkpoint(model, experiment, card))
+    save_checkpoint(checkpoint, trainer.averaged(card))
     return checkpoint
 
 

@@ -41,12 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, or continue a run; on one process, or on those that torchrun started."""
     from flowvocoder.files import readable_folder
     from flowvocoder.training.distributed import DistributedContext
-    from flowvocoder.training.folder import CHECKPOINT, STATE, goes_on
+    from flowvocoder.training.folder import CHECKPOINT, STATE, resumes
     from flowvocoder.training.state import saved_experiment
     from flowvocoder.training.trainer import Trainer
 
     state = readable_folder(arguments.out / STATE)
-    saved = saved_experiment(state) if state.exists() and goes_on(arguments.out, arguments.resume) else None
+    saved = saved_experiment(state) if state.exists() and resumes(arguments.out, arguments.resume) else None
     start = None  # a run that continues has its weights
     if saved is None and arguments.init_from is not None:
         start = named_checkpoint(arguments.init_from)
@@ -87,9 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> Experiment:
-    """The preset, or what a run that goes on was saved with. Sizes and mel are those of that run, or of the checkpoint
-    to start from, if it is of the preset's architecture; so is how the voice speaks, where the preset does not teach
-    that."""
+    """The experiment to train: the preset, or the saved one where a run resumes without a preset.
+
+    Sizes and mel are those of the run, or of the checkpoint to start from, if it has the preset's architecture. So are
+    its sampling settings, except for those that the preset trains.
+    """
     from flowvocoder.checkpoint import read_config
 
     if saved is not None and name is None:
@@ -144,7 +146,7 @@ def _say_what_is_special(trainer: "Trainer", arguments: argparse.Namespace) -> N
     if trainer.changed:
         print(f"{arguments.out}: continues with other settings: {trainer.changed}", file=sys.stderr)
     if trainer.step >= trainer.config.optim.steps:
-        print(f"{arguments.out}: has its {trainer.step} steps already", file=sys.stderr)
+        print(f"{arguments.out}: has all of its {trainer.step} steps already", file=sys.stderr)
     if not trainer.validation.items:
         print("no held-out recording: no validation, no best/ checkpoint", file=sys.stderr)
     for change, count in trainer.sampler.changes.items():

@@ -1,4 +1,4 @@
-"""In which settings a run that goes on differs from what it was, and which of them may."""
+"""In which settings a resumed run differs from what it was, and which of them may differ."""
 
 from collections.abc import Mapping
 from pathlib import Path

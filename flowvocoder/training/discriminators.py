@@ -1,4 +1,4 @@
-"""Discriminators of the refinement stage: they tell recordings from samples, and the flow learns what gives it away.
+"""Discriminators: networks that learn to distinguish samples from recordings.
 
 Multi-period: HiFi-GAN (Kong et al. 2020, arXiv:2010.05646). Multi-resolution on magnitude spectrograms: UnivNet (Jang
 et al. 2021, arXiv:2106.07889). Losses: least squares (Mao et al. 2017, arXiv:1611.04076) and feature matching (Larsen

@@ -1,4 +1,4 @@
-"""The folder of a run: what it holds, and who may go on in it."""
+"""The folder of a run: what it holds, and who may continue it."""
 
 import os
 from pathlib import Path
@@ -14,29 +14,32 @@ OWNER = ".torchrun"
 """File that names the torchrun whose workers began the run."""
 
 
-def goes_on(out: Path, asked: bool) -> bool:
-    """Whether a run is to go on from what is there: when asked to, and after torchrun restarted the workers of a run
-    that it had begun itself. A folder that was there before stays refused, however often torchrun tries."""
-    return asked or (_restarts() > 0 and _owner(out) == _torchrun())
+def resumes(out: Path, requested: bool) -> bool:
+    """Whether a run continues from what is in its folder.
+
+    It does if that is requested, and after torchrun restarted the workers of a run that it had begun itself. A folder
+    that was there before stays refused, however often torchrun tries.
+    """
+    return requested or (_restarts() > 0 and _owner(out) == _torchrun())
 
 
 def check_free(out: Path, resumed: bool) -> None:
-    """Before a run begins.
+    """Check the folder before a run begins.
 
     Raises:
-        ConfigError: the folder holds a run or a checkpoint, and none is to be gone on with.
+        ConfigError: it holds a run or a checkpoint, and the run does not resume.
         OutputError: it is a file.
     """
     if not resumed:
         for name in (STATE, CHECKPOINT, BEST, LOG, "config.json"):
             if (out / name).is_dir() or ((out / name).is_file() and (out / name).stat().st_size):
-                raise ConfigError(f"{out}: holds a run already ({name}): add --resume to go on with it, or name another"
-                                  " folder")  # fmt: skip
+                raise ConfigError(f"{out}: holds a run already ({name}): add --resume to continue it, or name"
+                                  " another folder")  # fmt: skip
     check_folder(out)
 
 
 def sign(out: Path) -> None:
-    """Make the folder, with the name of our torchrun, if there is one; for the main process.
+    """Make the folder and note the name of our torchrun in it, if there is one; for the main process.
 
     Raises:
         OutputError: it cannot be written to.
@@ -58,7 +61,7 @@ def _owner(out: Path) -> str | None:
 
 
 def _torchrun() -> str:
-    """What tells one torchrun from another: the name that several nodes share, or on a single node its process."""
+    """Identifies a torchrun: by the name that several nodes share, or on a single node by its process."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return str(os.getppid()) if name == "none" else name
 

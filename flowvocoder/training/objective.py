@@ -90,12 +90,12 @@ class Objective:
 
     def _of_samples(self, drawn: Tensor, batch: StepBatch) -> dict[str, Tensor]:
         mel = batch.mel.repeat_interleave(drawn.shape[1], 0)
-        heard = self.consistency(drawn.flatten(0, 1), mel, self.config.sampling.gl_iters)
-        samples = Samples(drawn, heard.unflatten(0, drawn.shape[:2]), batch.audio)
+        consistent = self.consistency(drawn.flatten(0, 1), mel, self.config.sampling.gl_iters)
+        samples = Samples(drawn, consistent.unflatten(0, drawn.shape[:2]), batch.audio)
         terms = {name: loss(samples) for name, loss in self.sample_losses.items()}
         if self.adversary is not None:
             with self.autocast():
-                terms |= self.adversary.losses(samples.recorded, samples.heard[:, 0])
+                terms |= self.adversary.losses(samples.recorded, samples.consistent[:, 0])
         return terms
 
 

@@ -10,7 +10,7 @@ BANDS = ((1000.0, 2000.0), (2000.0, 4000.0), (4000.0, 8000.0))
 """Octaves in Hz whose envelopes are compared: below them harmonics are resolved, above them a mel is silent."""
 
 VOICE = (50.0, 900.0)
-"""Band in Hz whose waveform is compared: the lower harmonics, by which pitch is heard."""
+"""Band in Hz whose waveform is compared: the lower harmonics, which carry the pitch."""
 
 
 class PeriodicityDistance(nn.Module):
@@ -92,7 +92,7 @@ class PulseDistance(PeriodicityDistance):
 class PeriodDistance(PeriodicityDistance):
     """Pitch: the correlation of the waveform in `VOICE`, one and half a period later.
 
-    Both, since a creaking voice is told from one an octave higher by how much less it repeats itself after half.
+    Half a period too, since a creaky voice differs from one an octave higher in how it correlates there.
     """
 
     def __init__(self, sample_rate: int):

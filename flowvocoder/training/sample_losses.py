@@ -19,19 +19,19 @@ class Samples:
 
     Attributes:
         drawn: K samples of each item, (B, K, T), as the flow gives them.
-        heard: the same after mel consistency.
+        consistent: the same after mel-consistency iterations.
         recorded: (B, T).
     """
 
     drawn: Tensor
-    heard: Tensor
+    consistent: Tensor
     recorded: Tensor
 
 
 class SpectralLoss(nn.Module):
     """Spectral distance of samples to the recording, before and after mel consistency.
 
-    Both count: judged only after it, the flow would leave its levels to the post-filter.
+    Both count: compared only after it, the flow would leave its levels to the post-filter.
 
     With a repulsion of 1 this is the spectral energy distance (Gritsenko et al. 2020, arXiv:2008.01160), which is least
     for samples distributed as recordings are. Without repulsion the best sample is the same whatever the noise.
@@ -47,7 +47,7 @@ class SpectralLoss(nn.Module):
         self.repulsion, self.before = repulsion, before
 
     def forward(self, samples: Samples) -> Tensor:
-        loss = self.against(samples.heard, samples.recorded)
+        loss = self.against(samples.consistent, samples.recorded)
         return 0.5 * (loss + self.against(samples.drawn, samples.recorded)) if self.before else loss
 
     def against(self, samples: Tensor, recorded: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class MeanOverSamples(nn.Module):
         self.distance = distance
 
     def forward(self, samples: Samples) -> Tensor:
-        return torch.stack([self.distance(one, samples.recorded) for one in samples.heard.unbind(1)]).mean()
+        return torch.stack([self.distance(one, samples.recorded) for one in samples.consistent.unbind(1)]).mean()
 
 
 def _spectral(config: TrainConfig, spec: MelSpec, block: int) -> nn.Module:

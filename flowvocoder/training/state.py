@@ -1,4 +1,4 @@
-"""What a run needs to go on exactly where it stopped."""
+"""What a run needs to continue exactly where it stopped."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import writing_folder
-from flowvocoder.legacy import lost_settings
+from flowvocoder.legacy import lost_settings, trains_flow_and_guide
 from flowvocoder.migration import FORMAT_VERSION, migrated_experiment, state_tensor_name
 from flowvocoder.presets import experiment_from_dict
 
@@ -131,9 +131,19 @@ def saved_experiment(path: Path) -> Experiment:
 
 
 def lost_of(path: Path) -> list[str]:
-    """Settings of a run of version 0.1 that today's training does not have, for people."""
+    """Settings of a run of version 0.1 that today's training does not have, for people.
+
+    Raises:
+        CheckpointError: the run cannot be continued.
+    """
     about = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    return [] if about.get("format_version") == FORMAT_VERSION else lost_settings(about["experiment"]["train"])
+    if about.get("format_version") == FORMAT_VERSION:
+        return []
+    train = about["experiment"]["train"]
+    if trains_flow_and_guide(train):
+        raise CheckpointError(f"{path}: this run trained flow and guide network together, which today are two stages:"
+                              " start stage guide from its checkpoint by --init-from")  # fmt: skip
+    return lost_settings(train)
 
 
 def _check_moments(state: dict[int, Named], trained: Sequence[Tensor]) -> None:

@@ -5,14 +5,11 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from flowvocoder.checkpoint import (
     Checkpoint,
@@ -29,16 +26,17 @@ from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, T
 from flowvocoder.files import recover_folder
 from flowvocoder.migration import FORMAT_VERSION
 from flowvocoder.postfilter.settings import PostfilterSettings
-from flowvocoder.training.batch import StepBatch, prepare
+from flowvocoder.training.batch import prepare
 from flowvocoder.training.differences import check_same_run, difference
 from flowvocoder.training.distributed import DistributedContext
-from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, check_free, goes_on, sign
+from flowvocoder.training.folder import BEST, CHECKPOINT, STATE, check_free, resumes, sign
 from flowvocoder.training.loading import Loader
 from flowvocoder.training.logs import RunLog, headline, open_log
 from flowvocoder.training.objective import Objective
 from flowvocoder.training.schedule import learning_rate
 from flowvocoder.training.start import freeze, initial_voice, recompute_activations
-from flowvocoder.training.state import Ema, Learner, load_state, lost_of, save_state, saved_experiment
+from flowvocoder.training.state import load_state, lost_of, save_state, saved_experiment
+from flowvocoder.training.updates import Updates
 from flowvocoder.training.validation import Validation
 from flowvocoder.voice_card import VoiceCard
 
@@ -53,9 +51,9 @@ class Trainer:
         experiment: what to train and how.
         corpora: folders of audio, manifests or folders of shards, as `open_corpus` takes them.
         out: run folder: `checkpoint/` and `best/` (averaged weights), `state/`, `log.jsonl`, `tensorboard/`.
-        resume: go on from `out/state` if it is there; so does a run that torchrun began and restarts.
+        resume: continue from `out/state` if it is there; so does a run that torchrun restarts.
         init_from: checkpoint folder whose weights to start from.
-        licence: of the data, recorded in the checkpoints; None: what a run that goes on has, or unknown.
+        licence: of the data, recorded in the checkpoints; None: that of the resumed run, or unknown.
         processes: those of the run; None: this one alone, on the CPU.
 
     Raises:
@@ -76,7 +74,7 @@ class Trainer:
         self.out, self.licence = out, licence
         self.processes = processes or DistributedContext(0, 1, torch.device("cpu"))
         check_batch(experiment, self.processes)
-        resume = goes_on(out, resume)
+        resume = resumes(out, resume)
         self._claim_folder(resume)
         start = None if init_from is None else load_checkpoint(init_from)
         data = open_corpora(corpora)
@@ -92,13 +90,8 @@ class Trainer:
         self.voice = modules(self.model, self.postfilter).to(self.processes.device)
         freeze(self.model, self.postfilter, experiment)
         recompute_activations(self.model, run.recompute)
-        self.ema = Ema(self.voice, optim.ema)
         self.objective = Objective(self.model, self.postfilter, experiment, self.processes)
-        self.learners = self._learners()
-        # Where float16 gradients would underflow; its state resumes with the run.
-        self.scaler = torch.amp.grad_scaler.GradScaler(
-            self.processes.device.type, enabled=self.objective.dtype is torch.float16, growth_interval=500
-        )
+        self.updates = Updates(self.voice, self.objective, self.config, self.processes)
         self.step, self.seconds = 0, 0.0
         self.skipped = 0  # steps in a row that were not finite
         self.best: float | None = None  # held-out nats per sample
@@ -118,8 +111,8 @@ class Trainer:
         """Train to the last step, or to the first SIGTERM or SIGINT; saves either way.
 
         Args:
-            max_steps: stop after this step all the same (the schedule stays that of `optim.steps`).
-            max_minutes: stop after so long, counted from now.
+            max_steps: stop after this step; the schedule stays that of `optim.steps`.
+            max_minutes: stop after so many minutes from now.
 
         Raises:
             TrainingError: no finite gradient in MAX_SKIPPED steps in a row, or weights that are not finite; what was
@@ -166,70 +159,14 @@ class Trainer:
     def train_step(self, rate: float) -> dict[str, float]:
         """One step at a learning rate; its terms, averaged over the batch, or {"skipped": 1} if it was not finite."""
         batch = self.loader.batch(self.step)
-        for learner in self.learners:
-            learner.optimizer.zero_grad(set_to_none=True)
-            learner.set_rate(rate * learner.peak / self.config.optim.lr)
-        terms, finite = self._backward(
-            prepare(batch, self.model, self.config, self.step, self.loader.shard, self.processes.device)
-        )
-        trained = [learner for learner in self.learners if learner.has_gradients]
-        norms = [self._clipped_norm(learner) for learner in trained]
-        # A loss scale is found by halving it until gradients are finite; below 1 it is not what makes them infinite.
-        searching = self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
-        if not all(torch.isfinite(norm) for norm in norms) and not searching:
-            self.scaler.update()
-            self._report_skipped(batch.ids, finite.tolist())
+        shard, device = self.loader.shard, self.processes.device
+        prepared = prepare(batch, self.model, self.config, self.step, shard, device)
+        terms, finite = self.updates.apply(prepared, rate, self.step)
+        if not terms:
+            self._report_skipped(batch.ids, finite)
             return {"skipped": 1.0}
         self.skipped = 0
-        for learner in trained:
-            self.scaler.step(learner.optimizer)
-        self.scaler.update()
-        self.ema.update(self.voice, self.step)
-        means = self.processes.mean(torch.stack(list(terms.values())))
-        return {**dict(zip(terms, means.tolist(), strict=True)), "gradient_norm": float(norms[0]), "lr": rate}
-
-    def _backward(self, batch: StepBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """Gradients of this process's shard; the mean of each term, and which items are finite."""
-        pieces = self.config.run.accumulate
-        sums: dict[str, Tensor] = {}
-        finite: list[Tensor] = []
-        for piece, communicate in self._pieces(batch, pieces):
-            with communicate():
-                total, terms, items = self.objective(piece)
-                self.scaler.scale(total / pieces).backward()
-            finite.append(items.isfinite())
-            for name, value in terms.items():
-                value = value.detach().float() / pieces
-                sums[name] = sums[name] + value if name in sums else value
-        return sums, torch.cat(finite)
-
-    def _pieces(self, batch: StepBatch, pieces: int) -> Iterator[tuple[StepBatch, Callable[[], Any]]]:
-        """The shard in pieces; gradients are exchanged after the last one only."""
-        items = len(batch.audio) // pieces
-        parallel = [m for m in self.objective.networks if isinstance(m, DistributedDataParallel)]
-
-        def quietly() -> contextlib.ExitStack:
-            stack = contextlib.ExitStack()
-            for module in parallel:
-                stack.enter_context(module.no_sync())
-            return stack
-
-        for index in range(pieces):
-            ends = index == pieces - 1
-            yield batch[index * items : (index + 1) * items], contextlib.nullcontext if ends else quietly
-
-    def _learners(self) -> list[Learner]:
-        lr = self.config.optim.lr
-        trained = [p for p in self.voice.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(trained, lr=lr, betas=(0.9, 0.99), fused=True)
-        learners = [Learner("voice", self.voice, optimizer, lr)]
-        if (adversary := self.objective.adversary) is not None:
-            learners.append(Learner("discriminators", adversary.net, adversary.optimizer, adversary.lr))
-        return learners
-
-    def _clipped_norm(self, learner: Learner) -> Tensor:
-        self.scaler.unscale_(learner.optimizer)
-        return nn.utils.clip_grad_norm_(learner.net.parameters(), self.config.optim.clip)
+        return terms
 
     def _report_skipped(self, ids: Sequence[str], finite: list[bool]) -> None:
         wrong = [i for i, is_finite in zip(ids, finite, strict=True) if not is_finite] or list(ids)
@@ -260,7 +197,7 @@ class Trainer:
         return bool(self.stopped)
 
     def _validate(self) -> None:
-        averaged = self._averaged()
+        averaged = self.averaged()
         values = self.validation.measure(averaged.model, self.processes.device)
         if not values:
             return
@@ -268,16 +205,16 @@ class Trainer:
         examples = self.validation.examples(averaged.model, averaged.postfilter)
         self.log.plots(self.step, examples, self.experiment.mel.sample_rate)
         self.stale += 1
-        # Where the likelihood stays as it is the last is the best.
+        # Only stage flow changes the likelihood; elsewhere the last validation is the best.
         if self.best is None or self.config.stage != "flow" or values["nats"] > self.best:
             self.best, self.stale = values["nats"], 0
             self._save(BEST, values)
 
-    def _averaged(self, card: VoiceCard | None = None) -> Checkpoint:
+    def averaged(self, card: VoiceCard | None = None) -> Checkpoint:
         """The voice with averaged weights."""
         model, postfilter = build_model(self.experiment), build_postfilter(self.experiment)
         voice = modules(model, postfilter).to(self.processes.device).eval()
-        voice.load_state_dict({**self.voice.state_dict(), **self.ema.average})
+        voice.load_state_dict({**self.voice.state_dict(), **self.updates.ema.average})
         if not all(bool(p.isfinite().all()) for p in voice.parameters()):
             raise TrainingError(f"{self.out}: weights are not finite at step {self.step}: not saved")
         return Checkpoint(model, self.experiment, card or VoiceCard(), postfilter)
@@ -285,7 +222,7 @@ class Trainer:
     def _save(self, name: str, metrics: dict[str, float] | None = None) -> None:
         if not self.processes.is_main:
             return
-        save_checkpoint(self.out / name, self._averaged(self._card(metrics or self.log.last_validation)))
+        save_checkpoint(self.out / name, self.averaged(self._card(metrics or self.log.last_validation)))
         if name == CHECKPOINT:
             progress = {
                 "format_version": FORMAT_VERSION,
@@ -293,15 +230,15 @@ class Trainer:
                 "best": self.best,
                 "stale": self.stale,
                 "seconds": self.seconds,
-                "scaler": self.scaler.state_dict(),
+                "scaler": self.updates.scaler.state_dict(),
                 "experiment": self.experiment.to_dict(),
                 "training_data": self.names,
                 "licence": self.licence,
             }
-            save_state(self.out / STATE, self.learners, self.ema, progress)
+            save_state(self.out / STATE, self.updates.learners, self.updates.ema, progress)
 
     def _card(self, metrics: dict[str, float] | None = None) -> VoiceCard:
-        """What is known about the voice now."""
+        """The voice card as of this step."""
         sampling = self.config.sampling
         return VoiceCard(
             licence=self.licence or "unknown",
@@ -333,7 +270,7 @@ class Trainer:
     def _resume(self, state: Path) -> None:
         before, lost = saved_experiment(state), lost_of(state)
         check_same_run(self.out, self.experiment, before)
-        progress = load_state(state, self.learners, self.ema)
+        progress = load_state(state, self.updates.learners, self.updates.ema)
         data = {"training_data": progress.get("training_data", self.names)}
         now, then = self.experiment.to_dict()["train"], before.to_dict()["train"]
         changed = difference({**now, "training_data": self.names}, {**then, **data})
@@ -344,8 +281,9 @@ class Trainer:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{state / 'state.json'}: truncated or not the state of a run") from error
         self.licence = self.licence or progress.get("licence")
-        if self.scaler.is_enabled() and progress["scaler"]:
-            self.scaler.load_state_dict(progress["scaler"])
+        scaler = self.updates.scaler
+        if scaler.is_enabled() and progress["scaler"]:
+            scaler.load_state_dict(progress["scaler"])
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

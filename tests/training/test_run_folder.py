@@ -167,7 +167,7 @@ def test_a_run_in_float16_that_diverged_ends(corpus: Path, tmp_path: Path) -> No
     """A loss scale looks for gradients that are finite; it must not look for ever."""
     small = ["batch=2", "segment=4096", "steps=200", "save_every=300", "validate_every=300", "precision=float16"]
     trainer = Trainer(override(preset("lapglow-tiny"), small), [corpus], tmp_path / "run")
-    trainer.scaler._init_scale = 4.0
+    trainer.updates.scaler._init_scale = 4.0
     for parameter in trainer.model.parameters():
         parameter.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(TrainingError, match="no finite loss or gradient in 20 steps"):
