@@ -123,3 +123,13 @@ def test_links_outside_the_site_lead_to_files(page: Path) -> None:
     for target in (a or b for a, b in LINK.findall(text)):
         if "://" not in target:
             assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
+
+
+NAMED = re.compile(r"`((?:tests|flowvocoder|docs|recipes|demo)/[\w./-]+|CHANGELOG\.md|CONTRIBUTING\.md|CITATION\.cff)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_that_the_pages_name_are_there(page: Path) -> None:
+    for name in NAMED.findall(page.read_text(encoding="utf-8")):
+        if "NAME" not in name:
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
