@@ -52,6 +52,7 @@ def test_numba() -> None:
     assert (eager.synthesize(mel, 0.7, seed=1) - compiled.synthesize(mel, 0.7, seed=1)).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the compiled size comes between others, in a second stream, and where no more sizes are compiled."""
     monkeypatch.setattr(graphs, "MOST_GRAPHS", 1)
