@@ -23,6 +23,8 @@ from flowvocoder.config import override
 from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     "batch=4", "segment=4096", "warmup=5", "lr=2e-4", "precision=float32", "losses.spectral=0.5",
     "losses.adversarial=0.1", "losses.features=0.2", "discriminator_channels=2", "validate_every=1000",
