@@ -22,11 +22,8 @@ from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import EXAMPLES
 from flowvocoder.demo.service import Service
 from flowvocoder.demo.style import CSS, THEME
-from flowvocoder.demo.tabs import compare, latent, likelihood, mel, resynthesize, walk
+from flowvocoder.demo.tabs import TABS
 from flowvocoder.errors import ConfigError
-
-TABS = (resynthesize, mel, latent, likelihood, compare, walk)
-"""Modules with a `build(service, page)`, in their order."""
 
 QUEUE = 64
 """Requests that may wait; more are told that the server is busy."""

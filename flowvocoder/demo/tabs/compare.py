@@ -11,6 +11,8 @@ from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, pcm, player, plo
 from flowvocoder.demo.service import Service
 from flowvocoder.errors import ConfigError
 
+PLACE = 5
+
 LEAD = """Two systems synthesise the same recording from the same mel, and their names are hidden. Vote for the better
 one to see the names. Start the demo with several `--checkpoint` to compare your own."""
 

@@ -9,6 +9,8 @@ from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import MODEL_WORK, answer, number, numbers, pcm, player, plot, recording_input
 from flowvocoder.demo.service import MOST_TEMPERATURE, Service
 
+PLACE = 3
+
 LEAD = """The flow turns a recording into a latent z, with as many numbers as samples. It holds what the mel does not
 say. If the model is good, z is Gaussian noise and shows no speech. Decoded with its mel, it gives the recording back.
 Change it and listen."""

@@ -23,6 +23,8 @@ from flowvocoder.demo.service import Service
 from flowvocoder.errors import AudioError, FlowVocoderError
 from flowvocoder.units import bits_per_sample
 
+PLACE = 4
+
 LEAD = """A flow gives the exact likelihood of any recording, frame by frame, in nats. Noise and clipping lower it.
 Silence and missing bands *raise* it, because they are easy to predict: likely is not good. The last line separates
 both: 1 is as expected of speech, above is odd, below is too smooth."""

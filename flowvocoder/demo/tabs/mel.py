@@ -31,6 +31,8 @@ from flowvocoder.mel.arrays import SUFFIXES
 from flowvocoder.mel.diagnose import conventions_it_could_be
 from flowvocoder.mel.files import write_mel
 
+PLACE = 2
+
 LEAD = """Drop the mel that your text-to-speech model predicts, and hear it while it is synthesised. Mels differ
 between programs; the check names the convention that yours resembles."""
 

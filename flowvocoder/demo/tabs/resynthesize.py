@@ -18,6 +18,8 @@ from flowvocoder.demo.parts import (
 )
 from flowvocoder.demo.service import MOST_TEMPERATURE, Service
 
+PLACE = 1
+
 LEAD = """Your recording becomes a mel spectrogram: {bands} numbers every {hop:.0f} ms. The vocoder makes speech from
 the mel alone. Nothing of what you hear second was recorded."""
 

@@ -9,6 +9,8 @@ from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, recording_input, table
 from flowvocoder.demo.service import Service
 
+PLACE = 6
+
 LEAD = """A flow is a chain of invertible layers. Each brings the recording closer to noise. The figure is the log-
 likelihood if the chain ended there: what a layer adds is what it has learned. Synthesis starts from noise and inverts
 the layers."""
