@@ -1,5 +1,6 @@
 """Audio on its way through a flow, layer by layer."""
 
+import collections
 import dataclasses
 
 import torch
@@ -15,6 +16,7 @@ from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix
 from flowvocoder.flows.rows import RowAutoregression
 from flowvocoder.flows.scale import ConditionalScale
+from flowvocoder.flows.scale_coupling import ScaleCoupling
 from flowvocoder.vocoder import Vocoder
 
 EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
@@ -36,6 +38,11 @@ EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
     RowAutoregression: (
         "Autoregression",
         "Row after row of the folded samples is shifted and stretched as the mel and the rows before it say.",
+    ),
+    ScaleCoupling: (
+        "Scale coupling",
+        "A mel states the level of several bands together. Some of them tell the level of the others, which are scaled"
+        " to one level.",
     ),
     AffineCoupling: (
         "Coupling",
@@ -73,7 +80,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
     samples = mel.shape[-1] * vocoder.spec.hop_length
     x = torch.nn.functional.pad(audio, (0, samples - len(audio))).to(vocoder.device, vocoder.dtype)[None, None]
     steps = [LayerState("Recording", "The samples as they were recorded.", x[0], True, _nats(x, 0.0))]
-    total, couplings, bands = 0.0, 0, True
+    total, couplings, bands = 0.0, collections.Counter[str](), True
     for layer, z, logdet in vocoder.model.flow.layer_outputs(x, vocoder.model.encoder(mel)):
         total += float(logdet.double().sum())
         if isinstance(layer, PointwiseLU | PointwiseMatrix):
@@ -81,9 +88,9 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
             continue
         bands = bands and not isinstance(layer, Squeeze)
         name, explanation = EXPLANATIONS.get(type(layer), (type(layer).__name__, ""))
-        if isinstance(layer, AffineCoupling | RowAutoregression):
-            couplings += 1
-            name = f"{name} {couplings}"
+        if isinstance(layer, AffineCoupling | RowAutoregression | ScaleCoupling):
+            couplings[name] += 1
+            name = f"{name} {couplings[name]}"
         steps.append(LayerState(name, explanation, z[0], bands, _nats(z, total)))
     last = steps[-1]
     steps[-1] = dataclasses.replace(last, name=f"{last.name}: the latent z")

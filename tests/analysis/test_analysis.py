@@ -9,7 +9,7 @@ import soundfile as sf
 import torch
 from bijection import perturb
 from helpers import speech_like
-from tiny_models import TINY
+from tiny_models import ONE_EACH, TINY
 
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import gaussianity, likelihood_by_frame, mix
@@ -131,7 +131,7 @@ def test_walk_ends_in_the_latent_and_its_likelihood(vocoder: Vocoder, audio: tor
     assert [step.bands for step in steps[:5]] == [True, True, True, True, False]
 
 
-@pytest.mark.parametrize("name", ["waveglow", "squeezewave", "waveflow", "flowavenet"])
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_every_architecture_tells_where_and_can_be_walked_through(name: str, audio: torch.Tensor) -> None:
     torch.manual_seed(0)
     model = build_model(dataclasses.replace(preset("lapglow-tiny"), model=TINY[name])).double()
@@ -149,8 +149,10 @@ def test_every_architecture_tells_where_and_can_be_walked_through(name: str, aud
 def test_each_part_of_the_bundled_voice_adds_to_the_likelihood() -> None:
     voice = Vocoder.from_pretrained()
     speech = torch.from_numpy(sf.read(BUNDLED_VOICE.parent.parent / "examples" / "kerstin.flac", dtype="float32")[0])
-    recording, _, transform, scale, *_, noise = (step.nats_per_sample for step in walk(voice, speech))
+    steps = walk(voice, speech)
+    recording, _, transform, scale, *_, noise = (step.nats_per_sample for step in steps)
     assert recording == pytest.approx(transform, abs=0.01) and transform + 5.0 < scale < noise
+    assert all(step.explanation for step in steps)
 
 
 def test_too_short_a_recording_is_refused(vocoder: Vocoder) -> None:
