@@ -5,12 +5,13 @@ import dataclasses
 import torch
 
 from flowvocoder.checkpoint import build_model
-from flowvocoder.config import ModelConfig, check
+from flowvocoder.config import Experiment, ModelConfig, TrainConfig, check
 from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.mel.spec import convention
 from flowvocoder.models.flowavenet import FloWaveNetConfig
+from flowvocoder.models.registry import ARCHITECTURES
 from flowvocoder.models.waveflow import WaveFlowConfig
 from flowvocoder.models.waveglow import SqueezeWaveConfig, WaveGlowConfig
-from flowvocoder.presets import preset
 
 TINY: dict[str, ModelConfig] = {
     "waveglow": WaveGlowConfig(flows=6, early_every=2, channels=16, layers=2),
@@ -20,18 +21,14 @@ TINY: dict[str, ModelConfig] = {
     "waveflow, reversed": WaveFlowConfig(rows=4, flows=3, channels=8, layers=3, bipartite=False),
     "flowavenet": FloWaveNetConfig(blocks=4, flows=2, split_every=2, channels=16),
 }
-PRESET = {
-    "waveglow": "waveglow-256",
-    "squeezewave": "squeezewave-128-128",
-    "waveflow": "waveflow-64",
-    "flowavenet": "flowavenet",
-}
+
+ONE_EACH = [name for name in TINY if name in ARCHITECTURES]
+"""Without the variants."""
 
 
 def tiny(name: str, n_mels: int = 8) -> FlowVocoder:
-    base = preset(PRESET[TINY[name].architecture])
-    mel = dataclasses.replace(base.mel, n_mels=n_mels)
-    experiment = dataclasses.replace(base, model=TINY[name], mel=mel)
+    mel = dataclasses.replace(convention("tacotron2"), n_mels=n_mels)
+    experiment = Experiment(TINY[name], mel, TrainConfig())
     check(experiment)
     torch.manual_seed(0)
     return build_model(experiment)

@@ -49,7 +49,6 @@ REFERENCE = {
 def test_measures_agree_with_the_tool_they_replace() -> None:
     values = evaluate_pair(*reference_pair(), RATE)
     assert {name: values[name] for name in REFERENCE} == pytest.approx(REFERENCE, rel=1e-3, abs=1e-4, nan_ok=True)
-    assert len(REFERENCE) == len(values) - 1  # the tool rounds the level to 3 digits elsewhere
     assert values["level_db"] == pytest.approx(20 * np.log10(0.7), abs=0.2)
 
 

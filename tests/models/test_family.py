@@ -11,7 +11,7 @@ import torch
 from bijection import FlowOnly, assert_bijection, perturb
 from command import run
 from helpers import speech_like
-from tiny_models import PRESET, TINY, tiny
+from tiny_models import ONE_EACH, TINY, tiny
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
@@ -26,6 +26,7 @@ from flowvocoder.flows.rows import RowAutoregression, RowWaveNet
 from flowvocoder.flows.separable import SeparableNet
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.models.registry import ARCHITECTURES
 from flowvocoder.models.waveflow import WaveFlowConfig
 from flowvocoder.presets import preset
 from flowvocoder.training.trainer import recompute_activations
@@ -57,6 +58,10 @@ def test_layer_is_a_bijection(name: str) -> None:
     torch.manual_seed(0)
     layer, channels, length, context, blocks, conditional = LAYERS[name]
     assert_bijection(layer, channels, length, context, blocks, conditional)
+
+
+def test_every_architecture_is_tested() -> None:
+    assert set(ONE_EACH) == set(ARCHITECTURES) - {"lapglow"}  # lapglow has tests of its own
 
 
 @pytest.mark.slow
@@ -97,7 +102,7 @@ def test_other_hops_than_256(name: str, settings: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRESET)
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_training_raises_the_likelihood(name: str) -> None:
     model = tiny(name).train()
     audio = torch.from_numpy(speech_like(1.0, 22050))[: 64 * 256].view(2, -1)
@@ -185,7 +190,7 @@ def test_waveflow_orders_are_the_papers() -> None:
     assert WaveFlowConfig(rows=4, flows=4).row_orders() == [[0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 3], [1, 0, 3, 2]]
 
 
-@pytest.mark.parametrize("name", PRESET)
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_backpropagation_through_inverses_gives_the_same_gradients(name: str) -> None:
     model = tiny(name).double()
     perturb(model, 0.02)

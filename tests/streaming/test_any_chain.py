@@ -11,6 +11,7 @@ import re
 import pytest
 import torch
 from bijection import perturb
+from tiny_models import TINY, tiny
 from torch import nn
 
 from flowvocoder.errors import ConfigError
@@ -34,6 +35,9 @@ from flowvocoder.vocoder import Vocoder
 SPEC = dataclasses.replace(convention("tacotron2"), n_mels=8)
 BLOCK, CONTEXT, FRAMES = 64, SPEC.n_mels + 8, 24
 SEEDS = range(14)
+
+WHOLE_MELS_ONLY = {"waveflow", "waveflow, reversed", "flowavenet"}
+"""Architectures that have a layer without a streaming step."""
 
 
 class Draw:
@@ -110,7 +114,19 @@ def some_mel() -> torch.Tensor:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_synthesize_and_stream(seed: int) -> None:
     draw = Draw(seed)
-    vocoder, mel = Vocoder(draw.model()), some_mel()
+    assert_streams(Vocoder(draw.model()), draw.streams)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_architecture_streams(name: str) -> None:
+    model = tiny(name).double()
+    perturb(model, 0.02)
+    assert_streams(Vocoder(model), name not in WHOLE_MELS_ONLY)
+
+
+def assert_streams(vocoder: Vocoder, streams: bool) -> None:
+    """Batches, single items and streams give the samples of the model itself, or `stream` says what has no step."""
+    mel = some_mel()
     together = vocoder.synthesize(mel, 0.7, seed=3, lengths=[FRAMES, 9])
     with torch.inference_mode():
         expected = vocoder.model.sample(vocoder.draw_noise(mel, 0.7, seed=3), mel)[0]
@@ -118,7 +134,7 @@ def test_synthesize_and_stream(seed: int) -> None:
     assert (together[0] - expected).abs().max() < tolerance and not together[1, 9 * SPEC.hop_length :].any()
     alone = vocoder.synthesize(mel[1, :, :9], 0.7, seed=4)[0]
     assert (together[1, : 9 * SPEC.hop_length] - alone).abs().max() < tolerance
-    if not draw.streams:
+    if not streams:
         with pytest.raises(ConfigError) as refused:
             vocoder.stream()
         assert re.fullmatch(r"this model cannot stream: [^.]+ has no streaming step; [^.]+", str(refused.value))
