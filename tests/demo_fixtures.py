@@ -50,7 +50,9 @@ def running(folder: Path, *arguments: str) -> Iterator[Server]:
         port = probe.getsockname()[1]
     temporary, hosts, log = folder / "tmp", folder / "hosts.txt", folder / "log.txt"
     temporary.mkdir()
-    command = [sys.executable, str(Path(__file__).with_name("demo_server.py")), str(hosts), "--port", str(port)]
+    script = Path(__file__).with_name("demo_server.py")
+    # -P: the folder of the script, where recipes/ is one of tests, must not come before the package.
+    command = [sys.executable, "-P", str(script), str(hosts), "--port", str(port)]
     # Whatever the machine says about proxies, the demo is spoken to directly.
     settings = {**os.environ, "TMPDIR": str(temporary), "NO_PROXY": "127.0.0.1,localhost", "MALLOC_ARENA_MAX": "2"}
     with log.open("wb") as output:
