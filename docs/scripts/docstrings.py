@@ -1,4 +1,4 @@
-"""Griffe extension: the docstrings' `Example:` is the section that griffe knows as `Examples:`."""
+"""Griffe extension: how the docstrings' own sections are shown."""
 
 import re
 from typing import Any
@@ -7,8 +7,14 @@ import griffe
 
 
 class Sections(griffe.Extension):
-    """Renames the section, so that its lines are shown as code."""
+    """`Example:` is the section that griffe knows as `Examples:`, shown as code; in `Shape:` a name begins a line."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring:
-            obj.docstring.value = re.sub(r"^(\s*)Example:$", r"\1Examples:", obj.docstring.value, flags=re.M)
+            text = re.sub(r"^(\s*)Example:$", r"\1Examples:", obj.docstring.value, flags=re.M)
+            obj.docstring.value = re.sub(r"^\s*Shape:\n(?:.+\n?)+", _lines, text, flags=re.M)
+
+
+def _lines(section: re.Match[str]) -> str:
+    # Two spaces at the end of a line are a line break in Markdown.
+    return re.sub(r"(?<!Shape:)\n(?=\s+[\w, ]+: \()", "  \n", section[0])

@@ -113,12 +113,13 @@ def api_index() -> str:
     return INDEX + table(("package", "what it holds"), rows)
 
 
+MODULE = """## {name}
+
+::: {name}
+    options: {{show_root_heading: false, show_root_toc_entry: false, heading_level: 3}}"""
+
+
 def api(room: str) -> str:
     """One package: a directive for each of its modules."""
-    sections = []
-    for path in modules(room):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        sections.append(
-            f"## {name}\n\n::: {name}\n    options:\n      show_root_heading: false\n      heading_level: 3"
-        )
-    return "\n\n".join([f"# {room}", *sections])
+    names = (".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in modules(room))
+    return "\n\n".join([f"# {room}", *(MODULE.format(name=name) for name in names)])
