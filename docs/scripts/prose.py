@@ -70,8 +70,8 @@ def main(paths: list[str]) -> None:
     chosen = [Path(p) for p in paths] or pages()
     print("| page | sentences | median | 90th percentile | longest |\n|---|---|---|---|---|")
     everything = []
-    for path in chosen:
-        text = path.read_text(encoding="utf-8")
+    for path in (p.relative_to(ROOT) if p.is_relative_to(ROOT) else p for p in chosen):
+        text = (ROOT / path).read_text(encoding="utf-8")
         everything += [(length(s), path, s) for s in sentences(text)]
         print("| {} | {} | {:.0f} | {:.0f} | {} |".format(path, *statistics(text)))
     lengths = [n for n, _, _ in everything]
