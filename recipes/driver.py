@@ -86,14 +86,13 @@ def prepare(
     done = _finished(out, wanted)
     if done is not None:
         return done
+    # A source is looked at first, so that a mistaken one leaves no empty folder.
+    found = [] if source is None else find_source(recipe, chosen, source, out, named=bool(parts), say=say)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made ({reason(error)})") from error
-    if source is None:
-        found = find_downloaded(recipe, chosen, out, mirror, say)
-    else:
-        found = find_source(recipe, chosen, source, out, named=bool(parts), say=say)
+    found = found or find_downloaded(recipe, chosen, out, mirror, say)
     left_out = _LeftOut(skip_bad, recipe.known_gaps, say)
     utterances = _read(recipe, found, left_out)
     files = _measure(dict.fromkeys(u.audio for _, u in utterances), jobs, left_out)

@@ -118,10 +118,10 @@ class Table:
             for number, line in lines(table):
                 where = f"{table}: line {number}"
                 name, text = self.parse(line, where)
-                wanted = table.parent / self.audio.format(name=name)
-                audio = find_audio(wanted)
+                expected = table.parent / self.audio.format(name=name)
+                audio = find_audio(expected)
                 if audio is None:
-                    problem(f"{where}: no recording {wanted} for this line")
+                    problem(f"{where}: no recording {expected} for this line")
                     continue
                 name = without_extension(name)
                 if self.folders:

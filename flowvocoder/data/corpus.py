@@ -180,7 +180,7 @@ def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Uttera
     if one is not None:
         splits[one] = VALIDATION
     training, held_out = (
-        [u for u, own in zip(utterances, splits, strict=True) if own == wanted] for wanted in (TRAIN, VALIDATION)
+        [u for u, own in zip(utterances, splits, strict=True) if own == part] for part in (TRAIN, VALIDATION)
     )
     return training, held_out
 

@@ -43,9 +43,8 @@ class Clip:
 class Cutter:
     """Cuts segments of a whole number of frames out of recordings, with their mels.
 
-    They begin at any sample, and the mel is that of the audio from there: where frames and blocks lie in a recording is
-    chance, and a model that has seen them in one place only learns that by heart. A mel that is given has its frames
-    where they are.
+    They begin at any sample, and the mel is that of the audio from there. Where frames and blocks lie in a recording is
+    chance; a model that always sees them in one place overfits to it. A mel that is given has fixed frames.
 
     Args:
         spec: of the mels.

@@ -67,8 +67,8 @@ class ShardSampler:
     """Draws segments shard after shard, through a shuffle buffer of `buffer` shards.
 
     A pass over the corpus draws from every utterance once for each segment it is long. The order of the shards, that of
-    the utterances within the buffer and the places where segments begin come from (seed, pass, place), so any step can
-    be had at once, after a resume too. Two buffers are in memory at a time: this one and the one before.
+    the utterances within the buffer and the starts of segments come from (seed, pass, place). So any step can be
+    computed at once, after a resume too. Two buffers are in memory at a time: this one and the one before.
 
     Args:
         shards: of the training split.

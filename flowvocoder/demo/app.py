@@ -26,7 +26,7 @@ from flowvocoder.demo.tabs import TABS
 from flowvocoder.errors import ConfigError
 
 QUEUE = 64
-"""Requests that may wait; more are told that the server is busy."""
+"""Requests that may wait. Further ones get the answer that the server is busy."""
 
 KEEP_SECONDS = 900
 """How long uploads and results stay on the server's disk."""

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 API = "/gradio_api/"
 
-ROOMS = frozenset((
+ROUTES = frozenset((
     "api", "app_id", "call", "cancel", "config", "file=", "heartbeat", "info", "login_check", "openapi.json", "queue",
     "reset", "run", "startup-events", "theme.css", "upload", "upload_progress",
 ))  # fmt: skip
@@ -58,14 +58,14 @@ class Door:
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
         if self.hosts and not is_own(host, self.hosts):
             return "This server has another name; --allow-host gives it one more"
-        _, found, asked = scope["path"].partition(API)
+        _, found, path = scope["path"].partition(API)
         if not found:
             return ""
-        room = re.match("[^/=]*=?", asked)
-        assert room is not None
-        if room[0] == "proxy=" or (room[0] == "file=" and not LOCAL_FILE.match(asked, room.end())):
+        route = re.match("[^/=]*=?", path)
+        assert route is not None
+        if route[0] == "proxy=" or (route[0] == "file=" and not LOCAL_FILE.match(path, route.end())):
             return UPLOAD_IT
-        return "" if room[0] in ROOMS else "Not served here"
+        return "" if route[0] in ROUTES else "Not served here"
 
 
 def is_own(host: str, names: frozenset[str]) -> bool:
@@ -96,7 +96,7 @@ class UploadsOnly(gr.Blocks):
     """A page all of whose inputs take files that were uploaded to it, and no addresses."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **options: Any) -> Any:
-        """Gradio's step before any function is called, whichever way it is asked for."""
+        """Gradio's hook before any function is called, whichever way the request came."""
         if not all(LOCAL_FILE.match(path) for path in _paths(inputs)):
             raise gr.Error(UPLOAD_IT, print_exception=False)
         try:

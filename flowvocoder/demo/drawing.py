@@ -1,4 +1,4 @@
-"""The demo's pictures, as pixels (height, width, 3)."""
+"""The demo's plots, as pixels (height, width, 3)."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def comparison(a: Samples, b: Samples, sample_rate: int, names: tuple[str, str],
     return canvas.pixels()
 
 
-def mel_picture(mel: Array, seconds: float, narrow: bool) -> Pixels:
+def mel_plot(mel: Array, seconds: float, narrow: bool) -> Pixels:
     """A log-mel (n_mels, F)."""
     canvas = Canvas([1.7], narrow)
     style = {"origin": "lower", "aspect": "auto", "extent": (0.0, seconds, 0, len(mel))}
@@ -47,7 +47,7 @@ def mel_picture(mel: Array, seconds: float, narrow: bool) -> Pixels:
     return canvas.pixels()
 
 
-def latent_picture(latent: Latent, narrow: bool) -> Pixels:
+def latent_plot(latent: Latent, narrow: bool) -> Pixels:
     """The latent over time and frequency, its histogram and its Q-Q plot, and the spectrogram of the decoded audio."""
     seconds, khz = len(latent.decoded) / latent.sample_rate, latent.sample_rate / 2000
     canvas = Canvas([1.5, 1.5, 1.8, 1.8] if narrow else [1.5, 1.5, 2.0], narrow)
@@ -75,7 +75,7 @@ def latent_picture(latent: Latent, narrow: bool) -> Pixels:
     return canvas.pixels()
 
 
-def likelihood_picture(result: Likelihood, narrow: bool) -> Pixels:
+def likelihood_plot(result: Likelihood, narrow: bool) -> Pixels:
     """Nats per frame over the spectrogram of the damaged recording, then how surprising each frame is."""
     (_, db), top = common_spectrograms(result.original, result.damaged)
     frames = len(result.before.nats)
@@ -125,17 +125,17 @@ def smooth(values: Array, width: int = 5) -> Array:
     return np.convolve(padded, np.full(width, 1.0 / width), mode="valid")
 
 
-def step_picture(step: LayerState, sample_rate: int, samples: int, narrow: bool) -> Pixels:
+def layer_plot(layer: LayerState, sample_rate: int, samples: int, narrow: bool) -> Pixels:
     """One state on the way through the flow: over time and frequency, and the histogram of its values."""
-    seconds, values = samples / sample_rate, step.state.double().cpu().numpy()
+    seconds, values = samples / sample_rate, layer.state.double().cpu().numpy()
     canvas = Canvas([2.3, 1.1], narrow)
     if len(values) == 1:
         db = spectrogram_db(values[0].astype(np.float32))
-        canvas.spectrogram(0, db, seconds, sample_rate, float(db.max()), step.name)
+        canvas.spectrogram(0, db, seconds, sample_rate, float(db.max()), layer.name)
     else:
         most = 3.0 * float(values.std())
-        canvas.grid(0, values, seconds, sample_rate / 2000 if step.bands else len(values), most, step.name)
-    canvas.labels(0, "s", "kHz" if step.bands else "channel")
+        canvas.grid(0, values, seconds, sample_rate / 2000 if layer.bands else len(values), most, layer.name)
+    canvas.labels(0, "s", "kHz" if layer.bands else "channel")
     histogram = canvas.axes[1]
     deviation = float(values.std())
     _histogram(histogram, *np.histogram(values / deviation, 121, (-4.5, 4.5), density=True))

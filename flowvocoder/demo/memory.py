@@ -9,8 +9,8 @@ _ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # names of glibc's mallopt(3)
 def give_back_freed_memory() -> None:
     """Make glibc return large blocks to the system when they are freed; on other systems nothing.
 
-    By default each new thread may get an arena of its own, which keeps what it once held, and every large block that is
-    freed raises the size from which blocks are returned: a server's memory then creeps up for hours.
+    By default each new thread may get an arena of its own, which keeps what it once held. Every large block that is
+    freed also raises the size from which blocks are returned. A server's memory then grows for hours.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt

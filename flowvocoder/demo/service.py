@@ -67,7 +67,7 @@ class Likelihood:
 
 
 class Service:
-    """The vocoders, loaded once, and what can be asked of them.
+    """The vocoders, loaded once, and what the demo does with them.
 
     Args:
         checkpoints: folders; the first is used everywhere, all of them in comparisons. None loads the bundled voice.

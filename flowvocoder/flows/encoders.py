@@ -18,9 +18,9 @@ from flowvocoder.units import ceil_div
 class MelEncoder(nn.Module):
     """Mel at frame rate to context at block rate: (B, n_mels, F) -> (B, n_mels + channels, N).
 
-    The first channels are the mel itself, standardised and repeated; the others are features of it with a receptive
-    field of 2 * layers + 3 frames, so that what every coupling needs to know (pitch, voicing, envelope) is worked out
-    once, at the lower rate.
+    The first channels are the mel itself, standardised and repeated. The others are features of it, with a receptive
+    field of 2 * layers + 3 frames. So what every coupling needs (pitch, voicing, envelope) is computed once, at the
+    lower rate.
 
     Args:
         ahead: number of its layers + 1 convolutions that look a frame ahead; the others look back only.

@@ -26,8 +26,8 @@ from flowvocoder.units import PCM16_STEP, ceil_div
 
 WIDEST = 4.0
 """Standard deviation of the widest tap filter, in samples; each other is half as wide as the next. The wider it is, the
-lower the band it predicts: the gain falls to half at 0.19/width of the sampling rate, 1.0 kHz for the widest at
-22 050 Hz, then 2.1, 4.1 and 8.3 kHz."""
+lower the band it predicts: the gain falls to half at 0.19/width of the sampling rate. At 22 050 Hz that is 1.0 kHz for
+the widest, then 2.1, 4.1 and 8.3 kHz."""
 
 MAX_GAIN = 0.98
 """Upper limit of the sum of all taps. They are positive, so below 1 the synthesis recursion is stable."""
@@ -127,8 +127,8 @@ class PitchPredictor(Bijection):
 
         The first is the cross-entropy of the predicted lag against the one at which the audio repeats itself (blocks
         count by how strongly they do), times 0.05 to be of the second's size. The second is the entropy per sample
-        that the prediction, made with the true lag, leaves if all that follows removes the spectral envelope: half
-        the mean log energy over tiles of the lapped transform, less that of x.
+        that prediction with the true lag leaves, if all that follows removes the spectral envelope. It is half the
+        mean log energy over tiles of the lapped transform, less that of x.
 
         Shape:
             x: (B, 1, T) audio
@@ -261,8 +261,8 @@ def _at_blocks(known: Tensor, at: Tensor, first: int | Tensor, position: StreamP
 def node_positions(first: int | Tensor, count: int, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Where nodes lie between the centres of blocks: the block before each (count,) and the share of the next one.
 
-    Node i is at sample i * GROUP whatever the length, so that the start of a signal does not depend on its end; in
-    whole numbers, since float32 has no room for the samples of an hour.
+    Node i is at sample i * GROUP whatever the length, so that the start of a signal does not depend on its end. The
+    positions are integers, since float32 cannot count the samples of an hour.
     """
     twice = 2 * GROUP * (torch.arange(count, device=like.device) + first) - block
     before = torch.div(twice, 2 * block, rounding_mode="floor")

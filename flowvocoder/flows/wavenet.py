@@ -93,8 +93,8 @@ def _channels_last(x: Tensor) -> Tensor:
 class WaveNetStep(StreamingStep):
     """A WaveNet, some columns at a time.
 
-    The start convolution is folded into the first dilated one and into the residual sum, the end convolution into the
-    skip sum, and each layer's share of the context into the same product as its taps. A rectified one bends there.
+    The start convolution is merged into the first dilated one and into the residual sum, the end convolution into the
+    skip sum. Each layer's share of the context is in the same product as its taps. A rectified one bends there.
     """
 
     edge: Tensor

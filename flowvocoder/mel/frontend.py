@@ -87,11 +87,6 @@ def edge_padding(spec: MelSpec) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def frame_count(samples: int, spec: MelSpec) -> int:
-    """Frames of the mel of this many samples."""
-    return samples // spec.hop_length + (spec.padding == "center")
-
-
 def unit_noise_level(spec: MelSpec, seconds: float = 20.0) -> Tensor:
     """Mean log-mel, (n_mels,), of white Gaussian noise of standard deviation 1; what turns a mel into an envelope."""
     generator = torch.Generator().manual_seed(0)

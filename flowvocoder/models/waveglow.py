@@ -23,7 +23,7 @@ class GroupedConfig(ModelConfig):
     """What WaveGlow and SqueezeWave share: samples in groups, and early outputs."""
 
     group: int = limited(8, 2, 4096)  # samples that become channels
-    flows: int = limited(12, 1, 256)  # so many times: 1x1 convolution and coupling
+    flows: int = limited(12, 1, 256)  # number of pairs of 1x1 convolution and coupling
     early_every: int = limited(4, 1, 256)  # flows between early outputs
     early_size: int = limited(2, 0, 4096)  # channels that leave at each
     channels: int = limited(256, 1, 4096)  # of the couplings' conditioners

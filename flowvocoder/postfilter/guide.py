@@ -172,7 +172,7 @@ class Guide(nn.Module):
         used = spectrum[..., : self.bins]
         gain = target / (magnitude(used) + RELATIVE_FLOOR * level)
         change = used * (gain.clamp(math.exp(-MAX_GAIN), math.exp(MAX_GAIN)) - 1.0)
-        # Squares of Hann windows that overlap by so many sum to 3/8 of their number.
+        # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = self.window.to(low.dtype) / (0.375 * self.size / self.hop)
         total = overlap_add(torch.fft.irfft(change, self.size) * synthesis, self.hop)
         inside = total[:, self._before(self.size) :][:, : low.shape[1]]
@@ -197,7 +197,7 @@ class Guide(nn.Module):
         return torch.fft.rfft(self._frames(low, count, self.size) * self.window.to(low.dtype))
 
     def _before(self, size: int) -> int:
-        """Samples before the signal in a stretch of so many around frame 0."""
+        """Samples before the signal in a stretch of `size` around frame 0."""
         consistency = self.band.consistency
         return size // 2 + consistency.left - consistency.size // 2
 
@@ -208,7 +208,7 @@ class Guide(nn.Module):
         return frames(F.pad(low, (before, max(0, after))), size, self.hop, count)
 
     def _autocorrelation(self, low: Tensor, count: int) -> Tensor:
-        """Normalised, around so many of the guide's frames, in -1..1: (B, T) -> (B, count, lags)."""
+        """Normalised, around each of the first `count` guide frames, in -1..1: (B, T) -> (B, count, lags)."""
         return autocorrelation(self._frames(low, count, self.correlated + self.lags - 1), self.correlated)
 
 

@@ -9,8 +9,8 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.units import ceil_div
 
 Seeds = int | Sequence[int] | torch.Generator | None
-"""Where noise comes from: one seed, whose successors are the seeds of the further items of a batch; one for each item;
-a CPU generator to draw them from; or None, PyTorch's global generator."""
+"""Where noise comes from. One seed is that of the first item of a batch, and its successors those of the others. Also one
+seed for each item, a CPU generator to draw them from, or None for PyTorch's global generator."""
 
 
 class NoiseSource:

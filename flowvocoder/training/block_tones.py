@@ -13,7 +13,7 @@ NEIGHBOURS = 5
 class BlockTonePower(nn.Module):
     """The share of a sample's power, whitened, that is the same in every block.
 
-    A spectral distance to one recording is least for samples that are alike, and the easiest way to be alike is a
+    Samples that ignore their noise have the least spectral distance to one recording. The easiest way there is a
     constant added to every block. It is heard as tones at multiples of the block rate. Speech has none of it: the mean
     of a coefficient of its lapped transform, over blocks, is zero.
 

@@ -10,8 +10,8 @@ from flowvocoder.mel.spec import MelSpec
 class SpectralDistance(nn.Module):
     """Multi-resolution STFT distance (spectral convergence and log magnitude) plus log-mel distance.
 
-    Each part is a norm of the difference of two features, so that it is a metric and twice the mean distance to a
-    recording less the distance of two samples is a proper score.
+    Each part is a norm of the difference of two features, hence a metric. So twice the mean distance to a recording,
+    less the distance of two samples, is a proper scoring rule.
 
     Shape:
         a, b: (B, T), what to compare; unit: (B, T), whose magnitude is the unit of spectral convergence -> scalar

@@ -222,7 +222,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     for out in (tmp_path / "file", tmp_path / "file/out"):
         capsys.readouterr()
         assert str(out) in refused(["prepare", "ljspeech", out, "--source", source], capsys)
-    assert "no such file or folder" in refused(["prepare", "jsut", tmp_path, "--source", tmp_path / "no"], capsys)
+    out = tmp_path / "out"
+    assert "no such file or folder" in refused(["prepare", "jsut", out, "--source", tmp_path / "no"], capsys)
+    assert not out.exists(), "a mistaken source leaves no empty folder"
     for arguments, words in (
         (["prepare", "nope", "x"], "no corpus named 'nope': there are cmu-arctic"),
         (["prepare", "folder", "x"], "need --source"),

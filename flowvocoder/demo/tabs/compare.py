@@ -61,9 +61,9 @@ def build(service: Service, page: Page) -> None:
                 counts = counted.setdefault(name, [0, 0, 0])  # better, equal, worse
                 counts[1 if choice == NEITHER else 0 if choice == side else 2] += 1
             words = f"You said {choice} sounds better." if choice != NEITHER else "You heard no difference."
-            told = verdict(f"{words} A was {names[0]}, B was {names[1]}.")
+            answered = verdict(f"{words} A was {names[0]}, B was {names[1]}.")
             both = drawing.comparison(service.samples(a), service.samples(b), service.spec.sample_rate, names, narrow)
-            return None, counted, told, _tally(counted), gr.Image(both, visible=True)
+            return None, counted, answered, _tally(counted), gr.Image(both, visible=True)
 
         return vote
 

@@ -47,7 +47,7 @@ def build(service: Service, page: Page) -> None:
             number("Excess kurtosis", s.kurtosis, f"{s.kurtosis:.2f}", "0; heavy tails are above"),
             number("Distance", s.distance, f"{s.distance:.3f}", "Kolmogorov-Smirnov, 0 to 1"),
         ]  # fmt: skip
-        return pcm(result.sample_rate, result.decoded), shown, drawing.latent_picture(result, narrow)
+        return pcm(result.sample_rate, result.decoded), shown, drawing.latent_plot(result, narrow)
 
     tab.on_click(
         button,

@@ -79,7 +79,7 @@ def build(service: Service, page: Page) -> None:
             number("Change", after - before, f"{after - before:+.2f}", "nats per sample"),
             number("Surprise", surprise, f"{surprise:.2f}", "1 is as expected of speech"),
         ]  # fmt: skip
-        return pcm(result.sample_rate, result.damaged), shown, drawing.likelihood_picture(result, narrow)
+        return pcm(result.sample_rate, result.damaged), shown, drawing.likelihood_plot(result, narrow)
 
     @answer
     def score_files(files: list[str] | None) -> str:

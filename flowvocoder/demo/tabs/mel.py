@@ -90,7 +90,7 @@ def build(service: Service, page: Page) -> None:
             sound.finish(),
             pcm(rate, torch.cat(pieces).numpy()),
             shown,
-            drawing.mel_picture(mel.double().numpy(), seconds, narrow),
+            drawing.mel_plot(mel.double().numpy(), seconds, narrow),
         )
 
     @answer

@@ -33,7 +33,7 @@ def build(service: Service, page: Page) -> None:
         steps = service.walk(recording)
         rate, samples = service.spec.sample_rate, steps[0].state.numel()
         plots = [
-            (drawing.step_picture(step, rate, samples, narrow), f"{index + 1}. {step.name}")
+            (drawing.layer_plot(step, rate, samples, narrow), f"{index + 1}. {step.name}")
             for index, step in enumerate(steps)
         ]
         rows, explained = [], set()

@@ -20,8 +20,6 @@ from flowvocoder.streaming.session import CHUNK
 from flowvocoder.units import ceil_div
 from flowvocoder.voice_card import VoiceCard
 
-UNKNOWN_END = 2**48
-
 ITERATIONS = (("gl_iters", "match"), ("low_band_iters", "low_match"))
 """What a file says of the post-filter's iterations, and how version 0.1 wrote it."""
 

@@ -70,11 +70,11 @@ def _read_zip(path: Path, file: IO[bytes]) -> tuple[Any, Storages]:
                 raise CheckpointError(f"{path}: a zip archive, but not one of PyTorch: no data.pkl in it")
             order = folder + "byteorder"
             _check_byte_order(path, order not in entries or archive.read(order).strip() == b"little")
-            content, wanted = read_pickle(io.BytesIO(archive.read(folder + "data.pkl")), str(path))
-            data = {key: archive.read(f"{folder}data/{key}") for key in wanted}
+            content, records = read_pickle(io.BytesIO(archive.read(folder + "data.pkl")), str(path))
+            data = {key: archive.read(f"{folder}data/{key}") for key in records}
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, KeyError, struct.error) as error:
         raise CheckpointError(f"{path}: truncated or damaged ({str(error)[:120]})") from error
-    return content, {key: _numbers(path, wanted[key], data[key]) for key in wanted}
+    return content, {key: _numbers(path, records[key], data[key]) for key in records}
 
 
 def _read_stream(path: Path, file: IO[bytes]) -> tuple[Any, Storages]:
@@ -84,14 +84,14 @@ def _read_stream(path: Path, file: IO[bytes]) -> tuple[Any, Storages]:
         raise CheckpointError(f"{path}: a pickle, but not a checkpoint of PyTorch")
     system, _ = read_pickle(stream, str(path))
     _check_byte_order(path, isinstance(system, dict) and system.get("little_endian") is True)
-    content, wanted = read_pickle(stream, str(path))
+    content, records = read_pickle(stream, str(path))
     keys, _ = read_pickle(stream, str(path))
-    if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys) or sorted(keys) != sorted(wanted):
+    if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys) or sorted(keys) != sorted(records):
         raise CheckpointError(f"{path}: damaged: the storages it lists are not those that its tensors need")
     size = path.stat().st_size
     storages = {}
     for key in keys:
-        record, header = wanted[key], file.read(8)
+        record, header = records[key], file.read(8)
         needed = record.count * _dtype(record).itemsize
         fits = header == struct.pack("<Q", record.count) and needed <= size - file.tell()
         storages[key] = _numbers(path, record, file.read(needed) if fits else b"")
@@ -99,7 +99,7 @@ def _read_stream(path: Path, file: IO[bytes]) -> tuple[Any, Storages]:
 
 
 class _Limited:
-    """A stream that gives out no more than so many bytes, so that no length a pickle states can ask for more."""
+    """A stream that yields at most `limit` bytes, whatever length a pickle states."""
 
     def __init__(self, file: IO[bytes], limit: int):
         self.file = file

@@ -218,8 +218,8 @@ def _fill_rows(net: RowWaveNet, coupling: str, weights: Weights) -> None:
         _copy(weights, f"{block}.filter_gate_conv_c", context, *conditions[i])
         _copy(weights, block, dilated, *weights.convolution(f"{block}.filter_gate_conv.conv"))
         weight, bias = weights.convolution(f"{block}.res_skip_conv")
-        wanted = len(cast(Tensor, mix.bias))  # the last layer's residual half goes nowhere
-        _copy(weights, f"{block}.res_skip_conv", mix, weight[-wanted:], bias[-wanted:])
+        kept = len(cast(Tensor, mix.bias))  # the last layer's residual half goes nowhere
+        _copy(weights, f"{block}.res_skip_conv", mix, weight[-kept:], bias[-kept:])
     _copy(weights, coupling, net.end, *weights.convolution(f"{coupling}.proj_log_s_t.conv"))
 
 
