@@ -84,6 +84,7 @@ def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
             values, sr=sample_rate, hop_length=hop, n_fft=N_FFT, x_axis="time", y_axis="hz", ax=axis, **shades
         )
         axis.set_title(title, loc="left")
+        axis.set(xlabel="seconds")
         axis.label_outer()
         figure.colorbar(image, ax=axis, label="dB")
     return figure

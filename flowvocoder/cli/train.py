@@ -33,7 +33,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-minutes", metavar="M", type=positive, help="save and stop after M minutes")
     parser.add_argument("--find-lr", action="store_true",
                         help="only a learning-rate range test: prints a rate, plots RUN/learning_rate.png")  # fmt: skip
-    parser.add_argument("--licence", help="licence of the data, recorded in the checkpoint")
+    parser.add_argument("--licence", help="licence of the weights, recorded in the checkpoint")
     add_machine(parser)
 
 

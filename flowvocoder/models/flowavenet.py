@@ -46,7 +46,7 @@ class FloWaveNetConfig(ModelConfig):
             return WaveNet(channels // 2, channels, context, self.channels, self.layers, rectified=True)
 
         def block(channels: int, context: int, number: int) -> Bijection:
-            """Block `number` (from 1) on `channels` of audio and `context` of context, with all further blocks inside."""
+            """Block `number` (from 1) on these channels, with all further blocks inside."""
             channels, context = 2 * channels, 2 * context
             layers: list[Bijection] = []
             for flow in range(self.flows):

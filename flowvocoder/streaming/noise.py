@@ -9,8 +9,8 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.units import ceil_div
 
 Seeds = int | Sequence[int] | torch.Generator | None
-"""Where noise comes from. One seed is that of the first item of a batch, and its successors those of the others. Also one
-seed for each item, a CPU generator to draw them from, or None for PyTorch's global generator."""
+"""Where noise comes from. One seed is that of the first item of a batch, and its successors those of the others. It may
+also be one seed for each item, a CPU generator to draw them from, or None for PyTorch's global generator."""
 
 
 class NoiseSource:

@@ -53,7 +53,7 @@ class Trainer:
         out: run folder: `checkpoint/` and `best/` (averaged weights), `state/`, `log.jsonl`, `tensorboard/`.
         resume: continue from `out/state` if it is there; so does a run that torchrun restarts.
         init_from: checkpoint folder whose weights to start from.
-        licence: of the data, recorded in the checkpoints; None: that of the resumed run, or unknown.
+        licence: of the weights, recorded in the checkpoints; None: that of the resumed run, or unknown.
         processes: those of the run; None: this one alone, on the CPU.
 
     Raises:
