@@ -18,6 +18,8 @@ from flowvocoder.presets import preset
 from flowvocoder.training.trainer import Trainer
 from flowvocoder.vocoder import Vocoder
 
+pytestmark = pytest.mark.slow  # its fixture trains
+
 SIZES = ["--set", "postfilter.guide_channels=16", "--set", "postfilter.guide_layers=1"]
 SMALL = [*SIZES, "--set", "batch=2", "--threads", "1"]
 

@@ -23,6 +23,7 @@ from flowvocoder.training.trainer import Trainer
 SMALL = ["--set", "batch=2", "--set", "segment=4096", "--threads", "1"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_it_was_set(
     checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,6 +49,7 @@ def test_a_run_goes_on_as_it_was_set(
     assert read_config(out / "checkpoint") == after
 
 
+@pytest.mark.slow
 def test_a_voice_speaks_on_as_it_did(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     tuned = load_checkpoint(checkpoint)
     card = dataclasses.replace(tuned.card, temperature=0.6, postfilter=PostfilterSettings(2, 9))
@@ -85,6 +87,7 @@ def test_whatever_is_left_of_a_run_is_not_overwritten(
     assert file.read_text() == "{}\n"
 
 
+@pytest.mark.slow
 def test_a_folder_is_trained_into_by_one_process_only(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

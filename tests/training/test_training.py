@@ -49,6 +49,7 @@ def test_run_folder_holds_what_it_should(run: Path, corpus: Path) -> None:
     assert any((run / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_likelihood_and_pitch_loss_improve(corpus: Path, tmp_path: Path) -> None:
     settings = ["--set", "steps=60", "--set", "warmup=5", "--set", "lr=3e-3", "--set", "validate_every=60"]
     assert train(corpus, tmp_path / "run", *settings) == 0
@@ -62,6 +63,7 @@ def test_likelihood_and_pitch_loss_improve(corpus: Path, tmp_path: Path) -> None
     assert mean("lag", slice(-10, None)) < mean("lag", slice(0, 10)) - 0.02
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
     settings = ["--set", "steps=8", "--set", "losses.spectral=0.5", "--set", "save_every=4"]
     assert train(corpus, tmp_path / "whole", *settings) == 0
@@ -94,6 +96,7 @@ def stop_at(trainer: Trainer, step: int) -> None:
     trainer.train_step = counted  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_0(corpus: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flowvocoder", "train", "--corpus", str(corpus), "--out", str(tmp_path / "run"),
                *TINY, "--set", "steps=100000"]  # fmt: skip
@@ -149,6 +152,7 @@ def test_non_finite_step_is_skipped_and_names_its_files(
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
 
 
+@pytest.mark.slow
 def test_state_of_a_killed_run_is_whole(corpus: Path, tmp_path: Path) -> None:
     """kill -9 while it saves at every step: what is on the disk loads and goes on."""
     settings = [*TINY, "--set", "steps=40", "--set", "save_every=1", "--set", "validate_every=40"]
@@ -174,6 +178,7 @@ def test_state_of_a_killed_run_is_whole(corpus: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 40
 
 
+@pytest.mark.slow
 def test_run_killed_between_the_renames_of_its_state_goes_on(corpus: Path, tmp_path: Path) -> None:
     settings = ["--set", "validate_every=100"]
     assert train(corpus, tmp_path / "run", *settings, "--set", "steps=3") == 0
@@ -183,6 +188,7 @@ def test_run_killed_between_the_renames_of_its_state_goes_on(corpus: Path, tmp_p
     assert {p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")} == set()
 
 
+@pytest.mark.slow
 def test_resume_with_another_model_or_mel_is_refused(
     run: Path, corpus: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -251,6 +257,7 @@ def test_init_from_takes_the_weights(checkpoint: Path, corpus: Path, tmp_path: P
         Trainer(other, [corpus], tmp_path / "other", init_from=checkpoint)
 
 
+@pytest.mark.slow
 def test_the_second_stage_takes_its_sizes_from_the_checkpoint(
     checkpoint: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
