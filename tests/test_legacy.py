@@ -47,7 +47,7 @@ def test_two_old_settings_are_one_stage() -> None:
         assert legacy.todays_train(old)["stage"] == stage
 
 
-def test_what_is_not_done_any_more_is_told() -> None:
+def test_what_is_not_done_any_more_is_said() -> None:
     lost = legacy.lost_settings({**OLD, "weight_decay": 0.1, "sample_from": 9, "fine_weight": 2.0})
     assert lost == ["no weight_decay, was 0.1", "no sample_from, was 9", "a weight of the guide of 1, was 2.0"]
 

@@ -10,7 +10,7 @@ PEOPLE = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 """Pages outside the site that people read, too."""
 
 NO_PROSE = re.compile(r"^(\s*[#>!<]|\s*\[[^\]]+\]:|(---|===)|\s*:::)")
-"""Headings, pictures, HTML and link definitions."""
+"""Headings, images, HTML and link definitions."""
 
 CELL = 10
 """From so many words on a cell of a table is prose."""

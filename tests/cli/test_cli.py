@@ -74,10 +74,10 @@ def test_synth_of_a_folder_goes_on_past_a_bad_mel(
 
 
 def test_resynth_keeps_the_length_and_draws(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
-    out, picture = tmp_path / "o.wav", tmp_path / "p.png"
-    assert run("resynth", wav, out, "--checkpoint", checkpoint, "--plot", picture) == 0
+    out, plot = tmp_path / "o.wav", tmp_path / "p.png"
+    assert run("resynth", wav, out, "--checkpoint", checkpoint, "--plot", plot) == 0
     assert sf.info(out).frames == sf.info(wav).frames
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 def test_resynth_resamples_and_says_so(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -187,7 +187,7 @@ def test_the_same_result_twice_is_two_files(tmp_path: Path, monkeypatch: pytest.
         assert first.is_relative_to(component.GRADIO_CACHE), "files elsewhere are copied, and not deleted"
 
 
-def test_temporary_files_go_and_nothing_is_asked_of_the_network(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
+def test_temporary_files_go_and_nothing_is_fetched(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     with running(tmp_path, "--checkpoint", str(checkpoint)) as server:
         visitor = Client(server.address, verbose=False, download_files=str(tmp_path / "answers"))
         visitor.predict(handle_file(wav), 0.7, 0, 0, False, api_name="/resynthesize")

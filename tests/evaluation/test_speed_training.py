@@ -33,7 +33,7 @@ def dies(*_: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_worker", dies)
     with pytest.raises(FlowVocoderError, match="out of memory"):
         measure(Setting("lapglow-tiny", 2, "float32", 2), EFFORT)

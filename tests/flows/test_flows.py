@@ -298,7 +298,7 @@ def test_recursion_gradients() -> None:
     assert torch.autograd.gradcheck(lambda e, taps: synthesise(e, lag, taps), (e, taps))
 
 
-def test_pitch_predictor_removes_a_periodic_signal_once_taught() -> None:
+def test_pitch_predictor_removes_a_periodic_signal_once_trained() -> None:
     torch.manual_seed(0)
     layer = PitchPredictor(CONTEXT, min_lag=44, max_lag=200, hidden=16)
     time = torch.arange(8192) / 90.0

@@ -61,7 +61,7 @@ def test_a_voice_speaks_on_as_it_did(checkpoint: Path, corpus: Path, tmp_path: P
         assert (card.temperature, card.postfilter) == (temperature, PostfilterSettings(2, 9))
 
 
-def test_other_data_is_told(run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_data_is_reported(run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(run, tmp_path / "run")
     shutil.copytree(corpus, tmp_path / "renamed")
     assert train(tmp_path / "renamed", tmp_path / "run", "--resume", "--set", "steps=13") == 0

@@ -114,7 +114,7 @@ def test_sigterm_saves_and_exits_0(corpus: Path, tmp_path: Path) -> None:
     assert state["step"] == log(tmp_path / "run")[-1]["step"] > 0
 
 
-def test_what_was_done_to_recordings_is_told(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changes_to_recordings_are_reported(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "mixed"
     shutil.copytree(corpus, root)
     first, second, third = (u.path for u in split(find_utterances(root))[0][:3])
