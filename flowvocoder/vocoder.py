@@ -10,6 +10,7 @@ from torch import Tensor
 from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.flows.density import FlowVocoder, dequantise
+from flowvocoder.inference import without_gradients
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
@@ -39,6 +40,10 @@ class Vocoder:
 
     Wherever something is drawn, `seed` is a number (item i of a batch is what it is alone with seed + i), one number
     per item, a CPU `torch.Generator` to draw them from, or None for PyTorch's global generator.
+
+    No method records gradients. Results are ordinary tensors, which can be changed and be the input of a network that
+    is trained. Autocast around a call changes nothing: `precision` alone says what the networks compute in. On a CPU
+    with other work to do, call `torch.set_num_threads(1)` first: small operations gain little from more threads.
 
     Example:
         >>> vocoder = Vocoder.from_pretrained()
@@ -105,7 +110,7 @@ class Vocoder:
         """Further iterations below 1 kHz that the voice was tuned for."""
         return self.card.postfilter.low_band_iters
 
-    @torch.inference_mode()
+    @without_gradients
     def mel(self, audio: Tensor) -> Tensor:
         """Mel spectrogram, as the model wants it, of audio at `sample_rate`.
 
@@ -119,7 +124,7 @@ class Vocoder:
         """Frames of audio that is still coming in: what `mel_for` gives of the whole."""
         return MelStream(self._front_end)
 
-    @torch.inference_mode()
+    @without_gradients
     def synthesize(
         self,
         mel: Tensor,
@@ -150,7 +155,7 @@ class Vocoder:
         iterations = {"gl_iters": gl_iters, "low_band_iters": low_band_iters}
         return torch.cat(list(self.synthesize_pieces(mel, temperature, seed=seed, lengths=lengths, **iterations)), 1)
 
-    @torch.inference_mode()
+    @without_gradients
     def synthesize_pieces(
         self,
         mel: Tensor,
@@ -173,6 +178,7 @@ class Vocoder:
         drawn = noise(mel.shape[2]).to(mel).transpose(1, 2)
         yield self._checked_audio(stages.push(mel, self.model.sample_items(drawn, mel, frames), ends=True))
 
+    @without_gradients
     def stream(
         self,
         temperature: float | None = None,
@@ -197,6 +203,7 @@ class Vocoder:
         return Stream(session, self.look_ahead + stages.behind, self.spec, self._checked_mel, self._checked_audio)
 
     @property
+    @without_gradients
     def look_ahead(self) -> int:
         """Samples that the flow is behind in a `stream`; every mel-consistency iteration adds `spec.n_fft`.
 
@@ -207,6 +214,7 @@ class Vocoder:
         return step.delay * step.block
 
     @property
+    @without_gradients
     def look_back(self) -> float:
         """Samples after the end of a frame that it can still change; infinite with a pitch predictor, which recurs.
 
@@ -222,7 +230,8 @@ class Vocoder:
 
     def denoiser(self, mode: Mode = "silence") -> Denoiser:
         """What removes this voice's own tones from its audio, measured now. Raises ConfigError: an unknown mode."""
-        return Denoiser(partial(self.synthesize, temperature=0.0, gl_iters=0), self._front_end, mode)
+        with torch.autocast(self.device.type, enabled=False):
+            return Denoiser(partial(self.synthesize, temperature=0.0, gl_iters=0), self._front_end, mode)
 
     def _stages(self, gl_iters: int | None, low_band_iters: int | None, lengths: Tensor | None = None) -> Stages:
         settings = self.card.postfilter.chosen(gl_iters, low_band_iters)
@@ -236,9 +245,12 @@ class Vocoder:
         source = NoiseSource(seeds, items, rate, self.model.block)
         return lambda frames: temperature * source.draw(frames)
 
-    @torch.inference_mode()
+    @without_gradients
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Audio to (latent, mel). Audio is padded with zeros to whole frames; `decode` gives it back, zeros included.
+
+        Args:
+            mel: of as many frames; the one frame more that `mel` gives is left out. None: computed.
 
         Raises:
             AudioError: too short, or its length does not fit the mel given.
@@ -246,7 +258,7 @@ class Vocoder:
         audio, mel = self._aligned(self._pad(self._batch(audio, 1)), mel)
         return self.model.encode(audio, mel)[0], mel
 
-    @torch.inference_mode()
+    @without_gradients
     def decode(self, latent: Tensor, mel: Tensor) -> Tensor:
         """Latent to audio, (B, F * hop_length); the inverse of `encode`.
 
@@ -262,12 +274,15 @@ class Vocoder:
             return self._checked_audio(self.model.decode(latent, mel))
         return self._checked_audio(torch.cat(list(pieces(step, mel, from_tensor(latent, step.rate))), 1))
 
-    @torch.inference_mode()
+    @without_gradients
     def log_prob(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Log-density (B,) in nats of audio given its mel (computed if not given), exactly as it stands.
 
         The density is that of real-valued audio in [-1, 1). To score 16-bit recordings add dequantisation noise
         first, or use `score`.
+
+        Args:
+            mel: of as many frames; the one frame more that `mel` gives is left out. None: computed.
 
         Raises:
             AudioError: the length is no multiple of hop_length, or does not fit the mel.
@@ -275,6 +290,7 @@ class Vocoder:
         audio, mel = self._aligned(self._batch(audio, 1), mel)
         return self.model.log_prob(audio, mel)
 
+    @without_gradients
     def score(self, audio: Tensor, mel: Tensor | None = None, seed: Seeds = 0) -> Tensor:
         """Nats per sample (B,) of 16-bit recordings: uniform dequantisation, the last incomplete frame left out.
 
@@ -291,7 +307,7 @@ class Vocoder:
         audio, mel = self._as_recorded(audio, mel, seed)
         return self.log_prob(audio, mel) / audio.shape[-1]
 
-    @torch.inference_mode()
+    @without_gradients
     def score_by_frame(self, audio: Tensor, mel: Tensor | None = None, seed: Seeds = 0) -> Tensor:
         """What each mel frame contributes to `score`: nats (B, F), whose sum is the score times its samples.
 
@@ -306,13 +322,13 @@ class Vocoder:
         mel = self.mel_for(audio)
         return self.synthesize(mel, temperature, seed=seed)[:, : audio.shape[-1]]
 
-    @torch.inference_mode()
+    @without_gradients
     def mel_for(self, audio: Tensor) -> Tensor:
         """The mel (B, n_mels, ceil(T / hop_length)) whose synthesis covers the audio."""
         padded = self._pad(self._batch(audio, 1))
         return self._front_end(padded)[..., : padded.shape[-1] // self.spec.hop_length]
 
-    @torch.inference_mode()
+    @without_gradients
     def prepare(self) -> None:
         """Make the weights ready for synthesis now, which the first synthesis otherwise does."""
         self._steps.find()
@@ -349,7 +365,9 @@ class Vocoder:
         frames, rest = divmod(audio.shape[-1], hop)
         if rest or frames == 0:
             raise AudioError(f"{audio.shape[-1]} samples are not a whole number of frames of {hop} samples")
-        mel = self._front_end(audio)[..., :frames] if mel is None else self._checked_mel(mel)
+        mel = self._front_end(audio) if mel is None else self._checked_mel(mel)
+        if mel.shape[-1] == frames + 1:  # centred windows: the last one lies around the end of the audio
+            mel = mel[..., :frames]
         if mel.shape[0] != audio.shape[0] or mel.shape[-1] != frames:
             have = f"{mel.shape[0]} mels of {mel.shape[-1]} frames"
             raise AudioError(f"{audio.shape[0]} recordings of {frames} frames do not fit {have}")

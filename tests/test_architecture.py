@@ -18,7 +18,7 @@ RECIPES = PACKAGE.parent / "recipes"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"errors", "renamed", "units"},
-    {"extras", "files", "legacy", "progress", "parallel", "settings"},
+    {"extras", "files", "inference", "legacy", "progress", "parallel", "settings"},
     {"audio"},
     {"mel"},
     {"flows", "postfilter"},

@@ -159,3 +159,68 @@ def test_works_from_numpy(vocoder: Vocoder) -> None:
     audio = speech_like(1.0, 22050)
     assert isinstance(audio, np.ndarray)
     assert vocoder.mel(torch.from_numpy(audio)).shape[1] == 80
+
+
+def heard(vocoder: Vocoder, audio: torch.Tensor, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What every public method gives; frames (1, n_mels, F) are of the audio."""
+    stream, incoming = vocoder.stream(seed=0), vocoder.mel_stream()
+    latent, mel = vocoder.encode(audio)
+    clean = vocoder.synthesize(frames, seed=0)
+    return {
+        "mel": vocoder.mel(audio),
+        "mel_for": vocoder.mel_for(audio),
+        "mel_stream": torch.cat([incoming.push(audio), incoming.flush()], 1),
+        "synthesize": clean,
+        "synthesize_pieces": torch.cat(list(vocoder.synthesize_pieces(frames, seed=0))),
+        "stream": torch.cat([*(stream.push(piece) for piece in frames[0].split(9, 1)), stream.flush()]),
+        "resynthesize": vocoder.resynthesize(audio, seed=0),
+        "latent": latent,
+        "mel of encode": mel,
+        "decode": vocoder.decode(latent, mel),
+        "log_prob": vocoder.log_prob(audio),
+        "score": vocoder.score(audio),
+        "score_by_frame": vocoder.score_by_frame(audio),
+        "draw_noise": vocoder.draw_noise(frames, seed=0),
+        "denoiser": vocoder.denoiser()(clean, 0.1),
+    }
+
+
+def test_autocast_around_the_vocoder_changes_nothing(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    audio = speech[: 40 * 256]
+    mel = vocoder.mel_for(audio)
+    expected = heard(vocoder, audio, mel)
+    fresh = Vocoder.from_pretrained()  # its steps are made under autocast too
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for name, value in heard(fresh, audio, mel).items():
+            assert value.dtype == torch.float32 and torch.equal(value, expected[name]), name
+        for _ in vocoder.synthesize_pieces(mel):
+            assert torch.is_autocast_enabled("cpu")  # between two pieces the caller's own code runs
+
+
+def test_results_are_ordinary_tensors(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    """They go through a network that is trained, and can be changed in place."""
+    audio = speech[: 40 * 256]
+    for name, value in heard(vocoder, audio, vocoder.mel_for(audio)).items():
+        assert not value.is_inference() and not value.requires_grad, name
+        layer = torch.nn.Linear(value.shape[-1], 1)
+        layer(value).sum().backward()
+        assert torch.allclose(layer.weight.grad, value.reshape(-1, value.shape[-1]).sum(0)), name  # type: ignore[arg-type]
+        before = value.clone()
+        value += 1.0
+        assert torch.equal(value, before + 1.0), name
+    for _ in vocoder.synthesize_pieces(vocoder.mel_for(audio)):
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+def test_own_mel_fits_the_recording(vocoder: Vocoder, speech: torch.Tensor) -> None:
+    """`mel` gives one frame more than the whole frames of a recording; longer ones belong to something else."""
+    audio = speech[: 40 * 256]
+    mel = vocoder.mel(audio)
+    assert mel.shape[-1] == 41
+    assert torch.equal(vocoder.log_prob(audio, mel), vocoder.log_prob(audio))
+    for given, own in zip(vocoder.encode(audio, mel), vocoder.encode(audio), strict=True):
+        assert torch.equal(given, own)
+    for refused in (vocoder.log_prob, vocoder.encode):
+        for other in (mel[..., :39], torch.cat([mel, mel[..., :1]], 2)):
+            with pytest.raises(AudioError, match="do not fit"):
+                refused(audio, other)

@@ -218,8 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
     check_temperature(arguments.temperature)
     budget = Budget(arguments.minutes, tuple(arguments.settings))
     for name in (*arguments.presets, *arguments.untrained):
@@ -253,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"for all presets, beside {' '.join(BUDGET)}")  # fmt: skip
     parser.add_argument("--limit", type=positive_int, default=6, help="held-out utterances of each corpus (default 6)")
     parser.add_argument("--temperature", type=float, default=0.7, help="of the noise (default 0.7)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     return parser
 
 

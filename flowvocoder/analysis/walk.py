@@ -70,7 +70,7 @@ class LayerState:
     nats_per_sample: float
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
     """Every step of a recording (T,) to its latent; the last state is what `Vocoder.encode` returns.
 

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.parallel import check_jobs
 
     device = set_machine(arguments)
-    if arguments.threads not in (None, 1):
+    if arguments.threads != 1:
         raise ConfigError(f"--threads {arguments.threads}: every process measures on one thread; --jobs says how many")
     check_temperature(arguments.temperature)
     out = arguments.out

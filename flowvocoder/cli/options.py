@@ -49,7 +49,8 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or mps")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=int, default=1,
+                        help="CPU threads (default 1: more help little, and harm on a busy machine)")  # fmt: skip
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("local", "ray"), default="local",
                         help="processes on this machine (local, default), or Ray")  # fmt: skip
     parser.add_argument("--address", help="address of a Ray cluster (default: one on this machine)")
-    parser.set_defaults(threads=None)
+    parser.set_defaults(threads=1)
     add_jobs(parser)
 
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowvocoder.errors import AudioError
+from flowvocoder.inference import without_gradients
 from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
 from flowvocoder.units import ceil_div
 
@@ -14,15 +15,20 @@ class MelStream:
 
     Args:
         front_end: computes the frames.
+
+    Attributes:
+        device: where it computes.
     """
 
     def __init__(self, front_end: MelFrontEnd):
         self._front_end = front_end
+        self.device = front_end.window.device
         self._left, self._right = edge_padding(front_end.spec)
         self._buffer = torch.zeros(0)  # from the window of the next frame on, the reflection at the start included
         self._tail = torch.zeros(0)  # the last samples, for the reflection at the end
         self._samples = self._frames = 0
 
+    @without_gradients
     def push(self, audio: Tensor) -> Tensor:
         """The next samples (T,) -> the frames (n_mels, F) that they complete."""
         started = self._samples > self._left
@@ -35,6 +41,7 @@ class MelStream:
             self._buffer = F.pad(self._buffer[None], (self._left, 0), mode="reflect")[0]
         return self._ready()
 
+    @without_gradients
     def flush(self) -> Tensor:
         """The frames (n_mels, F) that reach over the end of the audio.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.inference import without_gradients
 from flowvocoder.mel.frontend import MelFrontEnd
 
 Mode: TypeAlias = Literal["silence", "reference", "normal"]
@@ -34,6 +35,7 @@ class Denoiser:
             `normal`: standard normal numbers from seed 0.
 
     Attributes:
+        device: where it computes.
         level: of the measured bias, in dB of full scale (root mean square). Speech is at about -25. A bias as loud as
             that means that the mode does not suit the model: little of the speech will be left.
         bias: its magnitude spectrum, (n_fft / 2 + 1, 1).
@@ -54,13 +56,14 @@ class Denoiser:
         if mode not in get_args(Mode):
             raise ConfigError(f"unknown denoiser mode {mode!r}: there are {', '.join(get_args(Mode))}")
         audio = synthesize(_quiet_mel(front_end, mode))
+        self.device = audio.device
         self.n_fft = front_end.spec.n_fft
         self.window = torch.hann_window(self.n_fft, device=audio.device, dtype=audio.dtype)
         self.level = 10.0 * float(audio.double().square().mean().clamp_min(1e-20).log10())
         magnitude = self._spectrum(audio)[0].abs()
         self.bias = magnitude[:, :1] if mode == "reference" else magnitude.mean(1, keepdim=True)
 
-    @torch.inference_mode()
+    @without_gradients
     def __call__(self, audio: Tensor, strength: float) -> Tensor:
         if not 0.0 <= strength < float("inf"):
             raise ConfigError(f"the denoiser's strength must be 0 or above, not {strength}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.errors import MelError
+from flowvocoder.inference import without_gradients
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.streaming.session import Session
 from flowvocoder.units import seconds
@@ -23,6 +24,7 @@ class Stream:
         checked_mel, checked_audio: raise MelError for what is none, or return it as the model wants it.
 
     Attributes:
+        device: of its audio.
         seconds_behind: how much later than its own frame a sample can be given: look-ahead of model and post-filter.
     """
 
@@ -30,10 +32,11 @@ class Stream:
         self._session = session
         self._checked_mel, self._checked_audio = checked_mel, checked_audio
         self._empty = checked_mel(torch.zeros(spec.n_mels, 1)).transpose(1, 2)[:, :0]
+        self.device = self._empty.device
         self._ended = False
         self.seconds_behind = seconds(behind, spec.sample_rate)
 
-    @torch.inference_mode()
+    @without_gradients
     def push(self, mel: Tensor) -> Tensor:
         """The next frames, (n_mels, F) -> the samples (T,) that they decide: none at first, F * hop_length later.
 
@@ -50,7 +53,7 @@ class Stream:
             raise MelError(f"a stream is one utterance, not {len(mel)}")
         return self._checked_audio(self._session.push(mel.transpose(1, 2)))[0]
 
-    @torch.inference_mode()
+    @without_gradients
     def flush(self) -> Tensor:
         """The samples (T,) that were waiting for frames to come; the stream has ended with them.
 

@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -379,6 +380,35 @@ def test_threads_are_set(wav: Path, checkpoint: Path) -> None:
     try:
         assert run("score", wav, "--checkpoint", checkpoint, "--threads", 2) == 0
         assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["mel", "none.wav", "none.npy"],
+        ["score", "none.wav"],
+        ["resynth", "none.wav", "o.wav"],
+        ["evaluate", "--corpus", "none"],
+        ["train", "--corpus", "none", "--out", "run"],
+        ["demo", "--checkpoint", "none"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_one_thread_unless_requested(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a busy machine a team of threads waits for its slowest member thousands of times a second."""
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    try:
+        for options, threads in (([], 1), (["--threads", "3"], 3)):
+            if threads == 1 or command[0] != "evaluate":  # which refuses more
+                torch.set_num_threads(2)
+                assert "none" in refused(capsys, *command, *options)
+                with ThreadPoolExecutor(1) as pool:  # the demo's requests run in threads
+                    assert torch.get_num_threads() == pool.submit(torch.get_num_threads).result() == threads
     finally:
         torch.set_num_threads(before)
 
