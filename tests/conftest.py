@@ -30,6 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A test of --threads leaves the next ones with one thread: two on a busy machine take ten times as long."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty synthetic utterances in LJSpeech layout, one or more of them held out."""
