@@ -10,11 +10,10 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-import soundfile as sf
-
+from flowvocoder.audio.files import open_audio
 from flowvocoder.data.manifest import Entry, write_manifest
 from flowvocoder.data.splits import SPLITS, choose_split
-from flowvocoder.errors import DataError, OutputError
+from flowvocoder.errors import AudioError, DataError, OutputError
 from flowvocoder.files import reason, sha256_of, writing
 from flowvocoder.progress import progress
 from recipes.facts import Part, Recipe, Report, Utterance
@@ -189,13 +188,15 @@ def _look(path: Path) -> _Recording | str:
     """What a recording says of itself, or a sentence about what is wrong with it."""
     try:
         digest = sha256_of(path)
-        info = sf.info(path)
-    except (sf.LibsndfileError, OSError, RuntimeError) as error:
-        words = str(getattr(error, "error_string", "") or reason(error)).rstrip(".")
-        return f"{path}: cannot be read as audio ({words})"
-    if not info.frames > 0:
+        with open_audio(path) as file:
+            rate, samples = file.samplerate, file.frames
+    except AudioError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: cannot be read as audio ({reason(error)})"
+    if not samples > 0:
         return f"{path}: holds no samples"
-    return _Recording(info.samplerate, info.frames, digest)
+    return _Recording(rate, samples, digest)
 
 
 def _entries(

@@ -193,4 +193,6 @@ class Tree:
             yield Utterance(name, audio, speaker, text or None, official(self.splits, seen), group)
 
     def _recordings(self, root: Path) -> Iterator[Path]:
-        return (p for p in root.glob(self.audio) if p.suffix.lower() in EXTENSIONS and not hidden(root, p))
+        return (
+            p for p in root.glob(self.audio) if p.suffix.lower() in EXTENSIONS and p.is_file() and not hidden(root, p)
+        )

@@ -14,7 +14,7 @@ import soundfile as sf
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.audio.resample import resample
 from flowvocoder.errors import AudioError
-from flowvocoder.files import writing
+from flowvocoder.files import reason, writing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -26,6 +26,15 @@ LOUDEST = 16.0
 
 _MOST_VALUES_A_SECOND = 2 * 192_000
 """Of all channels, where the length is limited: stereo at the highest rate in use."""
+
+MOST_PIPED = 256 * 2**20
+"""Bytes taken from a pipe or device, which are held in memory: 100 minutes of 16-bit mono at 22 050 Hz."""
+
+MOST_UNSEEKABLE = 2**27
+"""Values decoded, of all channels, where the file does not say how many follow: 512 MB, 100 minutes at 22 050 Hz."""
+
+_UNKNOWN = 2**63 - 1  # libsndfile's number of samples in a FLAC file whose writer did not know it
+_BLOCK = 65536
 
 Samples = npt.NDArray[np.float32]
 
@@ -39,29 +48,75 @@ class Recording:
     changes: tuple[str, ...] = ()
 
 
-@contextlib.contextmanager
-def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFile]:
-    """An audio file open for reading.
-
-    Args:
-        content: its bytes where it lies in an archive; `path` is then only its name.
+def piped(path: Path) -> bytes | None:
+    """All that a pipe or device gives, which cannot be read twice; None where `path` is a file, a folder or nothing.
 
     Raises:
-        AudioError: no such file, or not audio; also for what goes wrong while it is read.
+        AudioError: it cannot be read, or gives more than `MOST_PIPED`.
+    """
+    if path.is_file() or path.is_dir() or not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_PIPED + 1)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({reason(error)})") from error
+    if len(content) > MOST_PIPED:
+        raise AudioError(
+            f"{path}: gives more than the {MOST_PIPED} bytes that are taken from a pipe: save it in a file"
+        )
+    return content
+
+
+@contextlib.contextmanager
+def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFile]:
+    """An audio file open for reading. It can seek and knows its length, if need be as a decoded copy in memory.
+
+    Args:
+        content: its bytes where it lies in an archive or came through a pipe; `path` is then only its name.
+
+    Raises:
+        AudioError: no such file, not a regular one, or not audio; also for what goes wrong while it is read.
     """
     if content is None and not path.exists():
         raise AudioError(f"{path}: no such file")
     if content is None and path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")
+    if content is None and not path.is_file():
+        raise AudioError(f"{path}: is a pipe or device, not an audio file")
     try:
-        with sf.SoundFile(path if content is None else io.BytesIO(content)) as file:
-            yield file
+        with _Source(path if content is None else io.BytesIO(content)) as file:
+            if file.seekable():
+                yield file
+            else:
+                with sf.SoundFile(_decoded(path, file)) as copy:
+                    yield copy
     except UnicodeError as error:
         raise AudioError(f"{path}: its name is not UTF-8") from error
     except (sf.LibsndfileError, OSError, RuntimeError) as error:
         size = path.stat().st_size if content is None else len(content)
         reason = "is empty (0 bytes)" if size == 0 else f"cannot be read as audio ({_reason(error)})"
         raise AudioError(f"{path}: {reason}") from error
+
+
+class _Source(sf.SoundFile):  # type: ignore[misc]
+    """A file of unknown length counts as one that cannot seek: soundfile would seek after each block, which fails."""
+
+    def seekable(self) -> bool:
+        return bool(super().seekable() and self.frames != _UNKNOWN)
+
+
+def _decoded(path: Path, file: sf.SoundFile) -> io.BytesIO:
+    """The rest of a file, as 32-bit floats in a format that can seek. Raises AudioError: above `MOST_UNSEEKABLE`."""
+    memory, values = io.BytesIO(), 0
+    with sf.SoundFile(memory, "w", file.samplerate, file.channels, "FLOAT", format="W64") as copy:
+        while len(block := file.read(_BLOCK, "float32", always_2d=True)):
+            values += block.size
+            if values > MOST_UNSEEKABLE:
+                raise AudioError(f"{path}: does not say its length, and holds more than {MOST_UNSEEKABLE} samples")
+            copy.write(block)
+    memory.seek(0)
+    return memory
 
 
 def read_audio(

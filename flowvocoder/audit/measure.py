@@ -159,6 +159,8 @@ def _mel(entry: Entry, folder: Path, samples: int, rate: int, default: MelSpec) 
     path = entry.mel_file(folder)
     if path is None or entry.mel is None:
         return []
+    if not path.is_file():
+        return [Finding("mel", True, f"no file {entry.mel}")]
     try:
         spec = spec_beside(path) or default
         check_length(path, read_mel(path, spec), samples * spec.sample_rate // rate, spec)

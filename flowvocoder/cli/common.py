@@ -74,11 +74,14 @@ def named_checkpoint(path: Path) -> Path:
 
 
 def read_recording(path: Path, spec: MelSpec) -> "Recording":
-    """Read at the mel's rate, say on standard error what was changed, refuse what is too short for a mel."""
-    from flowvocoder.audio.files import read_audio
+    """Read at the mel's rate, say on standard error what was changed, refuse what is too short for a mel.
+
+    The path may be a pipe: a person named it. In folders and manifests, only regular files are recordings.
+    """
+    from flowvocoder.audio.files import piped, read_audio
     from flowvocoder.mel.frontend import edge_padding
 
-    recording = read_audio(path, spec.sample_rate)
+    recording = read_audio(path, spec.sample_rate, content=piped(path))
     if recording.changes:
         print(f"{path}: {', '.join(recording.changes)}", file=sys.stderr)
     have, need = len(recording.samples), max(edge_padding(spec)) + 1
@@ -94,6 +97,13 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise OutputError(f"{path}: the output's name must end in {' or '.join(suffixes)}")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder")
+
+
+def check_not_input(output: Path, *inputs: Path) -> None:
+    """Fail before an output replaces an input, also through links. Raises OutputError."""
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise OutputError(f"{output}: is the input itself: name another file")
 
 
 def write_speech(path: Path, pieces: "Iterable[Samples]", sample_rate: int) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_output, load_vocoder, write_speech
+from flowvocoder.cli.common import check_not_input, check_output, load_vocoder, write_speech
 from flowvocoder.cli.latent import read_latent
 from flowvocoder.cli.options import add_checkpoint
 from flowvocoder.errors import MelError
@@ -19,6 +19,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """IN.npz -> OUT.wav: the recording, if its latent is as `encode` left it."""
     check_output(arguments.output, (".wav", ".flac"))
+    check_not_input(arguments.output, arguments.input)
     vocoder = load_vocoder(arguments)
     z, mel, samples = read_latent(arguments.input, vocoder.spec)
     try:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_output, load_vocoder, read_recording
+from flowvocoder.cli.common import check_not_input, check_output, load_vocoder, read_recording
 from flowvocoder.cli.latent import write_latent
 from flowvocoder.cli.options import add_checkpoint
 
@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     check_output(arguments.output, (".npz",))
+    check_not_input(arguments.output, arguments.input)
     vocoder = load_vocoder(arguments)
     recording = read_recording(arguments.input, vocoder.spec)
     z, mel = vocoder.encode(torch.from_numpy(recording.samples))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_output, load_vocoder, read_recording, set_machine
+from flowvocoder.cli.common import check_not_input, check_output, load_vocoder, read_recording, set_machine
 from flowvocoder.cli.options import add_checkpoint
 
 
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.mel.spec import convention
 
     check_output(arguments.output, (".npy",))
+    check_not_input(arguments.output, arguments.input)
     spec = convention(arguments.convention) if arguments.convention else load_vocoder(arguments).spec
     device = set_machine(arguments)
     audio = torch.from_numpy(read_recording(arguments.input, spec).samples)

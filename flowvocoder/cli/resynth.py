@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_output, iterations, load_denoiser, load_vocoder, read_recording, write_speech
+from flowvocoder.cli.common import (
+    check_not_input,
+    check_output,
+    iterations,
+    load_denoiser,
+    load_vocoder,
+    read_recording,
+    write_speech,
+)
 from flowvocoder.cli.options import add_checkpoint, add_denoiser, add_engine, add_sampling
 from flowvocoder.errors import MelError
 
@@ -34,8 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.audio.plots import save_pair
 
     check_output(arguments.output, (".wav", ".flac"))
+    check_not_input(arguments.output, arguments.input)
     if arguments.plot:
         check_output(arguments.plot, (".png",))
+        check_not_input(arguments.plot, arguments.input)
     given = iterations(arguments)
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)

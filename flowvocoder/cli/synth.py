@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from flowvocoder.cli.command import FAILED, Command
 from flowvocoder.cli.common import (
+    check_not_input,
     check_output,
     check_temperature,
     iterations,
@@ -82,17 +83,19 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
     """(mel file, audio file) for everything the inputs name.
 
     Raises:
-        MelError: nothing found. OutputError: several mels for one .wav, or two mels for the same one.
+        MelError: nothing found. OutputError: several mels for one .wav, or two mels for the same one,
+            or a mel that would be replaced.
     """
     mels: list[Path] = []
     several = len(inputs) > 1
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found = sorted(path.rglob("*.npy"))
+            found = sorted(p for p in path.rglob("*.npy") if p.is_file())
             several = True
         elif not path.exists() and glob.has_magic(text):
-            found = [Path(p) for p in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute patterns)
+            named = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns)
+            found = [p for p in map(Path, named) if p.is_file()]
             several = True
         else:
             found = [path]
@@ -101,6 +104,7 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
         mels += found
     if not several and output.suffix and not output.is_dir():
         check_output(output, (".wav", ".flac"))
+        check_not_input(output, mels[0])
         return [(mels[0], output)]
     if output.suffix in (".wav", ".flac"):
         raise OutputError(f"{output}: {len(mels)} mels cannot go into one file: name a folder")
@@ -111,6 +115,7 @@ def plan(inputs: list[str], output: Path) -> list[tuple[Path, Path]]:
         target = (output / mel.relative_to(root)).with_suffix(".wav")
         if jobs.get(target, mel) != mel:
             raise OutputError(f"{target}: both {jobs[target]} and {mel} would be written there")
+        check_not_input(target, mel)
         jobs[target] = mel
     return [(mel, target) for target, mel in jobs.items()]
 

@@ -141,7 +141,7 @@ def find_utterances(root: Path) -> list[Utterance]:
     if metadata.is_file() and (root / "wavs").is_dir():
         found = _ljspeech(root, metadata)
     else:
-        found = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+        found = sorted(p for p in root.rglob("*") if _is_recording(p) and not p.name.startswith("."))
     if not found:
         raise AudioError(f"{root}: no audio files ({', '.join(EXTENSIONS)})")
     wavs = root / "wavs"
@@ -198,8 +198,13 @@ def _of_manifest(path: Path) -> list[Utterance]:
     return found
 
 
+def _is_recording(path: Path) -> bool:
+    """By its extension; only regular files count, for a pipe or device in a folder would never end."""
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
+
+
 def _ljspeech(root: Path, metadata: Path) -> list[Path]:
-    by_stem = {p.stem: p for p in sorted((root / "wavs").iterdir()) if p.suffix.lower() in EXTENSIONS}
+    by_stem = {p.stem: p for p in sorted((root / "wavs").iterdir()) if _is_recording(p)}
     found = []
     try:
         with metadata.open(encoding="utf-8-sig") as file:

@@ -158,6 +158,8 @@ class Line(typing.NamedTuple):
 
 def read_lines(path: Path) -> Iterator[Line]:
     """The same with where each entry stands."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path}: is a pipe or device, and manifests are read more than once: save it in a file")
     seen, offset = Seen(), 0
     try:
         with path.open("rb") as file:

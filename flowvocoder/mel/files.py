@@ -94,6 +94,8 @@ def spec_beside(path: Path) -> MelSpec | None:
     if not path.exists():
         return None
     try:
+        if not path.is_file():
+            raise OSError("not a regular file")
         return MelSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise MelError(f"{path}: not a mel spec ({reason(error)})") from error

@@ -110,7 +110,7 @@ def set_level(samples: Samples, rate: int, policy: str) -> tuple[Samples, float]
 
 def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Converted:
     path = entry.audio_file(folder)
-    if path.exists() and not entry.is_unchanged(folder):
+    if path.is_file() and not entry.is_unchanged(folder):
         raise DataError(f"{entry.path}: is not the file the manifest was made from (sha256)")
     stored = read_as_stored(path, entry.start, entry.duration)
     if stored.sample_rate != entry.rate:
@@ -157,6 +157,8 @@ def _given_mel(
         raise DataError(f"{entry.mel}: has no spec beside it: --mel says which convention it is of")
     if spec.sample_rate != settings.rate:
         raise DataError(f"{entry.mel}: is of audio at {spec.sample_rate} Hz, not {settings.rate}")
+    if not path.is_file():
+        raise DataError(f"{entry.mel}: no such file")
     mel = read_mel(path, spec)
     check_length(path, mel, samples, spec)
     return mel, spec

@@ -84,6 +84,16 @@ def duplicate(entry: Entry, root: Path) -> Entry:
     return dataclasses.replace(entry, path="wavs/copy.wav", sha256=sha256_of(root / "wavs" / "copy.wav"))
 
 
+def pipe(entry: Entry, root: Path) -> Entry:
+    os.mkfifo(root / "wavs/pipe.wav")
+    return dataclasses.replace(entry, path="wavs/pipe.wav")
+
+
+def pipe_for_mel(entry: Entry, root: Path) -> Entry:
+    os.mkfifo(root / "pipe.npy")
+    return dataclasses.replace(entry, mel="pipe.npy")
+
+
 def short_mel(entry: Entry, root: Path) -> Entry:
     spec = CONVENTIONS["tacotron2"]
     write_mel(root / "mels.npy", np.random.default_rng(0).uniform(-11, 0, (80, 50)).astype(np.float32), spec)
@@ -96,6 +106,8 @@ def with_nan(x: np.ndarray) -> np.ndarray:
 
 FAULTS: dict[str, tuple[str, bool, Callable[[Entry, Path], Entry], str]] = {
     "missing": ("missing", True, missing, "no file wavs/ghost.wav"),
+    "pipe": ("missing", True, pipe, "no file wavs/pipe.wav"),
+    "pipe for a mel": ("mel", True, pipe_for_mel, "no file pipe.npy"),
     "corrupt": ("unreadable", True, corrupt, "wavs/faulty.flac: cannot be read as audio"),
     "changed": ("changed", True, changed, "is not the file the manifest was made from"),
     "too long": ("length", True, lambda e, r: dataclasses.replace(e, start=9), "26460 samples, the manifest says"),
@@ -170,10 +182,12 @@ def test_fix_keeps_what_is_good_and_corrects_rates_and_lengths(
 def test_bad_input_is_one_sentence(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
+    os.mkfifo(tmp_path / "pipe.jsonl")
     everything = tmp_path / "gone.jsonl"
     write_manifest(everything, [missing(e, clean.parent) for e in read_manifest(clean)])
     for arguments, message in (
         ([str(tmp_path / "ghost.jsonl")], "ghost.jsonl: no such file"),
+        ([str(tmp_path / "pipe.jsonl")], "pipe.jsonl: is a pipe or device"),
         ([str(empty)], "holds no utterance"),
         ([str(clean), "--fix", str(clean)], "is the manifest itself"),
         ([str(clean), "--fix", str(tmp_path / "fixed.txt")], "must end in .jsonl"),

@@ -1,6 +1,7 @@
 """The command line: every form does what it says, and bad input is one line, exit code 2, nothing written."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -185,6 +186,49 @@ def test_output_through_a_link_goes_where_it_points(wav: Path, checkpoint: Path,
     (tmp_path / "link.wav").symlink_to(tmp_path / "real.wav")
     assert run("resynth", wav, tmp_path / "link.wav", "--checkpoint", checkpoint) == 0
     assert (tmp_path / "link.wav").is_symlink() and sf.info(tmp_path / "real.wav").frames > 0
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+@pytest.mark.parametrize(("command", "suffix"), [("resynth", ".wav"), ("mel", ".npy"), ("encode", ".npz")])
+def test_an_output_never_replaces_the_recording(
+    command: str, suffix: str, link: str | None, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = wav.rename(tmp_path / f"a{suffix}")
+    out, before = tmp_path / f"{'b' if link else 'a'}{suffix}", recording.read_bytes()
+    if link:
+        getattr(out, link)(recording)
+    assert f"{out}: is the input itself" in refused(capsys, command, recording, out)
+    assert recording.read_bytes() == before and {p.name for p in tmp_path.iterdir()} == {recording.name, out.name}
+
+
+def test_an_output_never_replaces_a_mel_or_a_latent(
+    wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mels, latent = tmp_path / "mels", tmp_path / "z.npz"
+    assert run("mel", wav, mels / "m.npy", "--checkpoint", checkpoint) == 0
+    assert run("encode", wav, latent, "--checkpoint", checkpoint) == 0
+    (tmp_path / "z.wav").symlink_to(latent)
+    (mels / "m.wav").symlink_to("m.npy")
+    (tmp_path / "p.png").symlink_to(wav)
+    kept = {p: p.read_bytes() for p in (wav, mels / "m.npy", latent)}
+    for arguments, refusal in (
+        (("decode", latent, tmp_path / "z.wav"), "z.wav"),
+        (("synth", mels / "m.npy", mels / "m.wav"), "m.wav"),
+        (("synth", mels, mels, "--force"), "m.wav"),
+        (("resynth", wav, tmp_path / "o.wav", "--plot", tmp_path / "p.png"), "p.png"),
+    ):
+        line = refused(capsys, *arguments, "--checkpoint", checkpoint)
+        assert f"{refusal}: is the input itself: name another file" in line
+    assert {p: p.read_bytes() for p in kept} == kept and not (tmp_path / "o.wav").exists()
+
+
+def test_a_folder_of_mels_may_hold_pipes(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
+    mels = tmp_path / "mels"
+    assert run("mel", wav, mels / "m.npy", "--checkpoint", checkpoint) == 0
+    os.mkfifo(mels / "pipe.npy")
+    for place in (mels, mels / "*.npy"):
+        assert run("synth", place, tmp_path / "out", "--force", "--checkpoint", checkpoint) == 0
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["m.wav"]
 
 
 @pytest.mark.parametrize(

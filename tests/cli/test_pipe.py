@@ -2,13 +2,17 @@
 
 import dataclasses
 import io
+import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from command import run
 from helpers import speech_like
 
 from flowvocoder.cli.main import main
@@ -71,6 +75,48 @@ def test_resynth_from_a_pipe_is_resynth(wav: Path, checkpoint: Path, tmp_path: P
     assert done.returncode == 0 and close(done.stdout, out), done.stderr
     short = pipe(pcm[:100], "stream-resynth", "--checkpoint", checkpoint)
     assert short.returncode == 2 and "too few" in short.stderr
+
+
+def fill(pipe: Path | int, content: bytes) -> None:
+    """Write into a pipe, given by name or number, while the command reads it."""
+
+    def write() -> None:
+        with open(pipe, "wb") as file:  # noqa: PTH123 (numbers)
+            file.write(content)
+
+    threading.Thread(target=write, daemon=True).start()
+
+
+def test_a_recording_from_a_pipe_is_that_of_its_file(
+    wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A named pipe, and one by its number, as a shell makes of `<(...)`."""
+    expected, out, named = tmp_path / "expected.wav", tmp_path / "o.wav", tmp_path / "pipe"
+    assert run("resynth", wav, expected, "--checkpoint", checkpoint) == 0
+    os.mkfifo(named)
+    fill(named, wav.read_bytes())
+    assert run("resynth", named, out, "--checkpoint", checkpoint) == 0
+    assert out.read_bytes() == expected.read_bytes()
+    out.unlink()
+    for content, code in ((wav.read_bytes(), 0), (b"", 2)):
+        reading, writing = os.pipe()
+        fill(writing, content)
+        assert run("resynth", f"/dev/fd/{reading}", out, "--checkpoint", checkpoint) == code
+        os.close(reading)
+        assert out.read_bytes() == expected.read_bytes()
+    assert f"/dev/fd/{reading}: is empty (0 bytes)" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_recording_from_standard_input(wav: Path, tmp_path: Path) -> None:
+    mels = tmp_path / "expected.npy", tmp_path / "o.npy"
+    assert run("mel", wav, mels[0]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "flowvocoder", "mel", "/dev/stdin", str(mels[1])],
+        input=wav.read_bytes(), capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert mels[0].read_bytes() == mels[1].read_bytes()
 
 
 def test_stream_takes_no_paths(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -264,6 +265,25 @@ def test_what_training_cannot_read_is_one_sentence(
         assert main(["train", *arguments, "--out", str(tmp_path / "run"), *TINY, "--set", "steps=30"]) == 2
         err = capsys.readouterr().err.splitlines()
         assert message in err[-1] and not [line for line in err if "Traceback" in line]
+
+
+def test_only_regular_files_are_recordings(tmp_path: Path) -> None:
+    layouts = make_corpus(tmp_path / "toy", 3, 0.3), tmp_path / "toy" / "wavs"
+    expected = [[u.id for u in find_utterances(root)] for root in layouts]
+    os.mkfifo(layouts[1] / "pipe.wav")
+    (layouts[1] / "zero.flac").symlink_to("/dev/zero")
+    (layouts[1] / "folder.wav").mkdir()
+    assert [[u.id for u in find_utterances(root)] for root in layouts] == expected and len(expected[0]) == 3
+
+
+def test_a_recording_in_a_manifest_is_a_regular_file(tmp_path: Path) -> None:
+    manifest = make_manifest(make_corpus(tmp_path / "toy", 1, 0.3), path="pipe.wav")
+    os.mkfifo(manifest.parent / "pipe.wav")
+    with pytest.raises(DataError, match=r"line 1: no file pipe\.wav"):
+        find_utterances(manifest)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataError, match=r"pipe\.jsonl: is a pipe or device"):
+        find_utterances(tmp_path / "pipe.jsonl")
 
 
 def test_shards_of_another_rate_are_refused(shards: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -15,7 +16,7 @@ import pytest
 import soundfile as sf
 import torch
 from deadly import write_deadly
-from helpers import entries_of, make_corpus, speech_like
+from helpers import entries_of, make_corpus, make_manifest, speech_like
 
 from flowvocoder.audio.files import read_audio
 from flowvocoder.audio.levels import frame_levels, speech_level, trim_silence
@@ -230,6 +231,18 @@ def audio_of(converted: Converted | Skipped) -> np.ndarray:
 def test_why_an_utterance_is_skipped(changes: dict, reason: str, toy: Path) -> None:
     skipped = one(toy, **changes)
     assert isinstance(skipped, Skipped) and skipped.reason.startswith(reason)
+
+
+def test_a_pipe_or_device_is_skipped(tmp_path: Path) -> None:
+    manifest = make_manifest(make_corpus(tmp_path / "toy", 1, 0.6))
+    os.mkfifo(manifest.parent / "pipe.flac")
+    (manifest.parent / "zero.npy").symlink_to("/dev/zero")
+    for changes, reason in (
+        ({"path": "pipe.flac"}, "pipe.flac: is a pipe or device, not an audio file"),
+        ({"mel": "zero.npy"}, "zero.npy: no such file"),
+    ):
+        skipped = one(manifest, Settings(mel="tacotron2"), **changes)
+        assert isinstance(skipped, Skipped) and skipped.reason == reason
 
 
 def test_resampling_keeps_the_signal(toy: Path) -> None:

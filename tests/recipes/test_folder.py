@@ -1,5 +1,6 @@
 """Anybody's own recordings: trees, LJSpeech's layout, Kaldi folders, NVIDIA's file lists; and the facts themselves."""
 
+import os
 import re
 from pathlib import Path
 
@@ -39,6 +40,23 @@ def test_tree(tmp_path: Path) -> None:
         "voices/anna/1": "anna", "voices/anna/deep/1": "anna", "voices/ben/1": "ben"
     }  # fmt: skip
     assert {e.speaker for e in prepared(source, "--speaker", "me").values()} == {"me"}
+
+
+def test_pipes_and_devices_are_no_recordings(tmp_path: Path) -> None:
+    source = unpacked({"1.wav": RATE}, tmp_path / "voices")
+    os.mkfifo(source / "pipe.wav")
+    (source / "zero.wav").symlink_to("/dev/zero")
+    assert set(prepared(source)) == {"voices/1"}
+
+
+def test_recordings_that_do_not_say_their_length_are_counted(tmp_path: Path) -> None:
+    source = unpacked({"1.flac": RATE}, tmp_path / "voices")
+    expected = prepared(source)["voices/1"].duration
+    content = bytearray((source / "1.flac").read_bytes())
+    content[21] &= 0xF0  # the 36-bit count of samples in STREAMINFO, 0 where a pipe was written to
+    content[22:26] = bytes(4)
+    (source / "1.flac").write_bytes(content)
+    assert prepared(source)["voices/1"].duration == expected
 
 
 def test_metadata_in_each_speakers_folder(tmp_path: Path) -> None:

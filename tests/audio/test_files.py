@@ -1,0 +1,111 @@
+"""Reading recordings that cannot seek or do not say their length, and pipes; devices never stop a reader."""
+
+import io
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from helpers import speech_like
+
+from flowvocoder.audio import files
+from flowvocoder.audio.files import check_length, open_audio, piped, read_as_stored, read_audio
+from flowvocoder.errors import AudioError
+
+RATE = 22050
+SPEECH = speech_like(4.0, RATE)
+
+
+def flac_of_unknown_length(path: Path, audio: np.ndarray = SPEECH) -> Path:
+    """As an encoder writes it into a pipe: it cannot go back to fill in how many samples there are."""
+    encoded = io.BytesIO()
+    sf.write(encoded, audio, RATE, format="FLAC", subtype="PCM_16")
+    content = bytearray(encoded.getvalue())
+    content[21] &= 0xF0  # the 36-bit count of samples in STREAMINFO
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    return path
+
+
+def gsm(path: Path) -> Path:
+    sf.write(path, SPEECH, RATE, subtype="GSM610", format="WAV")
+    return path
+
+
+def test_flac_of_unknown_length_is_read_to_its_end(tmp_path: Path) -> None:
+    path = flac_of_unknown_length(tmp_path / "a.flac")
+    assert sf.info(path).frames == 2**63 - 1, "libsndfile knows the length: the file is no case any more"
+    sf.write(tmp_path / "known.flac", SPEECH, RATE)
+    expected = sf.read(tmp_path / "known.flac", dtype="float32")[0]
+    assert np.array_equal(read_as_stored(path).samples, expected)
+    assert np.array_equal(read_as_stored(path, 70_000, 9000).samples, expected[70_000:79_000])
+    with pytest.raises(AudioError, match=f"holds {len(SPEECH)} samples, 88000 to 88300 are requested"):
+        read_as_stored(path, 88_000, 300)
+    with pytest.raises(AudioError, match="is 4 s long, at most 3 s"):
+        check_length(path, 3.0)
+
+
+def test_stereo_of_unknown_length(tmp_path: Path) -> None:
+    path = flac_of_unknown_length(tmp_path / "a.flac", np.stack([SPEECH, 0.5 * SPEECH], 1))
+    read = read_as_stored(path)
+    assert read.changes == ("2 channels averaged to mono",)
+    assert np.abs(read.samples - 0.75 * SPEECH).max() < 1e-4
+
+
+def test_gsm_is_read_and_its_stretches(tmp_path: Path) -> None:
+    path = gsm(tmp_path / "a.wav")
+    with sf.SoundFile(path) as file:
+        assert not file.seekable(), "libsndfile can seek here: the file is no case any more"
+    whole = read_as_stored(path).samples
+    assert len(SPEECH) <= len(whole) < len(SPEECH) + 320  # blocks of 320 samples
+    assert np.corrcoef(whole[: len(SPEECH)], SPEECH)[0, 1] > 0.9
+    assert np.array_equal(read_as_stored(path, 70_000, 9000).samples, whole[70_000:79_000])
+
+
+def test_what_is_decoded_without_a_known_length_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_UNSEEKABLE", len(SPEECH) - 1)
+    with pytest.raises(AudioError, match=f"holds more than {len(SPEECH) - 1} samples"):
+        read_as_stored(flac_of_unknown_length(tmp_path / "a.flac"))
+
+
+def test_a_damaged_file_of_unknown_length_is_refused(tmp_path: Path) -> None:
+    path = flac_of_unknown_length(tmp_path / "a.flac")
+    path.write_bytes(path.read_bytes()[:60] + bytes(2000))
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        read_as_stored(path)
+
+
+def feed(path: Path, content: bytes) -> threading.Thread:
+    """A named pipe that gives `content` to whoever opens it."""
+    os.mkfifo(path)
+    thread = threading.Thread(target=path.write_bytes, args=(content,), daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("make", [flac_of_unknown_length, gsm])
+def test_a_pipe_holds_what_the_file_does(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    file, pipe = make(tmp_path / "file"), tmp_path / "pipe"
+    writer = feed(pipe, file.read_bytes())
+    content = piped(pipe)
+    writer.join(10)
+    assert content == file.read_bytes()
+    assert np.array_equal(read_audio(pipe, 16000, content=content).samples, read_audio(file, 16000).samples)
+
+
+def test_only_pipes_and_devices_are_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert piped(gsm(tmp_path / "a.wav")) is None and piped(tmp_path) is None and piped(tmp_path / "none") is None
+    monkeypatch.setattr(files, "MOST_PIPED", 1000)
+    with pytest.raises(AudioError, match="/dev/zero: gives more than the 1000 bytes"):
+        piped(Path("/dev/zero"))
+
+
+def test_a_pipe_or_device_is_no_recording_of_a_collection(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    for name in ("pipe.wav", "zero.wav"):
+        with pytest.raises(AudioError, match=f"{name}: is a pipe or device"), open_audio(tmp_path / name):
+            pass
