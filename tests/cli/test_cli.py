@@ -428,6 +428,7 @@ def test_threads_are_set(wav: Path, checkpoint: Path) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -49,6 +49,7 @@ def test_there_are_four_fixtures() -> None:
     assert len(FIXTURES) == 4
 
 
+@pytest.mark.slow
 def test_fixture_imports_with_the_references_numbers(fixture: Path, tmp_path: Path) -> None:
     assert run("import-checkpoint", fixture, tmp_path / "ours", "--licence", "BSD-3-Clause") == 0
     vocoder = Vocoder.from_pretrained(tmp_path / "ours")
