@@ -53,7 +53,7 @@ def trim_silence(samples: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.
     _, (first, end) = librosa.effects.trim(
         samples,
         top_db=SILENCE_BELOW_DB,
-        ref=lambda amplitudes: np.percentile(amplitudes, LOUD_PERCENTILE),
+        ref=lambda amplitudes, **axes: np.percentile(amplitudes, LOUD_PERCENTILE, **axes),  # librosa 1.0 gives axes
         frame_length=size,
         hop_length=size,
     )
