@@ -3,7 +3,7 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,11 +99,17 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise OutputError(f"{path}: is a folder")
 
 
-def check_not_input(output: Path, *inputs: Path) -> None:
+def check_not_input(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Fail before an output replaces an input, also through links. Raises OutputError."""
-    for path in inputs:
-        if output.exists() and path.exists() and output.samefile(path):
-            raise OutputError(f"{output}: is the input itself: name another file")
+    read = {_identity(path) for path in inputs if path.exists()}
+    for path in outputs:
+        if path.exists() and _identity(path) in read:
+            raise OutputError(f"{path}: is the input itself: name another file")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def write_speech(path: Path, pieces: "Iterable[Samples]", sample_rate: int) -> None:

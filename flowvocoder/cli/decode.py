@@ -3,32 +3,39 @@
 import argparse
 from pathlib import Path
 
+from flowvocoder.cli.bulk import AUDIO_OUT, Convert, Formats, add_paths, convert_files
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_not_input, check_output, load_vocoder, write_speech
+from flowvocoder.cli.common import load_vocoder, write_speech
 from flowvocoder.cli.latent import read_latent
 from flowvocoder.cli.options import add_checkpoint
 from flowvocoder.errors import MelError
 
+FORMATS = Formats("latent", (".npz",), AUDIO_OUT)
+
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="IN.npz", type=Path, help="latent file, written by `encode`")
-    parser.add_argument("output", metavar="OUT.wav", type=Path, help="audio, .wav or .flac")
+    add_paths(parser, FORMATS.what, "OUT.wav")
     add_checkpoint(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """IN.npz -> OUT.wav: the recording, if its latent is as `encode` left it."""
-    check_output(arguments.output, (".wav", ".flac"))
-    check_not_input(arguments.output, arguments.input)
+    """Each latent that `encode` wrote to audio: the recording, if its latent is as it was."""
+    return convert_files(arguments, FORMATS, lambda several: _decoder(arguments))
+
+
+def _decoder(arguments: argparse.Namespace) -> Convert:
     vocoder = load_vocoder(arguments)
-    z, mel, samples = read_latent(arguments.input, vocoder.spec)
-    try:
-        audio = vocoder.decode(z, mel)[0, :samples].cpu().numpy()
-    except MelError as error:
-        raise MelError(f"{arguments.input}: {error}") from error
-    write_speech(arguments.output, [audio], vocoder.sample_rate)
-    print(f"{arguments.output}: {len(audio) / vocoder.sample_rate:.2f} s")
-    return 0
+
+    def decode(latent: Path, output: Path) -> str:
+        z, mel, samples = read_latent(latent, vocoder.spec)
+        try:
+            audio = vocoder.decode(z, mel)[0, :samples].cpu().numpy()
+        except MelError as error:
+            raise MelError(f"{latent}: {error}") from error
+        write_speech(output, [audio], vocoder.sample_rate)
+        return f"{output}: {len(audio) / vocoder.sample_rate:.2f} s"
+
+    return decode
 
 
-COMMAND = Command("decode", "decode a latent z back to audio", options, run)
+COMMAND = Command("decode", "decode latents z back to audio", options, run)

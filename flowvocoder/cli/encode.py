@@ -3,32 +3,37 @@
 import argparse
 from pathlib import Path
 
+from flowvocoder.cli.bulk import Convert, add_paths, convert_files, recordings_to
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_not_input, check_output, load_vocoder, read_recording
+from flowvocoder.cli.common import load_vocoder, read_recording
 from flowvocoder.cli.latent import write_latent
 from flowvocoder.cli.options import add_checkpoint
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="IN", type=Path, help="recording")
-    parser.add_argument("output", metavar="OUT.npz", type=Path, help="latent z, mel, length and mel spec")
+    add_paths(parser, "recording", "OUT.npz (latent z, mel, length and mel spec)")
     add_checkpoint(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """IN -> OUT.npz."""
+    """Each recording to a .npz."""
+    return convert_files(arguments, recordings_to(".npz"), lambda several: _encoder(arguments))
+
+
+def _encoder(arguments: argparse.Namespace) -> Convert:
     import torch
 
-    check_output(arguments.output, (".npz",))
-    check_not_input(arguments.output, arguments.input)
     vocoder = load_vocoder(arguments)
-    recording = read_recording(arguments.input, vocoder.spec)
-    z, mel = vocoder.encode(torch.from_numpy(recording.samples))
-    write_latent(arguments.output, z[0], mel[0], len(recording.samples), vocoder.spec)
-    channels, columns = z.shape[1:]
-    print(f"{arguments.output}: latent of {channels} channels x {columns} columns, mean {z.mean():.3f},"
-          f" std {z.std():.3f}")  # fmt: skip
-    return 0
+
+    def encode(recording: Path, output: Path) -> str:
+        samples = read_recording(recording, vocoder.spec).samples
+        z, mel = vocoder.encode(torch.from_numpy(samples))
+        write_latent(output, z[0], mel[0], len(samples), vocoder.spec)
+        channels, columns = z.shape[1:]
+        size = f"latent of {channels} channels x {columns} columns"
+        return f"{output}: {size}, mean {z.mean():.3f}, std {z.std():.3f}"
+
+    return encode
 
 
-COMMAND = Command("encode", "encode a recording as the flow's latent z", options, run)
+COMMAND = Command("encode", "encode recordings as the flow's latent z", options, run)

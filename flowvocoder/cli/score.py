@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowvocoder.cli.bulk import find_files
 from flowvocoder.cli.command import FAILED, Command
 from flowvocoder.cli.common import load_vocoder, read_recording
 from flowvocoder.cli.options import add_checkpoint, seed
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="recordings")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="recordings, folders or globs")
     parser.add_argument("--json", action="store_true", help="as a JSON list of file, nats_per_sample, bits_per_sample")
     parser.add_argument("--mel-from", metavar="FILE", type=Path, help="condition on this recording's mel")
     parser.add_argument("--seed", type=seed, default=0, help="random seed of the dequantisation (default 0)")
@@ -29,12 +30,15 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Nats and bits per sample of each file; a file that cannot be scored is named, and the rest is scored."""
+    from flowvocoder.audio.files import EXTENSIONS
+
+    files = find_files(arguments.paths, EXTENSIONS)
     vocoder = load_vocoder(arguments)
     foreign = None
     if arguments.mel_from:
         foreign = vocoder.mel(_samples(arguments.mel_from, vocoder))
     rows: list[dict[str, Any]] = []
-    for path in progress(arguments.files, "score", "file"):
+    for path in progress(files, "score", "file"):
         try:
             nats = _score_one(path, vocoder, foreign, arguments)
         except AudioError as error:
@@ -48,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif len(rows) > 1:
         mean = sum(r["nats_per_sample"] for r in rows) / len(rows)
         print(f"mean of {len(rows)} files: {mean:.4f} nats/sample, {bits_per_sample(mean):.4f} bits/sample")
-    return 0 if len(rows) == len(arguments.files) else FAILED
+    return 0 if len(rows) == len(files) else FAILED
 
 
 def _score_one(path: Path, vocoder: "Vocoder", foreign: "torch.Tensor | None", arguments: argparse.Namespace) -> float:

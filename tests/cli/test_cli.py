@@ -136,7 +136,6 @@ BAD_AUDIO = {
     "missing": (lambda p: None, "no such file"),
     "empty": (lambda p: p.write_bytes(b""), r"is empty (0 bytes)"),
     "text": (lambda p: p.write_text("hello, I am text\n" * 50), "cannot be read as audio"),
-    "folder": (lambda p: p.mkdir(), "is a folder"),
     "nan": (lambda p: sf.write(p, np.full(9000, np.nan, np.float32), 22050, subtype="FLOAT"), "9000 of 9000 samples"),
     "integers": (lambda p: sf.write(p, 20000 * speech_like(1.0, 22050), 22050, subtype="FLOAT"), "samples reach 6000"),
     "short": (lambda p: sf.write(p, np.zeros(220), 22050), "220 samples (0.010 s) are too few, 513 (0.023 s) needed"),
@@ -220,6 +219,62 @@ def test_an_output_never_replaces_a_mel_or_a_latent(
         line = refused(capsys, *arguments, "--checkpoint", checkpoint)
         assert f"{refusal}: is the input itself: name another file" in line
     assert {p: p.read_bytes() for p in kept} == kept and not (tmp_path / "o.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "read", "written"),
+    [("resynth", ".flac", ".wav"), ("resynth", ".wav", ".wav"), ("mel", ".wav", ".npy"), ("encode", ".wav", ".npz"),
+     ("decode", ".npz", ".wav")],
+)  # fmt: skip
+def test_folders_files_and_globs_go_to_a_folder(
+    command: str, read: str, written: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "in" / "out"
+    (source / "deep").mkdir(parents=True)
+    for name in ("a", "deep/b"):
+        recording = source / f"{name}.wav"
+        sf.write(recording.with_suffix(read if command != "decode" else ".wav"), speech_like(0.3, 22050), 22050)
+        if command == "decode":
+            assert run("encode", recording, recording.with_suffix(".npz"), "--checkpoint", checkpoint) == 0
+    (source / f"bad{read}").write_text("rubbish")
+    (source / f".hidden{read}").write_text("rubbish")
+    capsys.readouterr()
+    assert run(command, source, out, "--checkpoint", checkpoint) == 2
+    said = capsys.readouterr()
+    assert f"bad{read}" in said.err and f"2 written to {out}, 1 refused" in said.out
+    results = sorted(p.relative_to(out).as_posix() for p in out.rglob(f"*{written}"))
+    assert results == [f"a{written}", f"deep/b{written}"]
+    before = {name: (out / name).stat().st_mtime_ns for name in results}
+    assert run(command, source, out, "--checkpoint", checkpoint) == 2  # not its own outputs, which lie below the input
+    assert "2 of 3 are there already" in capsys.readouterr().err
+    assert {name: (out / name).stat().st_mtime_ns for name in results} == before
+    assert run(command, source / f"a{read}", source / f"deep/*{read}", tmp_path / "b", "--checkpoint", checkpoint) == 0
+    assert {p.suffix: p.stem for p in (tmp_path / "b").iterdir()}[written] in "ab"
+    assert (tmp_path / f"b/b{written}").exists()
+
+
+def test_a_folder_of_recordings_is_not_mixed_with_what_is_made_of_them(
+    wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "name another folder" in refused(capsys, "resynth", tmp_path, tmp_path, "--checkpoint", checkpoint)
+    assert "--plot is of one recording" in refused(
+        capsys, "resynth", tmp_path, tmp_path / "out", "--plot", tmp_path / "p.png", "--checkpoint", checkpoint
+    )
+    assert "is the only path" in refused(capsys, "resynth", wav)
+    assert f"{tmp_path}: a folder or several" in refused(capsys, "mel", tmp_path, tmp_path / "m.npy")
+    (tmp_path / "empty").mkdir()
+    for command in (["mel", tmp_path / "empty", tmp_path / "out"], ["score", tmp_path / "empty"]):
+        assert "empty: no .wav, .flac" in refused(capsys, *command)
+    (tmp_path / "empty").rmdir()
+    assert list(tmp_path.iterdir()) == [wav]
+
+
+def test_score_of_a_folder(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "deep").mkdir()
+    sf.write(tmp_path / "deep/b.flac", speech_like(0.3, 22050), 22050)
+    assert run("score", tmp_path, "--checkpoint", checkpoint) == 0
+    said = capsys.readouterr().out
+    assert str(wav) in said and "b.flac" in said and "mean of 2 files" in said
 
 
 def test_a_folder_of_mels_may_hold_pipes(checkpoint: Path, wav: Path, tmp_path: Path) -> None:

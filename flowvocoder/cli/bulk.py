@@ -1,0 +1,160 @@
+"""Files in, a file out for each: what `synth`, `resynth`, `mel`, `encode` and `decode` do with the paths they get."""
+
+import argparse
+import glob
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from flowvocoder.cli.command import FAILED
+from flowvocoder.cli.common import check_not_input, check_output
+from flowvocoder.errors import DataError, FlowVocoderError, OutputError
+from flowvocoder.progress import progress
+
+AUDIO_OUT = (".wav", ".flac")
+"""Suffixes of audio that is written; in a folder, it has the first."""
+
+
+class Formats(NamedTuple):
+    """What a command reads and writes."""
+
+    what: str  # an input, in a word
+    inputs: tuple[str, ...]  # suffixes that count in folders
+    outputs: tuple[str, ...]  # that an output may have; in a folder, it has the first
+
+
+def recordings_to(*outputs: str) -> Formats:
+    """Any recording to such a file. Imports numpy."""
+    from flowvocoder.audio.files import EXTENSIONS
+
+    return Formats("recording", EXTENSIONS, outputs)
+
+
+class Job(NamedTuple):
+    """One file to read, and the one to write."""
+
+    input: Path
+    output: Path
+
+
+Convert: TypeAlias = Callable[[Path, Path], str]
+"""Writes the second file from the first; returns what it did, in words."""
+
+
+def add_paths(parser: argparse.ArgumentParser, what: str, output: str, count: str = "+") -> None:
+    """PATH..., the last of which is the output, and --force."""
+    parser.add_argument("paths", metavar="PATH", nargs=count,
+                        help=f"{what}s, folders or globs; then {output} for one {what}, else a folder")  # fmt: skip
+    parser.add_argument("--force", action="store_true",
+                        help=f"replace existing outputs when there are several {what}s")  # fmt: skip
+
+
+def convert_files(arguments: argparse.Namespace, formats: Formats, start: Callable[[bool], Convert]) -> int:
+    """One file to a file that is named, or several to a folder, in which what is there already is not done again.
+
+    Args:
+        start: makes ready, and gives what converts; it is told whether there are several files.
+
+    Returns:
+        The exit code: 2 if some could not be converted, each with a line on standard error; the rest is.
+    """
+    *inputs, output = arguments.paths
+    jobs, several = plan(inputs, Path(output), formats)
+    todo = [job for job in jobs if arguments.force or not several or not job.output.exists()]
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} are there already (--force does them again)", file=sys.stderr)
+    if not todo:
+        return 0
+    convert = start(several)
+    if not several:
+        print(convert(*todo[0]))
+        return 0
+    failed = 0
+    for job in progress(todo, arguments.command, formats.what):
+        try:
+            convert(*job)
+        except OutputError:
+            raise  # the next file would meet the same disk
+        except FlowVocoderError as error:
+            failed += 1
+            print(f"flowvocoder: {error}", file=sys.stderr)
+    print(f"{len(todo) - failed} written to {output}, {failed} refused")
+    return FAILED if failed else 0
+
+
+def plan(inputs: Sequence[str], output: Path, formats: Formats) -> tuple[list[Job], bool]:
+    """What to write, and whether that goes into a folder.
+
+    Raises:
+        DataError: no input, or nothing found.
+        OutputError: several inputs for one file, two for the same one, or an output that would replace an input.
+    """
+    if not inputs:
+        raise DataError(f"{output}: is the only path: name a {formats.what}, then where to write")
+    if not _several(inputs) and output.suffix and not output.is_dir():
+        check_output(output, formats.outputs)
+        jobs = [Job(Path(inputs[0]), output)]
+    elif output.suffix in formats.outputs:
+        raise OutputError(
+            f"{', '.join(inputs)}: a folder or several {formats.what}s do not go into one file, {output}: name a folder"
+        )
+    elif set(formats.inputs) & set(formats.outputs) and any(_same(Path(text), output) for text in inputs):
+        raise OutputError(f"{output}: the next run would take these outputs for inputs: name another folder")
+    else:
+        jobs = _into_folder(inputs, output, formats)
+    check_not_input([job.output for job in jobs], [job.input for job in jobs])
+    return jobs, jobs[0].output != output
+
+
+def find_files(inputs: Sequence[str], suffixes: tuple[str, ...]) -> list[Path]:
+    """The files that paths, folders and globs name; in folders and globs, only regular ones that are not hidden.
+
+    Raises:
+        DataError: a folder or glob without any.
+    """
+    return [file for text in inputs for file in _found(text, suffixes)]
+
+
+def _found(text: str, suffixes: tuple[str, ...]) -> list[Path]:
+    path = Path(text)
+    if path.is_dir():
+        named = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
+    elif _is_glob(text):
+        named = [Path(p) for p in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute patterns)
+    else:
+        return [path]
+    found = [p for p in named if p.is_file() and not p.name.startswith(".")]
+    if not found:
+        raise DataError(f"{text}: no {', '.join(suffixes)} files there")
+    return found
+
+
+def _several(inputs: Sequence[str]) -> bool:
+    return len(inputs) > 1 or Path(inputs[0]).is_dir() or _is_glob(inputs[0])
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_dir() and one.resolve() == other.resolve()
+
+
+def _is_glob(text: str) -> bool:
+    return not Path(text).exists() and glob.has_magic(text)
+
+
+def _into_folder(inputs: Sequence[str], output: Path, formats: Formats) -> list[Job]:
+    """Below a folder, with the names and folders that the files have below the folders given."""
+    roots = [Path(text) for text in inputs if Path(text).is_dir()]
+    written = output.resolve()
+    jobs: dict[Path, Job] = {}
+    for file in find_files(inputs, formats.inputs):
+        root = next((r for r in roots if file.is_relative_to(r)), file.parent)
+        if file.resolve().is_relative_to(written) and not root.resolve().is_relative_to(written):
+            continue  # what an earlier run has written
+        target = (output / file.relative_to(root)).with_suffix(formats.outputs[0])
+        if target in jobs and jobs[target].input != file:
+            raise OutputError(f"{target}: both {jobs[target].input} and {file} would be written there")
+        jobs[target] = Job(file, target)
+    if not jobs:
+        raise DataError(f"{', '.join(inputs)}: no {formats.what} there but those in {output}")
+    return list(jobs.values())
