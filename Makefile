@@ -13,12 +13,15 @@ hello: $(VENV)/installed
 	@$(PY) -m flowvocoder resynth flowvocoder/examples/kathleen.flac hello/vocoded.wav --plot hello/spectrograms.png --threads 1
 	@$(PY) -m flowvocoder score flowvocoder/examples/kathleen.flac --threads 1
 
-# All tests but those of more than two seconds.
+# A process a core, each with one thread.
+PYTEST = $(PY) -m pytest tests --numprocesses auto --dist loadgroup
+
+# All tests but those of more than a third of a second.
 quick: $(VENV)/installed-dev
-	$(PY) -m pytest tests -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test: $(VENV)/installed-dev
-	$(PY) -m pytest tests
+	$(PYTEST)
 
 # A voice as the bundled one, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
 CORPORA ?= kathleen kerstin

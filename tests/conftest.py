@@ -20,11 +20,18 @@ from flowvocoder.cli.main import main
 torch.set_num_threads(1)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of a file whose tests are all slow, the quick tests do not even wait for the imports."""
+    quick = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
+    return (quick and "\npytestmark = pytest.mark.slow" in collection_path.read_text(encoding="utf-8")) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test of the served demo waits for a server and, mostly, a browser."""
+    """A test of the served demo waits for a server, one for all of them, and mostly for a browser."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("demo"))
 
 
 TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]

@@ -118,6 +118,7 @@ def test_a_run_that_trained_flow_and_guide_at_once_is_refused_with_a_way_out(
     assert "two stages" in line and "--init-from" in line
 
 
+@pytest.mark.slow
 def test_a_run_says_which_of_its_settings_are_gone(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_checkpoint_gives_the_same_nats_and_the_same_audio(architecture: str, 
         assert (vocoder.postfilter.guide is not None) == (architecture == "lapglow")
 
 
+@pytest.mark.slow
 def test_the_bundled_voice_is_the_one_of_format_1(tmp_path: Path) -> None:
     """Its weights are the same file. Its configuration is what migration makes of the old one, but for the licence: the
     old card named that of the data."""
@@ -61,6 +62,7 @@ def test_the_bundled_voice_is_the_one_of_format_1(tmp_path: Path) -> None:
     assert torch.equal(before.synthesize(mel, seed=0), after.synthesize(mel, seed=0))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on(corpus: Path, tmp_path: Path) -> None:
     """To the weights that 0.1 would have trained."""
     out = tmp_path / "run"

@@ -36,6 +36,7 @@ def test_bundled_voice_fits_the_package() -> None:
     assert "CC0" in card and "@" not in card
 
 
+@pytest.mark.slow
 def test_shapes(vocoder: Vocoder, speech: torch.Tensor) -> None:
     mel = vocoder.mel(speech)
     assert mel.shape == (1, 80, 1 + len(speech) // 256)
@@ -45,6 +46,7 @@ def test_shapes(vocoder: Vocoder, speech: torch.Tensor) -> None:
     assert vocoder.resynthesize(speech).shape == (1, len(speech))
 
 
+@pytest.mark.slow
 def test_same_seed_same_samples(vocoder: Vocoder, speech: torch.Tensor) -> None:
     mel = vocoder.mel(speech)
     first, again, other = (vocoder.synthesize(mel, seed=seeded(s)) for s in (1, 1, 2))
@@ -52,6 +54,7 @@ def test_same_seed_same_samples(vocoder: Vocoder, speech: torch.Tensor) -> None:
     assert torch.equal(vocoder.synthesize(mel, temperature=0.0), vocoder.synthesize(mel, temperature=0.0))
 
 
+@pytest.mark.slow
 def test_one_convention_for_seeds(vocoder: Vocoder, speech: torch.Tensor) -> None:
     """A number, one for each item, or a generator: an item comes out, and scores, as it does alone."""
     audio = speech[: 60 * 256]
@@ -70,6 +73,7 @@ def test_one_convention_for_seeds(vocoder: Vocoder, speech: torch.Tensor) -> Non
             refused(mels if refused == vocoder.synthesize else pair, seed=[1, 2, 3])
 
 
+@pytest.mark.slow
 def test_real_speech_survives_the_round_trip_in_float32(vocoder: Vocoder, speech: torch.Tensor) -> None:
     latent, mel = vocoder.encode(speech)
     back = vocoder.decode(latent, mel)[0, : len(speech)]
@@ -77,12 +81,14 @@ def test_real_speech_survives_the_round_trip_in_float32(vocoder: Vocoder, speech
     assert 0.5 < latent.std() < 1.5 and latent.mean().abs() < 0.1
 
 
+@pytest.mark.slow
 def test_real_speech_survives_the_round_trip_in_float64(vocoder: Vocoder, speech: torch.Tensor) -> None:
     double = Vocoder(Vocoder.from_pretrained().model.double())
     latent, mel = double.encode(speech.double())
     assert (double.decode(latent, mel)[0, : len(speech)] - speech.double()).abs().max() < 1e-9
 
 
+@pytest.mark.slow
 def test_recording_scores_above_a_noisy_copy_and_a_foreign_mel(vocoder: Vocoder, speech: torch.Tensor) -> None:
     own = float(vocoder.score(speech))
     power = speech.square().mean()
@@ -185,6 +191,7 @@ def heard(vocoder: Vocoder, audio: torch.Tensor, frames: torch.Tensor) -> dict[s
     }
 
 
+@pytest.mark.slow
 def test_autocast_around_the_vocoder_changes_nothing(vocoder: Vocoder, speech: torch.Tensor) -> None:
     audio = speech[: 40 * 256]
     mel = vocoder.mel_for(audio)
@@ -197,6 +204,7 @@ def test_autocast_around_the_vocoder_changes_nothing(vocoder: Vocoder, speech: t
             assert torch.is_autocast_enabled("cpu")  # between two pieces the caller's own code runs
 
 
+@pytest.mark.slow
 def test_results_are_ordinary_tensors(vocoder: Vocoder, speech: torch.Tensor) -> None:
     """They go through a network that is trained, and can be changed in place."""
     audio = speech[: 40 * 256]

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ def write_with_ray(
     Raises:
         ConfigError: Ray is not installed, or there is no cluster at the address.
     """
+    # Ray would report its use to its makers, and a thread that does so outlives the cluster.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         import ray.data

@@ -97,6 +97,7 @@ def test_damage_is_what_it_says() -> None:
             Damage(**bad)
 
 
+@pytest.mark.slow
 def test_gaussianity_tells_a_gaussian_from_others() -> None:
     generator = torch.Generator().manual_seed(0)
     normal = torch.randn(100, 1000, generator=generator)
@@ -131,6 +132,7 @@ def test_walk_ends_in_the_latent_and_its_likelihood(vocoder: Vocoder, audio: tor
     assert [step.bands for step in steps[:5]] == [True, True, True, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_every_architecture_tells_where_and_can_be_walked_through(name: str, audio: torch.Tensor) -> None:
     torch.manual_seed(0)
@@ -146,6 +148,7 @@ def test_every_architecture_tells_where_and_can_be_walked_through(name: str, aud
     assert steps[-1].nats_per_sample == pytest.approx(float(other.log_prob(audio, mel)) / len(audio))
 
 
+@pytest.mark.slow
 def test_each_part_of_the_bundled_voice_adds_to_the_likelihood() -> None:
     voice = Vocoder.from_pretrained()
     speech = torch.from_numpy(sf.read(BUNDLED_VOICE.parent.parent / "examples" / "kerstin.flac", dtype="float32")[0])

@@ -22,6 +22,7 @@ from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 
 
+@pytest.mark.slow
 def test_mel_then_synth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     mel, out = tmp_path / "m.npy", tmp_path / "o.wav"
     assert run("mel", wav, mel, "--checkpoint", checkpoint) == 0
@@ -42,6 +43,7 @@ def test_mel_in_a_named_convention(wav: Path, tmp_path: Path, capsys: pytest.Cap
     assert json.loads((tmp_path / "m.npy.json").read_text()) == convention("vocos").to_dict()
 
 
+@pytest.mark.slow
 def test_synth_of_a_folder_skips_what_is_done(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +77,7 @@ def test_synth_of_a_folder_goes_on_past_a_bad_mel(
     assert "a.npy" in capsys.readouterr().err and (tmp_path / "out/b.wav").exists()
 
 
+@pytest.mark.slow
 def test_resynth_keeps_the_length_and_draws(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     out, plot = tmp_path / "o.wav", tmp_path / "p.png"
     assert run("resynth", wav, out, "--checkpoint", checkpoint, "--plot", plot) == 0
@@ -277,6 +280,7 @@ def test_score_of_a_folder(wav: Path, checkpoint: Path, tmp_path: Path, capsys: 
     assert str(wav) in said and "b.flac" in said and "mean of 2 files" in said
 
 
+@pytest.mark.slow
 def test_a_folder_of_mels_may_hold_pipes(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     mels = tmp_path / "mels"
     assert run("mel", wav, mels / "m.npy", "--checkpoint", checkpoint) == 0
@@ -340,6 +344,7 @@ def test_bad_audio_is_refused(
     assert {p.name for p in tmp_path.iterdir()} <= {"bad.wav"}, "something was written"
 
 
+@pytest.mark.slow
 def test_a_latent_file_of_version_0_1_is_read(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     latent, old, out = tmp_path / "z.npz", tmp_path / "old.npz", tmp_path / "o.wav"
     assert run("encode", wav, latent, "--checkpoint", checkpoint) == 0
@@ -350,6 +355,7 @@ def test_a_latent_file_of_version_0_1_is_read(wav: Path, checkpoint: Path, tmp_p
     assert out.read_bytes() == (tmp_path / "new.wav").read_bytes()
 
 
+@pytest.mark.slow
 def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = tmp_path / "z.npz", tmp_path / "o.wav"
     assert "no such file" in refused(capsys, "decode", path, out, "--checkpoint", checkpoint)

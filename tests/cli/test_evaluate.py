@@ -97,6 +97,7 @@ def test_a_folder_of_the_same_audio_measures_the_same(
     assert found.rows[2].values["mel_l1"] < 1.2 * griffin_lim["mel_l1"]
 
 
+@pytest.mark.slow
 def test_a_second_run_measures_only_what_is_new(
     out: Path, corpus: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_mean_over_draws_leaves_out_what_is_not_defined() -> None:
     assert json.loads(json.dumps(row.to_dict()))["draws"][0] == {"pesq": None, "stoi": 0.5}
 
 
+@pytest.mark.slow
 def test_another_checkpoint_and_a_difference(corpus: Path, checkpoint: Path, run_copy: Path) -> None:
     evaluation = evaluate_checkpoint(checkpoint, [corpus], Settings(against=[str(run_copy)], limit=1))
     assert evaluation.systems == ["toy/checkpoint", "other/checkpoint"]
@@ -197,6 +199,7 @@ def test_silence_and_what_cannot_be_read_do_not_stop_the_others(
     assert stored["summary"]["mixed"]["toy/checkpoint"]["pesq"]["n"] == 1
 
 
+@pytest.mark.slow
 def test_a_missing_file_of_a_folder_is_named(
     corpus: Path, checkpoint: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_missing_file_of_a_folder_is_named(
     assert ", n = 1 |" in captured.out
 
 
+@pytest.mark.slow
 def test_half_a_file_is_no_copy(out: Path, corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     stored = out / "audio" / "griffinlim" / "toy"
     for file in stored.rglob("*.wav"):
@@ -223,6 +227,7 @@ def test_half_a_file_is_no_copy(out: Path, corpus: Path, checkpoint: Path, tmp_p
     assert "its audio is 0.40 s long, the recording 0.80 s" in failure
 
 
+@pytest.mark.slow
 def test_refusals(corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate = ("evaluate", checkpoint, "--corpus", corpus)
     (tmp_path / "empty").mkdir()
@@ -277,6 +282,7 @@ def test_a_model_of_another_rate_is_measured_at_the_common_one(corpus: Path, che
     assert "likelihood" not in "".join(differences(evaluation, "toy"))
 
 
+@pytest.mark.slow
 def test_manifests_with_stretches_odd_ids_and_given_mels(corpus: Path, checkpoint: Path, tmp_path: Path) -> None:
     audio = find_utterances(corpus)[0].path
     spec = convention("tacotron2")

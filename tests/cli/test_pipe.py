@@ -87,6 +87,7 @@ def fill(pipe: Path | int, content: bytes) -> None:
     threading.Thread(target=write, daemon=True).start()
 
 
+@pytest.mark.slow
 def test_a_recording_from_a_pipe_is_that_of_its_file(
     wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

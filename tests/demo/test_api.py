@@ -16,6 +16,7 @@ from flowvocoder.demo.inputs import LONGEST
 from flowvocoder.vocoder import Vocoder
 
 gradio_client = pytest.importorskip("gradio_client")
+pytestmark = pytest.mark.slow
 Client, handle_file = gradio_client.Client, gradio_client.handle_file
 
 
@@ -187,7 +188,6 @@ def test_the_same_result_twice_is_two_files(tmp_path: Path, monkeypatch: pytest.
         assert first.is_relative_to(component.GRADIO_CACHE), "files elsewhere are copied, and not deleted"
 
 
-@pytest.mark.slow
 def test_temporary_files_go_and_nothing_is_fetched(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     with running(tmp_path, "--checkpoint", str(checkpoint)) as server:
         visitor = Client(server.address, verbose=False, download_files=str(tmp_path / "answers"))

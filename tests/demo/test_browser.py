@@ -21,6 +21,7 @@ if not needed:
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright  # noqa: E402
 
+pytestmark = pytest.mark.slow
 expect.set_options(timeout=60_000)
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 

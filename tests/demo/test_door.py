@@ -26,6 +26,8 @@ from starlette.testclient import TestClient
 from flowvocoder.demo import door
 from flowvocoder.demo.door import ImpatientProtocol, impatient_connections, is_own, own_names
 
+pytestmark = pytest.mark.slow
+
 
 class PublicHost:
     """A web server that notes what it is asked for."""

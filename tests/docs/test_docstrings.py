@@ -36,6 +36,7 @@ def names() -> dict[str, Any]:
     return {"torch": torch, "np": np, "Path": Path, "vocoder": vocoder, **signals}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", examples(), ids=lambda test: test.name)
 def test_example_runs(test: doctest.DocTest, names: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)

@@ -46,12 +46,14 @@ REFERENCE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_measures_agree_with_the_tool_they_replace() -> None:
     values = evaluate_pair(*reference_pair(), RATE)
     assert {name: values[name] for name in REFERENCE} == pytest.approx(REFERENCE, rel=1e-3, abs=1e-4, nan_ok=True)
     assert values["level_db"] == pytest.approx(20 * np.log10(0.7), abs=0.2)
 
 
+@pytest.mark.slow
 def test_a_copy_is_perfect() -> None:
     recording = example()
     values = evaluate_pair(recording, 0.5 * recording, RATE)
@@ -61,6 +63,7 @@ def test_a_copy_is_perfect() -> None:
     assert values["level_db"] == pytest.approx(-6.02, abs=0.01)
 
 
+@pytest.mark.slow
 def test_rate_and_lag_are_undone() -> None:
     recording, copy = (x[:RATE] for x in reference_pair())
     late = np.concatenate([np.zeros(200), copy])
@@ -91,6 +94,7 @@ def test_what_is_too_short_is_refused_or_noted() -> None:
     assert math.isnan(measured.values["stoi"]) and math.isfinite(measured.values["lsd"])
 
 
+@pytest.mark.slow
 def test_pesq_of_a_long_recording_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     recording, copy = reference_pair()
     halves = [pesq_wb(make_pair(recording[part], copy[part]))["pesq"]

@@ -14,6 +14,7 @@ from flowvocoder.evaluation.pair import evaluate_pair
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "measures.md"
 
 
+@pytest.mark.slow
 def test_a_decorator_is_all_a_measure_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
 

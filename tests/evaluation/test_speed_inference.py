@@ -40,6 +40,7 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
     assert (out / "chart.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -67,6 +67,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WRONG)
 @pytest.mark.parametrize("name", ["scale", "scale couplings", "coupling", "causal chain"])
 def test_a_log_determinant_at_the_wrong_time_is_noticed(name: str, how: str) -> None:
@@ -96,6 +97,7 @@ def test_scale_couplings_scale_every_group_but_one_after_those_they_are_given() 
         scale_couplings(32, 8, CONTEXT, 6)
 
 
+@pytest.mark.slow
 def test_scale_coupling_learns_what_the_given_bands_leave_of_a_known_energy() -> None:
     """Sixteen bands that share a fixed energy: where the known half is loud, the other half is not."""
     torch.manual_seed(0)
@@ -290,6 +292,7 @@ def test_recursion_undoes_prediction_sample_by_sample() -> None:
         assert math.isclose(float(predict(x, lag, taps)[0, n]), expected, abs_tol=1e-12)
 
 
+@pytest.mark.slow
 def test_recursion_gradients() -> None:
     generator = torch.Generator().manual_seed(0)
     lag = torch.randint(GROUP + REACH + 1, 40, (1, 5), generator=generator)
@@ -298,6 +301,7 @@ def test_recursion_gradients() -> None:
     assert torch.autograd.gradcheck(lambda e, taps: synthesise(e, lag, taps), (e, taps))
 
 
+@pytest.mark.slow
 def test_pitch_predictor_removes_a_periodic_signal_once_trained() -> None:
     torch.manual_seed(0)
     layer = PitchPredictor(CONTEXT, min_lag=44, max_lag=200, hidden=16)

@@ -71,6 +71,7 @@ def stored_bytes(net: FlowVocoder, recompute: bool) -> int:
     return sum(kept.values())
 
 
+@pytest.mark.slow
 def test_memory_is_constant_in_depth() -> None:
     shallow, deep = model(2), model(12)
     growth = stored_bytes(deep, False) / stored_bytes(shallow, False)

@@ -135,6 +135,7 @@ VARIANTS: dict[str, Callable[[dict[str, Tensor]], Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "modern"), [*((v, True) for v in VARIANTS), ("as it is", False), ("as views of one storage", False)]
 )
@@ -147,6 +148,7 @@ def test_state_dicts_in_all_their_forms(variant: str, modern: bool, tmp_path: Pa
 MODULES = [p for p in FIXTURES if p.stem.endswith("module")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", MODULES, ids=lambda p: p.stem)
 def test_pickled_modules_in_the_format_of_their_time(
     fixture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,7 @@ def test_other_content_is_refused_in_a_sentence(tmp_path: Path) -> None:
         assert word in refusal(tmp_path / "t.pt")
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_them_too(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     assert main(["mel", str(wav), str(tmp_path / "m.npy"), "--checkpoint", str(checkpoint)]) == 0
     torch.save(torch.from_numpy(np.load(tmp_path / "m.npy")), tmp_path / "m.pt")

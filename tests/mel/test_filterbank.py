@@ -14,6 +14,7 @@ from flowvocoder.mel.spec import CONVENTIONS, MelSpec
 from flowvocoder.vocoder import Vocoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", CONVENTIONS.values(), ids=CONVENTIONS)
 def test_librosa_has_the_same_filters(spec: MelSpec) -> None:
     ours, theirs = mel_filterbank(spec), _filterbank_of_librosa(spec, None if spec.norm == "none" else spec.norm)

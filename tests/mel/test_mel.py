@@ -64,6 +64,7 @@ def test_every_convention_has_a_reference() -> None:
     assert set(LITERAL) == set(CONVENTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*n_mels.*:UserWarning")
 @pytest.mark.parametrize("name", LITERAL)
 @pytest.mark.parametrize("samples", [22050, 22016, 22017])
@@ -75,6 +76,7 @@ def test_a_convention_is_its_own_programs(name: str, samples: int) -> None:
     assert np.abs(ours - theirs).max() < 2e-3  # float32 filters; in the log, at the floor
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Empty filters:UserWarning")
 def test_windows_shorter_than_the_transform_and_other_rates() -> None:
     magnitude = np.abs(librosa.stft(speech_like(1.0, 16000), n_fft=512, hop_length=160, win_length=400,

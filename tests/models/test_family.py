@@ -70,6 +70,7 @@ def test_model_is_a_bijection(name: str) -> None:
     assert_bijection(FlowOnly(tiny(name)), 1, 256, 8, 1, scale=0.1, local=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
 def test_encode_then_decode_gives_the_audio_back(name: str, dtype: torch.dtype, tolerance: float) -> None:
@@ -82,6 +83,7 @@ def test_encode_then_decode_gives_the_audio_back(name: str, dtype: torch.dtype, 
     assert (vocoder.decode(noise, mel)[0, : len(audio)] - audio).abs().max() < tolerance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -160,6 +162,7 @@ def test_waveflow_inverse_with_state_is_the_one_without() -> None:
     assert (fast - slow).abs().max() < 1e-12 and (fast - z).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_state_saves_work() -> None:
     """The ratio of the work, which no other program on the machine can change: 8 for 16 rows."""
     layer = RowAutoregression(range(16), RowWaveNet(4, 8, 8))
@@ -231,6 +234,7 @@ def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
     assert torch.equal(loaded.model.decode(noise, mel), model.eval().decode(noise, mel))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset_name", ["squeezewave-128-128", "flowavenet"])
 def test_every_command_knows_the_family(
     preset_name: str, corpus: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -32,6 +32,7 @@ def tiny(seed: int = 0) -> FlowVocoder:
     return model
 
 
+@pytest.mark.slow
 def test_lapglow_is_a_bijection() -> None:
     model = FlowOnly(tiny())
     # What teaches the lag is the pitch predictor's own loss.
@@ -77,6 +78,7 @@ def test_standard_normal_log_prob_has_its_constant() -> None:
     assert torch.allclose(standard_normal_log_prob(z), expected)
 
 
+@pytest.mark.slow
 def test_density_of_a_coupling_integrates_to_one() -> None:
     """Importance sampling of a density that is no Gaussian, from a wide proposal."""
     coupling = AffineCoupling(2, WaveNet(1, 2, 1, channels=4, layers=1))

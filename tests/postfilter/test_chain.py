@@ -72,6 +72,7 @@ def test_refusals(settings: dict[str, int], message: str) -> None:
         PostfilterSettings(**settings)
 
 
+@pytest.mark.slow
 def test_the_bundled_voice_has_the_mel_it_is_given() -> None:
     vocoder = Vocoder.from_pretrained()
     assert vocoder.gl_iters == 4 and vocoder.low_band_iters == 40

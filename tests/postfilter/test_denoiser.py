@@ -82,6 +82,7 @@ def test_level_is_the_hums(humming: Vocoder) -> None:
     assert humming.denoiser().level == pytest.approx(10 * float(hum.square().mean().log10()), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_any_length_and_the_bundled_voice() -> None:
     vocoder = Vocoder.from_pretrained()
     denoiser = vocoder.denoiser()
@@ -101,6 +102,7 @@ def test_refusals(humming: Vocoder) -> None:
         humming.denoiser()(torch.zeros(1, 1, 2000), 0.1)
 
 
+@pytest.mark.slow
 def test_commands(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, denoised, mel = tmp_path / "p.wav", tmp_path / "d.wav", tmp_path / "m.npy"
     common = ("--checkpoint", checkpoint, "--seed", 1)

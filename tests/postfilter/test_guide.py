@@ -110,6 +110,7 @@ def test_magnitudes_are_relative_to_the_mel() -> None:
     assert (quieter - guide.magnitudes(low, mel))[loud].abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_it_learns_and_every_weight_takes_part() -> None:
     torch.manual_seed(0)
     guide = Guide(SPEC, 32, 2)
@@ -162,6 +163,7 @@ def guided_stage(guide: Guide, iterations: int) -> LowBandStage:
     return LowBandStage(guide.band, GuidedIterations(guide, iterations))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), iterations=st.integers(1, 20), hop=st.sampled_from([256, 300]))
 @settings(max_examples=15, deadline=None)
 def test_pieces_of_any_size_give_the_whole(seed: int, iterations: int, hop: int) -> None:

@@ -67,6 +67,7 @@ def test_the_low_band_comes_back_from_the_lower_rate(spec: MelSpec) -> None:
     assert band.downsample(above)[:, middle].abs().max() < 2e-3
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), iterations=st.integers(1, 6), hop=st.sampled_from([256, 300]))
 @settings(max_examples=20, deadline=None)
 def test_pieces_of_any_size_give_the_whole(seed: int, iterations: int, hop: int) -> None:

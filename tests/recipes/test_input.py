@@ -260,6 +260,7 @@ def test_download_alone(tmp_path: Path, server: Server, capsys: pytest.CaptureFi
     assert "nothing to download" in refused(["download", "folder", out], capsys)
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_came(tmp_path: Path, server: Server) -> None:
     server.faults = ["hang"]
     archive = server.root / "jsut_ver1.1.zip"

@@ -111,6 +111,7 @@ def some_mel() -> torch.Tensor:
     return torch.randn(2, SPEC.n_mels, FRAMES, generator=torch.Generator().manual_seed(5), dtype=torch.float64) - 5.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_synthesize_and_stream(seed: int) -> None:
     draw = Draw(seed)
@@ -155,6 +156,7 @@ def test_encode_decode_and_score(seed: int) -> None:
     assert torch.allclose(vocoder.score_by_frame(audio).sum(1), vocoder.score(audio) * audio.shape[1])
 
 
+@pytest.mark.slow
 def test_the_drawn_chains_are_diverse() -> None:
     draws = [Draw(seed) for seed in SEEDS]
     modules = {type(module) for draw in draws for module in draw.chain.modules()}

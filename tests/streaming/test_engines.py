@@ -74,6 +74,7 @@ def test_unknown_engine_and_precision() -> None:
         Vocoder(tiny(settings=["mel.hop_length=200", "model.block=40"]), engine="compile").prepare()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "low_band_iters", "least"),
     [("bfloat16", 0, 32.0), ("float16", 0, 52.0), ("bfloat16", None, 15.0), ("float16", None, 30.0)],

@@ -57,6 +57,7 @@ def streamed(vocoder: Vocoder, mel: Tensor, sizes: Tensor, seed: int = 3) -> Ten
     return torch.cat([*out, stream.flush()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=" ".join)
 def test_streaming_equals_the_whole(settings: list[str]) -> None:
     vocoder = tiny(settings)
@@ -83,6 +84,7 @@ def test_streams_shorter_than_the_look_ahead(frames: int) -> None:
     assert (streamed(vocoder, mel, torch.ones(frames, dtype=torch.int64)) - whole).abs().max() < 1e-9
 
 
+@pytest.mark.slow
 def test_the_bundled_voice_streams_in_float32() -> None:
     vocoder = Vocoder.from_pretrained()
     mel = some_mel(vocoder)

@@ -61,6 +61,7 @@ def test_a_voice_speaks_on_as_it_did(checkpoint: Path, corpus: Path, tmp_path: P
         assert (card.temperature, card.postfilter) == (temperature, PostfilterSettings(2, 9))
 
 
+@pytest.mark.slow
 def test_other_data_is_reported(run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(run, tmp_path / "run")
     shutil.copytree(corpus, tmp_path / "renamed")
@@ -99,6 +100,7 @@ def test_a_folder_is_trained_into_by_one_process_only(
     assert train(corpus, tmp_path / "run", "--resume", "--set", "steps=2") == 0
 
 
+@pytest.mark.slow
 def test_only_its_own_torchrun_goes_on_with_a_run(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +115,7 @@ def test_only_its_own_torchrun_goes_on_with_a_run(
     assert read_config(tmp_path / "run" / "checkpoint")["card"]["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_ends_and_keeps_what_it_had(
     run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +155,7 @@ def test_an_altered_state_is_refused(damage: str, run: Path, corpus: Path, tmp_p
         Trainer(experiment, [corpus], tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_a_state_that_was_being_replaced_is_gone_on_with(run: Path, corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "state").replace(_aside(tmp_path / "run" / "state"))  # killed between the two renames
@@ -160,12 +164,14 @@ def test_a_state_that_was_being_replaced_is_gone_on_with(run: Path, corpus: Path
     assert read_config(tmp_path / "run" / "checkpoint")["card"]["step"] == 13
 
 
+@pytest.mark.slow
 def test_a_range_test_leaves_room_for_the_run(corpus: Path, tmp_path: Path) -> None:
     wild = ("--set", "clip=1e9")
     assert train(corpus, tmp_path / "run", "--find-lr", "--max-steps", "20", *wild) == 0
     assert train(corpus, tmp_path / "run", "--set", "steps=1") == 0
 
 
+@pytest.mark.slow
 def test_a_run_in_float16_that_diverged_ends(corpus: Path, tmp_path: Path) -> None:
     """A loss scale looks for gradients that are finite; it must not look for ever."""
     small = ["batch=2", "segment=4096", "steps=200", "save_every=300", "validate_every=300", "precision=float16"]

@@ -1,5 +1,6 @@
 """What judges samples beside the spectral distance: pitch pulses, and what repeats in every block."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ def test_pulse_distance_sees_pulses_that_are_missing_and_not_where_they_are() ->
     assert distance(recorded, noise) < 0.05, "unvoiced frames do not count"
 
 
+@pytest.mark.slow
 def test_pulse_distance_teaches_pulses() -> None:
     """Gradient descent on noise brings it nearer, so the gradient is more than finite."""
     distance, recorded = PulseDistance(RATE).double(), pulse_train(131.7)
@@ -60,6 +62,7 @@ def test_period_distance_tells_a_voice_from_its_octave() -> None:
     assert distance(low, noise) < 0.05, "unvoiced frames do not count"
 
 
+@pytest.mark.slow
 def test_period_distance_teaches_the_octave() -> None:
     """Gradient descent brings a voice an octave too high down."""
     distance, recorded = PeriodDistance(RATE).double(), pulse_train(220.0)

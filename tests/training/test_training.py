@@ -130,6 +130,7 @@ def test_changes_to_recordings_are_reported(corpus: Path, tmp_path: Path, capsys
     assert "1 recording to train on: digital silence" in told
 
 
+@pytest.mark.slow
 def test_non_finite_step_is_skipped_and_names_its_files(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +219,7 @@ def test_a_resumed_run_remembers_its_last_validation(run: Path, corpus: Path, tm
     assert about["metrics"] == [e["validation"] for e in log(run) if "validation" in e][-1]
 
 
+@pytest.mark.slow
 def test_training_after_inference_in_the_same_process(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     from flowvocoder.flows import lapped
     from flowvocoder.vocoder import Vocoder
@@ -282,6 +284,7 @@ def test_the_second_stage_takes_its_sizes_from_the_checkpoint(
     assert "is a lapglow, this run trains a waveflow" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_a_segments_mel_is_the_recordings_mel(name: str, corpus: Path) -> None:
     """That of the recording from where the segment begins, which is at any sample, with what is before and after it."""
@@ -358,6 +361,7 @@ def test_spectral_distance_orders_what_the_ear_orders() -> None:
     assert silent.grad is not None and torch.isfinite(silent.grad).all()
 
 
+@pytest.mark.slow
 def test_repulsion_rewards_samples_as_varied_as_recordings() -> None:
     """Of noise the best sample without repulsion is a fixed one; with it, noise of the right level."""
     generator = torch.Generator().manual_seed(0)
