@@ -72,7 +72,7 @@ def running(folder: Path, *arguments: str) -> Iterator[Server]:
             process.wait()
 
 
-def _wait(server: Server, seconds: float = 120.0) -> None:
+def _wait(server: Server, seconds: float = 300.0) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.process.poll() is None:

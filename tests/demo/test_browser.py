@@ -22,7 +22,7 @@ if not needed:
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright  # noqa: E402
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=180_000)
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -40,7 +40,7 @@ class Visit:
     def __init__(self, browser: Browser, address: str, size: tuple[int, int]):
         self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, permissions=["microphone"])
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(180_000)
         self.width, self.complaints = size[0], []  # type: tuple[int, list[str]]
         self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))

@@ -67,7 +67,7 @@ def public() -> Iterator[PublicHost]:
 def ask(demo: Server, method: str, path: str, body: Any = None, host: str | None = None) -> tuple[int, str]:
     """Status and text of an answer to exactly this path."""
     there = urllib.parse.urlsplit(demo.address)
-    connection = http.client.HTTPConnection(str(there.hostname), there.port, timeout=60)
+    connection = http.client.HTTPConnection(str(there.hostname), there.port, timeout=300)
     connection.putrequest(method, path, skip_host=True)
     connection.putheader("Host", host or there.netloc)
     data = b"" if body is None else json.dumps(body).encode()

@@ -89,6 +89,7 @@ def test_pages_fit_desktop_and_phone_and_search_finds(site: Path, address: str) 
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         for width in (DESKTOP, PHONE):
             page = browser.new_page(viewport={"width": width, "height": 844})
+            page.set_default_timeout(180_000)
             page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
             page.on("request", lambda r: r.url.startswith((address, "data:", "blob:")) or complaints.append(r.url))
             for path in sorted(site.rglob("*.html") if width == PHONE else site.glob("*.html")):
@@ -98,6 +99,6 @@ def test_pages_fit_desktop_and_phone_and_search_finds(site: Path, address: str) 
         page = browser.new_page(viewport={"width": DESKTOP, "height": 844})
         page.goto(address + "index.html")
         page.get_by_placeholder("Search").fill("Griffin")
-        page.locator(".md-search-result__item").first.wait_for(timeout=30_000)
+        page.locator(".md-search-result__item").first.wait_for(timeout=180_000)
         browser.close()
     assert not complaints, complaints

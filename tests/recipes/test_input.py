@@ -272,7 +272,7 @@ def test_interrupt_keeps_what_came(tmp_path: Path, server: Server) -> None:
     hears = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     running = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=hears)
     partial = tmp_path / "out/downloads/jsut_ver1.1.zip.part"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not server.requests or not partial.exists():
         assert time.monotonic() < deadline and running.poll() is None
         time.sleep(0.02)
