@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flowvocoder.ending import surely
 from flowvocoder.errors import OutputError
+from flowvocoder.unfinished import sweep_unfinished, unfinished
 
 
 def check_folder(path: Path) -> None:
@@ -32,15 +34,9 @@ def writing(path: Path) -> Iterator[Path]:
     path = path.resolve() if path.is_symlink() else path  # write where a link points, do not replace the link
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        with unfinished(path) as temporary:
             yield temporary
-            _usual_permissions(temporary)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -53,23 +49,17 @@ def writing_folder(path: Path) -> Iterator[Path]:
     path = _named(path)
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
+        with unfinished(path, folder=True) as temporary:
             yield temporary
-            for made in (temporary, *temporary.iterdir()):
+            for made in temporary.iterdir():
                 _usual_permissions(made)
-            if path.exists():
-                # A folder cannot be renamed over another. Between the two renames the old one has a hidden name, and
-                # `recover_folder` brings it back if the program ends there.
-                old = _aside(path)
-                shutil.rmtree(old, ignore_errors=True)
-                path.replace(old)
+            # A folder cannot be renamed over another. Between the two renames the old one has a hidden name, and
+            # `recover_folder` brings it back if the program ends there.
+            with surely(partial(recover_folder, path)):
+                if path.exists():
+                    shutil.rmtree(_aside(path), ignore_errors=True)
+                    path.replace(_aside(path))
                 temporary.replace(path)
-                shutil.rmtree(old)
-            else:
-                temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -94,12 +84,12 @@ def readable_folder(path: Path) -> Path:
 
 
 def recover_folder(path: Path) -> None:
-    """Clear up what a killed program left of `writing_folder`; only for the one program that writes this folder."""
+    """End what a killed program began in `writing_folder`; only for the one program that writes this folder."""
     old = _aside(path)
     if old.exists() and not path.exists():
         old.replace(path)
-    for left in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    sweep_unfinished(path)
 
 
 def sha256_of(path: Path) -> str:
@@ -119,7 +109,7 @@ def reason(error: BaseException) -> str:
 
 
 def _usual_permissions(path: Path) -> None:
-    """What `open` and `mkdir` would have given: tempfile and safetensors let only the owner read."""
+    """What `open` and `mkdir` would have given: safetensors lets only the owner read."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -1,6 +1,7 @@
 """Work spread over processes, results in order, never more in flight than the processes need."""
 
 import collections
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -9,14 +10,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import Generic, Self, TypeVar
 
+from flowvocoder.ending import leave, leave_at_signals, surely
 from flowvocoder.errors import ConfigError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST_JOBS = 1024
+
+PATIENCE = 2.0
+"""Seconds that a process has to clear up."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +56,7 @@ def ordered_map(
     if jobs == 1:
         yield from map(function, items)
         return
-    with _Workers(function, jobs) as workers:
+    with _Workers(function, jobs) as workers, surely(workers.stop):
         for item in items:
             workers.give(item)
             if len(workers.waiting) >= ahead * jobs:
@@ -64,7 +70,7 @@ class _Workers(Generic[Item, Result]):
 
     def __init__(self, function: Callable[[Item], Result], jobs: int):
         self.function, self.jobs = function, jobs
-        self.pool = _pool(jobs)
+        self.pool = _Pool(jobs)
         self.waiting: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
 
     def __enter__(self) -> Self:
@@ -72,6 +78,13 @@ class _Workers(Generic[Item, Result]):
 
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def stop(self) -> None:
+        """End the processes at once, whatever they are at; what they have not finished is not left behind."""
+        processes = list((self.pool._processes or {}).values())  # no public name before Python 3.14
+        self.pool.alive.close()
+        for process in processes:
+            process.join(PATIENCE)
 
     def give(self, item: Item) -> None:
         self.waiting.append((item, self._submit(item)))
@@ -84,14 +97,14 @@ class _Workers(Generic[Item, Result]):
             self.pool.shutdown(wait=True)
         # Any item in flight may be to blame: the oldest is looked at alone, the others start again.
         result = self._alone(item)
-        self.pool = _pool(self.jobs)
+        self.pool = _Pool(self.jobs)
         for _ in range(len(self.waiting)):
             other, old = self.waiting.popleft()
             self.waiting.append((other, self._submit(other) if _is_lost(old) else old))
         return result
 
     def _alone(self, item: Item) -> Result | Crashed[Item]:
-        with _pool(1) as pool:
+        with _Pool(1) as pool:
             try:
                 return pool.submit(self.function, item).result()
             except BrokenProcessPool:
@@ -110,20 +123,24 @@ def _is_lost(future: "Future[Result]") -> bool:
     return not future.done() or isinstance(future.exception(), BrokenProcessPool)
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    # Not fork: a library's threads in this process would leave locks behind that nobody opens.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
+class _Pool(ProcessPoolExecutor):
+    """Processes that end as soon as `alive` is closed, or this process is no more."""
+
+    def __init__(self, jobs: int):
+        # Not fork: a library's threads in this process would leave locks behind that nobody opens.
+        context = multiprocessing.get_context("spawn")
+        theirs, self.alive = context.Pipe(duplex=False)
+        super().__init__(jobs, mp_context=context, initializer=_begin, initargs=(theirs,))
 
 
-def _begin() -> None:
+def _begin(alive: Connection) -> None:
     """A worker leaves Ctrl-C to its parent and ends with it, also when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    leave_at_signals()
+    threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with_parent(alive: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        alive.recv()  # until the other end is closed: nothing is ever sent
+    leave(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowvocoder.cli.command import INTERRUPTED, Parser
-from flowvocoder.cli.main import carry_out, old_names_in_one_line
+from flowvocoder.cli.main import as_program, carry_out
 from flowvocoder.data.splits import VALIDATION
 from flowvocoder.errors import ConfigError
 from flowvocoder.files import check_folder
@@ -26,7 +26,7 @@ PUBLISHED_ONLY = ("part", "mirror")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one action; returns the exit code: 0, or 2 with one line on standard error, 130 after Ctrl-C."""
-    with old_names_in_one_line():
+    with as_program():
         given = _new_order([*(sys.argv[1:] if argv is None else argv)])
         return carry_out("recipes", run, parser().parse_args(given))
 

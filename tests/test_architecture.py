@@ -18,7 +18,8 @@ RECIPES = PACKAGE.parent / "recipes"
 
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
-    {"errors", "renamed", "units"},
+    {"ending", "errors", "renamed", "units"},
+    {"unfinished"},
     {"extras", "files", "inference", "legacy", "progress", "parallel", "settings"},
     {"audio"},
     {"mel"},

@@ -128,7 +128,7 @@ def test_checkpoint_survives_a_kill_between_the_two_renames(checkpoint: Path, tm
     shutil.copytree(checkpoint, tmp_path / ".a.old")  # what such a kill leaves
     assert load_checkpoint(tmp_path / "a").card.licence == "CC0-1.0"
     assert not (tmp_path / "a").exists(), "a reader renamed what a trainer may be writing"
-    (tmp_path / ".a.x7f").mkdir()  # and a half-written one
+    (tmp_path / ".a.0.unfinished").mkdir()  # and a half-written one
     recover_folder(tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 

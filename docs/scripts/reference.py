@@ -25,7 +25,8 @@ def cli() -> str:
 
     intro = (
         "# Command line\n\nThis page is generated from the parsers. Every command exits with 0 when it worked. "
-        "Otherwise it exits with 2 after one sentence on standard error, and leaves no half-written file."
+        "Otherwise it exits with 2 after one sentence on standard error, and leaves no half-written file. "
+        "SIGTERM ends it with 143, SIGHUP with 129 and Ctrl-C with 130; unfinished files go."
     )
     return "\n\n".join([intro, *commands(parser())])
 

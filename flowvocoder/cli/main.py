@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import flowvocoder.cli
 from flowvocoder import __version__
 from flowvocoder.cli.command import FAILED, INTERRUPTED, Command, Parser
+from flowvocoder.ending import leaving_at_signals
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.renamed import RenamedWarning
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if moved := MOVED.get(old := " ".join(given[:2])):
         print(f"flowvocoder: {old} is now {moved}", file=sys.stderr)
         return FAILED
-    with old_names_in_one_line():
+    with as_program():
         arguments = parser().parse_args(given)
         return carry_out("flowvocoder", arguments.run, arguments)
 
@@ -83,7 +84,29 @@ def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments:
 
 
 @contextlib.contextmanager
-def old_names_in_one_line() -> Iterator[None]:
+def as_program() -> Iterator[None]:
+    """What holds for a program, and not for a library: standard streams, signals, and old names said in one line."""
+    _open_closed_streams()
+    with leaving_at_signals(), _old_names_in_one_line():
+        yield
+
+
+def _open_closed_streams() -> None:
+    """Daemons and windowed programs have no standard streams: what is written there then goes nowhere.
+
+    Without this, `print(..., file=sys.stderr)` would write to standard output, and the next file to be opened would
+    get the number of standard error, to which libraries in C write.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: PTH123, SIM115
+            if stream.fileno() != number:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
+
+
+@contextlib.contextmanager
+def _old_names_in_one_line() -> Iterator[None]:
     """Print a RenamedWarning as one line on standard error, each once; other warnings as ever."""
     said: set[str] = set()
 

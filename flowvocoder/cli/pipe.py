@@ -1,6 +1,7 @@
 """From a pipe to a pipe, as it comes: what `synth --stream` and `stream-resynth` do."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -66,6 +67,8 @@ def _begin(arguments: argparse.Namespace) -> "tuple[Vocoder, Stream]":
         raise ConfigError(f"--chunk must be from 1 to 100000 frames, not {arguments.chunk}")
     if sys.stdin.isatty() or sys.stdout.isatty():
         raise ConfigError("standard input and output must be pipes or files, not a terminal")
+    if getattr(sys.stdout, "name", "") == os.devnull:
+        raise ConfigError("standard output is closed: the audio would be lost")
     if getattr(arguments, "denoise", 0.0):
         raise ConfigError("--denoise works on whole utterances: not with --stream")
     arguments.low_band_iters = arguments.low_band_iters or 0

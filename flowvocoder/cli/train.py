@@ -83,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     elif processes.is_main:
         print(f"{arguments.out}: step {trainer.step} of {trainer.config.optim.steps}; its weights are in"
               f" {arguments.out / CHECKPOINT}", file=sys.stderr)  # fmt: skip
-    return 0
+    # torchrun would take another code for a failure, and begin again.
+    return 128 + trainer.stop_signal if trainer.stopped and trainer.stop_signal and processes.size == 1 else 0
 
 
 def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> Experiment:

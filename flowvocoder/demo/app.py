@@ -2,12 +2,8 @@
 
 import html
 import os
-import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
 
 # Before gradio is imported: it would tell its makers that it was, and keep requests with a service of theirs.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
@@ -23,7 +19,9 @@ from flowvocoder.demo.parts import EXAMPLES
 from flowvocoder.demo.service import Service
 from flowvocoder.demo.style import CSS, THEME
 from flowvocoder.demo.tabs import TABS
+from flowvocoder.ending import surely
 from flowvocoder.errors import ConfigError
+from flowvocoder.unfinished import scratch
 
 QUEUE = 64
 """Requests that may wait. Further ones get the answer that the server is busy."""
@@ -55,16 +53,14 @@ def serve(service: Service, host: str, port: int, share: bool, names: Sequence[s
     Raises:
         ConfigError: the port is taken.
     """
-    with _until_terminated(), _own_folder():
+    with _own_folder():
         blocks = build(service)
         try:
             launch(blocks, host, port, share, names)
         except OSError as error:
             raise ConfigError(f"port {port} of {host} cannot be used: choose another with --port") from error
-        try:
+        with surely(blocks.close):
             blocks.block_thread()
-        finally:
-            blocks.close()
 
 
 def launch(blocks: gr.Blocks, host: str, port: int, share: bool, names: Sequence[str] = ()) -> str:
@@ -106,8 +102,8 @@ def _head(service: Service) -> str:
 def _own_folder() -> Iterator[None]:
     """A temporary folder for all that Gradio writes."""
     before = os.environ.get("GRADIO_TEMP_DIR")
-    with tempfile.TemporaryDirectory(prefix="flowvocoder-demo-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
+    with scratch("demo") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
         try:
             yield
         finally:
@@ -115,18 +111,3 @@ def _own_folder() -> Iterator[None]:
                 del os.environ["GRADIO_TEMP_DIR"]
             else:
                 os.environ["GRADIO_TEMP_DIR"] = before
-
-
-@contextmanager
-def _until_terminated() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does, so that the temporary folder goes."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clearing up short
-        raise KeyboardInterrupt
-
-    before: Any = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.griffin_lim import ITERATIONS, griffin_lim
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.unfinished import scratch
 from flowvocoder.vocoder import Vocoder
 
 N_MELS, HOP, RATE = 80, 256, 22050
@@ -87,8 +86,8 @@ def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor, int], T
     from flowvocoder.interop.onnx.export import export_onnx
     from flowvocoder.interop.onnx.runtime import OnnxVocoder
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
+    with scratch("onnx") as folder:
+        file = folder / "model.onnx"
         export_onnx(checkpoint, file, step=False)
         onnx = OnnxVocoder(file, threads)
     return lambda mel, seed: torch.cat([torch.as_tensor(piece) for piece in onnx.synthesize_pieces(mel.cpu())], -1)

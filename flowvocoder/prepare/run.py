@@ -68,7 +68,6 @@ def prepare(plan: Plan, out: Path, jobs: int = 1, device: str = "cpu", ray_addre
     for done in progress(engine, "prepare", "shard", len(todo)):
         source, cpu = source + done.source_seconds, cpu + done.cpu_seconds
     index = _write_index(out, plan)
-    _clear(out)
     if not index["utterances"]:
         raise DataError(f"{out / SKIPPED}: none of {index['skipped']} utterances could be converted, here is why")
     return Summary(
@@ -86,20 +85,11 @@ def _claim(out: Path, plan: Plan) -> None:
             raise ConfigError(
                 f"{out}: was started with another plan ({_difference(found, expected)}): name another folder"
             )
-        _clear(out)
         return
     if out.exists() and (not out.is_dir() or any(p for p in out.iterdir() if not p.name.startswith(f".{path.stem}."))):
         raise ConfigError(f"{out}: is there already and holds something else: name another folder")
     with writing(path) as temporary:
         temporary.write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
-    _clear(out)
-
-
-def _clear(out: Path) -> None:
-    """Remove what killed processes left: unfinished files under their temporary names."""
-    for suffix in ("tar", "json", "jsonl"):
-        for left in out.glob(f".*.*.{suffix}"):
-            left.unlink(missing_ok=True)
 
 
 def _difference(found: dict[str, Any], expected: dict[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +15,8 @@ from torch import Tensor
 from flowvocoder.audio.plots import draw_pair
 from flowvocoder.errors import OutputError
 from flowvocoder.files import reason
+from flowvocoder.training.folder import LOG
+from flowvocoder.unfinished import hold, release
 from flowvocoder.units import bits_per_sample
 
 PRINT_EVERY_SECONDS = 60.0
@@ -33,23 +36,20 @@ class RunLog:
     def __init__(self, out: Path, step: int):
         self.last_validation: dict[str, float] = {}
         self._printed = time.monotonic()
-        path = out / "log.jsonl"
+        self._path = out / LOG
         try:
-            out.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8", buffering=1)
-            _lock(self._file, out)
-            kept = _entries_up_to(path, step)
+            self._open(step)
+            kept = _entries_up_to(self._path, step)
             for line in kept:
                 self.last_validation = json.loads(line).get("validation", self.last_validation)
             self._file.truncate(0)
             self._file.writelines(kept)
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({reason(error)})") from error
-        self._board = _board(out / "tensorboard", step)
+            raise OutputError(f"{self._path}: cannot be written ({reason(error)})") from error
 
     def step(self, step: int, seconds: float, values: dict[str, float]) -> None:
         """Numbers of one training step."""
-        self._write({"step": step, "seconds": round(seconds, 2), **values})
+        self._write(step, {"seconds": round(seconds, 2), **values})
         if step % 10 == 0:
             self._scalars("train", step, values)
         text = headline(values)
@@ -60,7 +60,7 @@ class RunLog:
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Held-out likelihood."""
         self.last_validation = values
-        self._write({"step": step, "validation": values})
+        self._write(step, {"validation": values})
         self._scalars("validation", step, values)
         nats = values["nats"]
         self.message(
@@ -78,7 +78,7 @@ class RunLog:
     def message(self, step: int, text: str, keep: bool = True) -> None:
         """A sentence for people, on standard error and (keep) in the log."""
         if keep:
-            self._write({"step": step, "message": text})
+            self._write(step, {"message": text})
         from tqdm import tqdm
 
         tqdm.write(text, file=sys.stderr)
@@ -86,6 +86,25 @@ class RunLog:
     def close(self) -> None:
         self._to_board("close")
         self._file.close()
+        release(self._lock)
+
+    def _open(self, step: int) -> None:
+        """Open log and TensorBoard, and keep the folder to ourselves as long as they are open."""
+        out = self._path.parent
+        out.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        try:
+            self._lock = hold(self._path)
+        except BlockingIOError as error:
+            raise OutputError(f"{out}: another process is training into this folder") from error
+        self._board = _board(out / "tensorboard", step)
+
+    def _go_on_if_deleted(self, step: int) -> None:
+        if self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+            return
+        self.close()
+        self._open(step)
+        self.message(step, f"{self._path}: was deleted or moved meanwhile: a new log begins after step {step}")
 
     def _scalars(self, group: str, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -100,11 +119,12 @@ class RunLog:
             self._board = None
             print(f"TensorBoard is off from here on: cannot be written ({reason(error)})", file=sys.stderr)
 
-    def _write(self, entry: dict[str, object]) -> None:
+    def _write(self, step: int, entry: dict[str, object]) -> None:
         try:
-            self._file.write(json.dumps(entry) + "\n")
+            self._go_on_if_deleted(step)
+            self._file.write(json.dumps({"step": step, **entry}) + "\n")
         except OSError as error:
-            raise OutputError(f"{self._file.name}: cannot be written ({reason(error)})") from error
+            raise OutputError(f"{self._path}: cannot be written ({reason(error)})") from error
 
 
 class NoLog(RunLog):
@@ -121,7 +141,7 @@ class NoLog(RunLog):
     def close(self) -> None:
         pass
 
-    def _write(self, entry: dict[str, object]) -> None:
+    def _write(self, step: int, entry: dict[str, object]) -> None:
         pass
 
 
@@ -135,20 +155,6 @@ def headline(values: dict[str, float]) -> str:
     if "nats" in values:
         return f"{values['nats']:.3f} nats/sample, {bits_per_sample(values['nats']):.3f} bits/sample"
     return f"loss {values['loss']:.4f}" if "loss" in values else ""
-
-
-def _lock(file: TextIO, out: Path) -> None:
-    """Keep the folder to ourselves as long as its log is open. Raises OutputError if it is another process's."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(f"{out}: another process is training into this folder") from error
-    except OSError:
-        pass  # a file system that has no locks
 
 
 def _entries_up_to(path: Path, step: int) -> list[str]:

@@ -38,26 +38,26 @@ class Tally:
 
 def main() -> int:
     arguments = _arguments()
-    expected = _expected()
+    answers = expected()
     with tempfile.TemporaryDirectory() as folder:
         server = None
         if arguments.address is None:
             arguments.address = f"http://127.0.0.1:{arguments.port}/"
             server = subprocess.Popen([sys.executable, "-m", "flowvocoder", "demo", "--port", str(arguments.port)])
         try:
-            _wait(arguments.address)
-            return _load(arguments, expected, Path(folder), None if server is None else server.pid)
+            wait(arguments.address)
+            return _load(arguments, answers, Path(folder), None if server is None else server.pid)
         finally:
             if server is not None:
                 server.terminate()
                 server.wait()
 
 
-def _load(arguments: argparse.Namespace, expected: list[np.ndarray], folder: Path, pid: int | None) -> int:
+def _load(arguments: argparse.Namespace, answers: list[np.ndarray], folder: Path, pid: int | None) -> int:
     tally = Tally()
     end = time.monotonic() + arguments.seconds
     visitors = [
-        threading.Thread(target=_visit, args=(index, arguments.address, end, expected, folder / str(index), tally))
+        threading.Thread(target=visit, args=(index, arguments.address, end, answers, folder / str(index), tally))
         for index in range(arguments.clients)
     ]
     for visitor in visitors:
@@ -65,7 +65,7 @@ def _load(arguments: argparse.Namespace, expected: list[np.ndarray], folder: Pat
     memory = []
     while any(visitor.is_alive() for visitor in visitors):
         if pid is not None:
-            memory.append(_megabytes(pid))
+            memory.append(megabytes(pid))
         time.sleep(1.0)
     for problem in tally.wrong[:10]:
         print(problem)
@@ -78,7 +78,10 @@ def _load(arguments: argparse.Namespace, expected: list[np.ndarray], folder: Pat
     return 1 if tally.wrong or not tally.seconds else 0
 
 
-def _visit(index: int, address: str, end: float, expected: list[np.ndarray], folder: Path, tally: Tally) -> None:
+def visit(
+    index: int, address: str, end: float, answers: list[np.ndarray], folder: Path, tally: Tally, pause: float = 0.0
+) -> None:
+    """One visitor, who waits for `pause` seconds after each answer."""
     try:
         client = Client(address, verbose=False, download_files=str(folder))
         request = index
@@ -86,22 +89,24 @@ def _visit(index: int, address: str, end: float, expected: list[np.ndarray], fol
             seed, request = request % SEEDS, request + 1
             started = time.monotonic()
             answer = client.predict(handle_file(RECORDING), TEMPERATURE, seed, 0, True, api_name="/resynthesize")
-            error = float(np.abs(sf.read(answer[1], dtype="float32")[0] - expected[seed]).max())
+            error = float(np.abs(sf.read(answer[1], dtype="float32")[0] - answers[seed]).max())
             if error > CLOSE:
                 tally.wrong.append(f"client {index}, seed {seed}: samples are off by {error:.2g}")
             tally.seconds.append(time.monotonic() - started)
+            time.sleep(pause)
     except Exception as error:
         tally.wrong.append(f"client {index}: {type(error).__name__}: {error}")
 
 
-def _expected() -> list[np.ndarray]:
+def expected() -> list[np.ndarray]:
+    """The right answer for each seed."""
     vocoder = Vocoder.from_pretrained()
     audio = torch.from_numpy(sf.read(RECORDING, dtype="float32")[0])
     seeded = [torch.Generator().manual_seed(seed) for seed in range(SEEDS)]
     return [vocoder.resynthesize(audio, TEMPERATURE, seed=generator)[0].numpy() for generator in seeded]
 
 
-def _wait(address: str) -> None:
+def wait(address: str) -> None:
     for _ in range(120):
         try:
             Client(address, verbose=False)
@@ -111,7 +116,8 @@ def _wait(address: str) -> None:
     raise SystemExit(f"no demo at {address}")
 
 
-def _megabytes(pid: int) -> float:
+def megabytes(pid: int) -> float:
+    """Resident memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 

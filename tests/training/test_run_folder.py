@@ -18,6 +18,7 @@ from flowvocoder.errors import CheckpointError, TrainingError
 from flowvocoder.files import _aside
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
+from flowvocoder.training.logs import RunLog
 from flowvocoder.training.trainer import Trainer
 
 SMALL = ["--set", "batch=2", "--set", "segment=4096", "--threads", "1"]
@@ -183,3 +184,16 @@ def test_a_run_in_float16_that_diverged_ends(corpus: Path, tmp_path: Path) -> No
         trainer.run()
     assert trainer.step == 22, "at scales of 4, 2 and 1, then nineteen, and the last of twenty"
     assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_log_that_is_deleted_meanwhile_begins_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(tmp_path / "run", 0)
+    log.step(1, 1.0, {"nats": 1.0})
+    shutil.rmtree(tmp_path / "run")
+    log.step(2, 2.0, {"nats": 2.0})
+    log.step(3, 3.0, {"nats": 3.0})
+    log.close()
+    entries = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [2, 2, 3] and "was deleted" in entries[0]["message"]
+    assert capsys.readouterr().err.count("log.jsonl: was deleted or moved meanwhile") == 1
+    assert list((tmp_path / "run/tensorboard").iterdir())

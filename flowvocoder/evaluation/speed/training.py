@@ -9,7 +9,6 @@ import signal
 import socket
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -20,10 +19,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.config import Experiment, override
+from flowvocoder.ending import leave_at_signals, surely
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.presets import preset
 from flowvocoder.training.distributed import DistributedContext
 from flowvocoder.training.trainer import Trainer
+from flowvocoder.unfinished import scratch
 
 RECORDINGS = Path(__file__).parents[2] / "examples"
 
@@ -129,25 +130,30 @@ def measure(setting: Setting, effort: Effort) -> Speed:
         context.Process(target=_worker, args=(setting, effort, rank, port, theirs if rank == 0 else None), daemon=True)
         for rank in range(setting.processes)
     ]
-    for worker in workers:
-        worker.start()
-    theirs.close()
-    try:
+    with surely(lambda: _end(workers)):
+        for worker in workers:
+            worker.start()
+        theirs.close()
         running = {worker.sentinel: worker for worker in workers}
         while True:
             ready = wait([ours, *running])
             if ours in ready:
-                return _received(ours)
+                result = _received(ours)
+                for worker in workers:
+                    worker.join(10)
+                return result
             ended = [running.pop(sentinel) for sentinel in ready if isinstance(sentinel, int)]
             failed = [worker for worker in ended if worker.exitcode]
             if failed:
                 raise FlowVocoderError(f"a process ended with {failed[0].exitcode}: out of memory?")
-    finally:
-        ours.close()
-        for worker in workers:
-            worker.join(10 if sys.exc_info()[0] is None else 0)
-            worker.terminate()
-            worker.join()
+
+
+def _end(workers: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    started = [worker for worker in workers if worker.pid is not None]
+    for worker in started:
+        worker.terminate()
+    for worker in started:
+        worker.join()
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -179,6 +185,7 @@ def _worker(setting: Setting, effort: Effort, rank: int, port: int, connection: 
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
     )  # fmt: skip
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    leave_at_signals()
     if effort.threads is not None:
         torch.set_num_threads(effort.threads)
     try:
@@ -194,8 +201,8 @@ def _worker(setting: Setting, effort: Effort, rank: int, port: int, connection: 
 def _measure_here(setting: Setting, effort: Effort) -> Speed:
     experiment = setting.experiment(effort.settings)
     world = DistributedContext.join(effort.device)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(experiment, [RECORDINGS], Path(folder) / "run", processes=world)
+    with scratch("bench") as folder:
+        trainer = Trainer(experiment, [RECORDINGS], folder / "run", processes=world)
         rate = experiment.train.optim.lr
 
         def step() -> None:

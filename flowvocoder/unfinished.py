@@ -1,0 +1,122 @@
+"""Files and folders while they are made: under a hidden name beside their own, locked by the process that makes them.
+
+The lock tells what is still being written from what a killed process left. The next writing of the same file or folder
+removes the latter. Systems without `flock` have no such lock: nothing is removed there.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from flowvocoder.ending import surely
+
+NO_LOCK = -1
+"""In place of a handle, where the system or the file system has no locks."""
+
+_LONGEST = 200  # bytes of a name that are kept; file systems allow 255
+
+
+@contextlib.contextmanager
+def unfinished(path: Path, folder: bool = False) -> Iterator[Path]:
+    """A new file or folder under a hidden name beside `path`; gone after the block, unless it was renamed."""
+    temporary, handle = _claim(path, folder)
+    with surely(partial(_drop, temporary, handle)):
+        yield temporary
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A folder of our own where the system keeps temporary files; gone after the block, as are those of killed ones."""
+    start = f"flowvocoder-{name}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{start}*"):
+        sweep(left)
+    folder = Path(tempfile.mkdtemp(prefix=start))
+    with surely(partial(_drop, folder, hold(folder))):
+        yield folder
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process is at it now."""
+    try:
+        release(hold(_hidden(path, 0)))
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def hold(place: Path) -> int:
+    """Lock a file or folder, and return the open handle that keeps the lock.
+
+    Raises:
+        BlockingIOError: another process, or another handle of this one, has it.
+        OSError: it is not there, or a link.
+    """
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+    except ImportError:  # Windows
+        return NO_LOCK
+    handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return NO_LOCK
+    return handle
+
+
+def sweep(left: Path) -> None:
+    """Remove what is there, if no process holds it and we may."""
+    with contextlib.suppress(OSError):
+        handle = hold(left)
+        if handle != NO_LOCK:
+            _drop(left, handle)
+
+
+def sweep_unfinished(path: Path) -> None:
+    """Remove what a killed process left of this file or folder."""
+    sweep(_hidden(path, 0))
+
+
+def _claim(path: Path, folder: bool) -> tuple[Path, int]:
+    for number in itertools.count():
+        temporary = _hidden(path, number)
+        sweep(temporary)
+        try:
+            temporary.mkdir() if folder else temporary.touch(exist_ok=False)
+        except FileExistsError:  # somebody is writing the same
+            continue
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):  # swept by somebody before it was locked
+            handle = hold(temporary)
+            if handle == NO_LOCK or os.path.samestat(os.fstat(handle), temporary.lstat()):
+                return temporary, handle
+            os.close(handle)
+    raise AssertionError("numbers do not end")
+
+
+def _hidden(path: Path, number: int) -> Path:
+    stem = os.fsencode(path.stem)[:_LONGEST].decode(errors="ignore")
+    return path.with_name(f".{stem}.{number}.unfinished{path.suffix}")
+
+
+def _drop(place: Path, handle: int) -> None:
+    """Remove it if it is still there, and let go of it."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+    release(handle)
+
+
+def release(handle: int) -> None:
+    """Give up a lock."""
+    if handle != NO_LOCK:
+        os.close(handle)

@@ -1,0 +1,67 @@
+"""Standard streams that are closed, as daemons and windowed programs have them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "flowvocoder/examples/kathleen.flac"
+CLOSED = {"no stdin": "<&-", "no stdout": ">&-", "no stderr": "2>&-", "none": "<&- >&- 2>&-"}
+
+
+def shell(line: str, folder: Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, timeout=120, check=False)
+
+
+def flowvocoder(words: str) -> str:
+    return f"{sys.executable} -m flowvocoder {words}"
+
+
+@pytest.mark.parametrize("closed", CLOSED.values(), ids=CLOSED)
+def test_the_streams_of_a_program_are_open(closed: str, tmp_path: Path) -> None:
+    """What is written to a closed one goes nowhere: not to another stream, and not into a file opened later."""
+    code = (
+        "import os, sys\n"
+        "from flowvocoder.cli.main import as_program\n"
+        "with as_program():\n"
+        "    out = open('out.bin', 'wb')\n"
+        "    assert out.fileno() > 2 and sys.stdin.read() == ''\n"
+        "    print('text'); print('status', file=sys.stderr); sys.stderr.flush(); os.write(2, b'from C')\n"
+    )
+    (tmp_path / "program.py").write_text(code)
+    done = shell(f"{sys.executable} program.py {closed}{' </dev/null' * ('<&-' not in closed)}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"text\n" * (">&- " not in f"{closed} " or closed == "2>&-")
+    assert (tmp_path / "out.bin").read_bytes() == b""
+    assert done.stderr == b"status\nfrom C" * ("2>&-" not in closed)
+
+
+COMMANDS = {
+    "info": ("info", 0),
+    "score": (f"score {EXAMPLE}", 0),
+    "mel": (f"mel {EXAMPLE} out.npy", 0),
+    "refusal": ("score there.wav", 2),
+    "option": ("score --no-such-option", 2),
+    "corpus": ("corpus list", 0),
+    "version": ("--version", 0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "code"), COMMANDS.values(), ids=COMMANDS)
+def test_commands_do_the_same_without_standard_streams(words: str, code: int, tmp_path: Path) -> None:
+    done = shell(f"{flowvocoder(words)} <&- >&- 2>&-", tmp_path)
+    assert done.returncode == code and (tmp_path / "out.npy").exists() == (words.split()[0] == "mel")
+
+
+@pytest.mark.slow
+def test_status_never_gets_into_the_audio(checkpoint: Path, tmp_path: Path) -> None:
+    np.zeros((20, 80), np.float32).tofile(tmp_path / "frames")
+    command = flowvocoder(f"synth --stream --checkpoint {checkpoint} < frames")
+    heard, deaf = (shell(f"{command} {closed}", tmp_path) for closed in ("", "2>&-"))
+    assert b"look-ahead" in heard.stderr and heard.returncode == deaf.returncode == 0
+    assert len(heard.stdout) == 2 * 20 * 256 and heard.stdout == deaf.stdout
+    lost = shell(f"{command} >&-", tmp_path)
+    assert lost.returncode == 2 and lost.stderr == b"flowvocoder: standard output is closed: the audio would be lost\n"
