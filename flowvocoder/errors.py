@@ -13,6 +13,10 @@ class DataError(FlowVocoderError):
     """A manifest or a folder of shards cannot be read, or is not what it should be."""
 
 
+class DensityError(FlowVocoderError, ValueError):
+    """Rows that no density can be fitted to, or that are not of the kind it was fitted to."""
+
+
 class MelError(FlowVocoderError):
     """A mel spectrogram cannot be read, or is not what the model was trained on."""
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection
-from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.coupling import AffineCoupling, Coupling
 from flowvocoder.flows.density import standard_normal_log_prob
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.multiscale import Squeeze
@@ -88,7 +88,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
             continue
         bands = bands and not isinstance(layer, Squeeze)
         name, explanation = EXPLANATIONS.get(type(layer), (type(layer).__name__, ""))
-        if isinstance(layer, AffineCoupling | RowAutoregression | ScaleCoupling):
+        if isinstance(layer, Coupling | RowAutoregression | ScaleCoupling):
             couplings[name] += 1
             name = f"{name} {couplings[name]}"
         steps.append(LayerState(name, explanation, z[0], bands, _nats(z, total)))

@@ -98,7 +98,7 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
     return -0.5 * flat.square().sum(1) - 0.5 * math.log(2.0 * math.pi) * flat.shape[1]
 
 
-def dequantise(audio: Tensor, step: float, generator: torch.Generator | None = None) -> Tensor:
+def dequantise(audio: Tensor, step: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Audio plus centred uniform noise one quantisation step wide: its density bounds the integers' probability."""
     noise = torch.rand(audio.shape, generator=generator, device=audio.device, dtype=audio.dtype)
     return audio + step * (noise - 0.5)

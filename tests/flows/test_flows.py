@@ -9,9 +9,12 @@ from bijection import assert_bijection, assert_logdet, perturb
 from torch import nn
 
 from flowvocoder.flows.base import Bijection, Chain
-from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.coupling import AffineCoupling, Coupling
+from flowvocoder.flows.elementwise import Affine, Shift
 from flowvocoder.flows.excitation import excitation_envelope, phase_at_centres
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
+from flowvocoder.flows.perceptron import Perceptron
+from flowvocoder.flows.permutation import Permutation
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, subband_merging, swapped_halves
 from flowvocoder.flows.recursion.reference import GROUP, REACH, predict, synthesise
@@ -39,6 +42,10 @@ LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels,
     "scale coupling": (scale_couplings(16, 2, CONTEXT, 6)[0], 16, 7, 7, True),
     "scale couplings": (Chain(scale_couplings(32, 4, CONTEXT, 6, causal=True)), 32, 6, 6, True),
     "coupling": (AffineCoupling(6, wavenet(3, 6)), 6, 7, 7, True),
+    "uneven coupling": (Coupling(Perceptron(2, 6, CONTEXT, 5), Affine()), 5, 3, 3, True),
+    "uneven coupling, exchanged": (Coupling(Perceptron(2, 3, CONTEXT, 5), Shift(), exchange=True), 5, 3, 3, True),
+    "coupling of one channel": (Coupling(Perceptron(0, 2, CONTEXT, 5), Affine()), 1, 3, 3, True),
+    "permutation": (Permutation(torch.tensor([2, 0, 3, 1])), 4, 3, 3, False),
     "causal chain": (
         Chain([causal_coupling(False), PointwiseLU(swapped_halves(4)), causal_coupling(True)]), 4, 6, 6, True,
     ),

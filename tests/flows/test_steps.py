@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection, Chain
-from flowvocoder.flows.coupling import AffineCoupling
+from flowvocoder.flows.coupling import AffineCoupling, Coupling
 from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.flows.elementwise import Shift
 from flowvocoder.flows.encoders import MelEncoder, Repeat, SmoothUpsampler, TransposedUpsampler
 from flowvocoder.flows.envelope import Envelope
 from flowvocoder.flows.lapped import LappedTransform
@@ -74,6 +75,7 @@ CASES: dict[str, tuple[Bijection, int]] = {  # layer, block
     "coupling": (AffineCoupling(4, wavenet(4, 3)), 4),
     "causal coupling": (AffineCoupling(4, wavenet(4, causal=True), exchange=True), 4),
     "unbounded coupling": (AffineCoupling(4, wavenet(4, 1), bound=None), 4),
+    "additive coupling of uneven halves": (Coupling(WaveNet(2, 3, CONTEXT, 6, 2), Shift()), 5),
     "separable": (AffineCoupling(4, SeparableNet(2, 4, CONTEXT, 6, 2), bound=None), 4),
     "separable with edges": (AffineCoupling(4, edged(), exchange=True), 4),
     "early out": (EarlyOut(2, Chain([PointwiseMatrix(4), AffineCoupling(4, wavenet(4))])), 6),

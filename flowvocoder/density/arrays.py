@@ -1,0 +1,165 @@
+"""What users give as rows, contexts and weights, checked: one sentence for everything that is wrong with it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_array, validate_data
+from torch import Tensor
+
+from flowvocoder.errors import DensityError
+
+FEWEST = 8
+"""Rows that a density is fitted to at least."""
+
+
+class Data(NamedTuple):
+    """What a fit is given: rows (N, D), contexts (N, K) and weights (N,), all above 0."""
+
+    rows: np.ndarray
+    context: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, estimator: BaseEstimator, X: Any, context: Any, sample_weight: Any) -> "Data":
+        """Checked, without the rows that have no weight.
+
+        Raises:
+            DensityError: as `rows_of`, `context_of` and `weights_of`, or too few rows have weight.
+        """
+        rows = rows_of(estimator, X, fitting=True)
+        weights = weights_of(sample_weight, len(rows))
+        counted = np.flatnonzero(weights)
+        if len(counted) < FEWEST:
+            raise DensityError(f"{len(counted)} rows have a sample_weight above 0: a minimum of {FEWEST} is required")
+        return cls(rows[counted], context_of(context, len(rows))[counted], weights[counted])
+
+
+class Standard(NamedTuple):
+    """Mean and standard deviation of every column, (D,) each."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, weights: np.ndarray) -> "Standard":
+        """That of rows (N, D) by weights (N,)."""
+        mean = np.average(rows, axis=0, weights=weights)
+        return cls(mean, np.sqrt(np.average(np.square(rows - mean), axis=0, weights=weights)))
+
+    @property
+    def constant(self) -> np.ndarray:
+        """(D,), whether a column has nothing but rounding beside its mean."""
+        return self.scale <= 1e-9 * np.abs(self.mean)
+
+
+def standard_of_rows(data: Data, step: float, names: Sequence[str] | None) -> Standard:
+    """That of the rows once they have uniform noise `step` wide added.
+
+    Raises:
+        DensityError: a column is constant.
+    """
+    mean, scale = Standard.of(data.rows, data.weights)
+    standard = Standard(mean, np.sqrt(np.square(scale) + step**2 / 12))
+    if standard.constant.any():
+        column = int(standard.constant.argmax())
+        name = column if names is None else repr(str(names[column]))
+        value = f"{data.rows[0, column]:g}"
+        raise DensityError(f"column {name} of X is constant ({value}) and so has no density: leave it out")
+    return standard
+
+
+def standard_of_context(data: Data) -> Standard:
+    """That of the contexts, whose constant columns keep their width."""
+    standard = Standard.of(data.context, data.weights)
+    return standard._replace(scale=np.where(standard.constant, 1.0, standard.scale))
+
+
+def rows_of(estimator: BaseEstimator, values: Any, fitting: bool = False) -> np.ndarray:
+    """(N, D) in float64 from an array, tensor or DataFrame; remembers or checks D and the columns' names.
+
+    Raises:
+        DensityError: no such array, a value that is not finite, another D, or too few rows to fit.
+    """
+    try:
+        rows: np.ndarray = validate_data(
+            estimator, _plain(values), reset=fitting, dtype=np.float64, ensure_all_finite=False,
+            ensure_min_samples=FEWEST if fitting else 1,
+        )  # fmt: skip
+    except ValueError as error:
+        raise DensityError(str(error).splitlines()[0]) from error
+    _check_finite(rows, "X")
+    return rows
+
+
+def latent_of(values: Any, features: int) -> np.ndarray:
+    """(N, D) in float64, of a latent.
+
+    Raises:
+        DensityError: no such array, a value that is not finite, or another D.
+    """
+    latent = _matrix(values, "Z")
+    if latent.shape[1] != features:
+        raise DensityError(f"Z has {latent.shape[1]} features, but the density has {features}")
+    return latent
+
+
+def context_of(values: Any, rows: int, width: int | None = None) -> np.ndarray:
+    """(N, K) in float64; (N, 0) for None. One row serves all.
+
+    Args:
+        width: K of the fit; None while fitting.
+
+    Raises:
+        DensityError: no such array, a value that is not finite, another K or N.
+    """
+    context = np.empty((rows, 0)) if values is None else _matrix(values, "context")
+    if width is not None and context.shape[1] != width:
+        given = "no context" if values is None else f"a context of {context.shape[1]} features"
+        raise DensityError(f"{given} for a density that was fitted with {width or 'none'}")
+    if len(context) == 1:
+        context = np.repeat(context, rows, 0)
+    if len(context) != rows:
+        raise DensityError(f"context has {len(context)} rows for {rows} rows of X")
+    return context
+
+
+def weights_of(values: Any, rows: int) -> np.ndarray:
+    """(N,) in float64; ones for None.
+
+    Raises:
+        DensityError: no such array, a weight that is negative or not finite, or too few rows that have weight.
+    """
+    if values is None:
+        return np.ones(rows)
+    weights = np.asarray(_plain(values), dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(rows, float(weights))
+    if weights.shape != (rows,):
+        raise DensityError(f"sample_weight has shape {weights.shape}, not ({rows},)")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise DensityError("sample_weight has values that are negative or not finite")
+    return weights
+
+
+def _matrix(values: Any, name: str) -> np.ndarray:
+    try:
+        matrix = check_array(_plain(values), dtype=np.float64, ensure_all_finite=False, input_name=name)
+    except ValueError as error:
+        raise DensityError(f"{name}: {str(error).splitlines()[0]}") from error
+    _check_finite(matrix, name)
+    return matrix
+
+
+def _check_finite(values: np.ndarray, name: str) -> None:
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DensityError(
+            f"{name} has {len(wrong)} values that are NaN or inf, the first in row {row}, column {column}"
+        )
+
+
+def _plain(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values

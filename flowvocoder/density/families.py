@@ -1,0 +1,100 @@
+"""The families of flows with their papers and default sizes, and the settings of a fit. Imports no torch."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from flowvocoder.errors import ConfigError, DensityError
+from flowvocoder.settings import check_limits, limited, typed
+
+
+class Family(NamedTuple):
+    """What a family is, and the sizes it has where none are given.
+
+    Attributes:
+        title, paper: for people.
+        layers, hidden: default sizes.
+        lr: default learning rate.
+        images: whether it can be given a `shape`.
+    """
+
+    title: str
+    paper: str
+    layers: int
+    hidden: int
+    lr: float
+    images: bool = False
+
+
+FAMILIES: dict[str, Family] = {
+    "nice": Family("NICE: additive coupling", "arXiv:1410.8516", 8, 64, 3e-3),
+    "realnvp": Family("Real NVP: affine coupling", "arXiv:1605.08803", 8, 64, 3e-3, images=True),
+    "glow": Family("Glow: 1x1 convolutions and affine coupling", "arXiv:1807.03039", 8, 64, 3e-3, images=True),
+}
+"""All families by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The sizes of a flow and how it is fitted, checked."""
+
+    family: str = "nice"
+    layers: int = limited(1, 1, 1024)
+    hidden: int = limited(1, 1, 4096)
+    shape: tuple[int, ...] = ()  # channels, height, width of images
+    steps: int = limited(1, 1, 10_000_000)
+    batch: int = limited(1, 1, 1_000_000)
+    lr: float = limited(1.0, 1e-8, 1.0)
+    patience: int = limited(1, 1, 10_000)
+    held_out: float = limited(0.1, 0.01, 0.9)
+    dequantise: float = limited(0.0, 0.0, math.inf)
+    dtype: Literal["float32", "float64"] = "float32"
+    device: str = "cpu"
+    progress: bool = True
+    seed: int = limited(0, 0, 2**63 - 1)
+
+    def event(self, features: int) -> tuple[int, int]:
+        """The shape (C, T) that a row of D features has in the flow.
+
+        Raises:
+            DensityError: it has not as many features as the images have pixels.
+        """
+        if not self.shape:
+            return features, 1
+        if features != math.prod(self.shape):
+            raise DensityError(f"X has {features} features, but shape {self.shape} makes {math.prod(self.shape)}")
+        return self.shape[0], self.shape[1] * self.shape[2]
+
+
+def settings_of(parameters: Mapping[str, Any]) -> Settings:
+    """The settings that an estimator's parameters stand for: None is the family's default, numpy numbers are numbers.
+
+    Raises:
+        ConfigError: an unknown family, a value of another type, out of its limits, or that does not go with the family.
+    """
+    name = parameters["family"]
+    if name not in FAMILIES:
+        raise ConfigError(f"family must be one of {', '.join(FAMILIES)}, not {name!r}")
+    family = FAMILIES[name]
+    values: dict[str, Any] = {"layers": family.layers, "hidden": family.hidden, "lr": family.lr}
+    for key, value in parameters.items():
+        if value is not None:
+            values[key] = value.item() if hasattr(value, "item") else value
+    if values.get("shape"):
+        values["shape"] = _shape(name, values["shape"])
+    try:
+        settings = typed(Settings, values)
+    except TypeError as error:
+        raise ConfigError(f"FlowDensity: not a value of the right type: {error}") from error
+    check_limits("", settings)
+    return settings
+
+
+def _shape(family: str, shape: Any) -> tuple[int, int, int]:
+    if not (isinstance(shape, tuple | list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)):
+        raise ConfigError(f"shape must be (channels, height, width), not {shape!r}")
+    if not FAMILIES[family].images:
+        images = ", ".join(name for name, family in FAMILIES.items() if family.images)
+        raise ConfigError(f"shape is for images, which {family} cannot fit: {images} can")
+    return shape[0], shape[1], shape[2]

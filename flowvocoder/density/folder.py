@@ -1,0 +1,87 @@
+"""A fitted density as a folder: `model.safetensors` and `config.json`. Never a pickle."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flowvocoder.errors import CheckpointError
+from flowvocoder.files import readable_folder, sha256_of, writing_folder
+
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TYPES = {
+    "density_format": int,
+    "parameters": dict,
+    "features": int,
+    "context": int,
+    "names": list,
+    "weights_sha256": str,
+}
+"""Keys of `config.json` and the types of their values."""
+
+
+class Saved(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        parameters: of the estimator.
+        features, context: D and K.
+        names: of the columns; empty where the fit was not given them.
+        tensors: by name.
+    """
+
+    parameters: dict[str, Any]
+    features: int
+    context: int
+    names: list[str]
+    tensors: dict[str, Tensor]
+
+
+def save(path: Path, saved: Saved) -> None:
+    """Write the folder under a temporary name, then rename it. Raises OutputError if it cannot be written."""
+    config = {"density_format": FORMAT_VERSION, **saved._asdict()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in config.pop("tensors").items()}
+    with writing_folder(path) as folder:
+        save_file(tensors, folder / WEIGHTS)
+        config["weights_sha256"] = sha256_of(folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> Saved:
+    """Read a folder; whether its parameters and tensors go together is not checked.
+
+    Raises:
+        CheckpointError: missing, truncated, altered, of a newer format, or not a density at all.
+    """
+    config_file, weights = readable_folder(path) / CONFIG, readable_folder(path) / WEIGHTS
+    if not (config_file.is_file() and weights.is_file()):
+        raise CheckpointError(f"{path}: not a density: expected a folder with {WEIGHTS} and {CONFIG}")
+    config = _config(config_file)
+    if sha256_of(weights) != config.pop("weights_sha256"):
+        raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
+    try:
+        tensors = load_file(weights)
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights}: not safetensors ({error})") from error
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{weights}: {name} holds values that are not finite")
+    return Saved(**config, tensors=tensors)
+
+
+def _config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        version = config["density_format"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not the configuration of a density") from error
+    if type(version) is int and version > FORMAT_VERSION:
+        newer = f"format {version} is newer than this program's {FORMAT_VERSION}"
+        raise CheckpointError(f"{file}: {newer}: update flowvocoder")
+    if {key: type(value) for key, value in config.items()} != TYPES or config["features"] < 1 or config["context"] < 0:
+        raise CheckpointError(f"{file}: altered: not the configuration of a density")
+    return {key: value for key, value in config.items() if key != "density_format"}

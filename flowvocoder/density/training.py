@@ -1,0 +1,135 @@
+"""Maximum likelihood, with held-out rows that say when to stop."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import lr_scheduler, swa_utils
+
+from flowvocoder.density.families import Settings
+from flowvocoder.density.model import log_prob
+from flowvocoder.errors import TrainingError
+from flowvocoder.flows.base import Chain
+from flowvocoder.flows.density import dequantise
+
+EVERY = 50
+"""Steps between two looks at the held-out rows."""
+
+AVERAGE = 0.98
+"""Decay of the exponential moving average of the weights."""
+
+CLIP = 5.0
+"""Largest norm of a gradient."""
+
+WARMUP = 50
+"""Steps over which the learning rate rises."""
+
+CHUNK = 8192
+"""Rows that are computed at once where no gradients are needed."""
+
+
+class Rows(NamedTuple):
+    """Standardised rows in a flow's shape: x (N, C, T), context (N, K, 1), weight (N,)."""
+
+    x: Tensor
+    context: Tensor
+    weight: Tensor
+
+    def take(self, rows: Tensor) -> "Rows":
+        return Rows(self.x[rows], self.context[rows], self.weight[rows])
+
+
+@dataclasses.dataclass(frozen=True)
+class FitState:
+    """How far a fit is.
+
+    Attributes:
+        step, steps: steps done, and how many it may become.
+        nats, held_out: mean log-density in nats of the last batches' rows and of the held-out ones.
+        best: whether the held-out rows have never had more.
+    """
+
+    step: int
+    steps: int
+    nats: float
+    held_out: float
+    best: bool
+
+
+def mean_log_prob(flow: nn.Module, rows: Rows) -> float:
+    """Mean log-density of the rows by their weights, in nats, without gradients."""
+    with torch.no_grad():
+        chunks = zip(rows.x.split(CHUNK), rows.context.split(CHUNK), strict=True)
+        nats = torch.cat([log_prob(flow, x, context) for x, context in chunks])
+    return float(_mean(nats, rows.weight))
+
+
+def split(rows: Rows, settings: Settings) -> tuple[Rows, Rows]:
+    """Rows to train on and held-out rows, drawn by the seed."""
+    order = torch.randperm(len(rows.x), generator=torch.Generator().manual_seed(settings.seed)).to(rows.x.device)
+    held_out = max(1, round(settings.held_out * len(order)))
+    return rows.take(order[held_out:]), rows.take(order[:held_out])
+
+
+def train(flow: Chain, rows: Rows, held_out: Rows, width: Tensor, settings: Settings) -> Iterator[FitState]:
+    """Fits `flow` by Adam with a cosine schedule. Whenever a state comes it has the best weights so far.
+
+    Weights are averaged over the last steps; the average is what the held-out rows judge.
+
+    Args:
+        width: quantisation step of x, (C, T): uniform noise as wide is added to every batch and to the held-out rows.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    generator = torch.Generator(rows.x.device).manual_seed(settings.seed)
+    learner = copy.deepcopy(flow).train()
+    average = swa_utils.AveragedModel(learner, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(AVERAGE))
+    optimizer = torch.optim.Adam(learner.parameters(), settings.lr, fused=True)
+    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings.steps))
+    held_out = held_out._replace(x=dequantise(held_out.x, width, generator))
+    losses, best, waited = [], -math.inf, 0
+    for step, batch in enumerate(_batches(rows, settings, generator), 1):
+        optimizer.zero_grad()
+        loss = -_mean(log_prob(learner, dequantise(batch.x, width, generator), batch.context), batch.weight)
+        loss.backward()
+        nn.utils.clip_grad_norm_(learner.parameters(), CLIP)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(learner)
+        losses.append(loss.detach())
+        if step % EVERY and step < settings.steps:
+            continue
+        nats, last = -float(torch.stack(losses).mean()), mean_log_prob(average.module.eval(), held_out)
+        if not (math.isfinite(nats) and math.isfinite(last)):
+            raise TrainingError(f"the fit diverged before step {step}: try a lower lr than {settings.lr:g}")
+        losses, waited = [], 0 if last > best else waited + 1
+        if waited == 0:
+            best = last
+            flow.load_state_dict(average.module.state_dict())
+        yield FitState(step, settings.steps, nats, last, waited == 0)
+        if waited == settings.patience:
+            return
+
+
+def _batches(rows: Rows, settings: Settings, generator: torch.Generator) -> Iterator[Rows]:
+    """As many batches as there are steps; every row comes once before any comes again."""
+    steps, size = settings.steps, min(settings.batch, len(rows.x))
+    while steps > 0:
+        order = torch.randperm(len(rows.x), generator=generator, device=rows.x.device)
+        whole = order[: len(order) // size * size].split(size)[:steps]
+        yield from map(rows.take, whole)
+        steps -= len(whole)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Of the learning rate: a linear rise, then half a period of a cosine."""
+    return min(1.0, (step + 1) / WARMUP) * 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
+
+
+def _mean(nats: Tensor, weight: Tensor) -> Tensor:
+    return (weight * nats).sum() / weight.sum()

@@ -1,0 +1,63 @@
+"""Invertible functions of one number whose parameters a conditioner gives: what couplings and autoregressions apply."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Elementwise:
+    """An increasing function applied to every number of a tensor by itself.
+
+    Attributes:
+        parameters: P, how many parameters a number has. All zero, they give the identity.
+
+    Shape:
+        x, z, log_slope and each of the P parameters: the same, any
+    """
+
+    parameters: int
+
+    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """z, and log dz/dx in nats."""
+        raise NotImplementedError
+
+    def inverse(self, z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift(Elementwise):
+    """z = x + t (NICE, Dinh et al. 2015, arXiv:1410.8516)."""
+
+    parameters = 1
+
+    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return x + parameters[0], torch.zeros_like(x)
+
+    def inverse(self, z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        return z - parameters[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine(Elementwise):
+    """z = x * exp(s) + t (Real NVP, Dinh et al. 2017, arXiv:1605.08803).
+
+    Args:
+        bound: s is bounded smoothly to (-bound, bound), in nats; None for any s. A bounded one never stretches by more
+            than exp(bound) and stays well conditioned in float32.
+    """
+
+    bound: float | None = 2.0
+    parameters = 2
+
+    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        s = self._bounded(parameters[0])
+        return x * s.exp() + parameters[1], s
+
+    def inverse(self, z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        return (z - parameters[1]) * (-self._bounded(parameters[0])).exp()
+
+    def _bounded(self, s: Tensor) -> Tensor:
+        return s if self.bound is None else self.bound * torch.tanh(s / self.bound)

@@ -1,0 +1,37 @@
+"""Conditioners for vectors: networks that see every column by itself."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Perceptron(nn.Module):
+    """A residual network over channels, the same for every column: (B, inputs, N) -> (B, outputs, N).
+
+    The last layer starts at zero, so a fresh coupling is the identity.
+
+    Args:
+        inputs, outputs: channels; `inputs` may be 0.
+        context: channels of the context, 0 for none.
+        hidden: channels inside.
+        blocks: residual layers between the first layer and the last.
+
+    Shape:
+        x: (B, inputs, N), context: (B, context, N) -> (B, outputs, N)
+    """
+
+    def __init__(self, inputs: int, outputs: int, context: int, hidden: int, blocks: int = 2):
+        super().__init__()
+        self.start = nn.Linear(max(inputs + context, 1), hidden)  # a constant zero where there is nothing to see
+        self.blocks = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
+        self.end = nn.Linear(hidden, outputs)
+        nn.init.zeros_(self.end.weight)
+        nn.init.zeros_(self.end.bias)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        seen = torch.cat([x, context], 1)
+        h = self.start((seen if seen.shape[1] else x.new_zeros(len(x), 1, x.shape[2])).transpose(1, 2))
+        for block in self.blocks:
+            h = h + block(F.silu(h))
+        out: Tensor = self.end(F.silu(h))
+        return out.transpose(1, 2)
