@@ -32,7 +32,9 @@ class Data(NamedTuple):
         weights = weights_of(sample_weight, len(rows))
         counted = np.flatnonzero(weights)
         if len(counted) < FEWEST:
-            raise DensityError(f"{len(counted)} rows have a sample_weight above 0: a minimum of {FEWEST} is required")
+            raise DensityError(
+                f"{len(counted)} rows have a sample_weight above zero: a minimum of {FEWEST} is required"
+            )
         return cls(rows[counted], context_of(context, len(rows))[counted], weights[counted])
 
 
@@ -88,7 +90,7 @@ def rows_of(estimator: BaseEstimator, values: Any, fitting: bool = False) -> np.
             ensure_min_samples=FEWEST if fitting else 1,
         )  # fmt: skip
     except ValueError as error:
-        raise DensityError(str(error).splitlines()[0]) from error
+        raise DensityError(_sentence(error)) from error
     _check_finite(rows, "X")
     return rows
 
@@ -147,9 +149,15 @@ def _matrix(values: Any, name: str) -> np.ndarray:
     try:
         matrix = check_array(_plain(values), dtype=np.float64, ensure_all_finite=False, input_name=name)
     except ValueError as error:
-        raise DensityError(f"{name}: {str(error).splitlines()[0]}") from error
+        raise DensityError(f"{name}: {_sentence(error)}") from error
     _check_finite(matrix, name)
     return matrix
+
+
+def _sentence(error: ValueError) -> str:
+    """What scikit-learn says, without the values it shows."""
+    first, *others = str(error).splitlines()
+    return " ".join([first, *(line for line in others if line.startswith("Reshape"))])
 
 
 def _check_finite(values: np.ndarray, name: str) -> None:

@@ -85,11 +85,11 @@ def test_the_loss_goes_by_weights() -> None:
     """A Gaussian fitted to two clusters has the weighted mean and deviation; rows alike would have others."""
     x = np.random.default_rng(0).standard_normal((400, 1)) + np.repeat([[0.0], [6.0]], 200, 0)
     weights = np.repeat([1.0, 0.05], 200)
-    density = quick(layers=1, steps=150).fit(x, sample_weight=weights)
+    density = quick(layers=1, steps=150, lr=0.1).fit(x, sample_weight=weights)
     mean = np.average(x[:, 0], weights=weights)
     deviation = np.sqrt(np.average((x[:, 0] - mean) ** 2, weights=weights))
     sample = density.sample(4000, random_state=0)
-    assert abs(sample.mean() - mean) < 0.15 and abs(sample.std() - deviation) < 0.15
+    assert abs(sample.mean() - mean) < 0.3 and abs(sample.std() - deviation) < 0.3
 
 
 def test_arrays_tensors_and_frames_give_the_same() -> None:
@@ -148,7 +148,7 @@ ERRORS: dict[str, tuple[Callable[[FlowDensity], Any], type[Exception], str]] = {
         lambda d: d.fit(pd.DataFrame({"a": rows()[:, 0], "b": 0.1})), DensityError, "column 'b' of X is constant",
     ),
     "few": (lambda d: d.fit(rows(5)), DensityError, r"5 sample\(s\).* a minimum of 8 is required"),
-    "one row": (lambda d: d.score(rows()[0]), DensityError, "2D array"),
+    "one row": (lambda d: d.score(rows()[0]), DensityError, "2D array, got 1D array instead: Reshape"),
     "width": (lambda d: d.score(rows(features=4)), DensityError, "4 features, but FlowDensity is expecting 3"),
     "width of z": (lambda d: d.inverse_transform(np.zeros((2, 4))), DensityError, "Z has 4 features, but .* has 3"),
     "text": (lambda d: d.fit([["a", "b"]] * 20), DensityError, "could not convert string to float"),
@@ -156,7 +156,7 @@ ERRORS: dict[str, tuple[Callable[[FlowDensity], Any], type[Exception], str]] = {
     "context's length": (lambda d: d.fit(rows(), context=rows(7)), DensityError, "context has 7 rows for 300 rows"),
     "weights' length": (lambda d: d.fit(rows(), sample_weight=[1, 2]), DensityError, r"shape \(2,\), not \(300,\)"),
     "negative weight": (lambda d: d.fit(rows(), sample_weight=-np.ones(300)), DensityError, "negative or not finite"),
-    "no weight": (lambda d: d.fit(rows(), sample_weight=np.zeros(300)), DensityError, "0 rows have a sample_weight"),
+    "no weight": (lambda d: d.fit(rows(), sample_weight=np.zeros(300)), DensityError, "0 rows have a sample_weight above zero"),
     "no sample": (lambda d: d.sample(0), DensityError, "n_samples must be at least 1, not 0"),
     "family": (lambda d: quick("glow2").fit(rows()), ConfigError, "family must be one of .*, not 'glow2'"),
     "layers": (lambda d: quick(layers=0).fit(rows()), ConfigError, "layers must be from 1 to 1024, not 0"),
