@@ -156,7 +156,7 @@ ERRORS: dict[str, tuple[Callable[[FlowDensity], Any], type[Exception], str]] = {
     "context's length": (lambda d: d.fit(rows(), context=rows(7)), DensityError, "context has 7 rows for 300 rows"),
     "weights' length": (lambda d: d.fit(rows(), sample_weight=[1, 2]), DensityError, r"shape \(2,\), not \(300,\)"),
     "negative weight": (lambda d: d.fit(rows(), sample_weight=-np.ones(300)), DensityError, "negative or not finite"),
-    "no weight": (lambda d: d.fit(rows(), sample_weight=np.zeros(300)), DensityError, "0 rows have a sample_weight above"),
+    "no weight": (lambda d: d.fit(rows(), sample_weight=np.zeros(300)), DensityError, "0 rows have a sample_weight"),
     "no sample": (lambda d: d.sample(0), DensityError, "n_samples must be at least 1, not 0"),
     "family": (lambda d: quick("glow2").fit(rows()), ConfigError, "family must be one of .*, not 'glow2'"),
     "layers": (lambda d: quick(layers=0).fit(rows()), ConfigError, "layers must be from 1 to 1024, not 0"),
