@@ -1,18 +1,22 @@
 """Checkpoints: a folder with `model.safetensors` and `config.json`. Never a pickle."""
 
+import contextlib
 import dataclasses
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.files import readable_folder, sha256_of, sha256_of_json, writing_folder
+from flowvocoder.files import read_json, readable_folder, reading, sha256_of, sha256_of_json, writing_folder
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.migration import FORMAT_VERSION, migrated, tensor_name
 from flowvocoder.postfilter.chain import PostFilter
@@ -44,6 +48,33 @@ class Checkpoint:
 def build_model(experiment: Experiment) -> FlowVocoder:
     """A fresh model of the experiment's architecture."""
     return experiment.model.build(experiment.mel)
+
+
+@contextlib.contextmanager
+def at_most(numbers: int, path: Path) -> Iterator[None]:
+    """Stops the building of a model that has more parameters than its file has numbers.
+
+    Each is registered before it is filled, so that little memory is taken by then.
+
+    Raises:
+        CheckpointError: naming the file.
+    """
+    left, thread = numbers, threading.get_ident()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        if parameter is not None and threading.get_ident() == thread:
+            left -= parameter.numel()
+            if left < 0:
+                raise CheckpointError(
+                    f"{path}: holds fewer numbers than the model that it describes: {numbers} at most"
+                )
+
+    hook = register_module_parameter_registration_hook(count)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def build_postfilter(experiment: Experiment) -> PostFilter | None:
@@ -99,13 +130,11 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
         experiment, card = experiment_from_dict(config), VoiceCard.from_dict(config["card"])
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    model, postfilter = build_model(experiment), build_postfilter(experiment)
+    with at_most(weights.stat().st_size // 2, weights):  # a number has two bytes or four
+        model, postfilter = build_model(experiment), build_postfilter(experiment)
     voice = modules(model, postfilter)
-    try:
+    with reading(weights, CheckpointError, f"does not fit the architecture in {CONFIG}"):
         voice.load_state_dict(_tensors(weights))
-    except (SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{weights}: does not fit the architecture in {CONFIG} ({first})") from error
     for name, tensor in voice.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{weights}: {name} holds values that are not finite")
@@ -130,21 +159,22 @@ def read_config(path: Path) -> dict[str, Any]:
         inside = path / "checkpoint"  # of a training run
         hint = f": perhaps {inside} is meant" if (inside / CONFIG).is_file() else ""
         raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint{hint}")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        version = config["format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{file}: truncated or altered: not the configuration of a checkpoint") from error
+    problem = "truncated or altered: not the configuration of a checkpoint"
+    config = read_json(file, CheckpointError, problem)
+    if not isinstance(config, dict) or "format_version" not in config:
+        raise CheckpointError(f"{file}: {problem}")
+    version = config["format_version"]
     if type(version) is int and version > FORMAT_VERSION:
         raise CheckpointError(
             f"{file}: format version {version} is newer than this program's {FORMAT_VERSION}: update flowvocoder"
         )
     if config.get("config_sha256") != _config_sha256(config):
         raise CheckpointError(f"{file}: altered: its SHA-256 is not the one it states")
-    try:
-        return migrated(config)
-    except ConfigError as error:
-        raise CheckpointError(f"{file}: {error}") from error
+    with reading(file, CheckpointError, problem):
+        try:
+            return migrated(config)
+        except ConfigError as error:
+            raise CheckpointError(f"{file}: {error}") from error
 
 
 def signed(config: dict[str, Any]) -> str:

@@ -1,5 +1,18 @@
 """Every error that is the user's to fix. The command line prints its one sentence and exits with code 2."""
 
+LONGEST = 400
+"""Characters of a message on a terminal."""
+
+
+def one_line(text: str) -> str:
+    """A message as a terminal may show it: control characters escaped, its middle left out where it is long.
+
+    >>> one_line("a\\x1b[31m\\nb.wav: no such file")
+    'a\\\\x1b[31m\\\\nb.wav: no such file'
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST // 2]} ... {shown[-LONGEST // 2 :]}"
+
 
 class FlowVocoderError(Exception):
     """Bad input or a state the user can mend; the message is one sentence that names the file and the numbers."""

@@ -1,4 +1,4 @@
-"""Writing so that a file is either whole or not there."""
+"""Reading what a stranger may have made; writing so that a file is either whole or not there."""
 
 import contextlib
 import hashlib
@@ -11,8 +11,52 @@ from pathlib import Path
 from typing import Any
 
 from flowvocoder.ending import surely
-from flowvocoder.errors import OutputError
+from flowvocoder.errors import FlowVocoderError, OutputError
 from flowvocoder.unfinished import sweep_unfinished, unfinished
+
+MOST_JSON = 64 * 2**20
+"""Bytes of a JSON file: a shard's, of a million utterances, has 10 MB."""
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: type[FlowVocoderError], problem: str) -> Iterator[None]:
+    """Around a reader of bytes from anywhere, and nothing else: whatever it raises becomes one sentence.
+
+    Readers fail in ways that nobody lists: a damaged `.npy` header alone raises seven kinds of exception.
+
+    Args:
+        problem: what to say of the file where the system says nothing: "not a .npy file of numbers".
+    """
+    try:
+        yield
+    except FlowVocoderError:
+        raise
+    except Exception as error:
+        known = isinstance(error, OSError) and error.errno is not None
+        raise kind(f"{path}: {'cannot be read' if known else problem} ({reason(error)})") from error
+
+
+def read_json(path: Path, kind: type[FlowVocoderError], problem: str = "is damaged (not JSON)") -> Any:
+    """JSON values, of any kind. Raises `kind`: unreadable, not JSON, or more than `MOST_JSON` bytes."""
+    with reading(path, kind, problem):
+        if not path.is_file():
+            raise kind(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        with path.open("rb") as file:
+            content = file.read(MOST_JSON + 1)
+        if len(content) > MOST_JSON:
+            raise kind(f"{path}: has more than the {MOST_JSON} bytes of JSON that are read")
+        values = json.loads(content.decode("utf-8"))
+        _check_depth([values])
+        return values
+
+
+def _check_depth(values: Any, left: int = 64) -> None:
+    """Raises ValueError for containers within each other that nobody walks through any more."""
+    if not left:
+        raise ValueError("nested too deep")
+    for inner in values.values() if isinstance(values, dict) else values:
+        if isinstance(inner, dict | list):
+            _check_depth(inner, left - 1)
 
 
 def check_folder(path: Path) -> None:
@@ -104,8 +148,9 @@ def sha256_of_json(values: dict[str, Any]) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The system's words for an OSError, without the path it repeats."""
-    return str(getattr(error, "strerror", None) or error)
+    """The first line of what the system or a library says, without the path that it repeats."""
+    said = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
+    return (said.strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:120]
 
 
 def _usual_permissions(path: Path) -> None:

@@ -55,6 +55,8 @@ def typed(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     Raises:
         TypeError: an unknown key, or a value of another type than the default's.
     """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{repr(values)[:40]} in the place of settings")
     groups = {f.name: f.type for f in dataclasses.fields(kind) if dataclasses.is_dataclass(f.type)}  # type: ignore[arg-type]
     values = {name: typed(groups[name], value) if name in groups else value for name, value in values.items()}  # type: ignore[arg-type]
     settings = kind(**values)
@@ -88,7 +90,7 @@ def find(key: str, paths: Sequence[str]) -> str:
     'train.optim.lr'
 
     Raises:
-        ConfigError: no such path (with the nearest one), or several.
+        ConfigError: no such path (with the nearest), or several.
     """
     found = [path for path in paths if f".{path}".endswith(f".{key}")]
     if len(found) == 1:
@@ -97,10 +99,9 @@ def find(key: str, paths: Sequence[str]) -> str:
         raise ConfigError(f"--set {key}: name one of {', '.join(found)}")
     words = [path.split(".") for path in paths]
     spelled = {".".join(w[i:]) for w in words for i in range(len(w))}
-    near = difflib.get_close_matches(key, sorted(spelled), n=1)
-    section = key.rpartition(".")[0]
-    beside = [path for path in paths if f".{path.rpartition('.')[0]}".endswith(f".{section}")] if section else []
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(beside or paths)}"
+    near = difflib.get_close_matches(key[:100], sorted(spelled), n=1)
+    nearest = difflib.get_close_matches(key[:100], paths, n=3, cutoff=0.0)
+    hint = f"did you mean {near[0]}?" if near else f"the nearest are {', '.join(nearest)}"
     raise ConfigError(f"--set {key}: unknown key {key!r}: {hint}")
 
 
@@ -111,7 +112,7 @@ def parse(key: str, text: str, current: Any) -> Any:
     kind = type(current)
     try:
         value = float(text) if kind is float else json.loads(text)  # .7 is a number, if not in JSON
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     if type(value) is not kind:
         raise ConfigError(f"--set {key}: expected {kind.__name__} like {json.dumps(current)}, not {text!r}")

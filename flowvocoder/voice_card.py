@@ -65,7 +65,7 @@ class VoiceCard:
         known = {key: value for key, value in values.items() if key in TYPES}
         for key, value in known.items():
             if not fits(key, value):
-                raise ConfigError(f"card.{key} has the wrong type: {value!r}")
+                raise ConfigError(f"card.{key} has the wrong type: {repr(value)[:40]}")
         unknown = {key: value for key, value in values.items() if key not in TYPES}
         known["extra"] = {**known.get("extra", {}), **unknown}
         known["training_data"] = tuple(known.get("training_data", ()))
@@ -86,5 +86,5 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 def fits(key: str, value: Any) -> bool:
     """Whether a JSON value can be that of a key: `fits("step", 3)`."""
-    whole = type(value) in TYPES[key]
+    whole = type(value) in TYPES[key] and (type(value) is not int or abs(value) < 2**53)
     return whole and (key != "training_data" or all(isinstance(name, str) for name in value))

@@ -5,29 +5,20 @@ import posixpath
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
 from flowvocoder.errors import DataError
-from flowvocoder.files import reason, recover_folder, writing_folder
+from flowvocoder.files import reading, recover_folder, writing_folder
 from flowvocoder.progress import progress_bytes
 
 CHUNK = 1 << 20
 
-DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-)
-"""What the readers raise on bytes they cannot make sense of; the last three on zip methods,
-passwords and names that are no text."""
+MOST_TIMES, MOST_MORE = 100, 100 * 2**20
+"""An archive unpacks to at most so many times its own size, and so many bytes more: recordings hardly shrink."""
+
+DAMAGED = "is truncated or damaged"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,26 +43,31 @@ def extract(archive: Path, folder: Path) -> None:
     recover_folder(folder)
     size = archive.stat().st_size
     with writing_folder(folder) as temporary, progress_bytes(f"unpacking {archive.name}", size) as advance:
-        done = 0
+        done, left = 0, MOST_TIMES * size + MOST_MORE
         for member in _members(archive):
-            _unpack(archive, member, temporary)
+            left = _unpack(archive, member, temporary, left)
             advance(max(member.used - done, 0))
             done = max(done, member.used)
 
 
-def _unpack(archive: Path, member: Member, folder: Path) -> None:
+def _unpack(archive: Path, member: Member, folder: Path, left: int) -> int:
+    """Write a member of at most `left` bytes; returns how many are left then."""
     _check(archive, member)
     target = folder / member.name
     if member.kind == "folder":
         target.mkdir(parents=True, exist_ok=True)
     if member.source is None:
-        return
+        return left
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         raise DataError(f"{archive}: holds {member.name!r} twice")
     with target.open("wb") as out:
         for chunk in _chunks(archive, member.source):
+            left -= len(chunk)
+            if left < 0:
+                raise DataError(f"{archive}: unpacks to more than {MOST_TIMES} times its size: refused")
             out.write(chunk)
+    return left
 
 
 def _check(archive: Path, member: Member) -> None:
@@ -92,10 +88,8 @@ def _leaves(name: str) -> bool:
 
 
 def _members(archive: Path) -> Iterator[Member]:
-    try:
+    with reading(archive, DataError, DAMAGED):
         yield from _zip(archive) if archive.suffix.lower() == ".zip" else _tar(archive)
-    except DAMAGE as error:
-        raise _damaged(archive, error) from error
 
 
 def _zip(archive: Path) -> Iterator[Member]:
@@ -118,7 +112,7 @@ def _zip(archive: Path) -> Iterator[Member]:
 def _tar(archive: Path) -> Iterator[Member]:
     with archive.open("rb") as raw, tarfile.open(fileobj=raw) as file:
         for info in file:
-            if info.isreg():
+            if info.isreg() and not info.issparse():  # a sparse file of no bytes may fill a disk
                 with file.extractfile(info) as source:  # type: ignore[union-attr]  # None only for what is no file
                     yield Member(info.name, "file", raw.tell(), source)
             elif info.issym() or info.islnk():
@@ -136,12 +130,6 @@ def _beside(name: str, link: str) -> str:
 
 
 def _chunks(archive: Path, source: IO[bytes]) -> Iterator[bytes]:
-    try:
+    with reading(archive, DataError, DAMAGED):
         while chunk := source.read(CHUNK):
             yield chunk
-    except DAMAGE as error:
-        raise _damaged(archive, error) from error
-
-
-def _damaged(archive: Path, error: BaseException) -> DataError:
-    return DataError(f"{archive}: is truncated or damaged ({reason(error)})")

@@ -61,6 +61,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "card of other types": (lambda p: edit(p, card={"step": "x"}), "card.step has the wrong type: 'x'"),
     "unknown iterations": (lambda p: edit(p, card={"postfilter": {"passes": 1}}), "card.postfilter has an unknown key"),
     "no such guide": (lambda p: edit(p, postfilter={"guide_channels": 8, "guide_layers": 1}), "does not fit"),
+    "sizes at their limits": (
+        lambda p: edit_model(p, flows=4096, channels=4096, layers=16, kernel=63), "fewer numbers than the model"),
+    "sections that are none": (lambda p: edit(p, train={"optim": 0.5, "run": [], "losses": None}), "0.5 in the place"),
+    "a temperature of 400 digits": (lambda p: edit(p, card={"temperature": 10**400}), "temperature has the wrong type"),
+    "nested deeper than anybody walks": (
+        lambda p: (p / "config.json").write_text('{"a":' * 500 + "1" + "}" * 500), "truncated or altered.*nested too"),
+    "nested deeper than Python goes": (
+        lambda p: (p / "config.json").write_text("[" * 100_000), "truncated or altered"),
     "gone": (shutil.rmtree, "no such checkpoint"),
 }  # fmt: skip
 

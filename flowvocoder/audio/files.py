@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import io
+import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ import soundfile as sf
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.audio.resample import resample
 from flowvocoder.errors import AudioError
-from flowvocoder.files import reason, writing
+from flowvocoder.files import reading, reason, writing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -24,8 +26,17 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".opus")
 LOUDEST = 16.0
 """Floating-point files may go over 1; beyond this they hold something else than audio in -1..1."""
 
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000
+"""Hz of a recording: at others its header is damaged, and at 1 Hz a small file would be hours of audio."""
+
+LONGEST = 6000.0
+"""Seconds read from one recording, if nothing else is asked for."""
+
+MOST_SAMPLES = 2**28
+"""Samples of a channel read from one recording: 1 GB, 93 minutes at 48 kHz."""
+
 _MOST_VALUES_A_SECOND = 2 * 192_000
-"""Of all channels, where the length is limited: stereo at the highest rate in use."""
+"""Of all channels: stereo at the highest rate in use."""
 
 MOST_PIPED = 256 * 2**20
 """Bytes taken from a pipe or device, which are held in memory: 100 minutes of 16-bit mono at 22 050 Hz."""
@@ -35,6 +46,8 @@ MOST_UNSEEKABLE = 2**27
 
 _UNKNOWN = 2**63 - 1  # libsndfile's number of samples in a FLAC file whose writer did not know it
 _BLOCK = 65536
+
+UNREADABLE = "cannot be read as audio"
 
 Samples = npt.NDArray[np.float32]
 
@@ -84,19 +97,54 @@ def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFil
         raise AudioError(f"{path}: is a folder, not an audio file")
     if content is None and not path.is_file():
         raise AudioError(f"{path}: is a pipe or device, not an audio file")
-    try:
-        with _Source(path if content is None else io.BytesIO(content)) as file:
-            if file.seekable():
-                yield file
-            else:
-                with sf.SoundFile(_decoded(path, file)) as copy:
-                    yield copy
-    except UnicodeError as error:
-        raise AudioError(f"{path}: its name is not UTF-8") from error
-    except (sf.LibsndfileError, OSError, RuntimeError) as error:
-        size = path.stat().st_size if content is None else len(content)
-        reason = "is empty (0 bytes)" if size == 0 else f"cannot be read as audio ({_reason(error)})"
-        raise AudioError(f"{path}: {reason}") from error
+    if (path.stat().st_size if content is None else len(content)) == 0:
+        raise AudioError(f"{path}: is empty (0 bytes)")
+    with contextlib.ExitStack() as opened:
+        if _is_mpeg(path, content):
+            opened.enter_context(QUIET)
+        with reading(path, AudioError, UNREADABLE):
+            file = opened.enter_context(_Source(path if content is None else io.BytesIO(content)))
+            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+                raise AudioError(f"{path}: says {file.samplerate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE}")
+            if not file.seekable():
+                file = opened.enter_context(sf.SoundFile(_decoded(path, file)))
+        try:
+            yield file
+        except sf.SoundFileError as error:
+            raise AudioError(f"{path}: {UNREADABLE} ({reason(error)})") from error
+
+
+def _is_mpeg(path: Path, content: bytes | None) -> bool:
+    with contextlib.suppress(OSError):
+        start = path.open("rb").read(3) if content is None else content[:3]
+        return start == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0")
+    return False
+
+
+class _Quiet:
+    """While it is entered, by any thread, standard error goes nowhere: libmpg123 writes notes of its own there."""
+
+    def __init__(self) -> None:
+        self._lock, self._entered, self._stderr = threading.Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._entered += 1
+            if self._entered == 1:
+                self._stderr = os.dup(2)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                os.dup2(self._stderr, 2)
+                os.close(self._stderr)
+
+
+QUIET = _Quiet()
 
 
 class _Source(sf.SoundFile):  # type: ignore[misc]
@@ -120,18 +168,24 @@ def _decoded(path: Path, file: sf.SoundFile) -> io.BytesIO:
 
 
 def read_audio(
-    path: Path, sample_rate: int, start: int = 0, duration: int | None = None, content: bytes | None = None
+    path: Path,
+    sample_rate: int,
+    start: int = 0,
+    duration: int | None = None,
+    content: bytes | None = None,
+    longest: float = LONGEST,
 ) -> Recording:
     """Read any file libsndfile knows, or a stretch of it, as mono at `sample_rate`.
 
     Args:
         start, duration: in samples of the file; None reads to its end.
         content: as `open_audio`.
+        longest: seconds that are read; more are refused before anything is decoded.
 
     Raises:
         AudioError: as `read_as_stored`.
     """
-    return at_rate(read_as_stored(path, start, duration, content), sample_rate)
+    return at_rate(read_as_stored(path, start, duration, content, longest), sample_rate)
 
 
 def at_rate(stored: Recording, sample_rate: int) -> Recording:
@@ -143,52 +197,58 @@ def at_rate(stored: Recording, sample_rate: int) -> Recording:
     return Recording(samples, sample_rate, (*stored.changes, change))
 
 
-def read_as_stored(path: Path, start: int = 0, duration: int | None = None, content: bytes | None = None) -> Recording:
+def read_as_stored(
+    path: Path, start: int = 0, duration: int | None = None, content: bytes | None = None, longest: float = LONGEST
+) -> Recording:
     """The same at the file's own rate.
 
     Raises:
-        AudioError: no such file, not audio, empty, shorter than the stretch, or with samples that are not finite or far
-            outside -1..1.
+        AudioError: no such file, not audio, empty, too long, shorter than the stretch, or with samples that are not
+            finite or far outside -1..1.
     """
     with open_audio(path, content) as file:
-        rate, stop = file.samplerate, None if duration is None else start + duration
+        rate, channels, stop = file.samplerate, file.channels, None if duration is None else start + duration
         if start or stop is not None:
             if max(start, stop or 0) > file.frames:
                 raise AudioError(f"{path}: holds {file.frames} samples, {start} to {stop or 'its end'} are requested")
             file.seek(start)
-        data = file.read(-1 if duration is None else duration, dtype="float32", always_2d=True)
-    if duration is not None and len(data) < duration:
-        raise AudioError(f"{path}: breaks off after {start + len(data)} of {stop} samples")
-    if not len(data):
+        frames = file.frames - start if duration is None else duration
+        check_size(path, file, frames, longest)
+        samples = _mono(path, file, frames)
+    if duration is not None and len(samples) < duration:
+        raise AudioError(f"{path}: breaks off after {start + len(samples)} of {stop} samples")
+    if not len(samples):
         raise AudioError(f"{path}: holds 0 samples")
-    bad = int(np.count_nonzero(~np.isfinite(data)))
-    if bad:
-        raise AudioError(f"{path}: {bad} of {data.size} samples are NaN or infinite")
-    peak = float(np.abs(data).max())
-    if peak > LOUDEST:
-        raise AudioError(f"{path}: samples reach {peak:.4g}, expected -1 to 1: integers must be divided by their range")
-    changes = []
-    samples = data[:, 0]
-    if data.shape[1] > 1:
-        samples = data.mean(axis=1, dtype=np.float32)
-        changes.append(f"{data.shape[1]} channels averaged to mono")
-    return Recording(np.ascontiguousarray(samples), rate, tuple(changes))
+    changes = (f"{channels} channels averaged to mono",) if channels > 1 else ()
+    return Recording(samples, rate, changes)
 
 
-def check_length(path: Path, longest: float) -> None:
-    """Refuse a file whose header says that it is longer than `longest` seconds, before anything of it is decoded.
+def check_size(path: Path, file: sf.SoundFile, frames: int, longest: float = LONGEST) -> None:
+    """Refuse to read so many samples of a file, before anything of it is decoded.
 
     Raises:
-        AudioError: it is, it holds more values than audio of that length has, or it cannot be opened.
+        AudioError: they are more than `longest` seconds, or more values than audio of that length has.
     """
-    with open_audio(path) as file:
-        duration = file.frames / file.samplerate
-        values = file.frames * file.channels
-        channels, rate = file.channels, file.samplerate
+    duration, values = frames / file.samplerate, frames * file.channels
     if duration > longest:
         raise AudioError(f"{path}: is {duration:.0f} s long, at most {longest:.0f} s are taken here")
-    if values > longest * _MOST_VALUES_A_SECOND:
-        raise AudioError(f"{path}: {channels} channels at {rate} Hz, {values} values: too many")
+    if values > longest * _MOST_VALUES_A_SECOND or frames > MOST_SAMPLES:
+        raise AudioError(f"{path}: {file.channels} channels at {file.samplerate} Hz, {values} values: too many")
+
+
+def _mono(path: Path, file: sf.SoundFile, frames: int) -> Samples:
+    """The next samples of a file, checked and averaged over its channels block by block, so that they are held once."""
+    samples, done, bad, peak = np.empty(frames, np.float32), 0, 0, 0.0
+    while done < frames and len(block := file.read(min(_BLOCK, frames - done), "float32", always_2d=True)):
+        bad += int(np.count_nonzero(~np.isfinite(block)))
+        peak = max(peak, float(np.abs(block).max()))
+        samples[done : done + len(block)] = block[:, 0] if file.channels == 1 else block.mean(1, dtype=np.float32)
+        done += len(block)
+    if bad:
+        raise AudioError(f"{path}: {bad} of {done * file.channels} samples are NaN or infinite")
+    if peak > LOUDEST:
+        raise AudioError(f"{path}: samples reach {peak:.4g}, expected -1 to 1: integers must be divided by their range")
+    return samples[:done]
 
 
 def write_audio(path: Path, samples: Samples | Iterable[Samples], sample_rate: int) -> int:
@@ -246,7 +306,3 @@ class _Disk(io.FileIO):
         finally:
             if self._error is not None:
                 raise self._error
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from flowvocoder.cli.command import FAILED
+from flowvocoder.cli.command import FAILED, say
 from flowvocoder.cli.common import check_not_input, check_output
 from flowvocoder.errors import DataError, FlowVocoderError, OutputError
 from flowvocoder.progress import progress
@@ -78,7 +78,7 @@ def convert_files(arguments: argparse.Namespace, formats: Formats, start: Callab
             raise  # the next file would meet the same disk
         except FlowVocoderError as error:
             failed += 1
-            print(f"flowvocoder: {error}", file=sys.stderr)
+            say(f"flowvocoder: {error}")
     print(f"{len(todo) - failed} written to {output}, {failed} refused")
     return FAILED if failed else 0
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from flowvocoder.errors import one_line
 from flowvocoder.renamed import say_renamed
 
 FAILED = 2
@@ -17,6 +18,12 @@ FAILED = 2
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+
+
+def say(message: object) -> None:
+    """One line on standard error, whatever file names and libraries put into the message."""
+    print(one_line(str(message)), file=sys.stderr)
+
 
 RENAMED = {"--match": "--gl-iters", "--low-match": "--low-band-iters", "--picture": "--plot"}
 """Old options and their new names; the old ones go in the next release."""
@@ -36,7 +43,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, and takes an option by its old name too."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(FAILED, f"{self.prog}: {message} (--help tells more)\n")
+        self.exit(FAILED, f"{self.prog}: {one_line(message)} (--help tells more)\n")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         given = sys.argv[1:] if args is None else args

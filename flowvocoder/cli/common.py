@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowvocoder.cli.command import say
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.settings import PostfilterSettings
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from flowvocoder.audio.files import Recording, Samples
     from flowvocoder.vocoder import Vocoder
+
+LONGEST, LONGEST_ENCODED = 1500.0, 600.0
+"""Seconds of a recording that a command takes: 3 GB. A minute takes 90 MB where it is vocoded, 180 where encoded."""
 
 LOUD_NOISE = -40.0  # dB of full scale
 
@@ -73,17 +77,20 @@ def named_checkpoint(path: Path) -> Path:
     return BUNDLED_VOICE if str(path) == "bundled" else path
 
 
-def read_recording(path: Path, spec: MelSpec) -> "Recording":
+def read_recording(path: Path, spec: MelSpec, longest: float = LONGEST) -> "Recording":
     """Read at the mel's rate, say on standard error what was changed, refuse what is too short for a mel.
 
     The path may be a pipe: a person named it. In folders and manifests, only regular files are recordings.
+
+    Args:
+        longest: seconds; memory grows with them.
     """
     from flowvocoder.audio.files import piped, read_audio
     from flowvocoder.mel.frontend import edge_padding
 
-    recording = read_audio(path, spec.sample_rate, content=piped(path))
+    recording = read_audio(path, spec.sample_rate, content=piped(path), longest=longest)
     if recording.changes:
-        print(f"{path}: {', '.join(recording.changes)}", file=sys.stderr)
+        say(f"{path}: {', '.join(recording.changes)}")
     have, need = len(recording.samples), max(edge_padding(spec)) + 1
     if have < need:
         times = [seconds(samples, spec.sample_rate) for samples in (have, need)]
@@ -131,8 +138,7 @@ def write_speech(path: Path, pieces: "Iterable[Samples]", sample_rate: int) -> N
 def say_clipped(where: str, clipped: int, samples: int) -> None:
     """Say how many of the samples were clipped, if any were."""
     if clipped:
-        print(f"{where}: {clipped} of {samples} samples clipped (lower --temperature or a quieter mel)",
-              file=sys.stderr)  # fmt: skip
+        say(f"{where}: {clipped} of {samples} samples clipped (lower --temperature or a quieter mel)")
 
 
 def load_denoiser(arguments: argparse.Namespace, vocoder: "Vocoder") -> "Callable[[torch.Tensor], torch.Tensor]":

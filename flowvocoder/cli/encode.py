@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flowvocoder.cli.bulk import Convert, add_paths, convert_files, recordings_to
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import load_vocoder, read_recording
+from flowvocoder.cli.common import LONGEST_ENCODED, load_vocoder, read_recording
 from flowvocoder.cli.latent import write_latent
 from flowvocoder.cli.options import add_checkpoint
 
@@ -26,7 +26,7 @@ def _encoder(arguments: argparse.Namespace) -> Convert:
     vocoder = load_vocoder(arguments)
 
     def encode(recording: Path, output: Path) -> str:
-        samples = read_recording(recording, vocoder.spec).samples
+        samples = read_recording(recording, vocoder.spec, LONGEST_ENCODED).samples
         z, mel = vocoder.encode(torch.from_numpy(samples))
         write_latent(output, z[0], mel[0], len(samples), vocoder.spec)
         channels, columns = z.shape[1:]

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from flowvocoder.cli.command import FAILED, Command
+from flowvocoder.cli.command import FAILED, Command, say
 from flowvocoder.cli.common import check_temperature, iterations, named_checkpoint, set_machine
 from flowvocoder.cli.options import add_jobs, add_machine, add_sampling, folder, positive_int
 from flowvocoder.errors import ConfigError
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out is not None:
         print(write_report(out, evaluation.to_dict(), table, draw_chart(evaluation)), file=sys.stderr)
     for failure in evaluation.failures:
-        print(f"flowvocoder: {failure}", file=sys.stderr)
+        say(f"flowvocoder: {failure}")
     return FAILED if evaluation.failures else 0
 
 

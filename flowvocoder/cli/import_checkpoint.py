@@ -1,10 +1,9 @@
 """`import-checkpoint`: a published model as a checkpoint folder."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from flowvocoder.cli.command import Command
+from flowvocoder.cli.command import Command, say
 from flowvocoder.cli.options import add_settings
 from flowvocoder.errors import OutputError
 
@@ -27,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint, layout = import_checkpoint(arguments.input, arguments.settings, arguments.licence)
     save_checkpoint(arguments.output, checkpoint)
     if layout.assumed:
-        print(f"{arguments.input}: does not say all; assumed {layout.assumed}", file=sys.stderr)
+        say(f"{arguments.input}: does not say all; assumed {layout.assumed}")
     parameters = sum(p.numel() for p in checkpoint.model.parameters())
     mel = checkpoint.experiment.mel
     print(f"{arguments.output}: {layout.name}, {parameters / 1e6:.1f} M parameters, mel {mel.name()}"

@@ -6,12 +6,14 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowvocoder.errors import ConfigError, MelError
-from flowvocoder.files import reason, writing
+from flowvocoder.errors import MelError
+from flowvocoder.files import reading, writing
 from flowvocoder.mel.spec import MelSpec
 
 if TYPE_CHECKING:
     import torch
+
+    from flowvocoder.mel.arrays import Array
 
 FIELDS = ("latent", "mel", "samples", "mel_spec")
 OLD_LATENT = "noise"  # its name in files of version 0.1
@@ -44,26 +46,34 @@ def read_latent(path: Path, spec: MelSpec) -> "tuple[torch.Tensor, torch.Tensor,
 
     if not path.exists():
         raise MelError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = [OLD_LATENT if name == "latent" and OLD_LATENT in archive else name for name in FIELDS]
-            missing = [name for name in names if name not in archive]
-            if missing:
-                raise MelError(f"{path}: not a latent file: no {', '.join(missing)} in it")
-            z, mel, samples, own = (archive[name] for name in names)
-    except OSError as error:
-        raise MelError(f"{path}: cannot be read ({reason(error)})") from error
-    except (ValueError, EOFError, AttributeError, TypeError, MemoryError, zipfile.BadZipFile) as error:
-        raise MelError(f"{path}: not a latent file (.npz written by `flowvocoder encode`)") from error
-    try:
+    with reading(path, MelError, "not a latent file (.npz written by `flowvocoder encode`)"):
+        z, mel, samples, own = _members(path)
+        if z.ndim != 2 or mel.ndim != 2:
+            raise MelError(f"{path}: latent and mel have shapes {z.shape} and {mel.shape}, expected two of each")
+        for name, array in (("latent", z), ("mel", mel)):
+            if not np.isfinite(array).all():
+                raise MelError(f"{path}: {name} holds values that are no finite numbers")
+        if samples.ndim or not 0 < samples <= mel.shape[-1] * spec.hop_length:
+            raise MelError(f"{path}: samples is {samples}, expected 1 to {mel.shape[-1] * spec.hop_length}")
+    with reading(path, MelError, "not a latent file: its mel_spec is not the spec of a mel"):
         own_spec = MelSpec.from_dict(json.loads(str(own)))
-    except (ValueError, RecursionError, ConfigError) as error:
-        raise MelError(f"{path}: not a latent file: its mel_spec is not the spec of a mel") from error
     if own_spec != spec:
         raise MelError(f"{path}: was encoded with another mel: {own_spec.difference(spec)}")
-    for name, array in (("latent", z), ("mel", mel)):
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise MelError(f"{path}: {name} holds values that are no finite numbers")
-    if samples.ndim or samples.dtype.kind not in "iu" or not 0 < samples <= mel.shape[-1] * spec.hop_length:
-        raise MelError(f"{path}: samples is {samples}, expected 1 to {mel.shape[-1] * spec.hop_length}")
     return torch.from_numpy(z.astype(np.float32)), torch.from_numpy(mel.astype(np.float32)), int(samples)
+
+
+def _members(path: Path) -> "list[Array]":
+    """The arrays of `FIELDS`, each of the kind it should be."""
+    from flowvocoder.mel.arrays import read_npy
+
+    found = []
+    with zipfile.ZipFile(path) as archive:
+        there = set(archive.namelist())
+        names = [OLD_LATENT if name == "latent" and f"{OLD_LATENT}.npy" in there else name for name in FIELDS]
+        missing = [name for name in names if f"{name}.npy" not in there]
+        if missing:
+            raise MelError(f"{path}: not a latent file: no {', '.join(missing)} in it")
+        for name, kinds in zip(names, ("f", "f", "iu", "U"), strict=True):
+            with archive.open(f"{name}.npy") as file:
+                found.append(read_npy(file, path / f"{name}.npy", kinds=kinds))
+    return found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import flowvocoder.cli
 from flowvocoder import __version__
-from flowvocoder.cli.command import FAILED, INTERRUPTED, Command, Parser
+from flowvocoder.cli.command import FAILED, INTERRUPTED, Command, Parser, say
 from flowvocoder.ending import leaving_at_signals
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.renamed import RenamedWarning
@@ -61,6 +61,8 @@ def commands() -> list[Command]:
 
 def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     """The exit code of `run`; what the user can mend is one line on standard error."""
+    with contextlib.suppress(AttributeError):  # names of files may be no text; standard output may be no stream
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         result = run(arguments)
         sys.stdout.flush()
@@ -72,14 +74,15 @@ def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments:
     except MemoryError as error:
         reason = f"not enough memory ({_first_line(error) or 'no more is said'})"
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, of a GPU; torch itself need not be imported here
+        # torch's own, of a GPU and of the CPU; torch itself need not be imported here
+        if type(error).__name__ != "OutOfMemoryError" and "DefaultCPUAllocator" not in str(error):
             raise
         reason = f"the device has not enough memory ({_first_line(error)})"
     except OSError as error:  # a folder without permission, a name too long, a closed pipe or full disk on stdout
         reason = f"{error.filename}: " * bool(error.filename) + str(error.strerror or error)
         # What is left in the buffer would fail again, with a traceback, when Python exits.
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    print(f"{program}: {reason}", file=sys.stderr)
+    say(f"{program}: {reason}")
     return FAILED
 
 

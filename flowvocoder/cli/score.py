@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.bulk import find_files
-from flowvocoder.cli.command import FAILED, Command
-from flowvocoder.cli.common import load_vocoder, read_recording
+from flowvocoder.cli.command import FAILED, Command, say
+from flowvocoder.cli.common import LONGEST_ENCODED, load_vocoder, read_recording
 from flowvocoder.cli.options import add_checkpoint, seed
 from flowvocoder.errors import AudioError
 from flowvocoder.progress import progress
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             nats = _score_one(path, vocoder, foreign, arguments)
         except AudioError as error:
-            print(f"flowvocoder: {error}", file=sys.stderr)
+            say(f"flowvocoder: {error}")
             continue
         rows.append({"file": str(path), "nats_per_sample": nats, "bits_per_sample": bits_per_sample(nats)})
         if not arguments.json:
@@ -66,7 +65,7 @@ def _score_one(path: Path, vocoder: "Vocoder", foreign: "torch.Tensor | None", a
 def _samples(path: Path, vocoder: "Vocoder") -> "torch.Tensor":
     import torch
 
-    return torch.from_numpy(read_recording(path, vocoder.spec).samples)
+    return torch.from_numpy(read_recording(path, vocoder.spec, LONGEST_ENCODED).samples)
 
 
 COMMAND = Command("score", "exact likelihood of recordings, in nats and bits per sample", options, run)

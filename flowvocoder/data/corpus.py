@@ -10,6 +10,7 @@ from flowvocoder.data.manifest import read_lines
 from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
 from flowvocoder.data.splits import TRAIN, VALIDATION, choose_split, hash_of, hold_out_one
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError
+from flowvocoder.files import reading
 from flowvocoder.mel.files import Mel, check_length, decode_mel, read_mel
 from flowvocoder.mel.spec import MelSpec
 
@@ -156,15 +157,13 @@ def read_shard(shard: Shard) -> list[Utterance]:
         DataError: it cannot be read, or is not the shard that its JSON tells of.
     """
     found = []
-    for number, member in enumerate(read_members(shard.path)):
-        try:
+    for number, member in enumerate(read_members(shard)):
+        with reading(shard.path, DataError, f"utterance {number} is damaged"):
             about, mel = member.about, None
             if member.mel is not None:
                 mel = StoredMel(member.mel, MelSpec.from_dict(about["mel"]), bool(about["mel_is_given"]))
             name = shard.path / f"{number:05d}.flac"
             found.append(Utterance(str(about["id"]), name, rate=about["rate"], mel=mel, content=member.audio))
-        except (KeyError, TypeError, ConfigError) as error:
-            raise DataError(f"{shard.path}: utterance {number} is damaged ({error})") from error
     if len(found) != len(shard.lengths):
         raise DataError(f"{shard.path}: holds {len(found)} utterances, its JSON says {len(shard.lengths)}")
     return found

@@ -4,6 +4,7 @@ docs/reference/formats.md describes the format. This module reads; `flowvocoder.
 """
 
 import dataclasses
+import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.data.manifest import LARGEST
 from flowvocoder.errors import DataError
-from flowvocoder.files import reason
+from flowvocoder.files import read_json, reading
 
 FORMAT = 1
 INDEX, PLAN = "index.json", "plan.json"
+DAMAGED = "is damaged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Shard:
     path: Path
     split: str
     lengths: npt.NDArray[np.int64]  # samples of each utterance, in their order
+    sha256: str  # of the tar file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,52 +56,40 @@ def open_shards(folder: Path) -> tuple[int, list[Shard]]:
     path = folder / INDEX
     if not path.is_file():
         raise DataError(f"{folder}: is not finished: run `flowvocoder prepare` again to continue")
-    index = read_json(path)
-    try:
+    index = read_json(path, DataError)
+    with reading(path, DataError, DAMAGED):
         if index["format"] > FORMAT:
             raise DataError(f"{path}: has format {index['format']}, this version reads up to {FORMAT}")
         return int(index["settings"]["rate"]), [_open(folder, shard) for shard in index["shards"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
 
 
-def read_members(path: Path) -> Iterator[Member]:
-    """The utterances of a tar file, read from its start to its end.
+def read_members(shard: Shard) -> Iterator[Member]:
+    """The utterances of a shard, read from its start to its end.
+
+    The whole file is hashed first, which takes a few milliseconds for ten megabytes.
 
     Raises:
-        DataError: it cannot be read, or holds something else.
+        DataError: it cannot be read, has changed since it was written, or holds something else.
     """
+    path = shard.path
     parts: dict[str, bytes] = {}
     current = ""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                key, _, extension = info.name.partition(".")
-                if key != current and parts:
-                    yield _member(parts)
-                    parts = {}
-                current = key
-                file = tar.extractfile(info)
-                parts[extension] = file.read() if file is not None else b""
+    with reading(path, DataError, DAMAGED), path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+            raise DataError(f"{path}: was altered: its SHA-256 is not the one that {INDEX} states")
+        file.seek(0)
+        tar = tarfile.TarFile(fileobj=file)
+        for info in tar:
+            if not info.isreg() or info.issparse():  # a sparse file of no bytes may claim any size
+                raise DataError(f"{path}: {DAMAGED} ({info.name[:40]!r} is no file of bytes)")
+            key, _, extension = info.name.partition(".")
+            if key != current and parts:
+                yield _member(parts)
+                parts = {}
+            current = key
+            parts[extension] = tar.extractfile(info).read()  # type: ignore[union-attr]  # None only for what is no file
         if parts:
             yield _member(parts)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
-    except (tarfile.TarError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: is damaged ({type(error).__name__}: {error})") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises DataError."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is damaged (not JSON)") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{path}: is damaged (not a JSON object)")
-    return values
 
 
 def _open(folder: Path, shard: dict[str, Any]) -> Shard:
@@ -107,11 +99,17 @@ def _open(folder: Path, shard: dict[str, Any]) -> Shard:
         have = "is missing" if size < 0 else f"has {size} bytes"
         raise DataError(f"{path}: {have}, the index says {shard['bytes']}")
     about = path.with_suffix(".json")
-    lengths = np.array(read_json(about)["lengths"], dtype=np.int64)
+    lengths = np.array([_length(value) for value in read_json(about, DataError)["lengths"]], dtype=np.int64)
     if (len(lengths), int(lengths.sum())) != (shard["utterances"], shard["samples"]):
         have = f"{len(lengths)} utterances, {lengths.sum()} samples"
         raise DataError(f"{about}: tells of {have}, the index of {shard['utterances']} and {shard['samples']}")
-    return Shard(path, shard["split"], lengths)
+    return Shard(path, str(shard["split"]), lengths, str(shard["sha256"]))
+
+
+def _length(value: Any) -> int:
+    if type(value) is not int or not 0 < value < LARGEST:
+        raise ValueError(f"a length of {str(value)[:20]} samples")
+    return value
 
 
 def _member(parts: dict[str, bytes]) -> Member:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.audio.files import Recording, check_length, read_audio
+from flowvocoder.audio.files import Recording, read_audio
 from flowvocoder.errors import AudioError, FlowVocoderError, MelError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.mel.frontend import edge_padding
@@ -39,8 +39,7 @@ def recording(path: str | None, spec: MelSpec) -> Recording:
         raise AudioError("Choose a recording first: upload one, record one, or take an example")
     file = Path(path)
     with nameless(file):
-        check_length(file, LONGEST)
-        read = read_audio(file, spec.sample_rate)
+        read = read_audio(file, spec.sample_rate, longest=LONGEST)
         have, need = len(read.samples), max(edge_padding(spec)) + 1
         if have < need:
             times = [seconds(samples, spec.sample_rate) for samples in (have, need)]

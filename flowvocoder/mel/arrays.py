@@ -3,17 +3,18 @@
 What a file claims to hold is checked before it is read, so that a small file cannot ask for a large memory.
 """
 
+import math
 import warnings
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from flowvocoder.errors import MelError
-from flowvocoder.files import reason
+from flowvocoder.files import reading
 
 SUFFIXES = (".npy", ".npz", ".pt")
 
@@ -21,10 +22,13 @@ MOST_VALUES = 50_000_000
 """Values in one array: two hours of 80 bands at 86 frames a second, read as float32 in 200 MB."""
 
 _MOST_BYTES = 8 * MOST_VALUES
-_DAMAGED = (ValueError, EOFError, MemoryError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile)
+_PIECE = 2**20
+_KINDS = {"f": "floating-point numbers", "iu": "whole numbers", "U": "text"}
+
+Array = npt.NDArray[np.generic]
 
 
-def read_array(path: Path, most_values: int = MOST_VALUES) -> npt.NDArray[np.generic]:
+def read_array(path: Path, most_values: int = MOST_VALUES) -> Array:
     """The array of real floating-point numbers in a file; of an archive the one called `mel`, or the only one.
 
     Raises:
@@ -33,55 +37,61 @@ def read_array(path: Path, most_values: int = MOST_VALUES) -> npt.NDArray[np.gen
     if not path.exists():
         raise MelError(f"{path}: no such file")
     readers = {".npz": _npz, ".pt": _pt}
-    try:
-        array = readers.get(path.suffix.lower(), _npy)(path, most_values)
-    except OSError as error:
-        raise MelError(f"{path}: cannot be read ({reason(error)})") from error
-    if array.dtype.kind != "f":
-        raise MelError(f"{path}: holds {array.dtype}, expected an array of floating-point numbers")
-    return array
+    return readers.get(path.suffix.lower(), _npy)(path, most_values)
 
 
-def _npy(path: Path, most: int) -> npt.NDArray[np.generic]:
-    with path.open("rb") as file:
-        return _array(file, path, most)
+def read_npy(file: IO[bytes], path: Path, most_values: int = MOST_VALUES, kinds: str = "f") -> Array:
+    """The array of an open `.npy` file; its header says how many numbers follow, and no more are read than that.
 
+    Args:
+        path: for messages.
+        kinds: NumPy's codes of the types that are wanted.
 
-def _npz(path: Path, most: int) -> npt.NDArray[np.generic]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".npy")]
-            name = "mel.npy" if "mel.npy" in names else names[0] if len(names) == 1 else None
-            if name is None:
-                found = ", ".join(n.removesuffix(".npy")[:40] for n in names[:5]) or "none"
-                raise MelError(f"{path}: expected one array, or one called mel; there are {len(names)} ({found})")
-            # The header says how many numbers follow, and no more are unpacked than that.
-            with archive.open(name) as file:
-                return _array(file, path, most)  # type: ignore[arg-type]
-    except _DAMAGED as error:
-        raise MelError(f"{path}: not an .npz file of numbers") from error
-
-
-def _array(file: BinaryIO, path: Path, most: int) -> npt.NDArray[np.generic]:
-    try:
+    Raises:
+        MelError: as `read_array`.
+    """
+    with reading(path, MelError, "not a .npy file of numbers"):
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = header(file)
         if dtype.hasobject:
             raise MelError(f"{path}: holds pickled Python objects, which are not read: save an array of numbers")
-        count = _count(shape, path, most)
-        data = file.read(count * dtype.itemsize)
-        if len(data) < count * dtype.itemsize:
-            raise MelError(f"{path}: is truncated: {len(data)} of {count * dtype.itemsize} bytes of numbers")
-        return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-    except _DAMAGED as error:
-        raise MelError(f"{path}: not a .npy file of numbers") from error
+        if dtype.kind not in kinds:
+            raise MelError(f"{path}: holds {str(dtype)[:40]}, expected an array of {_KINDS[kinds]}")
+        size = _count(shape, path, most_values) * dtype.itemsize
+        if size > _MOST_BYTES:
+            raise MelError(f"{path}: claims {size} bytes, {_MOST_BYTES} are allowed")
+        data = np.empty(size, np.uint8)
+        done = 0
+        while done < size and (piece := file.read(min(_PIECE, size - done))):
+            data[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+            done += len(piece)
+        if done < size:
+            raise MelError(f"{path}: is truncated: {done} of {size} bytes of numbers")
+        return data.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _pt(path: Path, most: int) -> npt.NDArray[np.generic]:
-    if not zipfile.is_zipfile(path):
-        raise MelError(f"{path}: not a .pt file of PyTorch 1.6 or later: save the tensor again with torch.save")
-    try:
+def _npy(path: Path, most: int) -> Array:
+    with reading(path, MelError, "not a .npy file of numbers"), path.open("rb") as file:
+        return read_npy(file, path, most)
+
+
+def _npz(path: Path, most: int) -> Array:
+    with reading(path, MelError, "not an .npz file of numbers"), zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        name = "mel.npy" if "mel.npy" in names else names[0] if len(names) == 1 else None
+        if name is None:
+            found = ", ".join(n.removesuffix(".npy")[:40] for n in names[:5]) or "none"
+            raise MelError(f"{path}: expected one array, or one called mel; there are {len(names)} ({found})")
+        with archive.open(name) as file:
+            return read_npy(file, path, most)
+
+
+def _pt(path: Path, most: int) -> Array:
+    problem = "not a tensor: a .pt file may hold one tensor and no other Python objects"
+    with reading(path, MelError, problem):
+        if not zipfile.is_zipfile(path):
+            raise MelError(f"{path}: not a .pt file of PyTorch 1.6 or later: save the tensor again with torch.save")
         with zipfile.ZipFile(path) as archive:
             declared = sum(member.file_size for member in archive.infolist())
         if declared > _MOST_BYTES:
@@ -90,24 +100,23 @@ def _pt(path: Path, most: int) -> npt.NDArray[np.generic]:
             warnings.simplefilter("ignore")
             # weights_only is an unpickler that knows tensors and plain containers, and runs nothing else.
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except MelError:
-        raise
-    except Exception as error:  # PyTorch has no class for "not what weights_only allows"
-        raise MelError(f"{path}: not a tensor: a .pt file may hold one tensor and no other Python objects") from error
-    if isinstance(loaded, dict):
-        loaded = loaded.get("mel", next(iter(loaded.values()), None) if len(loaded) == 1 else None)
-    if not isinstance(loaded, torch.Tensor) or loaded.layout != torch.strided or loaded.is_meta or loaded.is_quantized:
+            if isinstance(loaded, dict):
+                loaded = loaded.get("mel", next(iter(loaded.values()), None) if len(loaded) == 1 else None)
+            return _of_tensor(loaded, path, most)
+
+
+def _of_tensor(loaded: object, path: Path, most: int) -> Array:
+    plain = isinstance(loaded, torch.Tensor) and loaded.layout == torch.strided
+    if not isinstance(loaded, torch.Tensor) or not plain or loaded.is_meta or loaded.is_quantized or loaded.is_nested:
         raise MelError(f"{path}: holds no tensor (nor a dict with one called mel)")
     _count(tuple(loaded.shape), path, most)  # a tensor may claim more values than are stored
     if not loaded.is_floating_point():
         raise MelError(f"{path}: holds {loaded.dtype}, expected an array of floating-point numbers")
-    return loaded.detach().float().contiguous().numpy()
+    return loaded.detach().resolve_neg().float().contiguous().numpy()
 
 
 def _count(shape: tuple[int, ...], path: Path, most: int) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    if not 0 <= count <= most:
-        raise MelError(f"{path}: claims shape {shape}, {count} values; at most {most} are read")
+    count = math.prod(shape)
+    if not 0 <= count <= most or min(shape, default=0) < 0:
+        raise MelError(f"{path}: claims shape {str(shape)[:80]}, {count} values; at most {most} are read")
     return count

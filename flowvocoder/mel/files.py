@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
-from flowvocoder.files import reason, writing
-from flowvocoder.mel.arrays import MOST_VALUES, read_array
+from flowvocoder.files import read_json, writing
+from flowvocoder.mel.arrays import MOST_VALUES, read_array, read_npy
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.spec import MelSpec
 
@@ -94,18 +94,11 @@ def spec_beside(path: Path) -> MelSpec | None:
     if not path.exists():
         return None
     try:
-        if not path.is_file():
-            raise OSError("not a regular file")
-        return MelSpec.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MelError(f"{path}: not a mel spec ({reason(error)})") from error
+        return MelSpec.from_dict(read_json(path, MelError, "not a mel spec"))
     except ConfigError as error:
         raise MelError(f"{path}: {error}") from error
 
 
 def decode_mel(content: bytes, path: Path) -> Mel:
     """The array of a `.npy` file that lies in an archive; `path` is its name there. Raises MelError."""
-    try:
-        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float32)
-    except (ValueError, EOFError, OSError) as error:
-        raise MelError(f"{path}: its mel is not a .npy file of numbers") from error
+    return read_npy(io.BytesIO(content), path).astype(np.float32)

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flowvocoder.data.shards import FORMAT, INDEX, PLAN, read_json
+from flowvocoder.data.shards import FORMAT, INDEX, PLAN
 from flowvocoder.errors import ConfigError, DataError
-from flowvocoder.files import writing
+from flowvocoder.files import read_json, writing
 from flowvocoder.prepare.local_engine import write_locally
 from flowvocoder.prepare.plan import Plan
 from flowvocoder.prepare.shard import Done, is_done, write_shard
@@ -80,7 +80,7 @@ def _claim(out: Path, plan: Plan) -> None:
     """Start in an empty folder, or continue in one of the same plan."""
     path, expected = out / PLAN, plan.identity()
     if path.exists():
-        found = read_json(path)
+        found = read_json(path, DataError)
         if found != expected:
             raise ConfigError(
                 f"{out}: was started with another plan ({_difference(found, expected)}): name another folder"
@@ -104,7 +104,7 @@ def _write_index(out: Path, plan: Plan) -> dict[str, Any]:
     shards, skipped = [], 0
     with writing(out / SKIPPED) as temporary, temporary.open("w", encoding="utf-8") as file:
         for shard in plan.shards:
-            about = read_json(out / f"{shard.name}.json")
+            about = read_json(out / f"{shard.name}.json", DataError)
             for utterance in about["skipped"]:
                 skipped += 1
                 file.write(json.dumps(utterance, ensure_ascii=False) + "\n")

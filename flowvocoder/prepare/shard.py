@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flowvocoder.data.manifest import Entry
-from flowvocoder.data.shards import read_json
 from flowvocoder.errors import DataError
-from flowvocoder.files import sha256_of, writing
+from flowvocoder.files import read_json, sha256_of, writing
 from flowvocoder.parallel import Crashed
 from flowvocoder.prepare.convert import Converted, Skipped, convert
 from flowvocoder.prepare.plan import Plan, ShardPlan
@@ -35,8 +34,8 @@ def is_done(out: Path, shard: ShardPlan) -> bool:
     """Whether it stands there whole: its JSON is written after the tar file."""
     tar, about = out / f"{shard.name}.tar", out / f"{shard.name}.json"
     try:
-        return tar.stat().st_size == read_json(about)["bytes"]
-    except (OSError, DataError, KeyError):
+        return tar.stat().st_size == read_json(about, DataError)["bytes"]
+    except (OSError, DataError, KeyError, TypeError):
         return False
 
 

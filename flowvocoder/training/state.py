@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.files import writing_folder
+from flowvocoder.files import read_json, reading, writing_folder
 from flowvocoder.legacy import lost_settings, trains_flow_and_guide
 from flowvocoder.migration import FORMAT_VERSION, migrated_experiment, state_tensor_name
 from flowvocoder.presets import experiment_from_dict
@@ -81,8 +80,10 @@ def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, A
     Raises:
         CheckpointError: nothing there, or it is truncated or of another model.
     """
-    try:
-        about = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if not (path / "state.json").is_file() or not (path / "state.safetensors").is_file():
+        raise CheckpointError(f"{path}: no training state to resume from")
+    with reading(path, CheckpointError, "training state is truncated or of another model"):
+        about = read_json(path / "state.json", CheckpointError)
         renamed = (lambda name: name) if about.get("format_version") == FORMAT_VERSION else state_tensor_name
         tensors = {renamed(name): tensor for name, tensor in load_file(path / "state.safetensors").items()}
         for learner in learners:
@@ -98,12 +99,7 @@ def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, A
         average = _under("ema.", tensors)
         for name, value in ema.average.items():
             value.copy_(average[name])
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no training state to resume from") from error
-    except (SafetensorError, RuntimeError, KeyError, ValueError, AttributeError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{path}: training state is truncated or of another model ({first})") from error
-    return about
+        return about
 
 
 def read_experiment(path: Path) -> dict[str, Any]:
@@ -112,14 +108,12 @@ def read_experiment(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it cannot be read.
     """
-    try:
-        about = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    with reading(path / "state.json", CheckpointError, "truncated or not the state of a run"):
+        about = read_json(path / "state.json", CheckpointError)
         experiment = about["experiment"]
         if about.get("format_version") != FORMAT_VERSION:
             experiment = migrated_experiment(experiment)
         return {**experiment, **{part: dict(experiment[part]) for part in ("model", "mel", "train")}}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise CheckpointError(f"{path / 'state.json'}: truncated or not the state of a run") from error
 
 
 def saved_experiment(path: Path) -> Experiment:

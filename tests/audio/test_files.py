@@ -1,5 +1,6 @@
 """Reading recordings that cannot seek or do not say their length, and pipes; devices never stop a reader."""
 
+import contextlib
 import io
 import os
 import threading
@@ -12,7 +13,7 @@ import soundfile as sf
 from helpers import speech_like
 
 from flowvocoder.audio import files
-from flowvocoder.audio.files import check_length, open_audio, piped, read_as_stored, read_audio
+from flowvocoder.audio.files import open_audio, piped, read_as_stored, read_audio
 from flowvocoder.errors import AudioError
 
 RATE = 22050
@@ -45,7 +46,7 @@ def test_flac_of_unknown_length_is_read_to_its_end(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=f"holds {len(SPEECH)} samples, 88000 to 88300 are requested"):
         read_as_stored(path, 88_000, 300)
     with pytest.raises(AudioError, match="is 4 s long, at most 3 s"):
-        check_length(path, 3.0)
+        read_as_stored(path, longest=3.0)
 
 
 def test_stereo_of_unknown_length(tmp_path: Path) -> None:
@@ -69,6 +70,40 @@ def test_what_is_decoded_without_a_known_length_is_bounded(tmp_path: Path, monke
     monkeypatch.setattr(files, "MOST_UNSEEKABLE", len(SPEECH) - 1)
     with pytest.raises(AudioError, match=f"holds more than {len(SPEECH) - 1} samples"):
         read_as_stored(flac_of_unknown_length(tmp_path / "a.flac"))
+
+
+def test_what_a_header_claims_is_bounded(tmp_path: Path) -> None:
+    sf.write(tmp_path / "slow.wav", SPEECH[:9000], 1)
+    with pytest.raises(AudioError, match="says 1 Hz, expected 1000 to 768000"):
+        read_as_stored(tmp_path / "slow.wav")
+    with sf.SoundFile(tmp_path / "long.flac", "w", 8000, 1) as file:
+        for _ in range(7):
+            file.write(np.zeros(1000 * 8000, np.int16))
+    assert (tmp_path / "long.flac").stat().st_size < 200_000
+    with pytest.raises(AudioError, match="is 7000 s long, at most 6000 s"):
+        read_audio(tmp_path / "long.flac", RATE)
+    assert len(read_audio(tmp_path / "long.flac", 8000, 50_000_000, 100).samples) == 100
+
+
+def test_a_suffix_is_no_promise(tmp_path: Path) -> None:
+    sf.write(tmp_path / "a.wav", SPEECH, RATE)
+    (tmp_path / "a.wav").rename(tmp_path / "a.raw")
+    with pytest.raises(AudioError, match=r"a\.raw: cannot be read as audio"):
+        read_as_stored(tmp_path / "a.raw")
+
+
+def test_the_decoder_of_mp3_keeps_its_notes_to_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    sf.write(tmp_path / "a.mp3", SPEECH, RATE, format="MP3")
+    content = bytearray((tmp_path / "a.mp3").read_bytes())
+    content[1500:6000] = bytes(4500)
+    (tmp_path / "a.mp3").write_bytes(content)
+    with contextlib.suppress(sf.SoundFileError):
+        sf.read(tmp_path / "a.mp3")
+    assert "mpg123" in capfd.readouterr().err, "it says nothing any more: the file is no case"
+    with contextlib.suppress(AudioError):
+        read_as_stored(tmp_path / "a.mp3")
+    os.write(2, b"ours")
+    assert capfd.readouterr().err == "ours"
 
 
 def test_a_damaged_file_of_unknown_length_is_refused(tmp_path: Path) -> None:

@@ -329,6 +329,41 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["a\x1b[31m\n\rb.wav", "\u202eb.wav", "\udcffb.wav", "x" * 200 + "\a.wav"])
+def test_a_message_is_one_line_whatever_the_file_is_called(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (("score", tmp_path / name), ("mel", tmp_path / name, tmp_path / "o.npy"), ("info", name)):
+        line = refused(capsys, *arguments)
+        assert line.isprintable() and len(line) < 500 and name[-4:] in line
+    assert "\n" not in refused(capsys, "nothing", name).rstrip("\n")
+    line = refused(capsys, "score", "y" * 9000)
+    assert len(line) < 500 and line.endswith("too long")
+
+
+def test_an_output_whose_name_is_no_text(wav: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("mel", wav, tmp_path / "\udcff.npy", "--convention", "hifigan") == 0
+    assert (tmp_path / "\udcff.npy").exists()
+    assert "\\udcff.npy: 80 bands" in capfd.readouterr().out
+
+
+def test_recordings_of_hours_are_refused_by_their_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "long.flac"
+    with sf.SoundFile(path, "w", 1000, 1) as file:
+        file.write(np.zeros(1000 * 601, np.int16))
+    assert "is 601 s long, at most 600 s" in refused(capsys, "score", path)
+    with sf.SoundFile(path, "w", 1000, 1) as file:
+        file.write(np.zeros(1000 * 1501, np.int16))
+    assert "is 1501 s long, at most 1500 s" in refused(capsys, "resynth", path, tmp_path / "o.wav")
+
+
+def test_no_memory_is_one_line(
+    wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Vocoder, "synthesize", lambda *_, **__: torch.empty(2**60))
+    assert "not enough memory" in refused(capsys, "resynth", wav, tmp_path / "o.wav")
+
+
 @pytest.mark.parametrize("command", ["mel", "resynth", "encode", "score"])
 @pytest.mark.parametrize("case", BAD_AUDIO)
 def test_bad_audio_is_refused(
@@ -369,10 +404,13 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
     good = {"latent": np.zeros((128, 8)), "mel": np.zeros((80, 4)), "samples": np.int64(900), "mel_spec": spec}
     for change, message in (
         ({"mel_spec": np.array("{garbage")}, "mel_spec is not the spec"),
-        ({"mel_spec": np.zeros(3)}, "mel_spec is not the spec"),
+        ({"mel_spec": np.zeros(3)}, "mel_spec.npy: holds float64, expected an array of text"),
+        ({"mel_spec": np.array("[" * 100_000)}, "mel_spec is not the spec"),
         ({"samples": np.int64(10**9)}, "samples is 1000000000, expected 1 to 1024"),
         ({"samples": np.array([3, 4])}, "samples is [3 4]"),
-        ({"latent": np.array(["a"])}, "latent holds values"),
+        ({"latent": np.array(["a"])}, "latent.npy: holds <U1, expected an array of floating-point numbers"),
+        ({"latent": np.zeros((), "V200000")}, "latent.npy: holds |V200000, expected"),
+        ({"latent": np.float32(0)}, "latent and mel have shapes () and (80, 4)"),
         ({"latent": np.full((128, 8), np.nan)}, "latent holds values"),
     ):
         np.savez(path, **{**good, **change})
@@ -384,7 +422,8 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
     ("arguments", "message"),
     [
         (["--preset", "lapglow-huge"], "unknown preset 'lapglow-huge': there are"),
-        (["--set", "learning_rate=1"], "unknown key 'learning_rate'"),
+        (["--set", "learning_rate=1"], "unknown key 'learning_rate': the nearest are mel.sample_rate, train"),
+        (["--set", "steps=" + "[" * 5000], "steps: expected int like"),
         (["--set", "model.chanels=3"], "did you mean model.channels?"),
         (["--set", "lr=fast"], "expected float"),
         (["--set", "lr"], "expected key=value"),

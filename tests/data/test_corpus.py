@@ -4,6 +4,8 @@ import collections
 import dataclasses
 import json
 import os
+import shutil
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from flowvocoder.config import override
 from flowvocoder.data.corpus import corpus_name, find_utterances, open_corpora, open_corpus, split
 from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
 from flowvocoder.data.segments import Cutter, SegmentSampler
+from flowvocoder.data.shards import Shard, read_members
 from flowvocoder.data.streaming import ShardSampler, open_sampler
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError
 from flowvocoder.files import sha256_of
@@ -144,6 +147,38 @@ def test_computed_mels_in_shards_are_the_audios(manifest: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_a_shard_that_was_altered_is_not_trained_on(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "altered")
+    tar = tmp_path / "altered" / "train-00000.tar"
+    content = bytearray(tar.read_bytes())
+    content[-3000] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(DataError, match=r"train-00000\.tar: was altered: its SHA-256 is not the one"):
+        ShardSampler(open_corpus(tmp_path / "altered").shards[:1], SPEC, SEGMENT).batch(0, 2)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.GNUTYPE_SPARSE, tarfile.FIFOTYPE])
+def test_a_shard_holds_plain_files_alone(kind: bytes, tmp_path: Path) -> None:
+    """A link to itself never ends, and a sparse file of no bytes claims any size."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        info = tarfile.TarInfo("0.json")
+        info.type, info.linkname = kind, "0.json"
+        tar.addfile(info)
+    shard = Shard(path, "train", np.array([1]), sha256_of(path))
+    with pytest.raises(DataError, match=r"'0\.json' is no file of bytes"):
+        list(read_members(shard))
+
+
+@pytest.mark.parametrize("lengths", [[float("inf")], [1.5], ["9"], [-5], [10**400], {}, 3])
+def test_lengths_of_shards_are_whole_numbers(lengths: object, shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "altered")
+    about = tmp_path / "altered" / "train-00000.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "lengths": lengths}))
+    with pytest.raises(DataError, match=r"damaged|tells of"):
+        open_corpus(tmp_path / "altered")
+
+
 def test_batches_of_shards_depend_on_seed_and_step_only(shards: Path) -> None:
     found = open_corpus(shards).shards
     a, b, c = (ShardSampler(found, SPEC, SEGMENT, seed, buffer=2) for seed in (1, 1, 2))

@@ -346,6 +346,61 @@ def tensor_call(size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
     return b"\x80\x02}X\x01\x00\x00\x00a" + call.replace(b"tr", b"tR") + b"s."
 
 
+def copied(function: bytes) -> bytes:
+    """A list of ten thousand numbers, and a thousand calls of the function with it."""
+    numbers = b"](" + b"".join(b"M" + struct.pack("<H", n) for n in range(10_000)) + b"e"
+    return b"\x80\x02" + numbers + b"q\1]" + (function + b"h\1\x85Ra") * 1000 + b"."
+
+
+def states() -> bytes:
+    """The same for a dict and objects."""
+    items = b"".join(b"M" + struct.pack("<H", n) + b"N" for n in range(10_000))
+    return b"\x80\x02}(" + items + b"uq\1]" + b"cglow\nWaveGlow\n)\x81h\1ba" * 1000 + b"."
+
+
+def misnamed(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", pickle.dumps({}, 2))
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\1\2")
+    data[at + 9] |= 8  # the flag of UTF-8
+    data[at + 46] = 0xFF
+    path.write_bytes(data)
+
+
+def shared(channels: int = 256, flows: int = 24, layers: int = 8) -> dict[str, Tensor]:
+    """A WaveGlow whose layers are all views of one storage."""
+    one = torch.zeros(2 * channels * channels * 3)
+
+    def view(*size: int) -> Tensor:
+        return one[: math.prod(size)].view(size)
+
+    state = {"upsample.weight": view(8, 8, 256), "upsample.bias": view(8)}
+    for flow in range(flows):
+        state[f"convinv.{flow}.conv.weight"] = view(8, 8, 1)
+        sizes = {"start": (channels, 4, 1), "end": (8, channels, 1), "cond_layer": (2 * channels * layers, 64, 1)}
+        for layer in range(layers):
+            sizes[f"in_layers.{layer}"] = (2 * channels, channels, 3)
+            sizes[f"res_skip_layers.{layer}"] = (2 * channels if layer < layers - 1 else channels, channels, 1)
+        for name, size in sizes.items():
+            state[f"WN.{flow}.{name}.weight"] = view(*size)
+            state[f"WN.{flow}.{name}.bias"] = view(size[0])
+    return state
+
+
+def empty() -> dict[str, Tensor]:
+    """A WaveGlow of very many layers that are all empty but the first."""
+    state = {"upsample.weight": torch.zeros(8, 8, 256), "upsample.bias": torch.zeros(0)}
+    for flow in range(256):
+        state[f"convinv.{flow}.conv.weight"] = torch.zeros(8, 0, 1)
+        state[f"WN.{flow}.end.weight"] = torch.zeros(0)
+        for layer in range(16):
+            state[f"WN.{flow}.in_layers.{layer}.weight"] = torch.zeros(0)
+    state["WN.0.in_layers.0.weight"] = torch.zeros(512, 256, 3)
+    state["WN.0.cond_layer.weight"] = torch.zeros(0)
+    return state
+
+
 def truncated(path: Path, modern: bool, part: float) -> None:
     torch.save({"state_dict": state_dict()}, path, _use_new_zipfile_serialization=modern)
     data = path.read_bytes()
@@ -401,6 +456,22 @@ MALICIOUS: dict[str, tuple[Callable[[Path, str], object], str]] = {
     "a truncated stream": (lambda p, do: truncated(p, False, 0.5), "truncated"),
     "a stream without its last bytes": (lambda p, do: truncated(p, False, 0.9999), "truncated"),
     "a stream cut in its first pickle": (lambda p, do: truncated(p, False, 0.00001), "truncated"),
+    "one list copied many times": (
+        lambda p, do: zipped(p, copied(b"ctorch\nSize\n")), "copies more than 5000000 items"),
+    "one list as many sets": (
+        lambda p, do: zipped(p, copied(b"c__builtin__\nset\n")), "copies more than 5000000 items"),
+    "one dict as the state of many objects": (lambda p, do: zipped(p, states()), "copies more than 5000000 items"),
+    "a name of many letters": (
+        lambda p, do: zipped(p, b"\x80\x04X\x88\x13\0\0" + b"a" * 5000 + b"X\1\0\0\0b\x93."), "a long one"),
+    "a name that is no text": (lambda p, do: zipped(p, b"\x80\x02c\xff\nx\n."), "truncated or not a checkpoint"),
+    "an archive with names that are no text": (lambda p, do: misnamed(p), "damaged|no data.pkl"),
+    "weights of another number of axes": (
+        lambda p, do: torch.save({**state_dict(), "upsample.weight": torch.zeros(3)}, p), "layout that is not known"),
+    "weights of no axes": (
+        lambda p, do: torch.save({**state_dict(), "WN.0.in_layers.0.weight_v": torch.tensor(1.0)}, p),
+        "layout that is not known"),
+    "many layers of one storage": (lambda p, do: torch.save(shared(), p), "fewer numbers than the model"),
+    "many empty layers": (lambda p, do: torch.save(empty(), p), "fewer numbers than the model|irregular"),
     "an empty file": (lambda p, do: p.write_bytes(b""), "neither a zip archive nor a pickle"),
     "a text": (lambda p, do: p.write_text("hello"), "neither a zip archive nor a pickle"),
     "a zip of something else": (

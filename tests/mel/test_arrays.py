@@ -1,6 +1,8 @@
 """Mel files of strangers: three formats read, everything else refused, and nothing in them is run."""
 
 import pickle
+import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowvocoder.audio.files import check_length
+from flowvocoder.audio.files import read_audio
 from flowvocoder.cli.main import main
 from flowvocoder.errors import AudioError, MelError
 from flowvocoder.mel.arrays import read_array
@@ -77,6 +79,7 @@ def test_other_content_is_refused_in_a_sentence(tmp_path: Path) -> None:
         assert name in refusal(tmp_path / name)
     np.save(tmp_path / "whole.npy", MEL.astype(np.int32))
     assert "int32" in refusal(tmp_path / "whole.npy")
+    np.save(tmp_path / "whole.npy", MEL)
     whole = (tmp_path / "whole.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(whole[:-100])
     assert "truncated" in refusal(tmp_path / "cut.npy")
@@ -86,6 +89,63 @@ def test_other_content_is_refused_in_a_sentence(tmp_path: Path) -> None:
                          (torch.zeros(3, 3).to_sparse(), "no tensor")):  # fmt: skip
         torch.save(tensor, tmp_path / "t.pt")
         assert word in refusal(tmp_path / "t.pt")
+
+
+def npy(descr: str, shape: str = "(80, 3)", body: int = 960) -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(body)
+
+
+DAMAGED = {
+    "items of 200 MB": (npy("'|V200000000'", "(1,)"), "void|V2"),
+    "items of text": (npy("'<U50000000'", "(1,)"), "<U"),
+    "a header cut short": (npy("'<f4'")[:40], "not a .npy file"),
+    "a header that is no Python": (npy("'<f4'", "(80, 3").replace(b"}", b"("), "not a .npy file"),
+    "a header of brackets": (npy("(" * 9000), "not a .npy file"),
+    "a negative shape": (npy("'<f4'", "(-80, -3)"), "claims shape"),
+    "a shape of a thousand digits": (npy("'<f4'", f"({'9' * 1000},)"), "claims shape"),
+    "halves": (npy("'<f2'", body=10), "truncated"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_arrays_are_refused(case: str, archived: bool, tmp_path: Path) -> None:
+    content, words = DAMAGED[case]
+    path = tmp_path / ("a.npz" if archived else "a.npy")
+    if archived:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("mel.npy", content)
+    else:
+        path.write_bytes(content)
+    assert re.search(words, refusal(path))
+
+
+@pytest.mark.parametrize(("field", "value"), [(8, 1), (10, 1), (10, 14), (10, 99)])
+def test_archives_in_ways_that_are_not_read(field: int, value: int, tmp_path: Path) -> None:
+    """Encrypted, and of methods that are unknown or do not fit what is there."""
+    np.savez_compressed(tmp_path / "a.npz", mel=MEL)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[content.find(b"PK\x01\x02") + field] = value
+    content[field - 2] = value
+    (tmp_path / "a.npz").write_bytes(content)
+    assert re.search(r"not an? \.np[yz] file of numbers", refusal(tmp_path / "a.npz"))
+
+
+def test_tensors_that_are_no_plain_arrays(tmp_path: Path) -> None:
+    torch.save(torch._neg_view(torch.from_numpy(MEL)), tmp_path / "negative.pt")
+    assert np.array_equal(read_array(tmp_path / "negative.pt"), -MEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd = {
+            "nested": torch.nested.nested_tensor([torch.zeros(80, 2), torch.zeros(80, 3)]),
+            "sparse": torch.zeros(80, 3).to_sparse(),
+            "meta": torch.zeros(80, 3, device="meta"),
+            "float4": torch.zeros(80, 3, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+        }
+        for name, tensor in odd.items():
+            torch.save(tensor, tmp_path / f"{name}.pt")
+            assert name in refusal(tmp_path / f"{name}.pt")
 
 
 @pytest.mark.slow
@@ -109,6 +169,6 @@ def test_conventions_that_fit(wav: Path, tmp_path: Path) -> None:
 
 
 def test_long_recordings_are_refused_by_their_header(wav: Path) -> None:
-    check_length(wav, 1.3)
+    read_audio(wav, 22050, longest=1.3)
     with pytest.raises(AudioError, match="at most 1 s are taken"):
-        check_length(wav, 1.0)
+        read_audio(wav, 22050, longest=1.0)

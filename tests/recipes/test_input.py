@@ -104,6 +104,25 @@ def test_hostile_zip(tmp_path: Path, name: str, mode: int, words: str) -> None:
     assert {p.name for p in tmp_path.rglob("*")} <= {"a.zip", "in"}
 
 
+def test_archives_that_fill_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tarfile.open(tmp_path / "sparse.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        info = tarfile.TarInfo("a.wav")
+        info.type = tarfile.GNUTYPE_SPARSE
+        header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+        header[483:495] = b"77777777777\0"  # the size that it unpacks to
+        header[148:156] = b" " * 8
+        header[148:156] = f"{sum(header[:512]):06o}\0 ".encode()
+        tar.fileobj.write(header)
+    with pytest.raises(DataError, match=r"its member 'a\.wav' is a device, not a file"):
+        extract(tmp_path / "sparse.tar", tmp_path / "out")
+    monkeypatch.setattr("recipes.extract.MOST_MORE", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.wav", bytes(5_000_000))
+    with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
+        extract(tmp_path / "bomb.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_links_within_are_left_out(tmp_path: Path) -> None:
     archives = [
         tar_with(tmp_path / "a.tar.gz", tarfile.SYMTYPE, "a/link", "../good.txt"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.errors import CheckpointError
-from flowvocoder.files import reason
+from flowvocoder.files import reading
 from flowvocoder.interop.published.pickles import StorageRecord, TensorRecord, read_pickle
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a stream
@@ -33,18 +33,15 @@ def read_archive(path: Path) -> tuple[Any, Storages]:
     Raises:
         CheckpointError: unreadable, truncated, not of PyTorch, or asking for what no checkpoint needs.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-            file.seek(0)
-            if start == b"PK\x03\x04":
-                return _read_zip(path, file)
-            if start[:1] == b"\x80":
-                return _read_stream(path, file)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({reason(error)})") from error
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file")
+    with reading(path, CheckpointError, "truncated or damaged"), path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        if start == b"PK\x03\x04":
+            return _read_zip(path, file)
+        if start[:1] == b"\x80":
+            return _read_stream(path, file)
     raise CheckpointError(f"{path}: neither a zip archive nor a pickle: not a checkpoint of PyTorch")
 
 
@@ -57,35 +54,32 @@ def tensor(record: TensorRecord, storages: Storages) -> Tensor:
 
 def _read_zip(path: Path, file: IO[bytes]) -> tuple[Any, Storages]:
     size = path.stat().st_size
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = {entry.filename: entry for entry in archive.infolist()}
-            total = sum(entry.file_size for entry in archive.infolist())
-            if total > size or any(e.compress_type != zipfile.ZIP_STORED for e in entries.values()):
-                raise CheckpointError(
-                    f"{path}: a zip of {size} bytes that unpacks to {total}: PyTorch never compresses, refused"
-                )
-            folder = next((name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")), None)
-            if folder is None or entries[folder + "data.pkl"].file_size > MAX_PICKLE:
-                raise CheckpointError(f"{path}: a zip archive, but not one of PyTorch: no data.pkl in it")
-            order = folder + "byteorder"
-            _check_byte_order(path, order not in entries or archive.read(order).strip() == b"little")
-            content, records = read_pickle(io.BytesIO(archive.read(folder + "data.pkl")), str(path))
-            data = {key: archive.read(f"{folder}data/{key}") for key in records}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, KeyError, struct.error) as error:
-        raise CheckpointError(f"{path}: truncated or damaged ({str(error)[:120]})") from error
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        total = sum(entry.file_size for entry in archive.infolist())
+        if total > size or any(e.compress_type != zipfile.ZIP_STORED for e in entries.values()):
+            raise CheckpointError(
+                f"{path}: a zip of {size} bytes that unpacks to {total}: PyTorch never compresses, refused"
+            )
+        folder = next((name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")), None)
+        if folder is None or entries[folder + "data.pkl"].file_size > MAX_PICKLE:
+            raise CheckpointError(f"{path}: a zip archive, but not one of PyTorch: no data.pkl in it")
+        order = folder + "byteorder"
+        _check_byte_order(path, order not in entries or archive.read(order).strip() == b"little")
+        content, records = read_pickle(io.BytesIO(archive.read(folder + "data.pkl")), path)
+        data = {key: archive.read(f"{folder}data/{key}") for key in records}
     return content, {key: _numbers(path, records[key], data[key]) for key in records}
 
 
 def _read_stream(path: Path, file: IO[bytes]) -> tuple[Any, Storages]:
     stream = _Limited(file, MAX_PICKLE)
-    magic, _ = read_pickle(stream, str(path))
-    if magic != MAGIC or read_pickle(stream, str(path))[0] != PROTOCOL:
+    magic, _ = read_pickle(stream, path)
+    if magic != MAGIC or read_pickle(stream, path)[0] != PROTOCOL:
         raise CheckpointError(f"{path}: a pickle, but not a checkpoint of PyTorch")
-    system, _ = read_pickle(stream, str(path))
+    system, _ = read_pickle(stream, path)
     _check_byte_order(path, isinstance(system, dict) and system.get("little_endian") is True)
-    content, records = read_pickle(stream, str(path))
-    keys, _ = read_pickle(stream, str(path))
+    content, records = read_pickle(stream, path)
+    keys, _ = read_pickle(stream, path)
     if not isinstance(keys, list) or not all(isinstance(k, str) for k in keys) or sorted(keys) != sorted(records):
         raise CheckpointError(f"{path}: damaged: the storages it lists are not those that its tensors need")
     size = path.stat().st_size

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowvocoder.checkpoint import Checkpoint, build_model
+from flowvocoder.checkpoint import Checkpoint, at_most, build_model
 from flowvocoder.config import Experiment, TrainConfig, check, override
 from flowvocoder.errors import CheckpointError, ConfigError
+from flowvocoder.files import reading
 from flowvocoder.interop.published.archive import read_archive
 from flowvocoder.interop.published.layouts import Layout, fill, recognise
 from flowvocoder.interop.published.weights import Weights
@@ -28,8 +29,10 @@ def import_checkpoint(path: Path, settings: Sequence[str] = (), licence: str = "
         ConfigError: a setting that is not known or does not go together with the weights.
     """
     content, storages = read_archive(path)
-    weights = Weights(path, content, storages)
-    layout = recognise(weights)
+    damaged = "truncated, or of a layout that is not known"
+    with reading(path, CheckpointError, damaged):
+        weights = Weights(path, content, storages)
+        layout = recognise(weights)
     try:
         mel = dataclasses.replace(convention("tacotron2"), n_mels=layout.n_mels, hop_length=layout.hop_length)
         experiment = Experiment(layout.model, mel, TrainConfig())
@@ -37,7 +40,9 @@ def import_checkpoint(path: Path, settings: Sequence[str] = (), licence: str = "
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
     experiment = override(experiment, settings)
-    model = build_model(experiment)
-    fill(model, layout, weights)
+    with at_most(4 * sum(storage.numel() for storage in storages.values()) + 2**20, path):
+        model = build_model(experiment)
+    with reading(path, CheckpointError, damaged):
+        fill(model, layout, weights)
     card = VoiceCard(licence=licence, temperature=layout.temperature, source=path.name, layout=layout.name)
     return Checkpoint(model.eval().requires_grad_(False), experiment, card), layout

@@ -9,12 +9,20 @@ import dataclasses
 import pickletools
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 from flowvocoder.errors import CheckpointError
+from flowvocoder.files import reading
 
 MAX_OPCODES = 5_000_000
 """More than ten times what the largest published checkpoint has."""
+
+MAX_COPIES = 5_000_000
+"""Items that the file may have copied: one list of it could otherwise be made a tuple many thousand times."""
+
+MAX_NAME = 300
+"""Characters of a module's or a class's name."""
 
 MAX_NESTING = 9
 """Levels of lists, tuples, dicts and sets within each other; a checkpoint has about five. Objects start anew."""
@@ -69,23 +77,20 @@ class Stream(Protocol):
     def readline(self) -> bytes: ...
 
 
-def read_pickle(stream: Stream, what: str) -> tuple[Any, dict[str, StorageRecord]]:
+def read_pickle(stream: Stream, path: Path) -> tuple[Any, dict[str, StorageRecord]]:
     """One pickle from where the stream stands to just behind it, and the storages that it refers to, by key.
 
     Args:
-        what: the file's name, for messages.
+        path: of the file, for messages.
 
     Raises:
         CheckpointError: truncated, no pickle, too large or too deep, or asks for what no checkpoint needs.
     """
-    try:
-        machine = _Machine(what)
+    with reading(path, CheckpointError, "truncated or not a checkpoint"):
+        machine = _Machine(str(path))
         value = machine.run(stream)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, UnicodeError, EOFError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{what}: truncated or not a checkpoint ({first[:120]})") from error
-    _check_nesting(value, what)
-    return value, machine.storages
+        _check_nesting(value, str(path))
+        return value, machine.storages
 
 
 class _Machine:
@@ -97,6 +102,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, StorageRecord] = {}
+        self.copied = 0
 
     def run(self, stream: Stream) -> Any:
         operations = pickletools.genops(stream)  # type: ignore[arg-type]  # it reads bytes and lines, no more
@@ -143,8 +149,8 @@ class _Machine:
 
     def stack_name(self, _: Any) -> None:
         module, name = self.pop(2)
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a name that is no text")
+        if not isinstance(module, str) or not isinstance(name, str) or max(len(module), len(name)) > MAX_NAME:
+            raise ValueError("a name that is no text, or a long one")
         self.name(module, name)
 
     def put(self, argument: int) -> None:
@@ -190,7 +196,16 @@ class _Machine:
         text = function.text if isinstance(function, Name) else repr(type(function).__name__)
         if text not in _CALLS or not isinstance(arguments, tuple):
             raise self.refusal(text)
+        self.count_copies(*arguments)
         self.stack.append(_CALLS[text](*arguments))
+
+    def count_copies(self, *values: Any) -> None:
+        """Before they are copied."""
+        self.copied += sum(len(value) for value in values if isinstance(value, list | tuple | set | dict))
+        if self.copied > MAX_COPIES:
+            raise CheckpointError(
+                f"{self.what}: copies more than {MAX_COPIES} items, which no checkpoint needs: refused"
+            )
 
     def build(self, _: Any) -> None:
         (state,) = self.pop(1)
@@ -198,6 +213,7 @@ class _Machine:
         if isinstance(target, Record):
             if not isinstance(state, dict):
                 raise ValueError(f"the state of a {target.kind} is no dict")
+            self.count_copies(state)
             target.attributes.update(state)
         elif not isinstance(target, dict):  # an OrderedDict with attributes, such as a state dict's versions
             raise ValueError("a state for what is no object")

@@ -1,0 +1,143 @@
+"""The process that hands out inputs, and ends a worker that takes too long."""
+
+import collections
+import dataclasses
+import multiprocessing
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from tests.abuse.case import FAMILIES, GB
+
+PATIENCE = 20.0
+"""Seconds of processor time that an input may take."""
+
+FOR_WAITING = 120.0
+"""Seconds that it may take where it does nothing, or where the machine is busy."""
+
+
+@dataclasses.dataclass
+class Row:
+    """What came of a family's inputs."""
+
+    inputs: int = 0
+    refused: int = 0
+    accepted: int = 0
+    faults: int = 0
+    slowest: float = 0.0  # seconds of processor time
+    memory: int = 0  # bytes
+
+
+class Worker:
+    """A process that runs inputs; a new one takes its place when it dies or hangs."""
+
+    def __init__(self, home: Path, seed: int):
+        self.home, self.seed = home, seed
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def run(self, name: str, number: int) -> dict[str, Any]:
+        """What came of an input, with its faults."""
+        self.connection.send((name, number))
+        began, used = time.monotonic(), self._used()
+        try:
+            while not self.connection.poll(0.5):
+                if self._used() - used > PATIENCE or time.monotonic() - began > FOR_WAITING:
+                    return self._lost(
+                        f"hang: {self._used() - used:.0f} s, {time.monotonic() - began:.0f} s by the clock"
+                    )
+            return self.connection.recv()
+        except EOFError:
+            self.process.join()
+            return self._lost(f"died: exit code {self.process.exitcode}")
+
+    def _lost(self, fault: str) -> dict[str, Any]:
+        self.__exit__()
+        log = (self.box / "log").read_text(errors="replace")[-3000:]
+        self._start()
+        return {
+            "code": None,
+            "seconds": PATIENCE,
+            "memory": 0,
+            "faults": [fault],
+            "command": [],
+            "said": log,
+            "trace": "",
+        }
+
+    def _start(self) -> None:
+        from tests.abuse.worker import serve
+
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.box = Path(tempfile.mkdtemp(dir=self.home))
+        self.process = context.Process(target=serve, args=(theirs, self.box, self.seed), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.connection.recv()
+
+    def _used(self) -> float:
+        """Seconds of processor time so far."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def plan(inputs: int, only: str = "") -> Iterator[tuple[str, int]]:
+    """(family, number) of every input, families mixed. `only`: families, or `family:number`."""
+    name, _, number = only.partition(":")
+    if number:
+        yield name, int(number)
+        return
+    chosen = [family for family in FAMILIES.values() if not name or family.name in name.split(",")]
+    total = sum(family.share for family in chosen)
+    counts = {family.name: family.count or round(inputs * family.share / total) for family in chosen}
+    mixed = sorted((index / count, name, index) for name, count in counts.items() for index in range(count))
+    yield from ((name, index) for _, name, index in mixed)
+
+
+def fuzz(inputs: int, seed: int, only: str = "", verbose: bool = False) -> tuple[dict[str, Row], list[str]]:
+    """Run inputs; returns a row for each family, and a line for each kind of fault."""
+    rows: dict[str, Row] = collections.defaultdict(Row)
+    kinds: collections.Counter[str] = collections.Counter()
+    first: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as home, Worker(Path(home), seed) as worker:
+        for name, number in plan(inputs, only):
+            result, row = worker.run(name, number), rows[name]
+            row.inputs += 1
+            row.refused += result["code"] not in (0, None) and not result["faults"]
+            row.accepted += result["code"] == 0 and not result["faults"]
+            row.faults += bool(result["faults"])
+            row.slowest, row.memory = max(row.slowest, result["seconds"]), max(row.memory, result["memory"])
+            for fault in result["faults"]:
+                kind = f"{name}: {re.sub(r'[0-9]+', '#', fault)}"
+                kinds[kind] += 1
+                first.setdefault(kind, f"{name}:{number}: {fault}")
+                if verbose and kinds[kind] == 1:
+                    print(f"{first[kind]}\n    {result['command']}"[:600], flush=True)
+            if verbose and only.endswith(f":{number}"):
+                print(result["command"], result["said"], result["trace"], result["faults"], result["seconds"], sep="\n")
+    return dict(rows), [f"{count} x {first[kind]}" for kind, count in kinds.most_common()]
+
+
+def table(rows: dict[str, Row]) -> Iterator[str]:
+    """Lines of a Markdown table."""
+    yield "| family | inputs | refused | accepted | faults | slowest | most memory |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, row in rows.items():
+        counts = f"{row.inputs} | {row.refused} | {row.accepted} | {row.faults}"
+        yield f"| {name} | {counts} | {row.slowest:.1f} s | {row.memory / GB:.2f} GB |"
+    total = [sum(getattr(row, name) for row in rows.values()) for name in ("inputs", "refused", "accepted", "faults")]
+    yield f"| all | {' | '.join(map(str, total))} | | |"
