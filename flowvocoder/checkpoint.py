@@ -70,7 +70,7 @@ def at_most(numbers: int, path: Path) -> Iterator[None]:
                     f"{path}: holds fewer numbers than the model that it describes: {numbers} at most"
                 )
 
-    hook = register_module_parameter_registration_hook(count)  # type: ignore[no-untyped-call]
+    hook = register_module_parameter_registration_hook(count)
     try:
         yield
     finally:

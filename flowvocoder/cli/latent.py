@@ -53,7 +53,7 @@ def read_latent(path: Path, spec: MelSpec) -> "tuple[torch.Tensor, torch.Tensor,
         for name, array in (("latent", z), ("mel", mel)):
             if not np.isfinite(array).all():
                 raise MelError(f"{path}: {name} holds values that are no finite numbers")
-        if samples.ndim or not 0 < samples <= mel.shape[-1] * spec.hop_length:
+        if samples.ndim or not 0 < int(samples) <= mel.shape[-1] * spec.hop_length:
             raise MelError(f"{path}: samples is {samples}, expected 1 to {mel.shape[-1] * spec.hop_length}")
     with reading(path, MelError, "not a latent file: its mel_spec is not the spec of a mel"):
         own_spec = MelSpec.from_dict(json.loads(str(own)))
