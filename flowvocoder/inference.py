@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from flowvocoder.threads import own_threads
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -40,7 +42,7 @@ def without_gradients(method: Method) -> Method:
 
 @contextlib.contextmanager
 def _inference(device: torch.device) -> Iterator[None]:
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False), own_threads():
         yield
 
 

@@ -42,8 +42,8 @@ class Vocoder:
     per item, a CPU `torch.Generator` to draw them from, or None for PyTorch's global generator.
 
     No method records gradients. Results are ordinary tensors, which can be changed and be the input of a network that
-    is trained. Autocast around a call changes nothing: `precision` alone says what the networks compute in. On a CPU
-    with other work to do, call `torch.set_num_threads(1)` first: small operations gain little from more threads.
+    is trained. Autocast around a call changes nothing: `precision` alone says what the networks compute in. Methods
+    use one CPU thread, whatever PyTorch's number is, unless `flowvocoder.threads.set_threads` asks for more.
 
     Example:
         >>> vocoder = Vocoder.from_pretrained()

@@ -16,6 +16,7 @@ from helpers import make_corpus, speech_like
 
 from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.cli.main import main
+from flowvocoder.threads import set_threads
 
 torch.set_num_threads(1)
 
@@ -41,7 +42,7 @@ TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]
 def one_thread() -> Iterator[None]:
     """A test of --threads leaves the next ones with one thread: two on a busy machine take ten times as long."""
     yield
-    torch.set_num_threads(1)
+    set_threads(1)
 
 
 @pytest.fixture(scope="session")

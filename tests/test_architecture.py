@@ -19,7 +19,7 @@ RECIPES = PACKAGE.parent / "recipes"
 # From the bottom up. A module may import from its own layer's folder and from any layer below.
 LAYERS = [
     {"ending", "errors", "renamed", "units"},
-    {"unfinished"},
+    {"threads", "unfinished"},
     {"extras", "files", "inference", "legacy", "progress", "parallel", "settings"},
     {"audio"},
     {"mel"},

@@ -30,9 +30,11 @@ def set_machine(arguments: argparse.Namespace) -> "torch.device":
     """Apply --threads and check --device. Raises ConfigError for what this machine does not have."""
     import torch
 
+    from flowvocoder.threads import set_threads
+
     if not 1 <= arguments.threads <= 1024:
         raise ConfigError(f"--threads must be from 1 to 1024, not {arguments.threads}")
-    torch.set_num_threads(arguments.threads)
+    set_threads(arguments.threads)
     try:
         device = torch.device(arguments.device)
         if device.type not in ("cpu", "cuda", "mps"):

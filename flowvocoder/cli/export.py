@@ -19,12 +19,11 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """CHECKPOINT -> OUT.onnx or OUT.pt2, with mel spec and licence inside."""
-    import torch
-
     from flowvocoder.checkpoint import load_checkpoint
     from flowvocoder.interop.onnx.export import export_onnx, export_pt2
+    from flowvocoder.threads import set_threads
 
-    torch.set_num_threads(1)  # as other commands do by default
+    set_threads(1)  # as other commands do by default
     check_output(arguments.output, (f".{arguments.format}",))
     checkpoint = load_checkpoint(named_checkpoint(arguments.checkpoint))
     {"onnx": export_onnx, "pt2": export_pt2}[arguments.format](checkpoint, arguments.output, arguments.step)

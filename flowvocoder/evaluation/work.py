@@ -1,12 +1,9 @@
 """The work on one utterance, in this process or in others beside it."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
-
-import torch
 
 from flowvocoder.audio.files import write_audio
 from flowvocoder.data.corpus import Utterance
@@ -20,6 +17,7 @@ from flowvocoder.evaluation.results import Row, place
 from flowvocoder.evaluation.signals import RATE, Values, make_pair, to_rate
 from flowvocoder.parallel import Crashed, ordered_map
 from flowvocoder.progress import progress
+from flowvocoder.threads import own_threads
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -60,7 +58,7 @@ class Task:
 
 def measure(task: Task) -> Row | str:
     """The row, or one sentence on why there is none; on one thread."""
-    with _one_thread():
+    with own_threads(1):
         return _measure(task)
 
 
@@ -95,7 +93,7 @@ def lag_of(job: tuple[FolderCandidate, Utterance]) -> int | None:
     """How late a folder's copy of an utterance is, in samples at RATE; None if that cannot be found."""
     system, utterance = job
     try:
-        with _one_thread():
+        with own_threads(1):
             speech = system.speak(utterance)
         recording = to_rate(utterance.read(RATE), RATE)
         pair = make_pair(recording, to_rate(speech.samples, speech.sample_rate))
@@ -118,13 +116,3 @@ def _of_speech(task: Task, speech: Speech) -> dict[str, float]:
     for function in functions("speech", task.groups):
         values.update(function(samples, task.sample_rate, task.block))
     return values
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -167,13 +167,11 @@ def _given_mel(
 def _computed_mel(pcm: npt.NDArray[np.int16], spec: MelSpec, device: str) -> npt.NDArray[np.float32]:
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the processes share the cores already
-    try:
+    from flowvocoder.threads import own_threads
+
+    with own_threads(1):  # the processes share the cores already
         audio = torch.from_numpy(from_pcm16(pcm)).to(device)
         mel: npt.NDArray[np.float32] = _front_end(spec, device)(audio).cpu().numpy()
-    finally:
-        torch.set_num_threads(threads)
     return mel
 
 

@@ -26,6 +26,7 @@ from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, T
 from flowvocoder.files import recover_folder
 from flowvocoder.migration import FORMAT_VERSION
 from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.threads import own_threads
 from flowvocoder.training.batch import prepare
 from flowvocoder.training.differences import check_same_run, difference
 from flowvocoder.training.distributed import DistributedContext
@@ -128,7 +129,7 @@ class Trainer:
         bar = tqdm(total=steps, initial=self.step, unit="step", dynamic_ncols=True,
                    disable=not (sys.stderr.isatty() and self.processes.is_main))  # fmt: skip
         try:
-            with self._signals():
+            with self._signals(), own_threads():
                 if self.step == 0 and self.validation.items and self.config.draws_samples:
                     self._validate()  # the likelihood before refinement
                 while self.step < last and not self._stop(deadline):

@@ -22,6 +22,7 @@ from flowvocoder.config import Experiment, override
 from flowvocoder.ending import leave_at_signals, surely
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.presets import preset
+from flowvocoder.threads import set_threads
 from flowvocoder.training.distributed import DistributedContext
 from flowvocoder.training.trainer import Trainer
 from flowvocoder.unfinished import scratch
@@ -187,7 +188,7 @@ def _worker(setting: Setting, effort: Effort, rank: int, port: int, connection: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     leave_at_signals()
     if effort.threads is not None:
-        torch.set_num_threads(effort.threads)
+        set_threads(effort.threads)
     try:
         result: Speed | str = _measure_here(setting, effort)
     except FlowVocoderError as error:
