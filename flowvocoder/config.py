@@ -204,9 +204,13 @@ def check(experiment: Experiment) -> None:
     if experiment.postfilter is not None:
         check_limits("postfilter", experiment.postfilter)
         experiment.postfilter.check(mel)
-    if train.optim.segment < 4 * mel.n_fft:
+    if mel.hop_length > mel.n_fft // 2:
+        raise ConfigError(f"mel.hop_length {mel.hop_length} must be at most half of mel.n_fft {mel.n_fft}")
+    for_losses = 4096 if train.draws_samples else 1024  # the longest windows that losses look through
+    if train.optim.segment < (shortest := max(4 * mel.n_fft, for_losses)):
         raise ConfigError(
-            f"train.optim.segment {train.optim.segment} must be at least 4 x mel.n_fft = {4 * mel.n_fft} samples"
+            f"train.optim.segment {train.optim.segment} must be at least {shortest} samples: 4 x mel.n_fft"
+            f" {mel.n_fft}, and {for_losses} for the losses"
         )
     for path, field, value in leaves(train):
         if path in UNUSED[train.stage] and value != field.default:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.settings import check_limits, limited, typed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,43 +16,36 @@ class MelSpec:
     puts frame f around sample f * hop_length + hop_length / 2 and gives T // hop_length frames.
     """
 
-    sample_rate: int = 22050  # Hz
-    n_fft: int = 1024  # samples
-    win_length: int = 1024  # samples, Hann, periodic
-    hop_length: int = 256  # samples
-    n_mels: int = 80
+    sample_rate: int = limited(22050, 8000, 192_000)  # Hz
+    n_fft: int = limited(1024, 16, 65536)  # samples
+    win_length: int = limited(1024, 2, 65536)  # samples, Hann, periodic
+    hop_length: int = limited(256, 1, 32768)  # samples
+    n_mels: int = limited(80, 1, 4096)
     fmin: float = 0.0  # Hz
     fmax: float = 8000.0  # Hz
     mel_scale: Literal["slaney", "htk"] = "slaney"
     norm: Literal["slaney", "none"] = "slaney"
     padding: Literal["center", "same"] = "center"
-    magnitude_eps: float = 0.0  # sqrt(|X|^2 + magnitude_eps)
+    magnitude_eps: float = limited(0.0, 0.0, 1.0)  # sqrt(|X|^2 + magnitude_eps)
     log: Literal["ln", "log10"] = "ln"
-    floor: float = 1e-5  # log(max(x, floor))
+    floor: float = limited(1e-5, 1e-20, 1.0)  # log(max(x, floor)); float32 rounds 1e-46 to 0
 
     def __post_init__(self) -> None:
+        check_limits("mel", self)
+        bins, nyquist = self.n_fft // 2 + 1, self.sample_rate / 2
         problems = [
-            (self.sample_rate > 0, f"sample_rate must be positive, not {self.sample_rate}"),
-            (0 < self.hop_length <= self.n_fft, f"hop_length must be in 1..n_fft={self.n_fft}, not {self.hop_length}"),
-            (0 < self.win_length <= self.n_fft, f"win_length must be in 1..n_fft={self.n_fft}, not {self.win_length}"),
+            (self.hop_length <= self.n_fft, f"hop_length {self.hop_length} must be at most n_fft {self.n_fft}"),
+            (self.win_length <= self.n_fft, f"win_length {self.win_length} must be at most n_fft {self.n_fft}"),
+            (self.n_mels <= bins, f"n_mels {self.n_mels} must be at most n_fft / 2 + 1 = {bins}"),
             (
-                0 < self.n_mels <= self.n_fft // 2 + 1,
-                f"n_mels must be in 1..n_fft / 2 + 1 = {self.n_fft // 2 + 1}, not {self.n_mels}",
+                0 <= self.fmin <= self.fmax - self.n_mels and self.fmax <= nyquist,
+                f"fmin {self.fmin:g} and fmax {self.fmax:g} must be from 0 to {nyquist:g} Hz, and at least 1 Hz a band"
+                f" apart, n_mels {self.n_mels}",
             ),
-            (
-                0 <= self.fmin < self.fmax <= self.sample_rate / 2,
-                f"0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz does not hold for {self.fmin:g} and {self.fmax:g}",
-            ),
-            (self.magnitude_eps >= 0, f"magnitude_eps must be 0 or above, not {self.magnitude_eps}"),
-            (self.floor > 0, f"floor must be positive, not {self.floor}"),
-            (self.mel_scale in ("slaney", "htk"), f"mel_scale must be slaney or htk, not {self.mel_scale}"),
-            (self.norm in ("slaney", "none"), f"norm must be slaney or none, not {self.norm}"),
-            (self.padding in ("center", "same"), f"padding must be center or same, not {self.padding}"),
-            (self.log in ("ln", "log10"), f"log must be ln or log10, not {self.log}"),
         ]
         for ok, message in problems:
             if not ok:
-                raise ConfigError(f"mel spec: {message}")
+                raise ConfigError(f"mel.{message}")
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -64,7 +58,7 @@ class MelSpec:
             wrong = set(values) ^ names if isinstance(values, dict) else names
             raise ConfigError(f"mel spec: missing or unknown: {', '.join(sorted(wrong))}")
         try:
-            return cls(**values)
+            return typed(cls, values)
         except TypeError as error:
             raise ConfigError(f"mel spec: a value has the wrong type ({error})") from error
 

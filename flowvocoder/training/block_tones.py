@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.errors import ConfigError
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.units import PCM16_STEP
 
@@ -22,10 +23,15 @@ class BlockTonePower(nn.Module):
 
     Shape:
         samples, recorded: (B, T) -> scalar: 1 if all blocks are the same, 1 / N for noise in N blocks
+
+    Raises:
+        ConfigError: the block is odd.
     """
 
     def __init__(self, block: int):
         super().__init__()
+        if block % 2:
+            raise ConfigError(f"losses.block_tones needs a flow of blocks of an even number of samples, not {block}")
         self.transform = LappedTransform(block)
 
     def forward(self, samples: Tensor, recorded: Tensor) -> Tensor:
