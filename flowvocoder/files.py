@@ -107,6 +107,20 @@ def writing_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def claiming(path: Path) -> Iterator[None]:
+    """For other programs, `path` is being written from now on, although its writing begins within the block.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    with contextlib.ExitStack() as claimed:
+        with _output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            claimed.enter_context(unfinished(path))
+        yield
+
+
+@contextlib.contextmanager
 def _output_errors(path: Path) -> Iterator[None]:
     """Turns what the system says into an OutputError that names `path`."""
     try:

@@ -1,6 +1,7 @@
 """Files in, a file out for each: what `synth`, `resynth`, `mel`, `encode` and `decode` do with the paths they get."""
 
 import argparse
+import functools
 import glob
 import sys
 from collections.abc import Callable, Sequence
@@ -9,8 +10,11 @@ from typing import NamedTuple, TypeAlias
 
 from flowvocoder.cli.command import FAILED, say
 from flowvocoder.cli.common import check_not_input, check_output
+from flowvocoder.cli.processes import each
 from flowvocoder.errors import DataError, FlowVocoderError, OutputError
+from flowvocoder.files import claiming
 from flowvocoder.progress import progress
+from flowvocoder.unfinished import is_being_written
 
 AUDIO_OUT = (".wav", ".flac")
 """Suffixes of audio that is written; in a folder, it has the first."""
@@ -41,6 +45,10 @@ class Job(NamedTuple):
 Convert: TypeAlias = Callable[[Path, Path], str]
 """Writes the second file from the first; returns what it did, in words."""
 
+Start: TypeAlias = Callable[[argparse.Namespace, bool], Convert]
+"""Makes ready, and gives what converts; it is told whether there are several files. A function of a module, as in
+`each`."""
+
 
 def add_paths(parser: argparse.ArgumentParser, what: str, output: str, count: str = "+") -> None:
     """PATH..., the last of which is the output, and --force."""
@@ -50,11 +58,10 @@ def add_paths(parser: argparse.ArgumentParser, what: str, output: str, count: st
                         help=f"replace existing outputs when there are several {what}s")  # fmt: skip
 
 
-def convert_files(arguments: argparse.Namespace, formats: Formats, start: Callable[[bool], Convert]) -> int:
+def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start) -> int:
     """One file to a file that is named, or several to a folder, in which what is there already is not done again.
 
-    Args:
-        start: makes ready, and gives what converts; it is told whether there are several files.
+    Programs that write to the same folder share the work.
 
     Returns:
         The exit code: 2 if some could not be converted, each with a line on standard error; the rest is.
@@ -66,21 +73,37 @@ def convert_files(arguments: argparse.Namespace, formats: Formats, start: Callab
         print(f"{len(jobs) - len(todo)} of {len(jobs)} are there already (--force does them again)", file=sys.stderr)
     if not todo:
         return 0
-    convert = start(several)
     if not several:
-        print(convert(*todo[0]))
+        print(start(arguments, False)(*todo[0]))
         return 0
-    failed = 0
-    for job in progress(todo, arguments.command, formats.what):
-        try:
+    written = refused = 0
+    outcomes = each(arguments, functools.partial(_attempts, start=start), todo, [job.input for job in todo])
+    for outcome in progress(outcomes, arguments.command, formats.what, len(todo)):
+        written += outcome is True
+        if isinstance(outcome, str):
+            refused += 1
+            say(f"flowvocoder: {outcome}")
+    left = len(todo) - written - refused
+    print(f"{written} written to {output}, {refused} refused" + f", {left} left to another program" * bool(left))
+    return FAILED if refused else 0
+
+
+def _attempts(arguments: argparse.Namespace, start: Start) -> Callable[[Job], bool | str]:
+    return functools.partial(_attempt, start(arguments, True), arguments.force)
+
+
+def _attempt(convert: Convert, force: bool, job: Job) -> bool | str:
+    """Whether it was written here and not by another program, or what is wrong with the input."""
+    if is_being_written(job.output) or (job.output.exists() and not force):
+        return False
+    try:
+        with claiming(job.output):
             convert(*job)
-        except OutputError:
-            raise  # the next file would meet the same disk
-        except FlowVocoderError as error:
-            failed += 1
-            say(f"flowvocoder: {error}")
-    print(f"{len(todo) - failed} written to {output}, {failed} refused")
-    return FAILED if failed else 0
+    except OutputError:
+        raise  # the next file would meet the same disk
+    except FlowVocoderError as error:
+        return str(error)
+    return True
 
 
 def plan(inputs: Sequence[str], output: Path, formats: Formats) -> tuple[list[Job], bool]:

@@ -32,9 +32,7 @@ def set_machine(arguments: argparse.Namespace) -> "torch.device":
 
     from flowvocoder.threads import set_threads
 
-    if not 1 <= arguments.threads <= 1024:
-        raise ConfigError(f"--threads must be from 1 to 1024, not {arguments.threads}")
-    set_threads(arguments.threads)
+    set_threads(check_threads(arguments))
     try:
         device = torch.device(arguments.device)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -44,6 +42,14 @@ def set_machine(arguments: argparse.Namespace) -> "torch.device":
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"--device {arguments.device}: not usable here ({first})") from error
     return device
+
+
+def check_threads(arguments: argparse.Namespace) -> int:
+    """--threads. Raises ConfigError for an impossible number."""
+    threads: int = arguments.threads
+    if not 1 <= threads <= 1024:
+        raise ConfigError(f"--threads must be from 1 to 1024, not {threads}")
+    return threads
 
 
 def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":

@@ -20,10 +20,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Each latent that `encode` wrote to audio: the recording, if its latent is as it was."""
-    return convert_files(arguments, FORMATS, lambda several: _decoder(arguments))
+    return convert_files(arguments, FORMATS, _decoder)
 
 
-def _decoder(arguments: argparse.Namespace) -> Convert:
+def _decoder(arguments: argparse.Namespace, several: bool) -> Convert:
     vocoder = load_vocoder(arguments)
 
     def decode(latent: Path, output: Path) -> str:

@@ -17,10 +17,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Each recording to a .npz."""
-    return convert_files(arguments, recordings_to(".npz"), lambda several: _encoder(arguments))
+    return convert_files(arguments, recordings_to(".npz"), _encoder)
 
 
-def _encoder(arguments: argparse.Namespace) -> Convert:
+def _encoder(arguments: argparse.Namespace, several: bool) -> Convert:
     import torch
 
     vocoder = load_vocoder(arguments)

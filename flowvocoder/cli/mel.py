@@ -17,10 +17,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Each recording to a .npy, in the checkpoint's convention or the one named."""
-    return convert_files(arguments, recordings_to(".npy"), lambda several: _converter(arguments))
+    return convert_files(arguments, recordings_to(".npy"), _converter)
 
 
-def _converter(arguments: argparse.Namespace) -> Convert:
+def _converter(arguments: argparse.Namespace, several: bool) -> Convert:
     import torch
 
     from flowvocoder.mel.files import write_mel

@@ -50,7 +50,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or mps")
     parser.add_argument("--threads", type=int, default=1,
-                        help="CPU threads (default 1: more help little, and harm on a busy machine)")  # fmt: skip
+                        help="CPU threads (default 1); several files are shared among as many processes")  # fmt: skip
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -38,7 +38,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Each recording -> mel -> audio of the same length."""
-    return convert_files(arguments, recordings_to(*AUDIO_OUT), lambda several: _resynthesizer(arguments, several))
+    return convert_files(arguments, recordings_to(*AUDIO_OUT), _resynthesizer)
 
 
 def _resynthesizer(arguments: argparse.Namespace, several: bool) -> Convert:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from flowvocoder.cli.bulk import find_files
 from flowvocoder.cli.command import FAILED, Command, say
 from flowvocoder.cli.common import LONGEST_ENCODED, load_vocoder, read_recording
 from flowvocoder.cli.options import add_checkpoint, seed
+from flowvocoder.cli.processes import each
 from flowvocoder.errors import AudioError
 from flowvocoder.progress import progress
 from flowvocoder.units import bits_per_sample
@@ -32,16 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.audio.files import EXTENSIONS
 
     files = find_files(arguments.paths, EXTENSIONS)
-    vocoder = load_vocoder(arguments)
-    foreign = None
-    if arguments.mel_from:
-        foreign = vocoder.mel(_samples(arguments.mel_from, vocoder))
     rows: list[dict[str, Any]] = []
-    for path in progress(files, "score", "file"):
-        try:
-            nats = _score_one(path, vocoder, foreign, arguments)
-        except AudioError as error:
-            say(f"flowvocoder: {error}")
+    scores = progress(each(arguments, _scorer, files, files), "score", "file", len(files))
+    for path, nats in zip(files, scores, strict=True):
+        if isinstance(nats, str):
+            say(f"flowvocoder: {nats}")
             continue
         rows.append({"file": str(path), "nats_per_sample": nats, "bits_per_sample": bits_per_sample(nats)})
         if not arguments.json:
@@ -52,6 +49,19 @@ def run(arguments: argparse.Namespace) -> int:
         mean = sum(r["nats_per_sample"] for r in rows) / len(rows)
         print(f"mean of {len(rows)} files: {mean:.4f} nats/sample, {bits_per_sample(mean):.4f} bits/sample")
     return 0 if len(rows) == len(files) else FAILED
+
+
+def _scorer(arguments: argparse.Namespace) -> Callable[[Path], float | str]:
+    vocoder = load_vocoder(arguments)
+    foreign = vocoder.mel(_samples(arguments.mel_from, vocoder)) if arguments.mel_from else None
+
+    def score(path: Path) -> float | str:
+        try:
+            return _score_one(path, vocoder, foreign, arguments)
+        except AudioError as error:
+            return str(error)
+
+    return score
 
 
 def _score_one(path: Path, vocoder: "Vocoder", foreign: "torch.Tensor | None", arguments: argparse.Namespace) -> float:

@@ -49,12 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         return stream_mel(arguments)
     if len(arguments.paths) < 2:
         raise MelError("synth needs a mel and where to put the audio: MEL.npy OUT.wav (or --stream)")
+    return convert_files(arguments, FORMATS, _synthesizer)
 
-    def start(several: bool) -> Convert:
-        voice = _load(arguments)
-        return lambda mel, output: f"{output}: {_one(voice, mel, output, arguments):.2f} s"
 
-    return convert_files(arguments, FORMATS, start)
+def _synthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
+    voice = _load(arguments)
+    return lambda mel, output: f"{output}: {_one(voice, mel, output, arguments):.2f} s"
 
 
 def _load(arguments: argparse.Namespace) -> "Voice":

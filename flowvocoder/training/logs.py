@@ -15,11 +15,10 @@ from torch import Tensor
 from flowvocoder.audio.plots import draw_pair
 from flowvocoder.errors import OutputError
 from flowvocoder.files import reason
+from flowvocoder.progress import EVERY, is_terminal
 from flowvocoder.training.folder import LOG
 from flowvocoder.unfinished import hold, release
 from flowvocoder.units import bits_per_sample
-
-PRINT_EVERY_SECONDS = 60.0
 
 
 class RunLog:
@@ -53,7 +52,7 @@ class RunLog:
         if step % 10 == 0:
             self._scalars("train", step, values)
         text = headline(values)
-        if text and not sys.stderr.isatty() and time.monotonic() - self._printed > PRINT_EVERY_SECONDS:
+        if text and not is_terminal() and time.monotonic() - self._printed > EVERY:
             self._printed = time.monotonic()
             print(f"step {step}: {text}, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
 

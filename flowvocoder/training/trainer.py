@@ -3,7 +3,6 @@
 import contextlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, T
 from flowvocoder.files import recover_folder
 from flowvocoder.migration import FORMAT_VERSION
 from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.progress import is_terminal
 from flowvocoder.threads import own_threads
 from flowvocoder.training.batch import prepare
 from flowvocoder.training.differences import check_same_run, difference
@@ -127,7 +127,7 @@ class Trainer:
         steps, run = self.config.optim.steps, self.config.run
         last = steps if max_steps is None else min(max_steps, steps)
         bar = tqdm(total=steps, initial=self.step, unit="step", dynamic_ncols=True,
-                   disable=not (sys.stderr.isatty() and self.processes.is_main))  # fmt: skip
+                   disable=not (is_terminal() and self.processes.is_main))  # fmt: skip
         try:
             with self._signals(), own_threads():
                 if self.step == 0 and self.validation.items and self.config.draws_samples:

@@ -16,7 +16,7 @@ from flowvocoder.cli.main import commands, parser
 LONGEST = 25
 """Words of one help text."""
 
-SHARED = {"bulk", "command", "common", "latent", "main", "options", "pipe"}
+SHARED = {"bulk", "command", "common", "latent", "main", "options", "pipe", "processes"}
 """Modules that are no command."""
 
 
