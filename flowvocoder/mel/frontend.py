@@ -1,5 +1,6 @@
 """The one implementation of the mel spectrogram."""
 
+import warnings
 from typing import Literal
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError
 from flowvocoder.mel.spec import MelSpec
+
+MOST_BINS = 2**25
+"""Of a spectrogram that is computed for a model: a mel with long frames, close together, would take any memory."""
 
 
 class MelFrontEnd(nn.Module):
@@ -61,9 +65,11 @@ def mel_filterbank(spec: MelSpec) -> Tensor:
         import torchaudio
     except (ImportError, OSError):  # its CUDA build beside a CPU-only torch
         return _filterbank_of_librosa(spec, norm)
-    filters: Tensor = torchaudio.functional.melscale_fbanks(
-        spec.n_fft // 2 + 1, spec.fmin, spec.fmax, spec.n_mels, spec.sample_rate, norm, spec.mel_scale
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bands narrower than a bin, which are empty
+        filters: Tensor = torchaudio.functional.melscale_fbanks(
+            spec.n_fft // 2 + 1, spec.fmin, spec.fmax, spec.n_mels, spec.sample_rate, norm, spec.mel_scale
+        )
     return filters.T.contiguous()
 
 
@@ -88,9 +94,13 @@ def edge_padding(spec: MelSpec) -> tuple[int, int]:
 
 
 def unit_noise_level(spec: MelSpec, seconds: float = 20.0) -> Tensor:
-    """Mean log-mel, (n_mels,), of white Gaussian noise of standard deviation 1; what turns a mel into an envelope."""
+    """Mean log-mel, (n_mels,), of white Gaussian noise of standard deviation 1; what turns a mel into an envelope.
+
+    It is measured in `seconds` of noise, or less for frames that are long and close.
+    """
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(int(spec.sample_rate * seconds), generator=generator)
+    longest = spec.n_fft + spec.hop_length * (MOST_BINS // (spec.n_fft // 2 + 1))
+    noise = torch.randn(min(int(spec.sample_rate * seconds), longest), generator=generator)
     return MelFrontEnd(spec)(noise).mean(-1)
 
 

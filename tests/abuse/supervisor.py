@@ -1,6 +1,7 @@
 """The process that hands out inputs, and ends a worker that takes too long."""
 
 import collections
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -30,6 +31,14 @@ class Row:
     faults: int = 0
     slowest: float = 0.0  # seconds of processor time
     memory: int = 0  # bytes
+
+    def add(self, result: dict[str, Any]) -> None:
+        """Count an input."""
+        self.inputs += 1
+        self.faults += bool(result["faults"])
+        self.refused += result["code"] not in (0, None) and not result["faults"]
+        self.accepted += result["code"] == 0 and not result["faults"]
+        self.slowest, self.memory = max(self.slowest, result["seconds"]), max(self.memory, result["memory"])
 
 
 class Worker:
@@ -102,8 +111,8 @@ def plan(inputs: int, only: str = "") -> Iterator[tuple[str, int]]:
         yield name, int(number)
         return
     chosen = [family for family in FAMILIES.values() if not name or family.name in name.split(",")]
-    total = sum(family.share for family in chosen)
-    counts = {family.name: family.count or round(inputs * family.share / total) for family in chosen}
+    total, left = sum(family.share for family in chosen), max(0, inputs - sum(family.count for family in chosen))
+    counts = {family.name: family.count or round(left * family.share / total) for family in chosen}
     mixed = sorted((index / count, name, index) for name, count in counts.items() for index in range(count))
     yield from ((name, index) for _, name, index in mixed)
 
@@ -113,14 +122,14 @@ def fuzz(inputs: int, seed: int, only: str = "", verbose: bool = False) -> tuple
     rows: dict[str, Row] = collections.defaultdict(Row)
     kinds: collections.Counter[str] = collections.Counter()
     first: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as home, Worker(Path(home), seed) as worker:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        Worker(Path(home), seed) as worker,
+        contextlib.suppress(KeyboardInterrupt),  # then the table tells of what was tried until then
+    ):
         for name, number in plan(inputs, only):
-            result, row = worker.run(name, number), rows[name]
-            row.inputs += 1
-            row.refused += result["code"] not in (0, None) and not result["faults"]
-            row.accepted += result["code"] == 0 and not result["faults"]
-            row.faults += bool(result["faults"])
-            row.slowest, row.memory = max(row.slowest, result["seconds"]), max(row.memory, result["memory"])
+            result = worker.run(name, number)
+            rows[name].add(result)
             for fault in result["faults"]:
                 kind = f"{name}: {re.sub(r'[0-9]+', '#', fault)}"
                 kinds[kind] += 1

@@ -101,7 +101,8 @@ def _of_message(case: Case, code: int | None, trace: str, said: "Said") -> Itera
     if code not in case.codes:
         yield f"exit code {code}"
     lines = [line for line in said.error.splitlines() if line.strip()]
-    sentences = [line for line in lines if re.match(r"(flowvocoder|recipes)[a-z -]*: ", line)]
+    refusals = re.compile(r"(flowvocoder|recipes)[a-z -]*: (?!--match is now)")
+    sentences = [line for line in lines if refusals.match(line)]
     if code == 2 and len(sentences) != 1:
         yield f"{len(sentences)} sentences: {sentences[:3]}"
     for line in lines:

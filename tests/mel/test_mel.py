@@ -191,3 +191,9 @@ def test_pickled_npy_is_not_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(MelError, match="pickled Python objects"):
         read_mel(tmp_path / "a.npy", convention("tacotron2"))
+
+
+def test_a_mel_of_long_and_close_frames_takes_bounded_memory(recwarn: pytest.WarningsRecorder) -> None:
+    spec = MelSpec(n_fft=16384, win_length=16384, hop_length=1, n_mels=200)
+    level = unit_noise_level(spec)
+    assert level.shape == (200,) and level.isfinite().all() and not recwarn
