@@ -18,6 +18,7 @@ from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.files import read_json, readable_folder, reading, sha256_of, sha256_of_json, writing_folder
 from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.inference import plain_defaults
 from flowvocoder.migration import FORMAT_VERSION, migrated, tensor_name
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.guide import Guide
@@ -45,6 +46,7 @@ class Checkpoint:
     postfilter: PostFilter | None = None
 
 
+@plain_defaults()
 def build_model(experiment: Experiment) -> FlowVocoder:
     """A fresh model of the experiment's architecture."""
     return experiment.model.build(experiment.mel)
@@ -77,6 +79,7 @@ def at_most(numbers: int, path: Path) -> Iterator[None]:
         hook.remove()
 
 
+@plain_defaults()
 def build_postfilter(experiment: Experiment) -> PostFilter | None:
     """A fresh post-filter with the experiment's guide network; None if it has none."""
     sizes = experiment.postfilter
@@ -114,6 +117,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = tor
         (folder / CONFIG).write_text(signed(config), encoding="utf-8")
 
 
+@plain_defaults()
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint folder of any format, in evaluation mode and float32.
 

@@ -38,6 +38,10 @@ class ImplausibleMelError(MelError):
     """A mel without a spec does not look like the kind the model was trained on."""
 
 
+class ClippedWarning(UserWarning):
+    """More than a few samples of synthesised audio are above full scale."""
+
+
 class CheckpointError(FlowVocoderError):
     """A checkpoint is missing, truncated, altered, or of a newer format."""
 

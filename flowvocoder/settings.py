@@ -1,8 +1,10 @@
 """Settings as frozen dataclasses, also in groups: limits stand beside their field. Plain data: imports no torch."""
 
+import contextlib
 import dataclasses
 import difflib
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
@@ -27,6 +29,26 @@ def limited(default: Any, lowest: float, highest: float) -> Any:
 def limits_of(settings: Any) -> dict[str, tuple[float, float]]:
     """Smallest and largest value of every field that has limits, of a dataclass or an instance of one."""
     return {f.name: f.metadata["limits"] for f in dataclasses.fields(settings) if "limits" in f.metadata}
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number, NumPy's and PyTorch's too. Raises ConfigError that names what it is for.
+
+    >>> whole("gl_iters", 4)
+    4
+    """
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            return operator.index(value)
+    raise ConfigError(f"{name} must be a whole number, not {value!r}")
+
+
+def number(name: str, value: Any) -> float:
+    """A number, NumPy's and PyTorch's too. Raises ConfigError that names what it is for."""
+    if not isinstance(value, str):
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            return float(value)
+    raise ConfigError(f"{name} must be a number, not {value!r}")
 
 
 def leaves(settings: Any, path: str = "") -> Iterator[Leaf]:

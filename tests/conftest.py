@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; threads would only get in each other's way
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,17 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from bijection import perturb
 from demo_fixtures import Server, running
 from helpers import make_corpus, speech_like
 
-from flowvocoder.checkpoint import BUNDLED_VOICE
+from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, build_postfilter, save_checkpoint
 from flowvocoder.cli.main import main
+from flowvocoder.config import GuideConfig, override
+from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.presets import preset
 from flowvocoder.threads import set_threads
+from flowvocoder.voice_card import VoiceCard
 
 torch.set_num_threads(1)
 
@@ -64,6 +70,24 @@ def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(run: Path) -> Path:
     """Its checkpoint."""
     return run / "checkpoint"
+
+
+SMALL = ["model.pitch_excitation=true", "model.causal=true", "model.block=256", "model.encoder_ahead=1"]
+SMALL_CARD = VoiceCard(temperature=0.7, postfilter=PostfilterSettings(gl_iters=1, low_band_iters=24))
+
+
+@pytest.fixture(scope="session")
+def small_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a voice that was not trained and has every kind of part: ready in a moment."""
+    torch.manual_seed(0)
+    experiment = dataclasses.replace(override(preset("lapglow-tiny"), SMALL), postfilter=GuideConfig(16, 1))
+    model, postfilter = build_model(experiment), build_postfilter(experiment)
+    assert postfilter is not None
+    perturb(model, 0.03)
+    perturb(postfilter, 0.03)
+    path = tmp_path_factory.mktemp("voice") / "small"
+    save_checkpoint(path, Checkpoint(model, experiment, SMALL_CARD, postfilter))
+    return path
 
 
 @pytest.fixture

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+import torch
 
 import flowvocoder
 from flowvocoder.data.corpus import find_utterances
 from flowvocoder.data.manifest import Entry, write_manifest
 from flowvocoder.data.splits import choose_split
 from flowvocoder.files import sha256_of
+from flowvocoder.vocoder import Vocoder
 
 
 def speech_like(seconds: float, sample_rate: int, seed: int = 0) -> np.ndarray:
@@ -68,3 +70,27 @@ EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
 def example(seconds: float = 2.5) -> np.ndarray:
     """The start of a bundled recording, float64."""
     return sf.read(EXAMPLES / "kathleen.flac", frames=int(seconds * 22050))[0]
+
+
+def heard(vocoder: Vocoder, audio: torch.Tensor, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What every public method gives; frames (1, n_mels, F) are of the audio."""
+    stream, incoming = vocoder.stream(seed=0), vocoder.mel_stream()
+    latent, mel = vocoder.encode(audio)
+    clean = vocoder.synthesize(frames, seed=0)
+    return {
+        "mel": vocoder.mel(audio),
+        "mel_for": vocoder.mel_for(audio),
+        "mel_stream": torch.cat([incoming.push(audio), incoming.flush()], 1),
+        "synthesize": clean,
+        "synthesize_pieces": torch.cat(list(vocoder.synthesize_pieces(frames, seed=0))),
+        "stream": torch.cat([*(stream.push(piece) for piece in frames[0].split(9, 1)), stream.flush()]),
+        "resynthesize": vocoder.resynthesize(audio, seed=0),
+        "latent": latent,
+        "mel of encode": mel,
+        "decode": vocoder.decode(latent, mel),
+        "log_prob": vocoder.log_prob(audio),
+        "score": vocoder.score(audio),
+        "score_by_frame": vocoder.score_by_frame(audio),
+        "draw_noise": vocoder.draw_noise(frames, seed=0),
+        "denoiser": vocoder.denoiser()(clean, 0.1),
+    }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from helpers import speech_like
+from helpers import heard, speech_like
 
 import flowvocoder
 from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS
@@ -165,30 +165,6 @@ def test_works_from_numpy(vocoder: Vocoder) -> None:
     audio = speech_like(1.0, 22050)
     assert isinstance(audio, np.ndarray)
     assert vocoder.mel(torch.from_numpy(audio)).shape[1] == 80
-
-
-def heard(vocoder: Vocoder, audio: torch.Tensor, frames: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What every public method gives; frames (1, n_mels, F) are of the audio."""
-    stream, incoming = vocoder.stream(seed=0), vocoder.mel_stream()
-    latent, mel = vocoder.encode(audio)
-    clean = vocoder.synthesize(frames, seed=0)
-    return {
-        "mel": vocoder.mel(audio),
-        "mel_for": vocoder.mel_for(audio),
-        "mel_stream": torch.cat([incoming.push(audio), incoming.flush()], 1),
-        "synthesize": clean,
-        "synthesize_pieces": torch.cat(list(vocoder.synthesize_pieces(frames, seed=0))),
-        "stream": torch.cat([*(stream.push(piece) for piece in frames[0].split(9, 1)), stream.flush()]),
-        "resynthesize": vocoder.resynthesize(audio, seed=0),
-        "latent": latent,
-        "mel of encode": mel,
-        "decode": vocoder.decode(latent, mel),
-        "log_prob": vocoder.log_prob(audio),
-        "score": vocoder.score(audio),
-        "score_by_frame": vocoder.score_by_frame(audio),
-        "draw_noise": vocoder.draw_noise(frames, seed=0),
-        "denoiser": vocoder.denoiser()(clean, 0.1),
-    }
 
 
 @pytest.mark.slow

@@ -73,6 +73,8 @@ def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start)
         print(f"{len(jobs) - len(todo)} of {len(jobs)} are there already (--force does them again)", file=sys.stderr)
     if not todo:
         return 0
+    for folder in filter(Path.is_dir, map(Path, inputs)):
+        _say_passed_over(folder, jobs)
     if not several:
         print(start(arguments, False)(*todo[0]))
         return 0
@@ -151,6 +153,15 @@ def _found(text: str, suffixes: tuple[str, ...]) -> list[Path]:
     if not found:
         raise DataError(f"{text}: no {', '.join(suffixes)} files there")
     return found
+
+
+def _say_passed_over(folder: Path, jobs: Sequence[Job]) -> None:
+    """Name the files in a folder that are neither inputs nor outputs."""
+    known = {path for job in jobs for path in (job.input, job.output, job.input.with_name(f"{job.input.name}.json"))}
+    others = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".") and p not in known]
+    if others:
+        more = f" and {len(others) - 3} more" * (len(others) > 3)
+        say(f"{folder}: passed over: {', '.join(str(p.relative_to(folder)) for p in others[:3])}{more}")
 
 
 def _several(inputs: Sequence[str]) -> bool:

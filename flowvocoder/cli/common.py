@@ -28,20 +28,15 @@ LOUD_NOISE = -40.0  # dB of full scale
 
 def set_machine(arguments: argparse.Namespace) -> "torch.device":
     """Apply --threads and check --device. Raises ConfigError for what this machine does not have."""
-    import torch
 
+    from flowvocoder.inference import usable_device
     from flowvocoder.threads import set_threads
 
     set_threads(check_threads(arguments))
     try:
-        device = torch.device(arguments.device)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("expected cpu, cuda or mps")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"--device {arguments.device}: not usable here ({first})") from error
-    return device
+        return usable_device(arguments.device)
+    except ConfigError as error:
+        raise ConfigError(f"--{error}") from error
 
 
 def check_threads(arguments: argparse.Namespace) -> int:
@@ -146,7 +141,8 @@ def write_speech(path: Path, pieces: "Iterable[Samples]", sample_rate: int) -> N
 def say_clipped(where: str, clipped: int, samples: int) -> None:
     """Say how many of the samples were clipped, if any were."""
     if clipped:
-        say(f"{where}: {clipped} of {samples} samples clipped (lower --temperature or a quieter mel)")
+        share = f"{clipped} of {samples} samples clipped, {clipped / samples:.1%}"
+        say(f"{where}: {share} (lower --temperature or a quieter mel)")
 
 
 def load_denoiser(arguments: argparse.Namespace, vocoder: "Vocoder") -> "Callable[[torch.Tensor], torch.Tensor]":

@@ -13,7 +13,7 @@ import flowvocoder.cli
 from flowvocoder import __version__
 from flowvocoder.cli.command import FAILED, INTERRUPTED, Command, Parser, say
 from flowvocoder.ending import leaving_at_signals
-from flowvocoder.errors import FlowVocoderError
+from flowvocoder.errors import ClippedWarning, FlowVocoderError
 from flowvocoder.renamed import RenamedWarning
 
 GROUPS = {"bench": "measure speed"}
@@ -123,6 +123,7 @@ def _old_names_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         usual = warnings.showwarning
         warnings.simplefilter("always", RenamedWarning)
+        warnings.simplefilter("ignore", ClippedWarning)  # commands say how many samples of which file
         warnings.showwarning = show  # type: ignore[assignment]
         yield
 

@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 def stream_mel(arguments: argparse.Namespace) -> int:
     """Frames of n_mels float32 numbers, in this machine's byte order, to 16-bit mono PCM at the checkpoint's rate."""
     import numpy as np
-    import torch
 
     if arguments.paths:
         raise ConfigError(
             f"--stream reads standard input and writes standard output: no PATH like {arguments.paths[0]}"
         )
-    vocoder, stream = _begin(arguments)
+    vocoder, stream = _begin(arguments, arguments.trust_mel)
     bands = vocoder.spec.n_mels
     with _Output(vocoder) as output:
         pipe = _Input(4 * bands, arguments.chunk)
-        for data in pipe.chunks():
-            output.write(stream.push(torch.from_numpy(np.frombuffer(data, np.float32).reshape(-1, bands).T.copy())))
-        output.write(stream.flush())
+        try:
+            for data in pipe.chunks():
+                output.write(stream.push(np.frombuffer(data, np.float32).reshape(-1, bands).T))
+            output.write(stream.flush())
+        except MelError as error:
+            raise MelError(f"standard input: {error}") from error
     if pipe.left or not pipe.size:
         raise MelError(f"standard input: {pipe.size} bytes are no whole frames of {bands} float32 ({4 * bands} bytes)")
     return 0
@@ -45,7 +47,7 @@ def stream_audio(arguments: argparse.Namespace) -> int:
 
     from flowvocoder.audio.pcm16 import from_pcm16
 
-    vocoder, stream = _begin(arguments)
+    vocoder, stream = _begin(arguments, trust_mel=True)
     mels = vocoder.mel_stream()
     with _Output(vocoder) as output:
         pipe = _Input(2, arguments.chunk * vocoder.spec.hop_length)
@@ -60,7 +62,7 @@ def stream_audio(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _begin(arguments: argparse.Namespace) -> "tuple[Vocoder, Stream]":
+def _begin(arguments: argparse.Namespace, trust_mel: bool) -> "tuple[Vocoder, Stream]":
     if arguments.engine == "onnx":
         raise ConfigError("--engine onnx is for whole mels: not with --stream")
     if not 1 <= arguments.chunk <= 100_000:
@@ -74,7 +76,7 @@ def _begin(arguments: argparse.Namespace) -> "tuple[Vocoder, Stream]":
     arguments.low_band_iters = arguments.low_band_iters or 0
     given = iterations(arguments)
     vocoder = load_vocoder(arguments)
-    stream = vocoder.stream(arguments.temperature, arguments.seed, **given)
+    stream = vocoder.stream(arguments.temperature, arguments.seed, trust_mel=trust_mel, **given)
     print(f"look-ahead {1000 * stream.seconds_behind:.0f} ms; {vocoder.sample_rate} Hz, mono", file=sys.stderr)
     return vocoder, stream
 

@@ -51,7 +51,7 @@ def _resynthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
             raise ConfigError("--plot is of one recording: not with several")
         check_output(arguments.plot, (".png",))
         check_not_input([arguments.plot], [Path(arguments.paths[0])])
-    given = iterations(arguments)
+    given = {**iterations(arguments), "trust_mel": True}
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)
     # Not a part of synthesis, but done once for any number of recordings: folding, and what PyTorch does at first use.

@@ -28,14 +28,20 @@ if TYPE_CHECKING:
 
     Voice: TypeAlias = tuple[Vocoder | OnnxVocoder, Callable[[torch.Tensor], torch.Tensor] | None]
 
-FORMATS = Formats("mel", (".npy",), AUDIO_OUT)
+
+def formats() -> Formats:
+    """Imports numpy."""
+    from flowvocoder.mel.arrays import SUFFIXES
+
+    return Formats("mel", SUFFIXES, AUDIO_OUT)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    add_paths(parser, FORMATS.what, "OUT.wav", "*")
+    add_paths(parser, "mel", "OUT.wav", "*")
     parser.add_argument("--stream", action="store_true",
                         help="no PATH: float32 frames from standard input, PCM16 to standard output")  # fmt: skip
-    parser.add_argument("--trust-mel", action="store_true", help="skip the plausibility check of mels without a spec")
+    parser.add_argument("--trust-mel", action="store_true",
+                        help="take mels whatever they look like, and whatever spec is beside them")  # fmt: skip
     add_chunk(parser)
     add_denoiser(parser)
     add_checkpoint(parser)
@@ -49,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         return stream_mel(arguments)
     if len(arguments.paths) < 2:
         raise MelError("synth needs a mel and where to put the audio: MEL.npy OUT.wav (or --stream)")
-    return convert_files(arguments, FORMATS, _synthesizer)
+    return convert_files(arguments, formats(), _synthesizer)
 
 
 def _synthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
@@ -92,7 +98,8 @@ def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Names
         mel = torch.from_numpy(read_mel(mel_file, vocoder.spec, arguments.trust_mel))
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
-    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **iterations(arguments))
+    given = {**iterations(arguments), "trust_mel": True}  # checked when it was read
+    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **given)
     if denoise is not None:
         pieces = iter([denoise(torch.cat(list(pieces), 1))])
     try:

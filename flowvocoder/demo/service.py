@@ -127,7 +127,8 @@ class Service:
         """Pieces of audio while they are synthesised; together they are what the mel gives in one go."""
         try:
             low_band_iters = self.vocoder.low_band_iters  # a file is there already: quality before delay
-            stream = self.vocoder.stream(_checked(temperature), _checked_seed(seed), low_band_iters=low_band_iters)
+            drawn = _checked(temperature), _checked_seed(seed)
+            stream = self.vocoder.stream(*drawn, low_band_iters=low_band_iters, trust_mel=True)  # checked when read
         except ConfigError:  # an architecture that only decodes whole mels
             yield self._speak(self.vocoder, mel, temperature, seed, 0.0)
             return
@@ -200,7 +201,7 @@ class Service:
         return walk(self.vocoder, torch.from_numpy(self.samples(path)))
 
     def _speak(self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float) -> Tensor:
-        audio = vocoder.synthesize(mel, _checked(temperature), seed=_checked_seed(seed))
+        audio = vocoder.synthesize(mel, _checked(temperature), seed=_checked_seed(seed), trust_mel=True)
         if denoise > 0.0:
             audio = vocoder.denoiser()(audio, denoise)
         return audio[0].cpu()

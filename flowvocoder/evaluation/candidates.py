@@ -154,7 +154,7 @@ class FolderCandidate:
 def load(checkpoint: Path, device: str) -> Vocoder:
     """A vocoder, once a process, warmed up so that the first utterance's speed is like the others'."""
     vocoder = Vocoder.from_pretrained(checkpoint, device)
-    vocoder.synthesize(torch.full((vocoder.spec.n_mels, 32), -5.0), seed=0)
+    vocoder.synthesize(torch.full((vocoder.spec.n_mels, 32), -5.0), seed=0, trust_mel=True)
     return vocoder
 
 

@@ -79,5 +79,5 @@ def _bounded(s: Tensor) -> Tensor:
 
 def mel_to_bands(spec: MelSpec, block: int) -> Tensor:
     """What interpolates levels of mel bands, linearly in Hz and constant beyond the first and the last: (M, n_mels)."""
-    hz = (torch.arange(block) + 0.5) * spec.sample_rate / (2 * block)
+    hz = (torch.arange(block, dtype=torch.float32) + 0.5) * spec.sample_rate / (2 * block)
     return interpolation(band_centres(spec), hz).T

@@ -18,6 +18,7 @@ from flowvocoder.flows.streaming import (
     require_columns,
     step_for,
 )
+from flowvocoder.inference import plain_defaults
 
 
 def dct_iv(size: int) -> Tensor:
@@ -31,7 +32,8 @@ def rotation_tables(block: int, dtype: torch.dtype, device: torch.device) -> tup
     """Sine and cosine (M/2,) of the rotations, and the basis (M, M) that a rotated block is multiplied with."""
     # Made from float64 for each dtype rather than kept as buffers: a buffer rounded to float32 and moved back to
     # float64 would no longer be orthogonal to float64 precision.
-    with torch.inference_mode(False):  # else a table first made in inference could not be used in training
+    # Nor made in inference mode: training could not use them then.
+    with torch.inference_mode(False), plain_defaults():
         return _make_tables(block, dtype, device)
 
 

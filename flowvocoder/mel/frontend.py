@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError
+from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
 
 MOST_BINS = 2**25
@@ -28,6 +29,7 @@ class MelFrontEnd(nn.Module):
     window: Tensor
     filterbank: Tensor
 
+    @plain_defaults()
     def __init__(self, spec: MelSpec):
         super().__init__()
         self.spec = spec
@@ -58,6 +60,7 @@ class MelFrontEnd(nn.Module):
         return mel.log10() if spec.log == "log10" else mel.log()
 
 
+@plain_defaults()
 def mel_filterbank(spec: MelSpec) -> Tensor:
     """Triangular filters (n_mels, n_fft / 2 + 1): torchaudio's, or librosa's where torchaudio cannot be imported."""
     norm: Literal["slaney"] | None = None if spec.norm == "none" else spec.norm
@@ -93,6 +96,7 @@ def edge_padding(spec: MelSpec) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+@plain_defaults()
 def unit_noise_level(spec: MelSpec, seconds: float = 20.0) -> Tensor:
     """Mean log-mel, (n_mels,), of white Gaussian noise of standard deviation 1; what turns a mel into an envelope.
 
@@ -104,6 +108,7 @@ def unit_noise_level(spec: MelSpec, seconds: float = 20.0) -> Tensor:
     return MelFrontEnd(spec)(noise).mean(-1)
 
 
+@plain_defaults()
 def band_centres(spec: MelSpec) -> Tensor:
     """Frequency in Hz, (n_mels,), at the centre of mass of each band's filter."""
     weights = MelFrontEnd(spec).filterbank.double()
@@ -112,6 +117,7 @@ def band_centres(spec: MelSpec) -> Tensor:
     return ((weights @ hz) / mass).float()
 
 
+@plain_defaults()
 def interpolation(centres: Tensor, hz: Tensor) -> Tensor:
     """What interpolates values at some frequencies linearly, constant beyond the first and the last: (centres, hz)."""
     upper = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)

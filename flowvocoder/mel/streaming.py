@@ -24,8 +24,9 @@ class MelStream:
         self._front_end = front_end
         self.device = front_end.window.device
         self._left, self._right = edge_padding(front_end.spec)
-        self._buffer = torch.zeros(0)  # from the window of the next frame on, the reflection at the start included
-        self._tail = torch.zeros(0)  # the last samples, for the reflection at the end
+        # From the window of the next frame on, the reflection at the start included.
+        self._buffer = front_end.window.new_zeros(0)
+        self._tail = front_end.window.new_zeros(0)  # the last samples, for the reflection at the end
         self._samples = self._frames = 0
 
     @without_gradients

@@ -50,7 +50,7 @@ class GuideLayer(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.inner = nn.Linear(channels, 2 * channels)
         self.outer = nn.Linear(2 * channels, channels)
-        self.scale = nn.Parameter(torch.full((channels,), 0.3))
+        self.scale = nn.Parameter(torch.full((channels,), 0.3, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         # As an image one pixel high, which torch convolves with channels last in memory: no copies.
@@ -97,7 +97,7 @@ class Guide(nn.Module):
         self.register_buffer("window", torch.hann_window(self.size), persistent=False)
         self.register_buffer("unit", consistency.filterbank.sum(0).log(), persistent=False)
         # A bin of the mel's window is as wide as two of these, and in the middle between them.
-        hz = (torch.arange(self.bins) - 0.5).clamp_min(0.0) * rate / self.size
+        hz = (torch.arange(self.bins, dtype=torch.float32) - 0.5).clamp_min(0.0) * rate / self.size
         to_bins = interpolation(band_centres(spec)[: consistency.bands], hz)
         self.register_buffer("to_bins", to_bins, persistent=False)
         self.start = nn.Linear(4 * consistency.bands + self.bins + self.lags, channels)

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from flowvocoder.errors import ConfigError
-from flowvocoder.settings import check_limits, limited
+from flowvocoder.settings import check_limits, limited, whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +22,7 @@ class PostfilterSettings:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if type(value) is not int:
-                raise ConfigError(f"postfilter.{name} must be a whole number, not {value!r}")
+            object.__setattr__(self, name, whole(f"postfilter.{name}", value))
         check_limits("postfilter", self)
 
     def chosen(self, gl_iters: int | None, low_band_iters: int | None) -> "PostfilterSettings":

@@ -1,6 +1,6 @@
 """What can run synthesis."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -70,6 +70,9 @@ class ModelSteps:
     def __init__(self, model: FlowVocoder, engine: Engine = "eager", precision: Precision = "float32"):
         self._model, self._engine, self._precision = model, engine, precision
         self._made: dict[bool, tuple[tuple[tuple[int, int], ...], FlowStep | NoStreamingStep]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_made": {}}  # copies and pickles make their own
 
     def find(self, sampling: bool = True) -> FlowStep | None:
         """The step for synthesis, or for the inverse of the flow; None for a model that takes whole mels only."""

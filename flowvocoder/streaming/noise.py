@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.inference import plain_defaults
+from flowvocoder.settings import whole
 from flowvocoder.units import ceil_div
 
 Seeds = int | Sequence[int] | torch.Generator | None
@@ -35,17 +38,22 @@ class NoiseSource:
         # PyTorch draws normal numbers by sixteens and draws a last incomplete sixteen anew, so only whole ones give the
         # same numbers whether they are drawn at once or in parts.
         samples = self._rate * self._block
-        whole = ceil_div(samples, 16) * 16
-        drawn = [torch.randn(frames, whole, generator=generator) for generator in self._generators]
+        rounded = ceil_div(samples, 16) * 16
+        with plain_defaults():
+            drawn = [torch.randn(frames, rounded, generator=generator) for generator in self._generators]
         return torch.stack(drawn)[..., :samples].reshape(len(drawn), frames * self._rate, self._block)
 
 
 def item_seeds(seeds: Seeds, items: int) -> list[int]:
-    """The seed of every item; ConfigError if there are not as many."""
-    if isinstance(seeds, int):
-        return [(seeds + item) % 2**63 for item in range(items)]
+    """The seed of every item. Raises ConfigError for what is no seed, or if there are not as many as items."""
     if seeds is None or isinstance(seeds, torch.Generator):
-        return torch.randint(2**62, (items,), generator=seeds).tolist()
-    if len(seeds) != items:
-        raise ConfigError(f"{len(seeds)} seeds for {items} items")
-    return list(seeds)
+        if seeds is not None and seeds.device.type != "cpu":
+            raise ConfigError(f"the generator is on {seeds.device}: seeds are drawn from one on the CPU")
+        return torch.randint(2**62, (items,), generator=seeds, device="cpu").tolist()
+    if np.ndim(seeds) == 0:
+        given = [whole("seed", seeds) + item for item in range(items)]
+    else:
+        given = [whole("seed", seed) for seed in seeds]  # type: ignore[union-attr]
+    if len(given) != items:
+        raise ConfigError(f"{len(given)} seeds for {items} items")
+    return [seed % 2**63 for seed in given]

@@ -14,7 +14,7 @@ from helpers import speech_like
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.flows.encoders import MelEncoder
 from flowvocoder.flows.envelope import Envelope
-from flowvocoder.mel.diagnose import implausible
+from flowvocoder.mel.diagnose import StreamedMel, frame_levels, implausible
 from flowvocoder.mel.files import read_mel, sidecar, write_mel
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres, unit_noise_level
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
@@ -158,6 +158,9 @@ REFUSED = {
     "decibels": (lambda mel: mel * 20 / math.log(10), "looks like decibels"),
     "normalised": (lambda mel: (mel - mel.mean()) / mel.std(), "mean-variance normalised"),
     "0 to 1": (lambda mel: (mel - mel.min()) / np.ptp(mel), "scaled to 0..1"),
+    "-1 to 1": (lambda mel: 2 * (mel - mel.min()) / np.ptp(mel) - 1, r"normalised|scaled to -1..1"),
+    "-4 to 4": (lambda mel: 8 * (mel - mel.min()) / np.ptp(mel) - 4, "too loud for audio in -1..1"),
+    "filters that are not normalised": (lambda mel: mel + 3.05, "filters not normalised"),
     "vocos floor": (lambda mel: mel - 4.6, "floor"),
     "integer audio": (lambda mel: mel + math.log(32768), "integer samples"),
 }
@@ -175,6 +178,69 @@ def test_implausible_mel_is_refused_and_named(case: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_true_mels_are_plausible_at_any_level(name: str, gain: float) -> None:
     assert implausible(mel_of(name, gain), convention(name)) is None
+
+
+def sounds(rate: int) -> dict[str, np.ndarray]:
+    """Two seconds of what recordings can be at the extremes, within -1..1."""
+    rng, time = np.random.default_rng(0), np.arange(2 * rate) / rate
+    speech, white = speech_like(2.0, rate).astype(np.float64), rng.standard_normal(2 * rate)
+    pink = np.fft.irfft(np.fft.rfft(white) / np.sqrt(np.arange(rate + 1) + 1), 2 * rate)
+    pink /= pink.std()
+    made = {f"{kind} at {gain}": gain * noise for kind, noise in (("white", white), ("pink", pink))
+            for gain in (0.001, 0.01, 0.1, 0.3, 1.0, 10.0)}  # fmt: skip
+    made |= {f"speech, {gain} times": gain * speech for gain in (0.01, 0.1, 10.0, 30.0, 1000.0)}
+    made |= {f"speech, {db} dB over noise": speech + 10 ** (-db / 20) * speech.std() * white for db in (20, 5, -10)}
+    return {name: np.clip(sound, -1, 1) for name, sound in made.items()} | {
+        "silence": np.zeros(2 * rate),
+        "offset": np.full(2 * rate, 0.5),
+        "dither": np.rint(0.5 * white) / 32768,
+        "square wave": np.sign(np.sin(2 * np.pi * 200 * time)),
+        "tone": np.sin(2 * np.pi * 440 * time),
+        "impulses": (np.arange(2 * rate) % 200 == 0) * 1.0,
+        "click": (np.arange(2 * rate) == rate) * 1.0,
+        "half silence": np.where(time < 1, 0.0, speech),
+        "fade": speech * np.exp(-9 * time),
+        "full-scale noise": np.sign(white),
+        "bursts": np.clip(white, -1, 1) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time)),
+    }
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_the_mel_of_any_recording_is_plausible(name: str) -> None:
+    """Whole, and as it comes in a stream, from its start or from its middle, in chunks of any size."""
+    spec = convention(name)
+    front_end = MelFrontEnd(spec)
+    for sound, samples in sounds(spec.sample_rate).items():
+        mel = front_end(torch.from_numpy(samples.astype(np.float32))).numpy()
+        assert implausible(mel, spec) is None, sound
+        for first, chunk in ((0, 1), (0, 13), (50, 7)):
+            stream = StreamedMel(spec)
+            pieces = np.split(mel[:, first:], range(chunk, mel.shape[1] - first, chunk), 1)
+            assert not any(map(stream.push, pieces)), (sound, first, chunk)
+
+
+@pytest.mark.parametrize("case", ["0 to 1", "normalised", "decibels", "linear"])
+def test_a_stream_of_another_kind_of_mel_is_refused_early(case: str) -> None:
+    mel = REFUSED[case][0](mel_of("tacotron2"))
+    stream = StreamedMel(convention("tacotron2"))
+    found = [stream.push(mel[:, frame : frame + 1]) for frame in range(60)]
+    assert any(found), "a second has passed"
+
+
+def test_a_level_is_that_of_the_audio() -> None:
+    for name, spec in CONVENTIONS.items():
+        noise = 0.1 * torch.randn(spec.sample_rate, generator=torch.Generator().manual_seed(0))
+        levels = frame_levels(MelFrontEnd(spec)(noise).double().numpy(), spec)
+        low, high = 2 * spec.fmin / spec.sample_rate, 2 * spec.fmax / spec.sample_rate  # what the bands cover
+        assert np.median(levels) == pytest.approx(0.1 * math.sqrt(high - low), rel=0.15), name
+
+
+def test_a_trusted_mel_may_have_another_spec(tmp_path: Path) -> None:
+    mel = mel_of("hifigan")
+    write_mel(tmp_path / "a.npy", mel, convention("hifigan"))
+    with pytest.raises(MelError, match="is a hifigan mel, the checkpoint wants tacotron2"):
+        read_mel(tmp_path / "a.npy", convention("tacotron2"))
+    assert np.array_equal(read_mel(tmp_path / "a.npy", convention("tacotron2"), trust=True), mel)
 
 
 def test_ln_is_not_taken_for_log10() -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowvocoder.inference import plain_defaults
 from flowvocoder.units import ceil_div
 
 GROUP = 16
@@ -117,7 +118,7 @@ def _matrices(sides: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def tap_places(dtype: torch.dtype, device: torch.device) -> Tensor:
     """Where the taps of both nodes go in a group's matrix, and how faded: (2 * (2 * REACH + 1), GROUP * 2 * SPAN)."""
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), plain_defaults():
         tap = torch.arange(2 * REACH + 1)[:, None, None]
         sample, column = torch.arange(GROUP)[:, None], torch.arange(SPAN)
         place = (sample + column - (GROUP - 1) == tap).to(dtype)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from flowvocoder.checks import Numbers, as_lengths, as_mel, check_plausible, checked_synthesis
 from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
 from flowvocoder.mel.spec import MelSpec
@@ -61,26 +62,29 @@ class OnnxVocoder:
 
     def synthesize_pieces(
         self,
-        mel: Tensor,
+        mel: Numbers,
         temperature: float | None = None,
         *,
         seed: Seeds = None,
         lengths: Sequence[int] | None = None,
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
+        trust_mel: bool = False,
     ) -> Iterator[Tensor]:
         """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
 
         The file holds the flow; the post-filter runs in PyTorch, without a guide network.
         """
-        mel = mel if mel.ndim == 3 else mel[None]
-        length = None if lengths is None else torch.as_tensor(list(lengths))
+        rest = as_mel(mel, self.spec, self._postfilter.consistency.window).detach()
+        length = as_lengths(lengths, rest)
+        if not trust_mel:
+            check_plausible(rest, self.spec, length)
         stages = self._postfilter.stages(self.card.postfilter.chosen(gl_iters, low_band_iters), length)
         frames = CHUNK
-        for audio in self._flow_pieces(mel.numpy(), temperature, seed, lengths):
-            yield stages.push(mel[:, :, :frames], audio)
-            mel = mel[:, :, frames:]
-        yield stages.push(mel, audio[:, :0], ends=True)
+        for audio in self._flow_pieces(rest.numpy(), temperature, seed, lengths):
+            yield checked_synthesis(stages.push(rest[:, :, :frames], audio))
+            rest = rest[:, :, frames:]
+        yield checked_synthesis(stages.push(rest, audio[:, :0], ends=True))
 
     def _flow_pieces(
         self, batch: Array, temperature: float | None, seed: Seeds, lengths: Sequence[int] | None

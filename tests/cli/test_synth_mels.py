@@ -1,0 +1,64 @@
+"""What `synth` does with mels that are not what the voice was trained on, in files and from a pipe."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import speech_like
+
+from flowvocoder.cli.main import main
+from flowvocoder.mel.files import write_mel
+from flowvocoder.mel.spec import convention
+from flowvocoder.vocoder import Vocoder
+
+
+@pytest.fixture
+def mel(small_voice: Path) -> np.ndarray:
+    return Vocoder.from_pretrained(small_voice).mel_for(speech_like(0.7, 22050))[0].numpy()
+
+
+def stream(mel: np.ndarray, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> tuple[int, bytes]:
+    """Exit code and standard output of `synth --stream`."""
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(mel.T.astype(np.float32).tobytes())))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
+    code = main(["synth", "--stream", *map(str, arguments)])
+    return code, out.getvalue()
+
+
+def test_a_pipe_is_checked_as_files_are(
+    mel: np.ndarray, small_voice: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scaled = (mel - mel.min()) / np.ptp(mel)
+    assert stream(scaled, monkeypatch, "--checkpoint", small_voice) == (2, b"")
+    assert "standard input: not a plausible tacotron2 mel: looks like a mel scaled to 0..1" in capsys.readouterr().err
+    code, trusted = stream(scaled, monkeypatch, "--checkpoint", small_voice, "--trust-mel")
+    assert code == 0 and len(trusted) == 2 * 256 * mel.shape[1]
+    assert "samples clipped, " in capsys.readouterr().err
+    assert stream(mel, monkeypatch, "--checkpoint", small_voice)[0] == 0
+
+
+def test_a_folder_is_read_in_every_format_and_what_is_passed_over_is_named(
+    mel: np.ndarray, small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mels = tmp_path / "mels"
+    mels.mkdir()
+    write_mel(mels / "a.npy", mel, convention("tacotron2"))
+    np.savez(mels / "b.npz", mel=mel)
+    for name in ("c.pt", "d.pth", "e.ckpt"):
+        torch.save(torch.from_numpy(mel), mels / name)
+    assert main(["synth", str(mels), str(tmp_path / "out"), "--checkpoint", str(small_voice)]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "b.wav", "c.wav"]
+    assert "mels: passed over: d.pth, e.ckpt\n" in capsys.readouterr().err
+
+
+def test_trust_overrules_a_spec_beside_the_mel(
+    mel: np.ndarray, small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_mel(tmp_path / "a.npy", mel, convention("hifigan"))
+    command = ["synth", str(tmp_path / "a.npy"), str(tmp_path / "a.wav"), "--checkpoint", str(small_voice)]
+    assert main(command) == 2 and "is a hifigan mel" in capsys.readouterr().err
+    assert main([*command, "--trust-mel"]) == 0
