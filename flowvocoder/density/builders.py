@@ -1,30 +1,26 @@
 """The chain of layers of every family."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 
-from flowvocoder.density.families import Settings
+from flowvocoder.density.families import Settings, Sizes
+from flowvocoder.density.images import glow_images, realnvp_images
 from flowvocoder.density.model import StandardisedFlow
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.actnorm import ActNorm
+from flowvocoder.flows.autoregressive import Autoregressive, Inverse, MaskedPerceptron
 from flowvocoder.flows.base import Bijection, Chain
+from flowvocoder.flows.continuous import ContinuousFlow, Velocity
 from flowvocoder.flows.coupling import Coupling
 from flowvocoder.flows.elementwise import Affine, Elementwise, Shift
 from flowvocoder.flows.perceptron import Perceptron
 from flowvocoder.flows.permutation import Permutation
-from flowvocoder.flows.pointwise import PointwiseLU
-
-
-class Sizes(NamedTuple):
-    """What a chain is built for: vectors (B, D, 1) with D features given a context (B, K, 1)."""
-
-    features: int
-    context: int
-    layers: int
-    hidden: int
-
+from flowvocoder.flows.planar import Planar
+from flowvocoder.flows.pointwise import PointwiseLU, random_rotation
+from flowvocoder.flows.radial import Radial
+from flowvocoder.flows.spline import Spline
+from flowvocoder.flows.sylvester import Sylvester
 
 Builder = Callable[[Sizes], list[Bijection]]
 BUILDERS: dict[str, Builder] = {}
@@ -51,7 +47,8 @@ def build(settings: Settings, features: int, context: int) -> StandardisedFlow:
     event = settings.event(features)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(settings.seed)
-        chain = Chain(BUILDERS[settings.family](Sizes(features, context, settings.layers, settings.hidden)))
+        sizes = Sizes(features, context, settings.layers, settings.hidden, settings.shape)
+        chain = Chain(BUILDERS[settings.family](sizes))
     try:
         chain.to(settings.device, getattr(torch, settings.dtype))
     except (RuntimeError, AssertionError) as error:
@@ -68,16 +65,67 @@ def nice(sizes: Sizes) -> list[Bijection]:
 @family("realnvp")
 def realnvp(sizes: Sizes) -> list[Bijection]:
     """Affine couplings, normalised between."""
+    if sizes.shape:
+        return realnvp_images(sizes)
     return [*_couplings(sizes, Affine(), normalise=True), ActNorm(sizes.features)]
 
 
 @family("glow")
 def glow(sizes: Sizes) -> list[Bijection]:
     """Steps of normalisation, an invertible 1x1 convolution and an affine coupling."""
-    layers: list[Bijection] = []
-    for _ in range(sizes.layers):
-        layers += [ActNorm(sizes.features), rotation(sizes.features), coupling(sizes, Affine())]
-    return layers
+    if sizes.shape:
+        return glow_images(sizes)
+    return _rotating(sizes, lambda: coupling(sizes, Affine()))
+
+
+@family("planar")
+def planar(sizes: Sizes) -> list[Bijection]:
+    """Planar layers alone."""
+    return [Planar(sizes.features, sizes.context, sizes.hidden) for _ in range(sizes.layers)]
+
+
+@family("radial")
+def radial(sizes: Sizes) -> list[Bijection]:
+    """Radial layers alone."""
+    return [Radial(sizes.features, sizes.context, sizes.hidden) for _ in range(sizes.layers)]
+
+
+@family("sylvester")
+def sylvester(sizes: Sizes) -> list[Bijection]:
+    """Sylvester layers with as many hidden units as there are features, up to 16."""
+    units = min(sizes.features, 16)
+    return [Sylvester(sizes.features, units, sizes.context, sizes.hidden) for _ in range(sizes.layers)]
+
+
+@family("maf")
+def maf(sizes: Sizes) -> list[Bijection]:
+    """Affine autoregressions, the order of features turned round between."""
+    return _turning(sizes, lambda: autoregression(sizes, Affine()))
+
+
+@family("iaf")
+def iaf(sizes: Sizes) -> list[Bijection]:
+    """Those of `maf` the other way round: sampling takes one pass, the density one for every feature."""
+    return _turning(sizes, lambda: Inverse(autoregression(sizes, Affine())))
+
+
+@family("nsf-c")
+def nsf_coupling(sizes: Sizes) -> list[Bijection]:
+    """Invertible 1x1 convolutions and spline couplings."""
+    return _rotating(sizes, lambda: coupling(sizes, Spline()))
+
+
+@family("nsf-ar")
+def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
+    """Invertible 1x1 convolutions and spline autoregressions."""
+    return _rotating(sizes, lambda: autoregression(sizes, Spline()))
+
+
+@family("cnf")
+def cnf(sizes: Sizes) -> list[Bijection]:
+    """Continuous flows, with the exact divergence."""
+    sizes_of = sizes.features, sizes.context, sizes.hidden
+    return [ContinuousFlow(Velocity(*sizes_of)) for _ in range(sizes.layers)]
 
 
 def coupling(sizes: Sizes, transform: Elementwise, exchange: bool = False) -> Coupling:
@@ -87,9 +135,26 @@ def coupling(sizes: Sizes, transform: Elementwise, exchange: bool = False) -> Co
     return Coupling(Perceptron(given, outputs, sizes.context, sizes.hidden), transform, exchange)
 
 
-def rotation(channels: int) -> PointwiseLU:
-    """A 1x1 convolution that starts as a random rotation."""
-    return PointwiseLU(torch.linalg.qr(torch.randn(channels, channels)).Q)
+def autoregression(sizes: Sizes, transform: Elementwise) -> Autoregressive:
+    """An autoregression of vectors, conditioned by a masked perceptron."""
+    net = MaskedPerceptron(sizes.features, transform.parameters, sizes.context, sizes.hidden)
+    return Autoregressive(net, transform)
+
+
+def _turning(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:
+    """Normalised, and in the opposite order of features from layer to layer."""
+    layers: list[Bijection] = []
+    for _ in range(sizes.layers):
+        layers += [ActNorm(sizes.features), layer(), Permutation(torch.arange(sizes.features).flip(0))]
+    return layers
+
+
+def _rotating(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:
+    """A normalisation and an invertible 1x1 convolution before every layer."""
+    layers: list[Bijection] = []
+    for _ in range(sizes.layers):
+        layers += [ActNorm(sizes.features), PointwiseLU(random_rotation(sizes.features)), layer()]
+    return layers
 
 
 def _couplings(sizes: Sizes, transform: Elementwise, normalise: bool) -> list[Bijection]:

@@ -28,11 +28,36 @@ class Family(NamedTuple):
 
 
 FAMILIES: dict[str, Family] = {
+    "planar": Family("planar", "arXiv:1505.05770", 32, 32, 1e-2),
+    "radial": Family("radial", "arXiv:1505.05770", 32, 32, 1e-2),
+    "sylvester": Family("Sylvester", "arXiv:1803.05649", 16, 32, 1e-2),
     "nice": Family("NICE: additive coupling", "arXiv:1410.8516", 8, 64, 3e-3),
     "realnvp": Family("Real NVP: affine coupling", "arXiv:1605.08803", 8, 64, 3e-3, images=True),
     "glow": Family("Glow: 1x1 convolutions and affine coupling", "arXiv:1807.03039", 8, 64, 3e-3, images=True),
+    "maf": Family("masked autoregressive", "arXiv:1705.07057", 5, 64, 3e-3),
+    "iaf": Family("inverse autoregressive", "arXiv:1606.04934", 5, 64, 3e-3),
+    "nsf-c": Family("rational-quadratic spline coupling", "arXiv:1906.04032", 4, 64, 3e-3),
+    "nsf-ar": Family("rational-quadratic spline autoregression", "arXiv:1906.04032", 3, 64, 3e-3),
+    "cnf": Family("continuous", "arXiv:1806.07366", 1, 64, 3e-3),
 }
 """All families by name."""
+
+
+class Sizes(NamedTuple):
+    """What a chain is built for.
+
+    Attributes:
+        features: D.
+        context: K; 0 for none.
+        layers, hidden: as in `FlowDensity`.
+        shape: (channels, height, width) of images; empty for vectors.
+    """
+
+    features: int
+    context: int
+    layers: int
+    hidden: int
+    shape: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

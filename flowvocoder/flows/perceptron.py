@@ -35,3 +35,24 @@ class Perceptron(nn.Module):
             h = h + block(F.silu(h))
         out: Tensor = self.end(F.silu(h))
         return out.transpose(1, 2)
+
+
+class FromContext(nn.Module):
+    """Parameters of a layer: numbers of its own, to which a network adds what it makes of the context.
+
+    Args:
+        start: (P,), the numbers to start from.
+        context: channels of the context; 0: there is no network.
+        hidden: width of the network.
+
+    Shape:
+        context: (B, D, N) -> (B, P, N); (1, P, 1) without a network
+    """
+
+    def __init__(self, start: Tensor, context: int, hidden: int):
+        super().__init__()
+        self.numbers = nn.Parameter(start[None, :, None])
+        self.net = Perceptron(0, len(start), context, hidden, blocks=1) if context else None
+
+    def forward(self, context: Tensor) -> Tensor:
+        return self.numbers if self.net is None else self.numbers + self.net(context[:, :0], context)

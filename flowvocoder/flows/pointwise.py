@@ -61,8 +61,7 @@ class PointwiseMatrix(Bijection):
 
     def __init__(self, channels: int):
         super().__init__()
-        weight = torch.linalg.qr(torch.randn(channels, channels)).Q
-        self.weight = nn.Parameter(weight)
+        self.weight = nn.Parameter(random_rotation(channels))
 
     @full_precision
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,6 +89,11 @@ class PointwiseStep(StreamingStep):
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
         x: Tensor = self.product(self.per_column(z))
         return x.flatten(2)
+
+
+def random_rotation(channels: int) -> Tensor:
+    """Orthogonal matrix drawn from torch's global generator."""
+    return torch.linalg.qr(torch.randn(channels, channels)).Q
 
 
 def even_odd(channels: int) -> Tensor:

@@ -8,18 +8,25 @@ import torch
 from bijection import assert_bijection, assert_logdet, perturb
 from torch import nn
 
+from flowvocoder.flows.autoregressive import Autoregressive, Inverse, MaskedPerceptron
 from flowvocoder.flows.base import Bijection, Chain
+from flowvocoder.flows.continuous import ContinuousFlow, Velocity
 from flowvocoder.flows.coupling import AffineCoupling, Coupling
 from flowvocoder.flows.elementwise import Affine, Shift
 from flowvocoder.flows.excitation import excitation_envelope, phase_at_centres
+from flowvocoder.flows.images import ImageNet, ImageSqueeze, MaskedCoupling, Within, checkerboard
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
 from flowvocoder.flows.perceptron import Perceptron
 from flowvocoder.flows.permutation import Permutation
 from flowvocoder.flows.pitch import PitchPredictor
+from flowvocoder.flows.planar import Planar
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, subband_merging, swapped_halves
+from flowvocoder.flows.radial import Radial
 from flowvocoder.flows.recursion.reference import GROUP, REACH, predict, synthesise
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.scale_coupling import scale_couplings
+from flowvocoder.flows.spline import Spline
+from flowvocoder.flows.sylvester import Sylvester
 from flowvocoder.flows.wavenet import WaveNet
 
 CONTEXT = 3
@@ -31,6 +38,10 @@ def wavenet(inputs: int, outputs: int, causal: bool = False) -> WaveNet:
 
 def causal_coupling(exchange: bool) -> AffineCoupling:
     return AffineCoupling(4, wavenet(2, 4, causal=True), exchange=exchange)
+
+
+def image_net(inputs: int, outputs: int, size: tuple[int, int]) -> ImageNet:
+    return ImageNet(inputs, outputs, CONTEXT, 4, size)
 
 
 LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels, length, blocks, conditional
@@ -46,6 +57,23 @@ LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels,
     "uneven coupling, exchanged": (Coupling(Perceptron(2, 3, CONTEXT, 5), Shift(), exchange=True), 5, 3, 3, True),
     "coupling of one channel": (Coupling(Perceptron(0, 2, CONTEXT, 5), Affine()), 1, 3, 3, True),
     "permutation": (Permutation(torch.tensor([2, 0, 3, 1])), 4, 3, 3, False),
+    "spline coupling": (Coupling(Perceptron(2, 3 * 11, CONTEXT, 5), Spline(4, 1.5)), 5, 3, 3, True),
+    "autoregression": (Autoregressive(MaskedPerceptron(4, 2, CONTEXT, 9), Affine()), 4, 3, 3, True),
+    "autoregressive spline": (Autoregressive(MaskedPerceptron(3, 11, CONTEXT, 9), Spline(4, 1.5)), 3, 3, 3, True),
+    "inverse autoregression": (Inverse(Autoregressive(MaskedPerceptron(4, 2, CONTEXT, 9), Affine())), 4, 3, 3, True),
+    "planar": (Planar(4), 4, 3, 3, False),
+    "planar with a context": (Planar(4, CONTEXT, 5), 4, 3, 3, True),
+    "radial": (Radial(4), 4, 3, 3, False),
+    "radial with a context": (Radial(4, CONTEXT, 5), 4, 3, 3, True),
+    "sylvester": (Sylvester(4, 3), 4, 3, 3, False),
+    "sylvester with a context": (Sylvester(3, 3, CONTEXT, 5), 3, 3, 3, True),
+    "inverse sylvester": (Inverse(Sylvester(3, 2, CONTEXT, 5)), 3, 3, 3, True),
+    "continuous": (ContinuousFlow(Velocity(3, CONTEXT, 7)).eval(), 3, 2, 2, True),
+    "squeezed image": (Within(ImageSqueeze((2, 4)), Coupling(image_net(4, 8, (1, 2)), Affine())), 2, 8, 1, True),
+    "checkerboard": (MaskedCoupling(checkerboard((3, 2)), image_net(2, 4, (3, 2)), Affine()), 2, 6, 1, True),
+    "other checkerboard": (
+        MaskedCoupling(checkerboard((2, 2), exchange=True), image_net(1, 5, (2, 2)), Spline(2)), 1, 4, 1, True,
+    ),
     "causal chain": (
         Chain([causal_coupling(False), PointwiseLU(swapped_halves(4)), causal_coupling(True)]), 4, 6, 6, True,
     ),
@@ -57,7 +85,7 @@ LAYERS: dict[str, tuple[Bijection, int, int, int, bool]] = {  # layer, channels,
 }  # fmt: skip
 
 
-MIXES_COLUMNS = {"lapped", "chain"}
+MIXES_COLUMNS = {"lapped", "chain", "squeezed image", "checkerboard", "other checkerboard"}
 """Layers where no column has a log-determinant of its own."""
 
 
