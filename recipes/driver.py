@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flowvocoder.audio.files import open_audio
-from flowvocoder.data.manifest import Entry, write_manifest
+from flowvocoder.data.manifest import Entry, path_from, write_manifest
 from flowvocoder.data.splits import SPLITS, choose_split
 from flowvocoder.errors import AudioError, DataError, OutputError
 from flowvocoder.files import reason, sha256_of, writing
@@ -228,7 +228,7 @@ def _entries(
         grouped = f"{prefix}/{utterance.group or utterance.name}"
         try:
             yield Entry(
-                id=name, path=Path(os.path.relpath(utterance.audio.absolute(), base)).as_posix(), start=start,
+                id=name, path=path_from(base, utterance.audio), start=start,
                 duration=end - start, rate=recording.rate, speaker=speaker, language=part.language or recipe.language,
                 text=utterance.text, sha256=recording.sha256,
                 split=utterance.split or choose_split(grouped, speaker, speakers),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
+from flowvocoder.audio.levels import Downmix
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.audio.resample import resample
 from flowvocoder.errors import AudioError
@@ -207,20 +208,19 @@ def read_as_stored(
             finite or far outside -1..1.
     """
     with open_audio(path, content) as file:
-        rate, channels, stop = file.samplerate, file.channels, None if duration is None else start + duration
+        rate, downmix, stop = file.samplerate, Downmix(), None if duration is None else start + duration
         if start or stop is not None:
             if max(start, stop or 0) > file.frames:
                 raise AudioError(f"{path}: holds {file.frames} samples, {start} to {stop or 'its end'} are requested")
             file.seek(start)
         frames = file.frames - start if duration is None else duration
         check_size(path, file, frames, longest)
-        samples = _mono(path, file, frames)
+        samples = _mono(path, file, frames, downmix)
     if duration is not None and len(samples) < duration:
         raise AudioError(f"{path}: breaks off after {start + len(samples)} of {stop} samples")
     if not len(samples):
         raise AudioError(f"{path}: holds 0 samples")
-    changes = (f"{channels} channels averaged to mono",) if channels > 1 else ()
-    return Recording(samples, rate, changes)
+    return Recording(samples, rate, downmix.said)
 
 
 def check_size(path: Path, file: sf.SoundFile, frames: int, longest: float = LONGEST) -> None:
@@ -236,13 +236,13 @@ def check_size(path: Path, file: sf.SoundFile, frames: int, longest: float = LON
         raise AudioError(f"{path}: {file.channels} channels at {file.samplerate} Hz, {values} values: too many")
 
 
-def _mono(path: Path, file: sf.SoundFile, frames: int) -> Samples:
+def _mono(path: Path, file: sf.SoundFile, frames: int, downmix: Downmix) -> Samples:
     """The next samples of a file, checked and averaged over its channels block by block, so that they are held once."""
     samples, done, bad, peak = np.empty(frames, np.float32), 0, 0, 0.0
     while done < frames and len(block := file.read(min(_BLOCK, frames - done), "float32", always_2d=True)):
         bad += int(np.count_nonzero(~np.isfinite(block)))
         peak = max(peak, float(np.abs(block).max()))
-        samples[done : done + len(block)] = block[:, 0] if file.channels == 1 else block.mean(1, dtype=np.float32)
+        samples[done : done + len(block)] = downmix(block)
         done += len(block)
     if bad:
         raise AudioError(f"{path}: {bad} of {done * file.channels} samples are NaN or infinite")

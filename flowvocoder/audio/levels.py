@@ -20,6 +20,35 @@ SILENCE_BELOW_DB = 30.0
 """A frame this far below the loud ones is silence: pauses of a quiet room are, weak consonants hardly ever."""
 
 
+class Downmix:
+    """Averages channels, block by block, and knows whether they cancelled each other: (T, C) -> (T,)."""
+
+    def __init__(self) -> None:
+        self._channels, self._apart, self._together = 1, 0.0, 0.0  # power before and after
+
+    def __call__(self, block: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        self._channels = block.shape[1]
+        if self._channels == 1:
+            return block[:, 0]
+        mono = block.mean(1, dtype=np.float32)
+        self._apart += float(np.square(block, dtype=np.float64).sum()) / self._channels
+        self._together += float(np.square(mono, dtype=np.float64).sum())
+        return mono
+
+    @property
+    def cancels(self) -> bool:
+        """Whether averaging lost more than 10 dB, as it does where one channel is the other upside down."""
+        return self._apart > 10.0 * self._together
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What was done, in words; nothing of mono."""
+        if self._channels == 1:
+            return ()
+        lost = ", which cancel each other: little is left" if self.cancels else ""
+        return (f"{self._channels} channels averaged to mono{lost}",)
+
+
 def frame_levels(signal: npt.NDArray[np.floating[Any]], rate: int) -> npt.NDArray[np.float64]:
     """RMS levels in dBFS of frames of 20 ms: (T,) -> (frames,), one frame at least."""
     size = frame_size(len(signal), rate)

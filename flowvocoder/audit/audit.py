@@ -1,10 +1,8 @@
 """A whole manifest: every utterance by itself, then what only shows between them; and writing it without the faults."""
 
 import array
-import collections
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.audit.measure import KINDS, Finding, Limits, Measurement, measure
-from flowvocoder.data.manifest import Entry, Line, read_lines, read_manifest, write_manifest
+from flowvocoder.data.manifest import Entry, Line, path_from, read_lines, read_manifest, write_manifest
 from flowvocoder.errors import DataError
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.parallel import Crashed, ordered_map
@@ -45,17 +43,16 @@ class Audit:
         limits: where a fault begins.
         spec: convention of mels that say none.
         jobs: processes.
-        rate: Hz that the corpus is meant to have; None: what most of it has.
 
     Raises:
         DataError: the manifest cannot be read, or is empty.
     """
 
-    def __init__(self, manifest: Path, limits: Limits, spec: MelSpec, jobs: int = 1, rate: int | None = None):
+    def __init__(self, manifest: Path, limits: Limits, spec: MelSpec, jobs: int = 1):
         self.manifest, self.limits = manifest, limits
         self.tallies = {kind: Tally() for kind in KINDS}
         self._seconds, self._level, self._bandwidth = (array.array("f") for _ in range(3))
-        self._content, self._rate = array.array("Q"), array.array("q")
+        self._content = array.array("Q")
         self._harmed = bytearray()  # by entry: whether it has a harmful fault that no correction fixes
         self._corrections: dict[int, tuple[int, int]] = {}  # entry: (rate in Hz, duration in samples) of the file
         work = functools.partial(measure, folder=manifest.parent, limits=limits, spec=spec)
@@ -64,8 +61,7 @@ class Audit:
             self._take(_of_crash(result) if isinstance(result, Crashed) else result)
         if not self._harmed:
             raise DataError(f"{manifest}: holds no utterance")
-        self.rate = rate or _most_common(self._rate)
-        self._between()
+        self._find_duplicates()
 
     @property
     def utterances(self) -> int:
@@ -117,8 +113,8 @@ class Audit:
                 mel = entry.mel_file(folder)
                 entry = dataclasses.replace(
                     entry,
-                    path=_seen_from(output.parent, entry.audio_file(folder)),
-                    mel=None if mel is None else _seen_from(output.parent, mel),
+                    path=path_from(output.parent, entry.audio_file(folder)),
+                    mel=None if mel is None else path_from(output.parent, mel),
                 )
             yield entry
 
@@ -126,51 +122,34 @@ class Audit:
         place = len(self._harmed)
         for finding in result.findings:
             self.tallies[finding.kind].add(result.line, result.id, finding)
-        harmful = {f.kind for f in result.findings if f.harmful}
-        correctable = bool(harmful) and harmful <= {"rate", "length"} and result.fixable
-        if correctable:
+        harmful = any(finding.harmful for finding in result.findings)
+        if harmful and result.fixable:
             self._corrections[place] = (result.rate, result.duration)
-        self._harmed.append(bool(harmful) and not correctable)
+        self._harmed.append(harmful and not result.fixable)
         self._seconds.append(result.seconds)
         self._level.append(result.level_db)
         self._bandwidth.append(result.bandwidth_hz)
         self._content.append(result.content)
-        self._rate.append(result.rate)
 
-    def _between(self) -> None:
-        """Rates below the corpus's, and the same audio twice."""
-        rates = np.frombuffer(self._rate, dtype=np.int64)
+    def _find_duplicates(self) -> None:
         first = _first_of_equals(np.frombuffer(self._content, dtype=np.uint64))
-        odd = (rates > 0) & (rates != self.rate)
-        if not odd.any() and not first:
+        if not first:
             return
         names = dict.fromkeys(first.values(), "")
         for place, (entry, line, _) in enumerate(read_lines(self.manifest)):
             if place in names:
                 names[place] = entry.id
-            found = []
-            if odd[place]:
-                low = bool(rates[place] < self.rate)
-                detail = f"{rates[place]} Hz, {'the corpus has' if low else 'will be resampled to'} {self.rate}"
-                found.append(Finding("rate", low, detail))
             if place in first:
-                found.append(Finding("duplicate", True, f"the same audio as {names[first[place]]}"))
-            for finding in found:
+                finding = Finding("duplicate", True, f"the same audio as {names[first[place]]}")
                 self.tallies[finding.kind].add(line, entry.id, finding)
-                if finding.harmful:
-                    self._harmed[place] = True
-                    self._corrections.pop(place, None)
+                self._harmed[place] = True
+                self._corrections.pop(place, None)
 
 
 def _of_crash(crashed: Crashed[Line]) -> Measurement:
     entry, line, _ = crashed.item
     finding = Finding("unreadable", True, f"{entry.path} crashes the decoder or needs more memory than there is")
     return Measurement(entry.id, line, (finding,), entry.duration / entry.rate)
-
-
-def _most_common(rates: "array.array[int]") -> int:
-    counts = collections.Counter(rate for rate in rates if rate > 0)
-    return max(counts, key=lambda rate: (counts[rate], rate)) if counts else 0
 
 
 def _first_of_equals(content: npt.NDArray[np.uint64]) -> dict[int, int]:
@@ -183,7 +162,3 @@ def _first_of_equals(content: npt.NDArray[np.uint64]) -> dict[int, int]:
         earlier = int(order[position - 1])
         first[int(order[position])] = first.get(earlier, earlier)
     return first
-
-
-def _seen_from(folder: Path, path: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

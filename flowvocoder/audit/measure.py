@@ -10,7 +10,7 @@ import numpy.typing as npt
 import soundfile as sf
 
 from flowvocoder.audio.files import open_audio
-from flowvocoder.audio.levels import frame_levels, speech_level
+from flowvocoder.audio.levels import Downmix, frame_levels, speech_level
 from flowvocoder.audit import checks
 from flowvocoder.data.manifest import Entry, Line
 from flowvocoder.errors import AudioError, MelError
@@ -27,14 +27,14 @@ KINDS = ("missing", "unreadable", "changed", "length", "rate", "channels", "non-
 class Limits:
     """The two limits of each check: from the first on a fault is worth knowing, from the second on it is harmful."""
 
-    segment: int = 16384  # samples: what training draws
+    rate: int = 22050  # Hz that training resamples to; what is above half of it does no harm
+    segment: int = 16384  # samples at that rate: what training draws
     clipped_share: tuple[float, float] = (0.0, 1e-4)
     clipped_samples: tuple[int, int] = (3, 8)
     dc: tuple[float, float] = (0.003, 0.01)  # of full scale
     level_db: tuple[float, float] = (-40.0, -50.0)  # dBFS of the loud frames; lower is worse
     silence: tuple[float, float] = (0.5, 0.7)  # share of frames
     bandwidth: float = 0.88  # of the Nyquist frequency; an empty band from below that on is harmful
-    cancelled_db: float = 10.0  # dB lost by averaging channels that cancel each other
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Measurement:
     content: int = 0  # hash of the samples; 0 without audio
     rate: int = 0  # Hz, of the file; 0 if it cannot be read
     duration: int = 0  # samples that are there of the stretch
-    fixable: bool = False  # a wrong rate or length in the manifest can be corrected from the file
+    fixable: bool = False  # all that is harmful is in the manifest, and can be corrected from the file
 
 
 def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurement:
@@ -86,27 +86,29 @@ def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurem
     if len(data) < there:
         detail = f"{entry.path} breaks off after {entry.start + len(data)} of {stored} samples"
         return empty((Finding("unreadable", True, detail),), rate=rate)
-    findings = [*_against_manifest(entry, rate, stored), *_channels(data, limits)]
+    wrong = _against_manifest(entry, rate, stored)
+    findings = [*_channels(data), *_resampling(rate, limits)]
     if not unchanged:
         findings.append(Finding("changed", True, f"{entry.path} is not the file the manifest was made from (sha256)"))
     if not len(data):
-        return empty(tuple(findings), rate=rate)
+        return empty((*wrong, *findings), rate=rate)
     bad = int(np.count_nonzero(~np.isfinite(data)))
     if bad:
         findings.append(Finding("non-finite", True, f"{bad} of {data.size} samples are NaN or infinite"))
-        return empty(tuple(findings), rate=rate, duration=len(data))
+        return empty((*wrong, *findings), rate=rate, duration=len(data))
     signal = data.mean(axis=1, dtype=np.float64)
     levels = frame_levels(signal, rate)
     edge, nothing_above = checks.band_edge(signal, rate)
     findings += [*_clipping(signal, rate, limits), *_offset(signal, limits), *_levels(levels, limits)]
-    if nothing_above and edge < limits.bandwidth * rate / 2:
-        findings.append(Finding("bandwidth", True, f"nothing above {edge / 1000:.1f} of {rate / 2000:.1f} kHz"))
-    if len(data) < limits.segment:
-        findings.append(Finding("short", False, f"{len(data)} samples, a segment has {limits.segment}"))
+    heard = min(rate, limits.rate) / 2
+    if nothing_above and edge < limits.bandwidth * heard:
+        findings.append(Finding("bandwidth", True, f"nothing above {edge / 1000:.1f} of {heard / 1000:.1f} kHz"))
+    if (left := len(data) * limits.rate // rate) < limits.segment:
+        findings.append(Finding("short", False, f"{left} samples, a segment has {limits.segment}"))
     findings += _mel(entry, folder, len(data), rate, spec)
-    fixable = rate == entry.rate or entry.start == 0
+    fixable = (rate == entry.rate or entry.start == 0) and not any(f.harmful for f in findings)
     content = hashlib.sha256(np.rint(signal * 32768.0).astype(np.int32).tobytes()).digest()
-    return Measurement(entry.id, line.number, tuple(findings), seconds(len(data), rate), speech_level(levels), edge,
+    return Measurement(entry.id, line.number, (*wrong, *findings), seconds(len(data), rate), speech_level(levels), edge,
                        int.from_bytes(content[:8], "big"), rate, len(data), fixable)  # fmt: skip
 
 
@@ -120,14 +122,18 @@ def _against_manifest(entry: Entry, rate: int, stored: int) -> list[Finding]:
     return found
 
 
-def _channels(data: npt.NDArray[np.float32], limits: Limits) -> list[Finding]:
-    if data.shape[1] == 1 or not len(data):
+def _channels(data: npt.NDArray[np.float32]) -> list[Finding]:
+    downmix = Downmix()
+    downmix(data)
+    return [Finding("channels", downmix.cancels, said) for said in downmix.said]
+
+
+def _resampling(rate: int, limits: Limits) -> list[Finding]:
+    if rate == limits.rate:
         return []
-    apart = float(np.square(data, dtype=np.float64).mean())
-    together = float(np.square(data.mean(axis=1, dtype=np.float64)).mean())
-    cancels = 10.0 * np.log10((apart + 1e-30) / (together + 1e-30)) > limits.cancelled_db
-    more = ", which cancel each other when averaged" if cancels else ", averaged to mono"
-    return [Finding("channels", bool(cancels), f"{data.shape[1]} channels{more}")]
+    low = rate < limits.bandwidth * limits.rate
+    empty = f": nothing above {rate / 2000:.1f} kHz" if low else ""
+    return [Finding("rate", low, f"{rate} Hz, training resamples to {limits.rate}{empty}")]
 
 
 def _clipping(signal: checks.Signal, rate: int, limits: Limits) -> list[Finding]:
@@ -141,7 +147,7 @@ def _clipping(signal: checks.Signal, rate: int, limits: Limits) -> list[Finding]
 
 def _offset(signal: checks.Signal, limits: Limits) -> list[Finding]:
     mean = float(signal.mean())
-    return _graded("dc", abs(mean), limits.dc, f"mean {mean:+.4f} of full scale")
+    return _graded("dc", abs(mean), limits.dc, f"mean {mean:+.4f} of full scale, which no mel holds: remove it")
 
 
 def _levels(levels: checks.Signal, limits: Limits) -> list[Finding]:

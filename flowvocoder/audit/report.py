@@ -16,8 +16,9 @@ SHOWN = 3
 
 def table(audit: Audit) -> Iterator[str]:
     """Lines of text: totals, one line for each check, the verdict."""
+    rate = audit.limits.rate
     minutes = float(audit.seconds.sum(dtype=np.float64)) / 60.0
-    yield f"{audit.manifest}: {audit.utterances} utterances, {minutes:.1f} min, {audit.rate} Hz"
+    yield f"{audit.manifest}: {audit.utterances} utterances, {minutes:.1f} min; training takes {rate} Hz"
     level, width = _middle(audit.level_db), _middle(audit.bandwidth_hz)
     yield f"speech level {level:.1f} dBFS (median), bandwidth {width / 1000:.1f} kHz (median)"
     yield f"{'check':<11}{'harmful':>8}{'note':>8}"
@@ -40,7 +41,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
         "manifest": str(audit.manifest),
         "utterances": audit.utterances,
         "minutes": round(float(audit.seconds.sum(dtype=np.float64)) / 60.0, 3),
-        "rate": audit.rate,
+        "rate": audit.limits.rate,
         "harmful_utterances": audit.harmful,
         "seconds": _percentiles(audit.seconds),
         "level_dbfs": _percentiles(audit.level_db),

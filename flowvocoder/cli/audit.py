@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.options import add_jobs
+from flowvocoder.cli.common import named_manifest
+from flowvocoder.cli.options import add_jobs, positive_int
 from flowvocoder.errors import ConfigError, OutputError
 
 HARMFUL = 1
@@ -13,14 +14,17 @@ HARMFUL = 1
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path, help="manifest of the corpus")
+    parser.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path,
+                        help="manifest of the corpus, or a folder with its manifest.jsonl")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="as JSON, with the utterances that each check found")
     parser.add_argument("--plot", metavar="PNG", type=Path, help="plot durations, levels and bandwidths")
     parser.add_argument("--fix", metavar="OUT.jsonl", type=Path, help="write the manifest without harmful utterances")
     parser.add_argument("--segment", type=int, default=16384, help="samples of a training segment (default 16384)")
-    parser.add_argument("--rate", type=int, help="expected sample rate in Hz (default: the most common one)")
+    parser.add_argument("--rate", type=positive_int,
+                        help="sample rate in Hz that training resamples to (default: the convention's)")  # fmt: skip
     parser.add_argument("--convention", default="tacotron2",
-                        help="mel convention of mels without a spec beside them (default tacotron2)")  # fmt: skip
+                        help="mel convention to train, and of mels without a spec beside them (default"
+                        " tacotron2)")  # fmt: skip
     add_jobs(parser)
 
 
@@ -34,10 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.segment < 1:
         raise ConfigError(f"--segment must be 1 sample or more, not {arguments.segment}")
+    manifest = named_manifest(arguments.manifest)
     for path, suffix in ((arguments.plot, ".png"), (arguments.fix, ".jsonl")):
-        _check(path, suffix, arguments.manifest)
-    limits, spec = Limits(segment=arguments.segment), convention(arguments.convention)
-    found = Audit(arguments.manifest, limits, spec, check_jobs(arguments.jobs), arguments.rate)
+        _check(path, suffix, manifest)
+    spec = convention(arguments.convention)
+    limits = Limits(arguments.rate or spec.sample_rate, arguments.segment)
+    found = Audit(manifest, limits, spec, check_jobs(arguments.jobs))
     if arguments.json:
         print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import say
-from flowvocoder.errors import AudioError, ConfigError, OutputError
+from flowvocoder.errors import AudioError, ConfigError, DataError, OutputError
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import limits_of
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LONGEST, LONGEST_ENCODED = 1500.0, 600.0
 """Seconds of a recording that a command takes: 3 GB. A minute takes 90 MB where it is vocoded, 180 where encoded."""
+
+MANIFEST = "manifest.jsonl"
+"""The name that recipes give it."""
 
 LOUD_NOISE = -40.0  # dB of full scale
 
@@ -78,6 +81,16 @@ def named_checkpoint(path: Path) -> Path:
     from flowvocoder.checkpoint import BUNDLED_VOICE
 
     return BUNDLED_VOICE if str(path) == "bundled" else path
+
+
+def named_manifest(path: Path) -> Path:
+    """A manifest, or the one in a folder. Raises DataError: the folder has none."""
+    if not path.is_dir():
+        return path
+    if not (path / MANIFEST).is_file():
+        command = f"`flowvocoder corpus prepare folder OUT --source {path}`"
+        raise DataError(f"{path}: is a folder without {MANIFEST}: {command} writes OUT/{MANIFEST} of its recordings")
+    return path / MANIFEST
 
 
 def read_recording(path: Path, spec: MelSpec, longest: float = LONGEST) -> "Recording":

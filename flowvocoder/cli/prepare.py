@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import set_machine
+from flowvocoder.cli.common import named_manifest, set_machine
 from flowvocoder.cli.options import add_jobs
 from flowvocoder.errors import ConfigError
 
@@ -13,7 +13,8 @@ DEFAULT_RATE = 22050
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path, help="manifest of the corpus")
+    parser.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path,
+                        help="manifest of the corpus, or a folder with its manifest.jsonl")  # fmt: skip
     parser.add_argument("out", metavar="OUT", type=Path, help="folder of shards; an interrupted run continues there")
     parser.add_argument("--rate", type=int, help="sample rate in Hz (default: that of --mel, else 22050)")
     parser.add_argument("--mel", metavar="CONVENTION",
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     if on_gpu:
         set_machine(arguments)
     settings = Settings(rate, arguments.trim, arguments.level, arguments.mel, "torchaudio" if on_gpu else "soxr")
-    plan = make_plan(arguments.manifest, settings, arguments.shard_size)
+    plan = make_plan(named_manifest(arguments.manifest), settings, arguments.shard_size)
     if plan.upsampled:
         print(f"{plan.upsampled} utterances have less than {rate} Hz: their upper band will be empty, which harms"
               " training; a lower --rate avoids it", file=sys.stderr)  # fmt: skip

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 import re
 import types
 import typing
@@ -135,6 +136,16 @@ class Seen:
     def _is_packed(self, key: int) -> bool:
         place = int(self._sorted.searchsorted(np.uint64(key)))
         return place < len(self._sorted) and int(self._sorted[place]) == key
+
+
+def path_from(folder: Path, file: Path) -> str:
+    """What a manifest in `folder` says of a file.
+
+    A relative path to one below the folder, or below the folder around it: they move together. Else an absolute path.
+    """
+    file = file.parent.resolve() / file.name  # `..` leads out of where a linked folder really is
+    relative = Path(os.path.relpath(file, folder.resolve()))
+    return (file if relative.parts[:2] == ("..", "..") else relative).as_posix()
 
 
 def read_manifest(path: Path) -> Iterator[Entry]:

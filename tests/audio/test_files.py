@@ -56,6 +56,12 @@ def test_stereo_of_unknown_length(tmp_path: Path) -> None:
     assert np.abs(read.samples - 0.75 * SPEECH).max() < 1e-4
 
 
+def test_channels_that_cancel_each_other_are_named(tmp_path: Path) -> None:
+    for factor, said in ((-1.0, ", which cancel each other: little is left"), (-0.2, "")):
+        sf.write(tmp_path / "a.wav", np.stack([SPEECH, factor * SPEECH], 1), RATE)
+        assert read_as_stored(tmp_path / "a.wav").changes == (f"2 channels averaged to mono{said}",)
+
+
 def test_gsm_is_read_and_its_stretches(tmp_path: Path) -> None:
     path = gsm(tmp_path / "a.wav")
     with sf.SoundFile(path) as file:

@@ -112,9 +112,9 @@ FAULTS: dict[str, tuple[str, bool, Callable[[Entry, Path], Entry], str]] = {
     "changed": ("changed", True, changed, "is not the file the manifest was made from"),
     "too long": ("length", True, lambda e, r: dataclasses.replace(e, start=9), "26460 samples, the manifest says"),
     "wrong rate": ("rate", True, lambda e, r: dataclasses.replace(e, rate=24000), "22050 Hz, the manifest says 24000"),
-    "lower rate": ("rate", True, rewrite(lambda x: x, rate=16000), "16000 Hz, the corpus has 22050"),
-    "higher rate": ("rate", False, rewrite(lambda x: x, rate=24000), "24000 Hz, will be resampled to 22050"),
-    "stereo": ("channels", False, rewrite(lambda x: np.stack([x, 0.5 * x], 1)), "2 channels, averaged"),
+    "lower rate": ("rate", True, rewrite(lambda x: x, rate=16000), "resamples to 22050: nothing above 8.0 kHz"),
+    "higher rate": ("rate", False, rewrite(lambda x: x, rate=24000), "24000 Hz, training resamples to 22050"),
+    "stereo": ("channels", False, rewrite(lambda x: np.stack([x, 0.5 * x], 1)), "2 channels averaged to mono"),
     "out of phase": ("channels", True, rewrite(lambda x: np.stack([x, -x], 1)), "cancel each other"),
     "nan": ("non-finite", True, rewrite(with_nan, subtype="FLOAT"), "1 of 26460 samples are NaN"),
     "clipped": ("clipping", True, rewrite(lambda x: np.clip(8 * x, -1, 1)), "samples ("),
@@ -174,6 +174,10 @@ def test_fix_keeps_what_is_good_and_corrects_rates_and_lengths(
     left = list(read_manifest(fixed))
     assert [e.id for e in left] == [e.id for e in entries[1:4]]
     assert [(e.rate, e.duration) for e in left] == [(RATE, 26460)] * 3
+    assert all(e.path.startswith("../toy/wavs/") for e in left)
+    far = tmp_path / "far" / "away" / "fixed.jsonl"
+    assert main(["audit", str(fixed), "--fix", str(far), "--jobs", "1"]) == 0
+    assert all(Path(e.path).is_absolute() for e in read_manifest(far))  # not ../../toy
     capsys.readouterr()
     assert report(fixed, capsys)[0] == 0
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())
@@ -200,6 +204,43 @@ def test_bad_input_is_one_sentence(clean: Path, capsys: pytest.CaptureFixture[st
         err = capsys.readouterr().err
         assert message in err and len(err.splitlines()) == 1
     assert not (tmp_path / "f.jsonl").exists()
+
+
+def test_rates_are_judged_against_what_training_resamples_to(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = list(read_manifest(clean))
+    for place, rate in enumerate((48000, 44100, 44100, 44100, 44100)):
+        path = clean.parent / f"wavs/high{place}.wav"
+        x = speech_like(1.2, rate, 10 + place)
+        if place == 1:  # as of a lossy codec: an edge that training at 22 050 Hz never sees
+            x = soxr.resample(soxr.resample(x, rate, 32000), 32000, rate)
+        sf.write(path, x, rate)
+        entries[place] = dataclasses.replace(
+            entries[place], path=f"wavs/high{place}.wav", duration=len(x), rate=rate, sha256=sha256_of(path)
+        )
+    write_manifest(clean, entries)
+    code, found = report(clean, capsys)
+    assert code == 0 and found["rate"] == RATE
+    assert (found["checks"]["rate"]["harmful"], found["checks"]["rate"]["notes"]) == (0, 5)
+    assert found["checks"]["short"]["notes"] == 0
+    code, found = report(clean, capsys, "--rate", "44100")
+    assert code == 1 and [u["line"] for u in found["checks"]["bandwidth"]["utterances"]] == [2]
+    assert [u["detail"] for u in found["checks"]["rate"]["utterances"] if u["harmful"]] == [
+        "22050 Hz, training resamples to 44100: nothing above 11.0 kHz"
+    ]
+
+
+def test_a_folder_is_audited_and_prepared_by_its_manifest(
+    clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert report(clean.parent, capsys)[1]["utterances"] == 6
+    assert main(["prepare", str(clean.parent), str(tmp_path / "shards"), "--jobs", "1"]) == 0
+    capsys.readouterr()
+    for command in (
+        ["audit", str(clean.parent / "wavs")],
+        ["prepare", str(clean.parent / "wavs"), str(tmp_path / "b")],
+    ):
+        assert main(command) == 2
+        assert "flowvocoder corpus prepare folder OUT --source" in capsys.readouterr().err
 
 
 def test_stretches_of_one_recording_are_audited_by_themselves(
