@@ -7,7 +7,6 @@ import torch
 from flowvocoder.density.families import Settings, Sizes
 from flowvocoder.density.images import glow_images, realnvp_images
 from flowvocoder.density.model import StandardisedFlow
-from flowvocoder.errors import ConfigError
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.autoregressive import Autoregressive, Inverse, MaskedPerceptron
 from flowvocoder.flows.base import Bijection, Chain
@@ -49,11 +48,9 @@ def build(settings: Settings, features: int, context: int) -> StandardisedFlow:
         torch.default_generator.manual_seed(settings.seed)
         sizes = Sizes(features, context, settings.layers, settings.hidden, settings.shape)
         chain = Chain(BUILDERS[settings.family](sizes))
-    try:
-        chain.to(settings.device, getattr(torch, settings.dtype))
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {settings.device}: not usable here ({str(error).splitlines()[0]})") from error
-    return StandardisedFlow(chain, event, context).eval()
+    model = StandardisedFlow(chain, event, context)
+    model.placed(settings.device, settings.dtype)
+    return model
 
 
 @family("nice")

@@ -68,6 +68,7 @@ class Settings:
     layers: int = limited(1, 1, 1024)
     hidden: int = limited(1, 1, 4096)
     shape: tuple[int, ...] = ()  # channels, height, width of images
+    latent: int = limited(0, 0, 4096)  # numbers in the latent of what is no flow; 0: by the columns
     steps: int = limited(1, 1, 10_000_000)
     batch: int = limited(1, 1, 1_000_000)
     lr: float = limited(1.0, 1e-8, 1.0)
@@ -92,16 +93,16 @@ class Settings:
         return self.shape[0], self.shape[1] * self.shape[2]
 
 
-def settings_of(parameters: Mapping[str, Any]) -> Settings:
+def settings_of(parameters: Mapping[str, Any], families: Mapping[str, Family] = FAMILIES) -> Settings:
     """The settings that an estimator's parameters stand for: None is the family's default, numpy numbers are numbers.
 
     Raises:
         ConfigError: an unknown family, a value of another type, out of its limits, or that does not go with the family.
     """
     name = parameters["family"]
-    if name not in FAMILIES:
-        raise ConfigError(f"family must be one of {', '.join(FAMILIES)}, not {name!r}")
-    family = FAMILIES[name]
+    if name not in families:
+        raise ConfigError(f"family must be one of {', '.join(families)}, not {name!r}")
+    family = families[name]
     values: dict[str, Any] = {"layers": family.layers, "hidden": family.hidden, "lr": family.lr}
     for key, value in parameters.items():
         if value is not None:
@@ -111,7 +112,7 @@ def settings_of(parameters: Mapping[str, Any]) -> Settings:
     try:
         settings = typed(Settings, values)
     except TypeError as error:
-        raise ConfigError(f"FlowDensity: not a value of the right type: {error}") from error
+        raise ConfigError(f"{name}: not a value of the right type: {error}") from error
     check_limits("", settings)
     return settings
 

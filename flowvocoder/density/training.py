@@ -1,19 +1,18 @@
-"""Maximum likelihood, with held-out rows that say when to stop."""
+"""Fitting by gradients, with held-out rows that say when to stop."""
 
 import copy
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import lr_scheduler, swa_utils
 
 from flowvocoder.density.families import Settings
-from flowvocoder.density.model import log_prob
+from flowvocoder.density.model import Standardised
 from flowvocoder.errors import TrainingError
-from flowvocoder.flows.base import Chain
 from flowvocoder.flows.density import dequantise
 
 EVERY = 50
@@ -49,7 +48,8 @@ class FitState:
 
     Attributes:
         step, steps: steps done, and how many it may become.
-        nats, held_out: mean log-density in nats of the last batches' rows and of the held-out ones.
+        nats, held_out: mean log-density in nats of the last batches' rows and of the held-out ones, or of whatever else
+            is the model's objective.
         best: whether the held-out rows have never had more.
     """
 
@@ -60,12 +60,13 @@ class FitState:
     best: bool
 
 
-def mean_log_prob(flow: nn.Module, rows: Rows) -> float:
-    """Mean log-density of the rows by their weights, in nats, without gradients."""
+def judged(model: Standardised, rows: Rows, seed: int) -> float:
+    """Mean of a model's objective over held-out rows by their weights, without gradients and with the seed's noise."""
+    generator = torch.Generator(rows.x.device).manual_seed(seed)
     with torch.no_grad():
         chunks = zip(rows.x.split(CHUNK), rows.context.split(CHUNK), strict=True)
-        nats = torch.cat([log_prob(flow, x, context) for x, context in chunks])
-    return float(_mean(nats, rows.weight))
+        values = torch.cat([model.objective(x, context, generator) for x, context in chunks])
+    return float(_mean(values, rows.weight))
 
 
 def split(rows: Rows, settings: Settings) -> tuple[Rows, Rows]:
@@ -75,8 +76,8 @@ def split(rows: Rows, settings: Settings) -> tuple[Rows, Rows]:
     return rows.take(order[held_out:]), rows.take(order[:held_out])
 
 
-def train(flow: Chain, rows: Rows, held_out: Rows, width: Tensor, settings: Settings) -> Iterator[FitState]:
-    """Fits `flow` by Adam with a cosine schedule. Whenever a state comes it has the best weights so far.
+def train(model: Standardised, rows: Rows, held_out: Rows, width: Tensor, settings: Settings) -> Iterator[FitState]:
+    """Fits `model` by Adam with a cosine schedule. Whenever a state comes it has the best weights so far.
 
     Weights are averaged over the last steps; the average is what the held-out rows judge.
 
@@ -87,7 +88,7 @@ def train(flow: Chain, rows: Rows, held_out: Rows, width: Tensor, settings: Sett
         TrainingError: the loss is not finite.
     """
     generator = torch.Generator(rows.x.device).manual_seed(settings.seed)
-    learner = copy.deepcopy(flow).train()
+    learner = copy.deepcopy(model).train()
     average = swa_utils.AveragedModel(learner, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(AVERAGE))
     optimizer = torch.optim.Adam(learner.parameters(), settings.lr, fused=True)
     schedule = lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings.steps))
@@ -95,7 +96,8 @@ def train(flow: Chain, rows: Rows, held_out: Rows, width: Tensor, settings: Sett
     losses, best, waited = [], -math.inf, 0
     for step, batch in enumerate(_batches(rows, settings, generator), 1):
         optimizer.zero_grad()
-        loss = -_mean(log_prob(learner, dequantise(batch.x, width, generator), batch.context), batch.weight)
+        x = dequantise(batch.x, width, generator)
+        loss = -_mean(learner.objective(x, batch.context, generator), batch.weight)
         loss.backward()
         nn.utils.clip_grad_norm_(learner.parameters(), CLIP)
         optimizer.step()
@@ -104,13 +106,14 @@ def train(flow: Chain, rows: Rows, held_out: Rows, width: Tensor, settings: Sett
         losses.append(loss.detach())
         if step % EVERY and step < settings.steps:
             continue
-        nats, last = -float(torch.stack(losses).mean()), mean_log_prob(average.module.eval(), held_out)
+        learned = cast(Standardised, average.module.eval())
+        nats, last = -float(torch.stack(losses).mean()), judged(learned, held_out, settings.seed)
         if not (math.isfinite(nats) and math.isfinite(last)):
             raise TrainingError(f"the fit diverged before step {step}: try a lower lr than {settings.lr:g}")
         losses, waited = [], 0 if last > best else waited + 1
         if waited == 0:
             best = last
-            flow.load_state_dict(average.module.state_dict())
+            model.load_state_dict(learned.state_dict())
         yield FitState(step, settings.steps, nats, last, waited == 0)
         if waited == settings.patience:
             return
