@@ -2,12 +2,17 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from flowvocoder.config import override
+from flowvocoder.data.segments import Batch
 from flowvocoder.inference import without_gradients
+from flowvocoder.presets import preset
 from flowvocoder.threads import own_threads, set_threads
+from flowvocoder.training.trainer import Trainer
 
 
 def seen_by_a_new_thread() -> int:
@@ -74,3 +79,18 @@ def test_more_threads_on_request() -> None:
     assert int(Work().number()) == 2 and torch.get_num_threads() == 3
     with own_threads(1):
         assert torch.get_num_threads() == 1
+
+
+def test_training_uses_one_thread_too(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(3)
+    trainer = Trainer(override(preset("lapglow-tiny"), ["batch=2", "segment=4096"]), [corpus], tmp_path / "run")
+    seen, batch = [], trainer.loader.batch
+
+    def watched(step: int) -> Batch:
+        seen.append(torch.get_num_threads())
+        return batch(step)
+
+    monkeypatch.setattr(trainer.loader, "batch", watched)
+    trainer.train_step(1e-4)
+    trainer.close()
+    assert seen == [1] and torch.get_num_threads() == 3

@@ -61,6 +61,7 @@ class Trainer:
         FlowVocoderError: a corpus, checkpoint or folder is unusable.
     """
 
+    @own_threads()
     def __init__(
         self,
         experiment: Experiment,
@@ -108,6 +109,7 @@ class Trainer:
         self.stop_signal: int | None = None
         self.stopped = ""  # why, where it was not the last step
 
+    @own_threads()
     def run(self, max_steps: int | None = None, max_minutes: float | None = None) -> None:
         """Train to the last step, or to the first SIGTERM or SIGINT; saves either way.
 
@@ -129,7 +131,7 @@ class Trainer:
         bar = tqdm(total=steps, initial=self.step, unit="step", dynamic_ncols=True,
                    disable=not (is_terminal() and self.processes.is_main))  # fmt: skip
         try:
-            with self._signals(), own_threads():
+            with self._signals():
                 if self.step == 0 and self.validation.items and self.config.draws_samples:
                     self._validate()  # the likelihood before refinement
                 while self.step < last and not self._stop(deadline):
@@ -157,6 +159,7 @@ class Trainer:
         self.loader.close()
         self.log.close()
 
+    @own_threads()
     def train_step(self, rate: float) -> dict[str, float]:
         """One step at a learning rate; its terms, averaged over the batch, or {"skipped": 1} if it was not finite."""
         batch = self.loader.batch(self.step)
