@@ -36,6 +36,11 @@ def full_precision(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def fixed_in_training(module: nn.Module, x: Tensor) -> Tensor:
+    """x, through which no gradient goes while the module is in training mode: another loss trains what made it."""
+    return x.detach() if module.training else x
+
+
 class Bijection(nn.Module):
     """An invertible map between audio and noise, given a context.
 
@@ -58,7 +63,10 @@ class Bijection(nn.Module):
         raise NotImplementedError
 
     def sample(self, z: Tensor, context: Tensor) -> Tensor:
-        """What synthesis does: `inverse`, or more where a layer has parameters for sampling."""
+        """What synthesis does: `inverse`, or more where a layer has parameters for sampling.
+
+        In training mode those are the only ones that a loss on samples reaches.
+        """
         return self.inverse(z, context)
 
     def log_det_per_column(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:

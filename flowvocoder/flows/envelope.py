@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowvocoder.flows.base import fixed_in_training
 from flowvocoder.flows.convolution import ConvProduct, Features, FeaturesStep, TimeConv, zeros
 from flowvocoder.flows.streaming import Context, StepSettings, StreamingStep, StreamPosition, StreamState, step_for
 from flowvocoder.mel.frontend import band_centres, interpolation
@@ -43,9 +44,8 @@ class Envelope(nn.Module):
 
     def sample(self, context: Tensor) -> Tensor:
         """The same for samples: with what a second layer adds, the only one that how samples sound trains."""
-        context = context.detach()
-        h = self.net(context).detach()
-        s = (self.skip(context[:, : self.n_mels]) + self.last(h)).detach()
+        h = fixed_in_training(self, self.net(context))
+        s = fixed_in_training(self, self.skip(context[:, : self.n_mels]) + self.last(h))
         return _bounded(s + self.sample_last(h))
 
     def sampling_parameters(self) -> list[nn.Parameter]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.audio.periodicity import pitch_periods
-from flowvocoder.flows.base import Bijection, no_volume_change
+from flowvocoder.flows.base import Bijection, fixed_in_training, no_volume_change
 from flowvocoder.flows.convolution import ConvProduct, Features, FeaturesStep, TimeConv, zeros
 from flowvocoder.flows.excitation import excitation_envelope, modulation_depth, phase_at_centres
 from flowvocoder.flows.lapped import LappedTransform
@@ -105,8 +105,8 @@ class PitchPredictor(Bijection):
     def sample(self, z: Tensor, context: Tensor) -> Tensor:
         lag, logits = self._lag_and_logits(z, context)
         # How samples sound trains the second network alone.
-        h = self.sample_net(context.detach())
-        gain = self._gain(logits.detach() + self.sample_head(h), z.dtype)
+        h = self.sample_net(fixed_in_training(self, context))
+        gain = self._gain(fixed_in_training(self, logits) + self.sample_head(h), z.dtype)
         if self.sample_pulse is not None:
             depth = modulation_depth(self.sample_pulse(h)[:, 0], z.dtype)
             z = z * self._excitation(lag, depth, z.shape[-1])[:, None]
@@ -151,7 +151,8 @@ class PitchPredictor(Bijection):
 
     def _lag_and_logits(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         h = self.net(context)
-        return fractional_lag(self.lag_head(h).detach().to(x.dtype), self.min_lag), self.gain_head(h)
+        lag = fixed_in_training(self, self.lag_head(h))
+        return fractional_lag(lag.to(x.dtype), self.min_lag), self.gain_head(h)
 
     def _gain(self, logits: Tensor, dtype: torch.dtype) -> Tensor:
         return MAX_GAIN * torch.softmax(logits.to(dtype), 1)[:, :-1]

@@ -184,7 +184,11 @@ class _Recursion(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[no-untyped-def]
-        x, lag, taps = ctx.saved_tensors
+        with torch.autocast(grad.device.type, enabled=False):
+            return _Recursion._gradients(grad, *ctx.saved_tensors)
+
+    @staticmethod
+    def _gradients(grad: Tensor, x: Tensor, lag: Tensor, taps: Tensor) -> tuple[Tensor, None, Tensor]:
         x, index, before = _past(x, lag)
         transposed = _matrices(_both_sides(taps).transpose(0, 1)).mT  # groups first: a range is one stretch of memory
         total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
