@@ -1,19 +1,21 @@
-"""Densities of vectors by normalizing flows: every family behind one scikit-learn estimator."""
+"""Densities of vectors by normalizing flows and their rivals: every family behind a scikit-learn estimator."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from flowvocoder.density.families import FAMILIES
+from flowvocoder.density.families import FAMILIES, MODELS
 
 if TYPE_CHECKING:
     from flowvocoder.density.estimator import FlowDensity
+    from flowvocoder.density.generative import GenerativeModel
 
-__all__ = ["FAMILIES", "FlowDensity"]
+__all__ = ["FAMILIES", "MODELS", "FlowDensity", "GenerativeModel"]
+
+LAZY = {"FlowDensity": "estimator", "GenerativeModel": "generative"}
+"""The modules of what waits for torch, as the names of families do not."""
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily, so that the names of families do not wait for torch.
-    if name == "FlowDensity":
-        from flowvocoder.density.estimator import FlowDensity
-
-        return FlowDensity
+    if name in LAZY:
+        return getattr(importlib.import_module(f"flowvocoder.density.{LAZY[name]}"), name)
     raise AttributeError(f"module 'flowvocoder.density' has no attribute {name!r}")

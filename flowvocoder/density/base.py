@@ -176,19 +176,22 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self._settings, self.n_context_ = settings, context
         self.history_: list[FitState] = []
 
-    def _of_rows(self, method: str, X: Any, context: Any) -> np.ndarray:
+    def _of_rows(self, method: str, X: Any, context: Any, *arguments: Any) -> np.ndarray:
         check_is_fitted(self, "model_")
         rows = rows_of(self, X)
         inputs = self.model_.inputs(rows, context_of(context, len(rows), self.n_context_))
-        return _in_pieces(method, self.model_, *inputs)
+        return _in_pieces(method, self.model_, *inputs, *arguments)
 
     def _of_latent(self, method: str, z: np.ndarray, context: Any) -> np.ndarray:
         given = self.model_.context(context_of(context, len(z), self.n_context_))
         return _in_pieces(method, self.model_, self.model_.numbers(z), given)
 
 
-def _in_pieces(method: str, model: Standardised, rows: Tensor, context: Tensor) -> np.ndarray:
+def _in_pieces(method: str, model: Standardised, rows: Tensor, context: Tensor, *arguments: Any) -> np.ndarray:
     """What a method of the model gives, without gradients, in float64."""
     with torch.inference_mode(), torch.autocast(rows.device.type, enabled=False):
-        pieces = [getattr(model, method)(*piece) for piece in zip(rows.split(CHUNK), context.split(CHUNK), strict=True)]
+        pieces = [
+            getattr(model, method)(*piece, *arguments)
+            for piece in zip(rows.split(CHUNK), context.split(CHUNK), strict=True)
+        ]
         return torch.cat(pieces).double().cpu().numpy()

@@ -42,6 +42,14 @@ FAMILIES: dict[str, Family] = {
 }
 """All families by name."""
 
+MODELS: dict[str, Family] = {
+    "vae": Family("variational autoencoder", "arXiv:1312.6114", 2, 64, 3e-3),
+    "gan": Family("generative adversarial network", "arXiv:1406.2661", 2, 64, 1e-3),
+    "autoregressive": Family("masked autoregressive model", "arXiv:1502.03509", 2, 64, 3e-3),
+    "invertible-ae": Family("invertible autoencoder", "arXiv:2003.13913", 8, 64, 3e-3),
+}
+"""All models of `GenerativeModel` by name."""
+
 
 class Sizes(NamedTuple):
     """What a chain is built for.
