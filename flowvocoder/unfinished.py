@@ -5,7 +5,6 @@ removes the latter. Systems without `flock` have no such lock: nothing is remove
 """
 
 import contextlib
-import itertools
 import os
 import shutil
 import tempfile
@@ -87,19 +86,27 @@ def sweep_unfinished(path: Path) -> None:
 
 
 def _claim(path: Path, folder: bool) -> tuple[Path, int]:
-    for number in itertools.count():
-        temporary = _hidden(path, number)
-        sweep(temporary)
-        try:
-            temporary.mkdir() if folder else temporary.touch(exist_ok=False)
-        except FileExistsError:  # somebody is writing the same
-            continue
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):  # swept by somebody before it was locked
-            handle = hold(temporary)
-            if handle == NO_LOCK or os.path.samestat(os.fstat(handle), temporary.lstat()):
-                return temporary, handle
-            os.close(handle)
-    raise AssertionError("numbers do not end")
+    number = 0
+    while (handle := _make(temporary := _hidden(path, number), folder)) is None:
+        number += 1
+    return temporary, handle
+
+
+def _make(temporary: Path, folder: bool) -> int | None:
+    """Make and lock it; None where somebody else is writing there."""
+    sweep(temporary)
+    try:
+        temporary.mkdir() if folder else temporary.touch(exist_ok=False)
+    except FileExistsError:
+        return None
+    try:
+        handle = hold(temporary)
+    except (BlockingIOError, FileNotFoundError):  # swept by somebody before it was locked
+        return None
+    if _is_there(temporary, handle):
+        return handle
+    release(handle)
+    return None
 
 
 def _hidden(path: Path, number: int) -> Path:
@@ -108,12 +115,17 @@ def _hidden(path: Path, number: int) -> Path:
 
 
 def _drop(place: Path, handle: int) -> None:
-    """Remove it if it is still there, and let go of it."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)
+    """Remove it, unless it was renamed and something else is there by now, and let go of it."""
+    if _is_there(place, handle):
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
     release(handle)
+
+
+def _is_there(place: Path, handle: int) -> bool:
+    return place.exists() and (handle == NO_LOCK or os.path.samestat(os.fstat(handle), place.stat()))
 
 
 def release(handle: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowvocoder.files import recover_folder, writing, writing_folder
-from flowvocoder.unfinished import is_being_written, scratch
+from flowvocoder.unfinished import is_being_written, scratch, unfinished
 
 KILLED = """
 import os, signal, sys
@@ -47,6 +47,13 @@ def test_what_is_still_being_written_is_left_alone(tmp_path: Path) -> None:
             second.write_text("second")
         assert first.read_text() == "first" and path.read_text() == "second"
     assert path.read_text() == "first" and names(tmp_path) == {"out.txt"} and not is_being_written(path)
+
+
+def test_what_another_begins_after_a_rename_is_left_alone(tmp_path: Path) -> None:
+    with unfinished(tmp_path / "out.txt") as temporary:
+        temporary.replace(tmp_path / "out.txt")
+        temporary.write_text("another's")
+    assert temporary.read_text() == "another's"
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:

@@ -32,20 +32,19 @@ class OnnxVocoder:
 
     Args:
         path: what `flowvocoder export --format onnx` wrote.
-        threads: of ONNX Runtime; None for its own choice.
+        threads: of ONNX Runtime.
 
     Raises:
         CheckpointError: missing, damaged, or not written by `flowvocoder export`.
         ConfigError: onnxruntime is not installed.
     """
 
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path, threads: int = 1):
         onnxruntime = library("onnxruntime", "onnx")
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file: the engine `onnx` runs what `flowvocoder export` wrote")
         options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             texts = self._session.get_modelmeta().custom_metadata_map
