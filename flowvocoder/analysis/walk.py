@@ -49,6 +49,11 @@ EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
         "A 1x1 convolution mixes the bands; then half of them pass, and say with the mel how to shift and stretch the"
         " other half.",
     ),
+    Coupling: (
+        "Spline coupling",
+        "A 1x1 convolution mixes the bands; then half of them pass, and say with the mel which curve each number of the"
+        " other half is bent by.",
+    ),
 }
 
 

@@ -45,7 +45,7 @@ class FlowDensity(DensityEstimator):
 
     def __init__(
         self,
-        family: str = "realnvp",
+        family: str = "nsf-c",
         *,
         layers: int | None = None,
         hidden: int | None = None,

@@ -1,7 +1,7 @@
 """LapGlow: WaveGlow on a lapped orthogonal transform."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from flowvocoder.config import (
     Experiment,
@@ -35,6 +35,8 @@ class LapGlowConfig(ModelConfig):
     channels: int = limited(256, 1, 4096)  # of the couplings' WaveNets
     layers: int = limited(1, 1, 16)  # of each WaveNet
     kernel: int = limited(3, 1, 63)
+    coupling: Literal["affine", "spline"] = "affine"  # the function of each number in a coupling
+    spline_bins: int = limited(8, 2, 64)
     encoder_channels: int = limited(192, 1, 4096)
     encoder_layers: int = limited(4, 0, 64)
     scale_channels: int = limited(128, 1, 4096)
@@ -70,7 +72,7 @@ class LapGlowConfig(ModelConfig):
         """Pitch prediction, lapped transform, scale, scale-only couplings, 1x1 convolutions and couplings."""
         from flowvocoder.audio.periodicity import lag_range
         from flowvocoder.flows.base import Bijection, Chain
-        from flowvocoder.flows.coupling import AffineCoupling
+        from flowvocoder.flows.coupling import AffineCoupling, Coupling
         from flowvocoder.flows.density import FlowVocoder
         from flowvocoder.flows.encoders import MelEncoder
         from flowvocoder.flows.envelope import Envelope
@@ -79,6 +81,7 @@ class LapGlowConfig(ModelConfig):
         from flowvocoder.flows.pointwise import PointwiseLU, even_odd, subband_merging, swapped_halves
         from flowvocoder.flows.scale import ConditionalScale
         from flowvocoder.flows.scale_coupling import scale_couplings
+        from flowvocoder.flows.spline import Spline
         from flowvocoder.flows.wavenet import WaveNet
 
         block = self.block
@@ -96,12 +99,14 @@ class LapGlowConfig(ModelConfig):
         layers += scale_couplings(block, self.band_groups, context, self.band_group_channels, causal)
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
         # way round.
+        spline = Spline(self.spline_bins)
         start = even_odd(block) @ subband_merging(block, self.subband_merging)
         for _ in range(self.flows):
             layers.append(PointwiseLU(start))
             start = swapped_halves(block)
-            net = WaveNet(block // 2, block, context, self.channels, self.layers, self.kernel, causal)
-            layers.append(AffineCoupling(block, net))
+            outputs = (spline.parameters if self.coupling == "spline" else 2) * block // 2
+            net = WaveNet(block // 2, outputs, context, self.channels, self.layers, self.kernel, causal)
+            layers.append(Coupling(net, spline) if self.coupling == "spline" else AffineCoupling(block, net))
         return FlowVocoder(mel, encoder, Chain(layers), block)
 
 

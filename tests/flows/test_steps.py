@@ -23,6 +23,7 @@ from flowvocoder.flows.rows import RowAutoregression, RowWaveNet
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.scale_coupling import ScaleCoupling
 from flowvocoder.flows.separable import SeparableNet
+from flowvocoder.flows.spline import Spline
 from flowvocoder.flows.streaming import STEPS, NoStreamingStep
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.spec import MelSpec, convention
@@ -75,6 +76,7 @@ CASES: dict[str, tuple[Bijection, int]] = {  # layer, block
     "coupling": (AffineCoupling(4, wavenet(4, 3)), 4),
     "causal coupling": (AffineCoupling(4, wavenet(4, causal=True), exchange=True), 4),
     "unbounded coupling": (AffineCoupling(4, wavenet(4, 1), bound=None), 4),
+    "spline coupling": (Coupling(WaveNet(2, 2 * 8, CONTEXT, 6, 2), Spline(3, 1.0)), 4),
     "additive coupling of uneven halves": (Coupling(WaveNet(2, 3, CONTEXT, 6, 2), Shift()), 5),
     "separable": (AffineCoupling(4, SeparableNet(2, 4, CONTEXT, 6, 2), bound=None), 4),
     "separable with edges": (AffineCoupling(4, edged(), exchange=True), 4),

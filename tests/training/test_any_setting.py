@@ -31,7 +31,12 @@ from flowvocoder.training.block_tones import BlockTonePower
 from flowvocoder.training.trainer import Trainer
 from flowvocoder.vocoder import Vocoder
 
-MODELS = [*TINY.values(), LapGlowConfig(block=16, flows=2), LapGlowConfig(block=32, causal=False, band_groups=1)]
+MODELS = [
+    *TINY.values(),
+    LapGlowConfig(block=16, flows=2),
+    LapGlowConfig(block=16, flows=2, coupling="spline"),
+    LapGlowConfig(block=32, causal=False, band_groups=1),
+]
 NARROW = {"channels", "encoder_channels", "scale_channels", "pitch_channels", "band_group_channels"}
 """Sizes of networks, at most 4 here: what they compute with has nothing to do with how many of them there are."""
 
