@@ -1,6 +1,6 @@
-"""A mel to speech with onnxruntime and numpy alone: python onnx_example.py voice.onnx mel.npy out.wav
+"""A mel to speech with onnxruntime and numpy alone: python onnx_example.py step.onnx mel.npy out.wav
 
-`flowvocoder export --step bundled voice.onnx` makes the voice: one step of synthesis, with its state as inputs.
+`flowvocoder export --step bundled step.onnx` makes the first: one step of synthesis, with its state as inputs.
 """
 
 import json
@@ -12,6 +12,8 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 about = session.get_modelmeta().custom_metadata_map
+if "state_shapes" not in about:
+    sys.exit(f"{sys.argv[1]}: takes whole mels only: export it with --step")
 hop, block, delay = (int(about[key]) for key in ("hop_length", "block", "delay"))
 mel = np.load(sys.argv[2])[None].astype(np.float32)  # (1, n_mels, frames), as about["mel_spec"] defines it
 frames, chunk, random = mel.shape[2], 8, np.random.default_rng(0)

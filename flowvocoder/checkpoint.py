@@ -26,7 +26,6 @@ from flowvocoder.presets import experiment_from_dict
 from flowvocoder.voice_card import VoiceCard
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-live"
 
 
 @dataclasses.dataclass(frozen=True)

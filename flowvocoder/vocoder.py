@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, load_checkpoint, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from flowvocoder.checks import Numbers, as_latent, as_lengths, check_plausible, checked_synthesis, finite
 from flowvocoder.config import Experiment
 from flowvocoder.errors import ConfigError
@@ -31,7 +31,7 @@ from flowvocoder.streaming.session import Session, from_tensor, pieces
 from flowvocoder.streaming.stream import Stream
 from flowvocoder.units import PCM16_STEP
 from flowvocoder.voice import Voice
-from flowvocoder.voice_card import VoiceCard
+from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard, checkpoint_folder
 
 NoiseOf = Callable[[int], Tensor]
 """Frames -> their noise (B, frames * rate, M)."""
@@ -91,9 +91,10 @@ class Vocoder(Voice):
         engine: Engine = "eager",
         precision: Precision = "float32",
     ) -> "Vocoder":
-        """Load a checkpoint folder, or the bundled voice if none is named.
+        """Load a checkpoint.
 
         Args:
+            path: its folder; None or "bundled": the bundled voice.
             engine: what runs synthesis: `eager`, PyTorch alone; `numba`, which compiles the pitch recursion; or
                 `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
                 CUDA graphs.
@@ -103,7 +104,7 @@ class Vocoder(Voice):
             CheckpointError: it is missing, truncated, altered or of a newer format.
             ConfigError: engine or precision are unknown, or not installed.
         """
-        checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else Path(path), usable_device(device))
+        checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else checkpoint_folder(path), usable_device(device))
         voice = checkpoint.model, checkpoint.card, checkpoint.postfilter
         return cls(*voice, engine, precision, checkpoint.experiment)
 

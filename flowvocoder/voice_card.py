@@ -2,12 +2,22 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.postfilter.settings import PostfilterSettings
 
+BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-live"
+BUNDLED = "bundled"
+"""Its name, wherever a checkpoint is asked for."""
+
 DEFAULT_TEMPERATURE = 0.8
+
+
+def checkpoint_folder(name: str | Path) -> Path:
+    """A checkpoint's folder; the word `bundled` is the bundled voice (`./bundled` is a folder of that name)."""
+    return BUNDLED_VOICE if name == BUNDLED else Path(name)
 
 
 @dataclasses.dataclass(frozen=True)

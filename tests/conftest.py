@@ -16,13 +16,13 @@ from bijection import perturb
 from demo_fixtures import Server, running
 from helpers import make_corpus, speech_like
 
-from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, build_postfilter, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import GuideConfig, override
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.threads import set_threads
-from flowvocoder.voice_card import VoiceCard
+from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
 torch.set_num_threads(1)
 

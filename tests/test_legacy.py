@@ -8,12 +8,13 @@ import pytest
 from command import refused, run
 
 from flowvocoder import legacy
-from flowvocoder.checkpoint import BUNDLED_VOICE, read_config
+from flowvocoder.checkpoint import read_config
 from flowvocoder.config import TrainConfig, override
 from flowvocoder.errors import ConfigError
 from flowvocoder.presets import PRESETS, preset
 from flowvocoder.renamed import RenamedWarning
 from flowvocoder.settings import leaves, typed
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 TODAY = {f"train.{leaf.path}": leaf.value for leaf in leaves(TrainConfig())}
 

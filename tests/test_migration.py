@@ -12,7 +12,7 @@ from command import run
 from helpers import speech_like
 from safetensors.torch import load_file
 
-from flowvocoder.checkpoint import BUNDLED_VOICE, load_checkpoint, read_config, save_checkpoint
+from flowvocoder.checkpoint import load_checkpoint, read_config, save_checkpoint
 from flowvocoder.config import GuideConfig, override
 from flowvocoder.legacy import SETTINGS
 from flowvocoder.migration import card_from_about, migrated
@@ -20,7 +20,7 @@ from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.renamed import RenamedWarning
 from flowvocoder.vocoder import Vocoder
-from flowvocoder.voice_card import VoiceCard
+from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
 OLD = Path(__file__).parent / "data" / "format1"
 EXPECTED = json.loads((OLD / "expected.json").read_text())

@@ -9,9 +9,10 @@ import torch
 from helpers import heard, speech_like
 
 import flowvocoder
-from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS
+from flowvocoder.checkpoint import WEIGHTS
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError, MelError
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 EXAMPLES = sorted((Path(flowvocoder.__file__).parent / "examples").glob("*.flac"))
 

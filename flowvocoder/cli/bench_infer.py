@@ -4,7 +4,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from flowvocoder.cli.command import Command
@@ -13,6 +12,7 @@ from flowvocoder.cli.options import add_iterations, add_machine, add_settings, f
 from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.presets import preset
+from flowvocoder.voice_card import checkpoint_folder
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", metavar="DIR", type=Path, action="append", default=[],
-                        help="checkpoint folder (default: the bundled voice); may be repeated")  # fmt: skip
+    parser.add_argument("--checkpoint", metavar="DIR", type=checkpoint_folder, action="append", default=[],
+                        help="checkpoint folder (default: `bundled`, the bundled voice); may be repeated")  # fmt: skip
     parser.add_argument("--preset", action="append", default=[],
                         help="a preset with random weights; may be repeated")  # fmt: skip
     add_settings(parser, "override a setting of the presets: model.block=256")
@@ -76,10 +76,10 @@ def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[Sys
 
     import torch
 
-    from flowvocoder.checkpoint import BUNDLED_VOICE, Checkpoint, build_model, build_postfilter, load_checkpoint
+    from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, load_checkpoint
     from flowvocoder.evaluation.vocoders import ours, peer
     from flowvocoder.postfilter.settings import PostfilterSettings
-    from flowvocoder.voice_card import VoiceCard
+    from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
     voices: list[tuple[str, Checkpoint]] = []
     for path in arguments.checkpoint or ([] if arguments.preset else [BUNDLED_VOICE]):

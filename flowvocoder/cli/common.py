@@ -76,13 +76,6 @@ def iterations(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def named_checkpoint(path: Path) -> Path:
-    """A checkpoint's folder; `bundled` is the bundled voice."""
-    from flowvocoder.checkpoint import BUNDLED_VOICE
-
-    return BUNDLED_VOICE if str(path) == "bundled" else path
-
-
 def named_manifest(path: Path) -> Path:
     """A manifest, or the one in a folder. Raises DataError: the folder has none."""
     if not path.is_dir():

@@ -2,17 +2,18 @@
 
 import argparse
 import os
-from pathlib import Path
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import set_machine
 from flowvocoder.cli.options import add_machine
 from flowvocoder.errors import ConfigError
+from flowvocoder.voice_card import checkpoint_folder
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", metavar="DIR", type=Path, action="append",
-                        help="checkpoint folder (default: the bundled voice); repeat to compare several")  # fmt: skip
+    parser.add_argument("--checkpoint", metavar="DIR", type=checkpoint_folder, action="append",
+                        help="checkpoint folder (default: `bundled`, the bundled voice); repeat to compare"
+                        " several")  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to serve (default 127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to serve (default 7860)")
     parser.add_argument("--allow-host", metavar="NAME", action="append", default=[],

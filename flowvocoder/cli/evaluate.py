@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from flowvocoder.cli.command import FAILED, Command, say
-from flowvocoder.cli.common import check_temperature, iterations, named_checkpoint, set_machine
+from flowvocoder.cli.common import check_temperature, iterations, set_machine
 from flowvocoder.cli.options import add_jobs, add_machine, add_sampling, folder, positive_int
 from flowvocoder.errors import ConfigError
+from flowvocoder.voice_card import checkpoint_folder
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path,
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=checkpoint_folder,
                         help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
     parser.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
                         help="folder of audio, manifest or folder of shards; may be repeated")  # fmt: skip
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.keep_audio and out is None:
         raise ConfigError("--keep-audio needs --out")
     settings = Settings(
-        against=[str(named_checkpoint(Path(what))) for what in arguments.against],
+        against=[str(checkpoint_folder(what)) for what in arguments.against],
         everything=arguments.everything,
         limit=arguments.limit,
         temperature=arguments.temperature,
@@ -70,8 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if out is not None:
         check_folder(out)
-    checkpoint = arguments.checkpoint and named_checkpoint(arguments.checkpoint)
-    evaluation = evaluate_checkpoint(checkpoint, arguments.corpus, settings, out)
+    evaluation = evaluate_checkpoint(arguments.checkpoint, arguments.corpus, settings, out)
     table = markdown(evaluation)
     print(table, end="")
     if out is not None:

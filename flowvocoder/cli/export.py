@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_output, named_checkpoint
+from flowvocoder.cli.common import check_output
+from flowvocoder.voice_card import checkpoint_folder
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path,
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=checkpoint_folder,
                         help="checkpoint folder; `bundled`: the bundled voice")  # fmt: skip
     parser.add_argument("output", metavar="OUT", type=Path, help="OUT.onnx or OUT.pt2")
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx",
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_threads(1)  # as other commands do by default
     check_output(arguments.output, (f".{arguments.format}",))
-    checkpoint = load_checkpoint(named_checkpoint(arguments.checkpoint))
+    checkpoint = load_checkpoint(arguments.checkpoint)
     {"onnx": export_onnx, "pt2": export_pt2}[arguments.format](checkpoint, arguments.output, arguments.step)
     size = arguments.output.stat().st_size / 1e6
     print(f"{arguments.output}: {'streaming step' if arguments.step else 'whole mels'}, {size:.1f} MB")

@@ -3,27 +3,28 @@
 import argparse
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import Command
 from flowvocoder.config import GuideConfig, ModelConfig
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.voice_card import checkpoint_folder
 
 if TYPE_CHECKING:
     from flowvocoder.streaming.flow import FlowStep
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path,
-                        help="checkpoint folder (default: the bundled voice)")  # fmt: skip
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=checkpoint_folder,
+                        help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
-    from flowvocoder.checkpoint import BUNDLED_VOICE, WEIGHTS, load_checkpoint, modules, read_config
+    from flowvocoder.checkpoint import WEIGHTS, load_checkpoint, modules, read_config
     from flowvocoder.streaming.engines import ModelSteps
+    from flowvocoder.voice_card import BUNDLED_VOICE
 
     path = arguments.checkpoint or BUNDLED_VOICE
     checkpoint = load_checkpoint(path)

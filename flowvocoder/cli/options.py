@@ -4,6 +4,8 @@ import argparse
 import contextlib
 from pathlib import Path
 
+from flowvocoder.voice_card import checkpoint_folder
+
 DENOISER_MODES = ("silence", "reference", "normal")
 
 
@@ -42,7 +44,8 @@ def folder(text: str) -> Path:
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """--checkpoint, --device and --threads."""
-    parser.add_argument("--checkpoint", metavar="DIR", type=Path, help="checkpoint folder (default: the bundled voice)")
+    parser.add_argument("--checkpoint", metavar="DIR", type=checkpoint_folder,
+                        help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
     add_machine(parser)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import named_checkpoint, set_machine
+from flowvocoder.cli.common import set_machine
 from flowvocoder.cli.options import add_machine, add_settings, folder, positive, positive_int
 from flowvocoder.config import Experiment, override
 from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.presets import DEFAULT_PRESET, PRESETS, experiment_from_dict, preset
-from flowvocoder.voice_card import VoiceCard
+from flowvocoder.voice_card import VoiceCard, checkpoint_folder
 
 if TYPE_CHECKING:
     from flowvocoder.training.trainer import Trainer
@@ -25,7 +25,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default {DEFAULT_PRESET}; with --resume: the run's)")
     parser.add_argument("--out", metavar="RUN", type=folder, required=True, help="run folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in RUN with its own settings")
-    parser.add_argument("--init-from", metavar="CHECKPOINT", type=Path,
+    parser.add_argument("--init-from", metavar="CHECKPOINT", type=checkpoint_folder,
                         help="initial weights, with their sizes and mel; `bundled`: the bundled voice")  # fmt: skip
     add_settings(parser, "override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")
     parser.add_argument("--max-steps", metavar="N", type=positive_int,
@@ -47,9 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     state = readable_folder(arguments.out / STATE)
     saved = saved_experiment(state) if state.exists() and resumes(arguments.out, arguments.resume) else None
-    start = None  # a run that continues has its weights
-    if saved is None and arguments.init_from is not None:
-        start = named_checkpoint(arguments.init_from)
+    start = arguments.init_from if saved is None else None  # a run that continues has its weights
     experiment = override(_planned(arguments.preset, start, saved), arguments.settings)
     if experiment.train.stage != "flow" and start is None and saved is None:
         stage = experiment.train.stage

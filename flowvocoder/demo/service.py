@@ -13,13 +13,13 @@ from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import FrameLikelihood, Gaussianity, gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import LayerState, walk
 from flowvocoder.audio.files import Samples
-from flowvocoder.checkpoint import BUNDLED_VOICE
 from flowvocoder.demo import inputs
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import bits_per_sample
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 MOST_TEMPERATURE = 1.5
 GRIFFIN_LIM, ORIGINAL = "Griffin-Lim", "the recording itself"

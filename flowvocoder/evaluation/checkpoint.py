@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flowvocoder.audio.files import EXTENSIONS
-from flowvocoder.checkpoint import BUNDLED_VOICE, CONFIG, read_config
+from flowvocoder.checkpoint import CONFIG, read_config
 from flowvocoder.data.corpus import Utterance, corpus_name, open_corpus, read_shard
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError
 from flowvocoder.evaluation.candidates import (
@@ -26,7 +26,7 @@ from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
 from flowvocoder.files import sha256_of_json
 from flowvocoder.presets import experiment_from_dict
-from flowvocoder.voice_card import VoiceCard
+from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
 GRIFFIN_LIM = "griffinlim"
 

@@ -14,10 +14,11 @@ from tiny_models import ONE_EACH, TINY
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import walk
-from flowvocoder.checkpoint import BUNDLED_VOICE, build_model
+from flowvocoder.checkpoint import build_model
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 RATE = 22050
 

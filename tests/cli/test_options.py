@@ -12,6 +12,7 @@ from command import refused, run
 import flowvocoder.cli
 from flowvocoder.cli.command import RENAMED
 from flowvocoder.cli.main import commands, parser
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 LONGEST = 25
 """Words of one help text."""
@@ -92,3 +93,24 @@ def test_old_presets_and_settings_say_the_new_ones(
     assert run("train", "--corpus", tmp_path / "none", "--out", tmp_path / "out", *given) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith(f"flowvocoder: {said};") and "no such folder" in lines[1] and len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "info bundled",
+        "export bundled o.onnx",
+        "evaluate bundled --corpus a",
+        "train --init-from bundled --corpus a --out b",
+        "demo --checkpoint bundled",
+        "bench infer --checkpoint bundled",
+        "resynth a b --checkpoint bundled",
+        "synth a b --checkpoint bundled",
+        "score a --checkpoint bundled",
+        "stream-resynth --checkpoint bundled",
+    ],
+)
+def test_the_bundled_voice_has_a_name(words: str) -> None:
+    values = vars(parser().parse_args(words.split()))
+    value = values.get("init_from") or values["checkpoint"]
+    assert value in (BUNDLED_VOICE, [BUNDLED_VOICE])

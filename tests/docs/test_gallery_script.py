@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 
 import flowvocoder
-from flowvocoder.checkpoint import BUNDLED_VOICE
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 pytest.importorskip("PIL")
 pytestmark = pytest.mark.slow

@@ -107,6 +107,12 @@ def test_synth_with_the_onnx_engine(
         assert message in capsys.readouterr().err and not (tmp_path / "o.wav").exists()
 
 
+def test_the_example_says_which_file_it_takes(exported: dict[str, Path]) -> None:
+    command = [sys.executable, str(EXAMPLE), str(exported["whole"]), "mel.npy", "out.wav"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.strip().endswith("takes whole mels only: export it with --step")
+
+
 def test_the_example_needs_no_torch(exported: dict[str, Path], mels: torch.Tensor, tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", mels[0].numpy())
     code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"

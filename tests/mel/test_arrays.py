@@ -159,7 +159,7 @@ def test_the_command_line_reads_them_too(checkpoint: Path, wav: Path, tmp_path: 
 
 
 def test_conventions_that_fit(wav: Path, tmp_path: Path) -> None:
-    from flowvocoder.checkpoint import BUNDLED_VOICE
+    from flowvocoder.voice_card import BUNDLED_VOICE
 
     recording = BUNDLED_VOICE.parent.parent / "examples" / "kathleen.flac"
     for name, others in (("tacotron2", {"hifigan"}), ("hifigan", {"tacotron2"}), ("vocos", set()),
