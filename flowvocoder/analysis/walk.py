@@ -12,6 +12,7 @@ from flowvocoder.flows.coupling import AffineCoupling, Coupling
 from flowvocoder.flows.density import standard_normal_log_prob
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.multiscale import Squeeze
+from flowvocoder.flows.permutation import Permutation
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix
 from flowvocoder.flows.rows import RowAutoregression
@@ -22,39 +23,39 @@ from flowvocoder.vocoder import Vocoder
 EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
     PitchPredictor: (
         "Pitch prediction",
-        "What a glance back by one pitch period foretells is taken away; the mel says how long a period is.",
+        "What one pitch period earlier predicts is subtracted; the mel gives the period.",
     ),
     LappedTransform: (
         "Transform",
-        "Overlapping blocks of samples become frequency bands. Only turned, nothing stretched: as many numbers as"
-        " before.",
+        "Overlapping blocks of samples become frequency bands. The transform is orthogonal: it changes no likelihood.",
     ),
     ConditionalScale: (
         "Scale",
-        "Every band is divided by the level that the mel states for it. What is left is nearly white.",
+        "Every band is divided by the level that the mel gives it. What is left is nearly white.",
     ),
-    Squeeze: ("Squeeze", "Neighbouring samples are put side by side as channels. As many numbers as before."),
-    ActNorm: ("Scale", "Every channel is shifted and stretched by a constant that training has found."),
+    Squeeze: ("Squeeze", "Neighbouring samples become channels side by side: as many numbers as before."),
+    ActNorm: ("Scale", "Every channel is shifted and scaled by a trained constant."),
     RowAutoregression: (
         "Autoregression",
-        "Row after row of the folded samples is shifted and stretched as the mel and the rows before it say.",
+        "Each row of the folded samples is shifted and scaled, given the mel and the rows before it.",
     ),
     ScaleCoupling: (
         "Scale coupling",
-        "A mel states the level of several bands together. Some of them tell the level of the others, which are scaled"
-        " to one level.",
+        "The mel gives the level of several bands together. One group of them is scaled, given those of the others.",
     ),
     AffineCoupling: (
         "Coupling",
-        "A 1x1 convolution mixes the bands; then half of them pass, and say with the mel how to shift and stretch the"
-        " other half.",
+        "A 1x1 convolution mixes the bands. Then one half is shifted and scaled, given the other half and the mel.",
     ),
     Coupling: (
         "Spline coupling",
-        "A 1x1 convolution mixes the bands; then half of them pass, and say with the mel which curve each number of the"
-        " other half is bent by.",
+        "A 1x1 convolution mixes the bands. Then each number of one half goes through a curve, given the other half and"
+        " the mel.",
     ),
 }
+
+MIXING = PointwiseLU | PointwiseMatrix | Permutation
+"""Layers that only mix channels; each is shown together with the coupling it is for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
     total, couplings, bands = 0.0, collections.Counter[str](), True
     for layer, z, logdet in vocoder.model.flow.layer_outputs(x, vocoder.model.encoder(mel)):
         total += float(logdet.double().sum())
-        if isinstance(layer, PointwiseLU | PointwiseMatrix):
+        if isinstance(layer, MIXING):
             bands = False
             continue
         bands = bands and not isinstance(layer, Squeeze)

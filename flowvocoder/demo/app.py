@@ -4,6 +4,7 @@ import html
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 # Before gradio is imported: it would tell its makers that it was, and keep requests with a service of theirs.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
@@ -14,6 +15,7 @@ from starlette.middleware import Middleware
 
 from flowvocoder.demo import inputs
 from flowvocoder.demo.door import Door, UploadsOnly, impatient_connections, own_names
+from flowvocoder.demo.limits import KEEP_SECONDS, WAITING, Bodies, share_queue
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import EXAMPLES
 from flowvocoder.demo.service import Service
@@ -22,12 +24,6 @@ from flowvocoder.demo.tabs import TABS
 from flowvocoder.ending import surely
 from flowvocoder.errors import ConfigError
 from flowvocoder.unfinished import scratch
-
-QUEUE = 64
-"""Requests that may wait. Further ones get the answer that the server is busy."""
-
-KEEP_SECONDS = 900
-"""How long uploads and results stay on the server's disk."""
 
 
 def build(service: Service) -> gr.Blocks:
@@ -38,7 +34,8 @@ def build(service: Service) -> gr.Blocks:
         with gr.Tabs(overflow_behavior="wrap"):
             for tab in TABS:
                 tab.build(service, page)
-    blocks.queue(max_size=QUEUE, default_concurrency_limit=4, api_open=True)
+    blocks.queue(max_size=WAITING, default_concurrency_limit=4, api_open=False)  # nobody passes the queue by
+    share_queue(blocks._queue)
     return blocks
 
 
@@ -81,7 +78,8 @@ def launch(blocks: gr.Blocks, host: str, port: int, share: bool, names: Sequence
             theme=THEME,
             css=CSS,
             quiet=True,
-            app_kwargs={"middleware": [Middleware(Door, hosts=hosts)]},
+            _frontend=False,  # no look at the own page within 3 s: on a busy machine that takes longer, and ends it all
+            app_kwargs={"middleware": [Middleware(Door, hosts=hosts), Middleware(Bodies, Path(blocks.GRADIO_CACHE))]},
         )
     print(f"flowvocoder demo at {address} (Ctrl-C stops it)", flush=True)
     return str(address)

@@ -1,5 +1,6 @@
 """Figures of the demo: one set of margins, fonts and colours, in a wide and a narrow form for phones."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,38 @@ from flowvocoder.audio.plots import DIFFERENCES, LEVELS, MOST_DIFFERENCE_DB, RAN
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
 
-INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
-ACCENT, WARM, FALL, RISE = "#0f766e", "#b45309", "#dc2626", "#2563eb"
-TITLE: dict[str, Any] = {"loc": "left", "fontsize": 9.5, "color": INK, "pad": 5}
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a plot is drawn for.
+
+    Attributes:
+        narrow: a phone: half as wide, so that letters are as large there as on a desk.
+        dark: a page of light letters on a dark ground.
+    """
+
+    narrow: bool = False
+    dark: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Colours:
+    """Of a plot: its ground, letters, lines, and differences from blue for less to red for more."""
+
+    ground: str
+    ink: str
+    faint: str
+    grid: str
+    accent: str
+    warm: str
+    fall: str
+    rise: str
+    differences: str | tuple[str, ...]
+
+
+LIGHT = Colours("#ffffff", "#1f2937", "#6b7280", "#e5e7eb", "#0f766e", "#b45309", "#dc2626", "#2563eb", DIFFERENCES)
+DARK = Colours("#1f2937", "#f3f4f6", "#b6bcc6", "#374151", "#2dd4bf", "#fbbf24", "#f87171", "#60a5fa",
+               ("#bfdbfe", "#3b82f6", "#1f2937", "#ef4444", "#fecaca"))  # fmt: skip
 
 
 class Canvas:
@@ -21,19 +51,20 @@ class Canvas:
 
     Args:
         heights: of the panels, in inches.
-        narrow: for a phone: half as wide, so that letters are as large there as on a desk.
-        scale: leave room for a colour scale at the right.
+        look: what for.
     """
 
-    def __init__(self, heights: list[float], narrow: bool, scale: bool = True):
+    def __init__(self, heights: list[float], look: Look):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self.width = 4.3 if narrow else 9.6
-        self.left, self.right = 0.52, 0.68 if scale else 0.15
+        self.colours = DARK if look.dark else LIGHT
+        self.width = 4.3 if look.narrow else 9.6
+        self.left, self.right = 0.52, 0.68
         title, gap, bottom = 0.3, 0.22, 0.42
         total = sum(heights) + len(heights) * title + (len(heights) - 1) * gap + bottom
-        self.figure: Any = Figure(figsize=(self.width, total), dpi=180 if narrow else 130, facecolor="white")
+        size, dpi = (self.width, total), 180 if look.narrow else 130
+        self.figure: Any = Figure(figsize=size, dpi=dpi, facecolor=self.colours.ground)
         FigureCanvasAgg(self.figure)
         self.total = total
         self.axes: list[Any] = []
@@ -42,26 +73,34 @@ class Canvas:
         for height in heights:
             top -= title + height
             box = self._box(self.left, top, self.width - self.left - self.right, height)
-            axis = self.figure.add_axes(box)
             self._scales.append((top, height))
-            plain(axis)
-            self.axes.append(axis)
+            self.axes.append(self.plain(self.figure.add_axes(box)))
             top -= gap
 
-    def title(self, index: int, text: str) -> None:
-        self.axes[index].set_title(text, **TITLE)
+    def plain(self, axis: Any) -> Any:
+        """The same panel with small faint ticks and no frame."""
+        axis.set_facecolor(self.colours.ground)
+        axis.tick_params(labelsize=7.5, colors=self.colours.faint, length=2)
+        for side in axis.spines.values():
+            side.set_visible(False)
+        return axis
+
+    def title(self, axis: int | Any, text: str) -> None:
+        """Of a panel, or of one by its index."""
+        axis = self.axes[axis] if isinstance(axis, int) else axis
+        axis.set_title(text, loc="left", fontsize=9.5, color=self.colours.ink, pad=5)
 
     def labels(self, index: int, x: str = "", y: str = "") -> None:
-        self.axes[index].set_xlabel(x, fontsize=8, color=FAINT, labelpad=1)
-        self.axes[index].set_ylabel(y, fontsize=8, color=FAINT, labelpad=2)
+        self.axes[index].set_xlabel(x, fontsize=8, color=self.colours.faint, labelpad=1)
+        self.axes[index].set_ylabel(y, fontsize=8, color=self.colours.faint, labelpad=2)
 
     def colour_scale(self, index: int, image: Any, label: str) -> None:
         bottom, height = self._scales[index]
         axis = self.figure.add_axes(self._box(self.width - self.right + 0.1, bottom, 0.11, height))
         bar = self.figure.colorbar(image, cax=axis)
         bar.outline.set_visible(False)
-        axis.tick_params(labelsize=7.5, colors=FAINT, length=2)
-        axis.set_title(label, fontsize=7.5, color=FAINT, pad=5)
+        axis.tick_params(labelsize=7.5, colors=self.colours.faint, length=2)
+        axis.set_title(label, fontsize=7.5, color=self.colours.faint, pad=5)
 
     def spectrogram(self, index: int, db: Array, seconds: float, sample_rate: int, top: float, title: str) -> None:
         """Levels in dB from `top` down to black."""
@@ -72,13 +111,13 @@ class Canvas:
     def difference(self, index: int, db: Array, seconds: float, sample_rate: int, title: str) -> None:
         """Differences in dB: blue is less, red is more."""
         most = MOST_DIFFERENCE_DB
-        image = self._shades(index, db, seconds, sample_rate / 2000, -most, most, DIFFERENCES)
+        image = self._shades(index, db, seconds, sample_rate / 2000, -most, most, self._differences())
         self.title(index, title)
         self.colour_scale(index, image, "dB")
 
     def grid(self, index: int, values: Array, seconds: float, khz: float, most: float, title: str) -> None:
         """Signed values around 0 over time and frequency."""
-        image = self._shades(index, values, seconds, khz, -most, most, DIFFERENCES)
+        image = self._shades(index, values, seconds, khz, -most, most, self._differences())
         self.title(index, title)
         self.colour_scale(index, image, "σ")
 
@@ -87,22 +126,21 @@ class Canvas:
         return np.asarray(self.figure.canvas.buffer_rgba())[..., :3].copy()
 
     def _shades(
-        self, index: int, values: Array, seconds: float, khz: float, low: float, high: float, colours: str
+        self, index: int, values: Array, seconds: float, khz: float, low: float, high: float, colours: Any
     ) -> Any:
         self.labels(index, "s" if index == len(self.axes) - 1 else "", "kHz")
         extent = (0.0, seconds, 0.0, khz)
         style = {"origin": "lower", "aspect": "auto", "extent": extent}
         return self.axes[index].imshow(values, vmin=low, vmax=high, cmap=colours, **style)
 
+    def _differences(self) -> Any:
+        from matplotlib.colors import LinearSegmentedColormap
+
+        colours = self.colours.differences
+        return colours if isinstance(colours, str) else LinearSegmentedColormap.from_list("differences", colours)
+
     def _box(self, left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
         return left / self.width, bottom / self.total, width / self.width, height / self.total
-
-
-def plain(axis: Any) -> None:
-    """Small faint ticks and no frame."""
-    axis.tick_params(labelsize=7.5, colors=FAINT, length=2)
-    for side in axis.spines.values():
-        side.set_visible(False)
 
 
 def common_spectrograms(*recordings: Samples) -> tuple[list[Array], float]:

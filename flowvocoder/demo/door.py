@@ -6,7 +6,9 @@ cannot take on, and hangs up on requests whose head never ends.
 """
 
 import contextlib
+import html
 import ipaddress
+import math
 import re
 import socket
 from asyncio import Transport
@@ -19,13 +21,13 @@ import uvicorn.config
 from gradio.exceptions import InvalidPathError
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 API = "/gradio_api/"
 
 ROUTES = frozenset((
-    "api", "app_id", "call", "cancel", "config", "file=", "heartbeat", "info", "login_check", "openapi.json", "queue",
-    "reset", "run", "startup-events", "theme.css", "upload", "upload_progress",
+    "app_id", "call", "cancel", "config", "file=", "heartbeat", "info", "login_check", "openapi.json", "queue", "reset",
+    "run", "startup-events", "theme.css", "upload", "upload_progress",
 ))  # fmt: skip
 """What the page and API clients use of Gradio's API; new versions add rooms, some of which fetch things."""
 
@@ -93,16 +95,32 @@ def _is_address(name: str) -> bool:
 
 
 class UploadsOnly(gr.Blocks):
-    """A page all of whose inputs take files that were uploaded to it, and no addresses."""
+    """A page all of whose inputs take files that were uploaded to it and no addresses, and numbers where they ask for
+    some. Refusals tell nothing of the server."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **options: Any) -> Any:
         """Gradio's hook before any function is called, whichever way the request came."""
         if not all(LOCAL_FILE.match(path) for path in _paths(inputs)):
-            raise gr.Error(UPLOAD_IT, print_exception=False)
+            raise _refusal(UPLOAD_IT)
+        for component, value in zip(block_fn.inputs, inputs, strict=False):
+            if isinstance(component, gr.Number | gr.Slider) and not _is_number(value):
+                raise _refusal(f"{component.label} must be a number")
         try:
             return await super().preprocess_data(block_fn, inputs, *rest, **options)
-        except InvalidPathError as error:  # whose text tells where on this machine the server runs
-            raise gr.Error("Upload the file itself: it is not on this server", print_exception=False) from error
+        except gr.Error as error:
+            raise _refusal(error.message) from error
+        except InvalidPathError as error:
+            raise _refusal("Upload the file itself: it is not on this server") from error
+        except Exception as error:
+            raise _refusal("These are not the inputs that this takes: see Use via API") from error
+
+
+def _refusal(text: str) -> gr.Error:
+    return gr.Error(html.escape(text[:300]), 20, title="That did not work", print_exception=False)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _paths(value: Any) -> Iterator[str]:
@@ -115,13 +133,14 @@ def _paths(value: Any) -> Iterator[str]:
             yield from _paths(item)
 
 
-class ImpatientProtocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
+class ImpatientProtocol(H11Protocol):
     """Uvicorn's HTTP connection, closed if no request is in progress at one look and none has come by the next.
 
-    Uvicorn itself closes connections that are idle after an answer, but waits for the rest of a head for ever.
+    Uvicorn itself closes connections that are idle after an answer, but waits for the rest of a head for ever. Of its
+    two protocols this one bounds a head, to 64 KiB.
     """
 
-    def connection_made(self, transport: Transport) -> None:
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Starts to look after the connection."""
         super().connection_made(transport)
         self.loop.call_later(HEAD_SECONDS, self._look, None)

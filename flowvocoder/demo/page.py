@@ -1,6 +1,7 @@
 """The frame that all tabs share: an explanation, inputs at the left, results at the right (on a phone, below)."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,17 +9,20 @@ import gradio as gr
 
 from flowvocoder.demo.parts import PRIVATE
 
+_LOOK = "() => [window.innerWidth < 700, document.body.classList.contains('dark')]"
+
 
 class Page:
     """What tabs need to know of the page around them.
 
     Attributes:
-        narrow: a hidden checkbox, ticked on a phone; plots are drawn for that width.
+        look: hidden checkboxes, ticked on a phone and on a dark page; plots are drawn for these.
     """
 
     def __init__(self, blocks: gr.Blocks):
-        self.narrow = gr.Checkbox(False, visible="hidden", label="Plots for a phone")
-        blocks.load(None, None, self.narrow, js="() => window.innerWidth < 700", queue=False, **PRIVATE)
+        labels = ("Plots for a phone", "Plots for a dark page")
+        self.look = [gr.Checkbox(False, visible="hidden", label=label) for label in labels]
+        blocks.load(None, None, self.look, js=_LOOK, queue=False, **PRIVATE)
 
     @contextlib.contextmanager
     def tab(self, name: str, lead: str) -> Iterator["Tab"]:
@@ -48,12 +52,15 @@ class Tab:
     def on_click(
         self, button: gr.Button, function: Callable[..., Any], inputs: list[Any], outputs: list[Any], **event: Any
     ) -> Any:
-        """Make room for results, then run."""
+        """Make room for results, then run. If that fails, the results of another request must not stay."""
+        room: dict[str, Any] = {"inputs": None, "outputs": [self._empty, self._full], "queue": False,
+                                "show_progress": "hidden", **PRIVATE}  # fmt: skip
         # The room is made first, so that progress shows where the result will be.
-        shown = button.click(self._reveal, None, [self._empty, self._full], queue=False, show_progress="hidden",
-                             **PRIVATE)  # fmt: skip
-        return shown.then(function, inputs, outputs, **event)
+        ran = button.click(functools.partial(_show, True), **room).then(function, inputs, outputs, **event)
+        ran.failure(functools.partial(_show, False), **room)
+        return ran
 
-    @staticmethod
-    def _reveal() -> tuple[Any, Any]:
-        return gr.HTML(visible=False), gr.Column(visible=True)
+
+def _show(results: bool) -> tuple[Any, Any]:
+    """Either the invitation or the results."""
+    return gr.HTML(visible=not results), gr.Column(visible=results)

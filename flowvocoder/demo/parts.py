@@ -15,6 +15,7 @@ import gradio as gr
 import flowvocoder
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.pcm16 import to_pcm16
+from flowvocoder.demo.service import MOST_GL_ITERS, MOST_TEMPERATURE
 from flowvocoder.errors import FlowVocoderError
 
 EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
@@ -45,6 +46,31 @@ def files_of_their_own(component: Any) -> Any:
 
     component.postprocess = publish_apart
     return component
+
+
+def file_to_give(component: Any, name: str, content: bytes) -> str:
+    """Path of a new file in the component's cache, where Gradio deletes it in time."""
+    Path(component.GRADIO_CACHE).mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(dir=component.GRADIO_CACHE)) / name
+    path.write_bytes(content)
+    return str(path)
+
+
+def temperature_slider(own: float) -> gr.Slider:
+    """Of synthesis; `own` is the voice's."""
+    return gr.Slider(0, MOST_TEMPERATURE, own, step=0.05, label="Temperature",
+                     info="Of the noise: 0 buzzes, 1 is hoarse")  # fmt: skip
+
+
+def postfilter_slider(own: int) -> gr.Slider:
+    """Iterations after the flow; `own` is the voice's."""
+    return gr.Slider(0, MOST_GL_ITERS, own, step=1, label="Post-filter",
+                     info="Iterations towards the mel; 0 is the flow alone")  # fmt: skip
+
+
+def seed_input() -> gr.Number:
+    """Of the noise."""
+    return gr.Number(0, precision=0, minimum=0, label="Seed", info="The same seed gives the same samples")
 
 
 def recording_input(label: str = "Recording", example: bool = True) -> gr.Audio:

@@ -21,15 +21,16 @@ from flowvocoder.units import bits_per_sample
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
-MOST_TEMPERATURE = 1.5
+MOST_TEMPERATURE, MOST_GL_ITERS = 1.5, 64
 GRIFFIN_LIM, ORIGINAL = "Griffin-Lim", "the recording itself"
 
 
 @dataclasses.dataclass(frozen=True)
 class Resynthesis:
-    """A recording and what the vocoder made of its mel, (T,) each."""
+    """A recording and what the vocoder made of its mel (n_mels, F), (T,) each."""
 
     original: Samples
+    mel: Tensor
     vocoded: Samples
     sample_rate: int
     seconds: float
@@ -100,16 +101,19 @@ class Service:
         """A recording at the first vocoder's rate."""
         return inputs.recording(path, self.spec).samples
 
-    def resynthesize(self, path: str | None, temperature: float, seed: int, denoise: float) -> Resynthesis:
+    def resynthesize(
+        self, path: str | None, temperature: float, seed: int, denoise: float, gl_iters: int
+    ) -> Resynthesis:
         """Recording to mel and back. `denoise` is the strength of the denoiser, 0 for none."""
         recording = inputs.recording(path, self.spec)
         audio = torch.from_numpy(recording.samples)
         mel = self.vocoder.mel_for(audio)
         started = time.perf_counter()
-        vocoded = self._speak(self.vocoder, mel, temperature, seed, denoise)[: len(audio)]
+        vocoded = self._speak(self.vocoder, mel, temperature, seed, denoise, gl_iters)[: len(audio)]
         elapsed = time.perf_counter() - started
         return Resynthesis(
             original=recording.samples,
+            mel=mel[0].cpu(),
             vocoded=vocoded.numpy(),
             sample_rate=self.spec.sample_rate,
             seconds=len(audio) / self.spec.sample_rate,
@@ -123,14 +127,20 @@ class Service:
         """The mel (n_mels, F) in a file."""
         return inputs.mel(path, self.spec, trust)
 
-    def stream(self, mel: Tensor, temperature: float, seed: int, frames: int = 32) -> Iterator[Tensor]:
+    def stream(self, mel: Tensor, temperature: float, seed: int, gl_iters: int, frames: int = 32) -> Iterator[Tensor]:
         """Pieces of audio while they are synthesised; together they are what the mel gives in one go."""
+        gl_iters = _checked_iters(gl_iters)
+        low_band_iters = self.vocoder.low_band_iters if gl_iters else 0  # a file is there already: quality before delay
         try:
-            low_band_iters = self.vocoder.low_band_iters  # a file is there already: quality before delay
-            drawn = _checked(temperature), _checked_seed(seed)
-            stream = self.vocoder.stream(*drawn, low_band_iters=low_band_iters, trust_mel=True)  # checked when read
+            stream = self.vocoder.stream(
+                _checked(temperature),
+                _checked_seed(seed),
+                gl_iters=gl_iters,
+                low_band_iters=low_band_iters,
+                trust_mel=True,  # checked when read
+            )
         except ConfigError:  # an architecture that only decodes whole mels
-            yield self._speak(self.vocoder, mel, temperature, seed, 0.0)
+            yield self._speak(self.vocoder, mel, temperature, seed, 0.0, gl_iters)
             return
         for piece in mel.split(frames, dim=-1):
             yield stream.push(piece).cpu()
@@ -192,7 +202,7 @@ class Service:
             if system == GRIFFIN_LIM:
                 spoken = griffin_lim(mel[0].cpu(), vocoder.spec)
             else:
-                spoken = self._speak(vocoder, mel, vocoder.temperature, seed, 0.0)
+                spoken = self._speak(vocoder, mel, vocoder.temperature, seed, 0.0, vocoder.gl_iters)
             samples = spoken[: len(samples)].numpy()
         return vocoder.sample_rate, samples
 
@@ -200,8 +210,12 @@ class Service:
         """A recording's way through the flow."""
         return walk(self.vocoder, torch.from_numpy(self.samples(path)))
 
-    def _speak(self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float) -> Tensor:
-        audio = vocoder.synthesize(mel, _checked(temperature), seed=_checked_seed(seed), trust_mel=True)
+    def _speak(
+        self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float, gl_iters: int
+    ) -> Tensor:
+        audio = vocoder.synthesize(
+            mel, _checked(temperature), seed=_checked_seed(seed), gl_iters=_checked_iters(gl_iters), trust_mel=True
+        )
         if denoise > 0.0:
             audio = vocoder.denoiser()(audio, denoise)
         return audio[0].cpu()
@@ -213,7 +227,15 @@ def _checked(temperature: float) -> float:
     return float(temperature)
 
 
-def _checked_seed(seed: float) -> torch.Generator:
-    if not (math.isfinite(seed) and 0 <= seed < 2**53 and float(seed).is_integer()):
-        raise ConfigError(f"the seed must be a whole number from 0 to 2^53, not {seed}")
-    return torch.Generator().manual_seed(int(seed))
+def _checked_iters(iterations: float) -> int:
+    return _whole("the number of iterations", iterations, MOST_GL_ITERS)
+
+
+def _checked_seed(seed: float) -> int:
+    return _whole("the seed", seed, 2**53)
+
+
+def _whole(what: str, number: float, most: int) -> int:
+    if not (math.isfinite(number) and 0 <= number <= most and float(number).is_integer()):
+        raise ConfigError(f"{what} must be a whole number from 0 to {most}, not {number}")
+    return int(number)

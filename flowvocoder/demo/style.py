@@ -28,7 +28,7 @@ THEME = gr.themes.Default(
 )
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important;
+.gradio-container { width: 100%; max-width: 1240px !important; margin: 0 auto !important;
   padding: clamp(12px, 2.5vw, 24px) clamp(12px, 2.5vw, 24px) 8px !important; }
 .gradio-container .main { padding: 0 !important; max-width: 100%; min-width: 0; }
 .gradio-container .column { min-width: 0; max-width: 100%; }
@@ -52,6 +52,11 @@ footer .divider { display: none !important; }
   border-radius: 4px; line-height: 1.5; overflow-wrap: anywhere; }
 .verdict.bad { border-color: #dc2626; background: #fef2f2; color: #7f1d1d; }
 .verdict.idle { border-color: #cbd5e1; background: #f1f5f9; color: #475569; }
+.dark .verdict { border-color: #2dd4bf; background: #134e4a; color: #f0fdfa; }
+.dark .verdict.bad { border-color: #f87171; background: #450a0a; color: #fee2e2; }
+.dark .verdict.idle { border-color: #64748b; background: #1f2937; color: #cbd5e1; }
+.dark { --color-accent: #2dd4bf; }
+.wrap:has(> .error) { display: none !important; }
 .table { width: 100%; border-collapse: collapse; border: 0 !important; font-size: .92rem; margin: 0; }
 .table th { text-align: left; font-weight: 600; font-size: .78rem; color: var(--body-text-color-subdued); }
 .table th, .table td { padding: 6px 10px 6px 0 !important; vertical-align: top; border: 0 !important;
@@ -64,6 +69,7 @@ footer .divider { display: none !important; }
   text-align: center;  color: var(--body-text-color-subdued); }
 .drawing .image-container, .drawing .image-frame { padding-top: 4px; }
 .drawing { padding-top: 30px !important; }
-.steps .preview { background: white !important; backdrop-filter: none !important; }
+.drawing .icon-button-wrapper { top: -30px; }
+.steps .preview { background: var(--block-background-fill) !important; backdrop-filter: none !important; }
 footer { opacity: .75; }
 """

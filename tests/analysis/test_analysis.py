@@ -13,9 +13,11 @@ from tiny_models import ONE_EACH, TINY
 
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import gaussianity, likelihood_by_frame, mix
-from flowvocoder.analysis.walk import walk
+from flowvocoder.analysis.walk import EXPLANATIONS, MIXING, walk
 from flowvocoder.checkpoint import build_model
 from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.flows.base import Bijection, Composite
+from flowvocoder.flows.scale_coupling import ScaleCoupling
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.voice_card import BUNDLED_VOICE
@@ -133,6 +135,13 @@ def test_walk_ends_in_the_latent_and_its_likelihood(vocoder: Vocoder, audio: tor
     assert [step.bands for step in steps[:5]] == [True, True, True, True, False]
 
 
+def test_every_layer_of_the_bundled_voice_is_explained() -> None:
+    """Without a sentence the walk shows the class's name, which says nothing to a stranger."""
+    layers = {type(layer) for layer in Vocoder.from_pretrained().model.flow.modules() if isinstance(layer, Bijection)}
+    assert ScaleCoupling in layers
+    assert {layer for layer in layers if not issubclass(layer, Composite | MIXING)} <= EXPLANATIONS.keys()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_every_architecture_tells_where_and_can_be_walked_through(name: str, audio: torch.Tensor) -> None:
@@ -144,6 +153,7 @@ def test_every_architecture_tells_where_and_can_be_walked_through(name: str, aud
     assert frames.shape == (1, 20)
     assert torch.allclose(frames.sum(1) / len(audio), other.score(audio), atol=1e-9)
     steps = walk(other, audio)
+    assert all(step.explanation for step in steps), "a class's name says nothing to a stranger"
     noise, mel = other.encode(audio)
     assert torch.allclose(steps[-1].state, noise[0], atol=1e-12) and len(steps) >= 4
     assert steps[-1].nats_per_sample == pytest.approx(float(other.log_prob(audio, mel)) / len(audio))

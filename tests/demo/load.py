@@ -83,12 +83,13 @@ def visit(
 ) -> None:
     """One visitor, who waits for `pause` seconds after each answer."""
     try:
-        client = Client(address, verbose=False, download_files=str(folder))
+        head = {"X-Forwarded-For": f"10.1.0.{index}"}  # as through a proxy: none at one address may fill the queue
+        client = Client(address, verbose=False, download_files=str(folder), headers=head, httpx_kwargs={"timeout": 300})
         request = index
         while time.monotonic() < end:
             seed, request = request % SEEDS, request + 1
             started = time.monotonic()
-            answer = client.predict(handle_file(RECORDING), TEMPERATURE, seed, 0, True, api_name="/resynthesize")
+            answer = client.predict(handle_file(RECORDING), TEMPERATURE, seed, api_name="/resynthesize")
             error = float(np.abs(sf.read(answer[1], dtype="float32")[0] - answers[seed]).max())
             if error > CLOSE:
                 tally.wrong.append(f"client {index}, seed {seed}: samples are off by {error:.2g}")
@@ -102,8 +103,7 @@ def expected() -> list[np.ndarray]:
     """The right answer for each seed."""
     vocoder = Vocoder.from_pretrained()
     audio = torch.from_numpy(sf.read(RECORDING, dtype="float32")[0])
-    seeded = [torch.Generator().manual_seed(seed) for seed in range(SEEDS)]
-    return [vocoder.resynthesize(audio, TEMPERATURE, seed=generator)[0].numpy() for generator in seeded]
+    return [vocoder.resynthesize(audio, TEMPERATURE, seed=seed)[0].numpy() for seed in range(SEEDS)]
 
 
 def wait(address: str) -> None:

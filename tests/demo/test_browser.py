@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright 
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=180_000)
-WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+WINDOWS = {"desktop": (1280, 900, "light"), "phone": (390, 844, "dark")}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,14 @@ def browser() -> Iterator[Browser]:
 class Visit:
     """A page that is open, and what went wrong in it."""
 
-    def __init__(self, browser: Browser, address: str, size: tuple[int, int]):
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, permissions=["microphone"])
+    def __init__(self, browser: Browser, address: str, window: str):
+        width, height, self.colours = WINDOWS[window]
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=self.colours, permissions=["microphone"]
+        )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(180_000)
-        self.width, self.complaints = size[0], []  # type: tuple[int, list[str]]
+        self.width, self.complaints = width, list[str]()
         self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         self.page.on("request", lambda request: self._check(request.url))
@@ -61,9 +64,9 @@ class Visit:
         return int(self.page.evaluate("document.documentElement.scrollWidth")) <= self.width
 
 
-@pytest.fixture(scope="module", params=WIDTHS)
+@pytest.fixture(scope="module", params=WINDOWS)
 def open_page(request: pytest.FixtureRequest, browser: Browser, demo: Server) -> Iterator[Visit]:
-    visit = Visit(browser, demo.address, WIDTHS[request.param])
+    visit = Visit(browser, demo.address, request.param)
     expect(visit.page.get_by_role("heading", name="flowvocoder")).to_be_visible()
     yield visit
     visit.context.close()
@@ -100,6 +103,18 @@ def plots(panel: Locator) -> Locator:
     return panel.locator(".drawing img")
 
 
+def ground(panel: Locator) -> int:
+    """Brightness of a plot's corner, up to 255."""
+    return int(
+        plots(panel).evaluate("""async (image) => {
+        await image.decode();
+        const drawn = new OffscreenCanvas(1, 1).getContext('2d');
+        drawn.drawImage(image, 0, 0);
+        return drawn.getImageData(0, 0, 1, 1).data[0];
+    }""")
+    )
+
+
 def set_to(panel: Locator, slider: str, value: float) -> None:
     box = panel.get_by_label(f"number input for {slider}")
     box.fill(str(value))
@@ -124,11 +139,16 @@ def test_resynthesize_an_upload_and_download_it(visit: Visit, wav: Path, tmp_pat
     expect(figure(panel, "Length")).to_have_text("1.2 s")
     expect(figure(panel, "Speed")).to_contain_text("×")
     expect(plots(panel)).to_be_visible()
+    assert (ground(panel) < 64) == (visit.colours == "dark")
     vocoded = panel.locator(".block", has=visit.page.get_by_text("Vocoded", exact=True))
     with visit.page.expect_download() as download:
         vocoded.get_by_label("Download").first.click()
     download.value.save_as(tmp_path / "out.wav")
     assert sf.info(tmp_path / "out.wav").frames == sf.info(wav).frames
+    with visit.page.expect_download() as download:
+        panel.get_by_text("Download the mel").click()
+    download.value.save_as(tmp_path / "mel.npy")
+    assert np.load(tmp_path / "mel.npy").shape == (80, sf.info(wav).frames // 256 + 1)
 
 
 def test_resynthesize_a_recording_from_the_microphone(visit: Visit) -> None:
@@ -240,6 +260,48 @@ def test_walk_through_the_flow(visit: Visit, wav: Path) -> None:
     expect(panel.locator(".caption").first).to_contain_text("1. Recording")
     panel.locator(".thumbnail-small").nth(2).click()
     expect(panel.locator(".caption").first).to_contain_text("3. Transform")
+
+
+def test_switch_between_both_at_the_same_position(visit: Visit) -> None:
+    panel = visit.tab("Resynthesize")
+    press(panel, "Kerstin (German)")
+    press(panel, "Resynthesize")
+    expect(figure(panel, "Length")).to_have_text("4.3 s")
+    both = panel.locator("[data-ready]")
+    expect(both).to_have_attribute("data-ready", "true")
+    press(both, "Play")
+    expect(both).to_have_attribute("data-at", re.compile(r"^0\.[1-9]|^[1-9]"))
+    started, before = both.get_attribute("data-starts"), float(both.get_attribute("data-at") or 0)
+    press(both, "Vocoded")
+    expect(both).to_have_attribute("data-side", "1")
+    assert both.get_attribute("data-starts") == started, "it did not begin again"
+    press(both, "Pause")
+    expect(both).to_have_attribute("data-playing", "false")
+    at = float(both.get_attribute("data-at") or 0)
+    assert before < at <= 4.4
+    both.get_by_label("Position").fill("0.5")
+    expect(both.locator(".time")).to_contain_text("2.2 of 4.3 s")
+
+
+def test_what_is_refused_leaves_one_sentence_and_no_results(visit: Visit) -> None:
+    panel = visit.tab("Resynthesize")
+    press(panel, "Kathleen (English)")
+    press(panel, "Resynthesize")
+    expect(figure(panel, "Length")).to_have_text("4.0 s")
+    panel.get_by_label("Seed").fill("")
+    press(panel, "Resynthesize")
+    assert "Seed must be a number" in message(visit)
+    expect(panel.locator(".empty")).to_be_visible()
+    expect(plots(panel)).to_be_hidden()
+    panel.get_by_label("Seed").fill("0")
+    panel = visit.tab("Compare")
+    press(panel, "New pair")
+    expect(panel.locator(".verdict")).to_have_text("Listen to both, then vote.")
+    press(panel, "A is better")
+    expect(panel.locator(".verdict")).to_contain_text("You said A")
+    press(panel, "A is better")
+    assert "press New pair" in message(visit)
+    assert "Error" not in panel.inner_text()
 
 
 def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path) -> None:

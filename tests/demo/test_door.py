@@ -129,13 +129,13 @@ def call(demo: Server, endpoint: str, data: list[Any]) -> str:
     return ask(demo, "GET", f"/gradio_api/call/{endpoint}/{json.loads(text)['event_id']}")[1]
 
 
-@pytest.mark.parametrize("where", range(5))
+@pytest.mark.parametrize("where", range(7))
 def test_no_input_takes_an_address(demo: Server, public: PublicHost, where: int) -> None:
     """Whether it is for files or not."""
     for start in ("http://", "HTTP://", "ftp://", "//", "", "http:/"):
         address = f"{start}{public.name}/x.wav"
         for more in ({}, {"is_stream": True}, {"url": "/x"}):
-            data: list[Any] = [None, 0.7, 0, 0, False]
+            data: list[Any] = [None, 0.7, 0, 0, 0, False, False]
             data[where] = file_at(address, **more)
             assert "fetches no addresses" in call(demo, "resynthesize", data), (where, address, more)
     assert not public.asked
@@ -152,9 +152,11 @@ def test_no_list_of_inputs_takes_an_address(demo: Server, public: PublicHost) ->
 def test_refusals_do_not_tell_where_the_server_runs(demo: Server, tmp_path: Path) -> None:
     (tmp_path / "secret.wav").write_bytes(b"secret")
     for path in ("/etc/hostname", str(tmp_path / "secret.wav"), "/../x", f"{Path.cwd()}/README.md"):
-        answer = call(demo, "resynthesize", [file_at(path), 0.7, 0, 0, False])
+        answer = call(demo, "resynthesize", [file_at(path), 0.7, 0, 0, 0, False, False])
         assert "not on this server" in answer and "/" not in answer, answer
-    for data in ([], [None] * 3, [{"a": 1}, 0.7, 0, 0, False], ["a.wav", 0.7, 0, 0, False], [None, "x", 0, 0, False]):
+    fine: list[Any] = [None, 0.7, 0, 0, 0, False, False]
+    odd = [[*fine[:place], value, *fine[place + 1 :]] for place in range(7) for value in ({"a": 1}, "a.wav", [], 1e999)]
+    for data in ([], [None] * 3, *odd):
         answer = call(demo, "resynthesize", data)
         assert "event: error" in answer and "/" not in answer and "flowvocoder" not in answer, answer
 

@@ -6,15 +6,17 @@ from typing import Any
 import gradio as gr
 
 from flowvocoder.demo import drawing
+from flowvocoder.demo.canvas import Look
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, pcm, player, plot, recording_input, table, verdict
 from flowvocoder.demo.service import Service
+from flowvocoder.demo.switch import fill, switch
 from flowvocoder.errors import ConfigError
 
 PLACE = 5
 
-LEAD = """Two systems synthesise the same recording from the same mel, and their names are hidden. Vote for the better
-one to see the names. Start the demo with several `--checkpoint` to compare your own."""
+LEAD = """A blind test. The page plays two versions of one recording, drawn from the systems that you tick. Vote for the
+better one to see which was which. Start the demo with several `--checkpoint` to compare your own."""
 
 FIRST, SECOND, NEITHER = "A", "B", "neither"
 
@@ -27,6 +29,7 @@ def build(service: Service, page: Page) -> None:
             button = gr.Button("New pair", variant="primary")
             tally_table = gr.HTML()
         with tab.results("Press New pair, listen to both, and vote."):
+            both = switch(FIRST, SECOND)
             with gr.Row():
                 a, b = player("A"), player("B")
             with gr.Row():
@@ -52,7 +55,12 @@ def build(service: Service, page: Page) -> None:
     def voter(choice: str) -> Any:
         @answer
         def vote(
-            names: tuple[str, str] | None, tally: dict[str, list[int]], a: str | None, b: str | None, narrow: bool
+            names: tuple[str, str] | None,
+            tally: dict[str, list[int]],
+            a: str | None,
+            b: str | None,
+            narrow: bool,
+            dark: bool,
         ) -> Any:
             if names is None:
                 raise ConfigError("There is no pair to vote on: press New pair")
@@ -62,16 +70,18 @@ def build(service: Service, page: Page) -> None:
                 counts[1 if choice == NEITHER else 0 if choice == side else 2] += 1
             words = f"You said {choice} sounds better." if choice != NEITHER else "You heard no difference."
             answered = verdict(f"{words} A was {names[0]}, B was {names[1]}.")
-            both = drawing.comparison(service.samples(a), service.samples(b), service.spec.sample_rate, names, narrow)
-            return None, counted, answered, _tally(counted), gr.Image(both, visible=True)
+            look, samples = Look(narrow, dark), (service.samples(a), service.samples(b))
+            spectrograms = drawing.comparison(*samples, service.spec.sample_rate, names, look)
+            return None, counted, answered, _tally(counted), gr.Image(spectrograms, visible=True)
 
         return vote
 
     drawing_pair = tab.on_click(button, draw, [recording, systems], [a, b, pair, said], api_name="pair", **MODEL_WORK)
     drawing_pair.then(lambda: gr.Image(None, visible=False), None, drawn, queue=False, **PRIVATE)
+    fill(both, a, b, after=drawing_pair)
     for choice, vote_button in votes.items():
         vote_button.click(
-            voter(choice), [pair, tally, a, b, page.narrow], [pair, tally, said, tally_table, drawn], **PRIVATE
+            voter(choice), [pair, tally, a, b, *page.look], [pair, tally, said, tally_table, drawn], **PRIVATE
         )
 
 

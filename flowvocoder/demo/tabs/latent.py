@@ -5,9 +5,11 @@ from typing import Any
 import gradio as gr
 
 from flowvocoder.demo import drawing
+from flowvocoder.demo.canvas import Look
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import MODEL_WORK, answer, number, numbers, pcm, player, plot, recording_input
 from flowvocoder.demo.service import MOST_TEMPERATURE, Service
+from flowvocoder.demo.switch import fill, switch
 
 PLACE = 3
 
@@ -27,12 +29,15 @@ def build(service: Service, page: Page) -> None:
                 other = recording_input("Its z is mixed in", example=False)
             button = gr.Button("Encode and decode", variant="primary")
         with tab.results("Take an example or your own voice, and press Encode and decode."):
+            both = switch("Recording", "Decoded")
             decoded = player("Decoded from z")
             figures = numbers()
             drawn = plot("The latent, and what was decoded from it")
 
     @answer
-    def latent(recording: str | None, temperature: float, share: float, other: str | None, narrow: bool) -> Any:
+    def latent(
+        recording: str | None, temperature: float, share: float, other: str | None, narrow: bool, dark: bool
+    ) -> Any:
         """Encode a recording, scale its latent and mix it with another's, and decode it.
 
         Returns the decoded recording, figures, and a plot of the latent and its statistics.
@@ -47,13 +52,14 @@ def build(service: Service, page: Page) -> None:
             number("Excess kurtosis", s.kurtosis, f"{s.kurtosis:.2f}", "0; heavy tails are above"),
             number("Distance", s.distance, f"{s.distance:.3f}", "Kolmogorov-Smirnov, 0 to 1"),
         ]  # fmt: skip
-        return pcm(result.sample_rate, result.decoded), shown, drawing.latent_plot(result, narrow)
+        return pcm(result.sample_rate, result.decoded), shown, drawing.latent_plot(result, Look(narrow, dark))
 
-    tab.on_click(
+    done = tab.on_click(
         button,
         latent,
-        [recording, temperature, share, other, page.narrow],
+        [recording, temperature, share, other, *page.look],
         [decoded, figures, drawn],
         api_name="latent",
         **MODEL_WORK,
     )
+    fill(both, recording, decoded, after=done)

@@ -7,6 +7,7 @@ import gradio as gr
 
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.demo import drawing
+from flowvocoder.demo.canvas import Look
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import (
     MODEL_WORK,
@@ -20,6 +21,7 @@ from flowvocoder.demo.parts import (
     table,
 )
 from flowvocoder.demo.service import Service
+from flowvocoder.demo.switch import fill, switch
 from flowvocoder.errors import AudioError, FlowVocoderError
 from flowvocoder.units import bits_per_sample
 
@@ -51,13 +53,14 @@ def build(service: Service, page: Page) -> None:
                 many = gr.Button("Score all")
                 scores = gr.HTML()
         with tab.results("Take an example or your own voice, do some damage, and press Score."):
+            both = switch("Recording", "Damaged")
             damaged = player("What is scored")
             figures = numbers()
             drawn = plot("Likelihood over time")
 
     @answer
     def score(
-        recording: str | None, noise: float, clip: float, gap: float, band: float, given: str, narrow: bool
+        recording: str | None, noise: float, clip: float, gap: float, band: float, given: str, narrow: bool, dark: bool
     ) -> Any:
         """Likelihood over time of a recording and a damaged copy.
 
@@ -79,7 +82,7 @@ def build(service: Service, page: Page) -> None:
             number("Change", after - before, f"{after - before:+.2f}", "nats per sample"),
             number("Surprise", surprise, f"{surprise:.2f}", "1 is as expected of speech"),
         ]  # fmt: skip
-        return pcm(result.sample_rate, result.damaged), shown, drawing.likelihood_plot(result, narrow)
+        return pcm(result.sample_rate, result.damaged), shown, drawing.likelihood_plot(result, Look(narrow, dark))
 
     @answer
     def score_files(files: list[str] | None) -> str:
@@ -98,6 +101,7 @@ def build(service: Service, page: Page) -> None:
                 rows.append([f"{name}: {str(error).removeprefix(f'{name}: ')}", "", "", ""])
         return table(["recording", "s", "nats/sample", "bits/sample"], rows, numeric=3)
 
-    settings = [recording, noise, clip, gap, band, given, page.narrow]
-    tab.on_click(button, score, settings, [damaged, figures, drawn], api_name="score", **MODEL_WORK)
+    settings = [recording, noise, clip, gap, band, given, *page.look]
+    done = tab.on_click(button, score, settings, [damaged, figures, drawn], api_name="score", **MODEL_WORK)
+    fill(both, recording, damaged, after=done)
     many.click(score_files, files, scores, api_name="score_files", **MODEL_WORK)

@@ -10,6 +10,7 @@ import gradio as gr
 import torch
 
 from flowvocoder.demo import drawing
+from flowvocoder.demo.canvas import Look
 from flowvocoder.demo.live import LiveAudio, live_player
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import (
@@ -23,9 +24,12 @@ from flowvocoder.demo.parts import (
     pcm,
     player,
     plot,
+    postfilter_slider,
+    seed_input,
+    temperature_slider,
     verdict,
 )
-from flowvocoder.demo.service import MOST_TEMPERATURE, Service
+from flowvocoder.demo.service import Service
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.mel.arrays import SUFFIXES
 from flowvocoder.mel.diagnose import conventions_it_could_be
@@ -46,8 +50,9 @@ def build(service: Service, page: Page) -> None:
             example = gr.Button("Take an example: Kathleen's mel", size="sm")
             checked = gr.HTML(verdict(IDLE, "idle"))
             trust = gr.Checkbox(False, label="Synthesise it whatever it looks like")
-            temperature = gr.Slider(0, MOST_TEMPERATURE, service.vocoder.temperature, step=0.05, label="Temperature")
-            seed = gr.Number(0, precision=0, minimum=0, label="Seed")
+            temperature = temperature_slider(service.vocoder.temperature)
+            gl_iters = postfilter_slider(service.vocoder.gl_iters)
+            seed = seed_input()
             button = gr.Button("Speak", variant="primary")
         with tab.results("Drop a mel or take the example, and press Speak."):
             live = live_player()
@@ -65,7 +70,9 @@ def build(service: Service, page: Page) -> None:
             return verdict(str(error), "bad")
 
     @answer_in_pieces
-    def speak(file: str | None, trust: bool, temperature: float, seed: int, narrow: bool) -> Iterator[Any]:
+    def speak(
+        file: str | None, trust: bool, temperature: float, seed: int, gl_iters: int, narrow: bool, dark: bool
+    ) -> Iterator[Any]:
         """A mel file to speech, in pieces as they are made.
 
         Returns the live player's value, at the end the whole recording, figures and a plot of the mel.
@@ -74,7 +81,7 @@ def build(service: Service, page: Page) -> None:
         rate, seconds = service.spec.sample_rate, mel.shape[-1] * service.spec.hop_length / service.spec.sample_rate
         sound, pieces = LiveAudio(uuid.uuid4().hex, rate, seconds), []
         started, first = time.perf_counter(), 0.0
-        for piece in service.stream(mel, temperature, seed):
+        for piece in service.stream(mel, temperature, seed, gl_iters):
             pieces.append(piece)
             if not len(piece):  # the model still looks ahead
                 continue
@@ -90,7 +97,7 @@ def build(service: Service, page: Page) -> None:
             sound.finish(),
             pcm(rate, torch.cat(pieces).numpy()),
             shown,
-            drawing.mel_plot(mel.double().numpy(), seconds, narrow),
+            drawing.mel_plot(mel.double().numpy(), seconds, Look(narrow, dark)),
         )
 
     @answer
@@ -101,12 +108,12 @@ def build(service: Service, page: Page) -> None:
         write_mel(path, mel[0].cpu().numpy(), service.spec)
         return str(path)
 
-    file.change(check, file, checked, queue=False, api_name="check_mel", api_description=check.__doc__)
+    file.change(check, file, checked, api_name="check_mel", api_description=check.__doc__)
     example.click(take_example, None, file, **PRIVATE, **MODEL_WORK)
     tab.on_click(
         button,
         speak,
-        [file, trust, temperature, seed, page.narrow],
+        [file, trust, temperature, seed, gl_iters, *page.look],
         [live, whole, figures, drawn],
         api_name="speak",
         **MODEL_WORK,
