@@ -1,5 +1,7 @@
 """Every error that is the user's to fix. The command line prints its one sentence and exits with code 2."""
 
+from collections.abc import Sequence
+
 LONGEST = 400
 """Characters of a message on a terminal."""
 
@@ -16,6 +18,29 @@ def one_line(text: str) -> str:
 
 class FlowVocoderError(Exception):
     """Bad input or a state the user can mend; the message is one sentence that names the file and the numbers."""
+
+
+MOST_NOTES = 1000
+"""Errors that one error holds."""
+
+
+def together(errors: Sequence[FlowVocoderError], what: str) -> FlowVocoderError:
+    """One error for several: the only one as it is, else one of the first's kind that has them as its notes.
+
+    Args:
+        what: completes the sentence that begins with their number.
+
+    Example:
+        >>> error = together([AudioError("a.wav: is empty"), AudioError("b.wav: is empty")], "of 9 recordings are bad")
+        >>> str(error), error.__notes__
+        ('2 of 9 recordings are bad', ['a.wav: is empty', 'b.wav: is empty'])
+    """
+    if len(errors) == 1:
+        return errors[0]
+    all_of_them = type(errors[0])(f"{len(errors)} {what}")
+    for error in errors[:MOST_NOTES]:
+        all_of_them.add_note(str(error))
+    return all_of_them
 
 
 class AudioError(FlowVocoderError):

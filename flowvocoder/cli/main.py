@@ -68,6 +68,8 @@ def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments:
         sys.stdout.flush()
         return result
     except FlowVocoderError as error:
+        for one in getattr(error, "__notes__", ()):
+            say(f"{program}: {one}")
         reason = str(error)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, or continue a run; on one process, or on those that torchrun started."""
     from flowvocoder.files import readable_folder
     from flowvocoder.training.distributed import DistributedContext
-    from flowvocoder.training.folder import CHECKPOINT, STATE, resumes
+    from flowvocoder.training.folder import STATE, resumes
     from flowvocoder.training.state import saved_experiment
     from flowvocoder.training.trainer import Trainer
 
@@ -75,14 +75,26 @@ def run(arguments: argparse.Namespace) -> int:
         first = str(error).strip().splitlines()[0]
         raise TrainingError(f"process {processes.rank} of {processes.size} cannot continue: {first}") from error
     processes.leave()
-    if trainer.stopped and processes.is_main:
-        how = "--resume --set patience=0" if trainer.stopped.startswith("stopped early") else "--resume"
-        print(f"{trainer.stopped} at step {trainer.step}: saved, {how} continues", file=sys.stderr)
-    elif processes.is_main:
-        print(f"{arguments.out}: step {trainer.step} of {trainer.config.optim.steps}; its weights are in"
-              f" {arguments.out / CHECKPOINT}", file=sys.stderr)  # fmt: skip
+    if processes.is_main:
+        _say_how_it_ended(trainer)
     # torchrun would take another code for a failure, and begin again.
     return 128 + trainer.stop_signal if trainer.stopped and trainer.stop_signal and processes.size == 1 else 0
+
+
+def _say_how_it_ended(trainer: "Trainer") -> None:
+    from flowvocoder.training.folder import BEST, CHECKPOINT
+
+    voice, best = trainer.out / CHECKPOINT, trainer.out / BEST
+    if trainer.stopped:
+        how = "--resume --set patience=0" if trainer.stopped.startswith("stopped early") else "--resume"
+        print(f"{trainer.stopped} at step {trainer.step}: saved, {how} continues", file=sys.stderr)
+    else:
+        print(f"{trainer.out}: step {trainer.step} of {trainer.config.optim.steps}", file=sys.stderr)
+    if not voice.is_dir():
+        return  # stopped before the first step
+    print(f"to hear it: flowvocoder resynth RECORDING OUT.wav --checkpoint {voice}", file=sys.stderr)
+    if best.is_dir() and trainer.config.stage == "flow":
+        print(f"the weights that fitted the held-out recordings best: {best}", file=sys.stderr)
 
 
 def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> Experiment:

@@ -9,7 +9,7 @@ from flowvocoder.audio.files import EXTENSIONS, Recording, Samples, at_rate, rea
 from flowvocoder.data.manifest import read_lines
 from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
 from flowvocoder.data.splits import TRAIN, VALIDATION, choose_split, hash_of, hold_out_one
-from flowvocoder.errors import AudioError, ConfigError, DataError, MelError
+from flowvocoder.errors import AudioError, ConfigError, DataError, MelError, together
 from flowvocoder.files import reading
 from flowvocoder.mel.files import Mel, check_length, decode_mel, read_mel
 from flowvocoder.mel.spec import MelSpec
@@ -185,13 +185,15 @@ def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Uttera
 
 
 def _of_manifest(path: Path) -> list[Utterance]:
-    found = []
+    found, missing = [], []
     for entry, number, _ in read_lines(path):
         audio, mel = entry.audio_file(path.parent), entry.mel_file(path.parent)
         for file, name in ((audio, entry.path), (mel, entry.mel)):
             if file is not None and not file.is_file():
-                raise DataError(f"{path}: line {number}: no file {name}")
+                missing.append(DataError(f"{path}: line {number}: no file {name}"))
         found.append(Utterance(entry.id, audio, entry.start, entry.duration, entry.rate, entry.split, mel))
+    if missing:
+        raise together(missing, f"files of {path} are missing")
     if not found:
         raise DataError(f"{path}: holds no utterance")
     return found
@@ -204,7 +206,7 @@ def _is_recording(path: Path) -> bool:
 
 def _ljspeech(root: Path, metadata: Path) -> list[Path]:
     by_stem = {p.stem: p for p in sorted((root / "wavs").iterdir()) if _is_recording(p)}
-    found = []
+    found, missing = [], []
     try:
         with metadata.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
@@ -212,8 +214,11 @@ def _ljspeech(root: Path, metadata: Path) -> list[Path]:
                 if not name:
                     continue
                 if name not in by_stem:
-                    raise AudioError(f"{metadata}: line {number}: no recording wavs/{name}.* for this id")
-                found.append(by_stem[name])
+                    missing.append(AudioError(f"{metadata}: line {number}: no recording wavs/{name}.* for this id"))
+                else:
+                    found.append(by_stem[name])
     except UnicodeDecodeError as error:
         raise AudioError(f"{metadata}: not UTF-8 (byte {error.start})") from error
+    if missing:
+        raise together(missing, f"recordings of {metadata} are missing")
     return found

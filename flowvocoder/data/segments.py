@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowvocoder.audio.files import Samples
 from flowvocoder.data.corpus import Utterance
-from flowvocoder.errors import AudioError
+from flowvocoder.errors import AudioError, FlowVocoderError, MelError, together
 from flowvocoder.mel.files import Mel
 from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
 from flowvocoder.mel.spec import MelSpec
@@ -107,7 +107,7 @@ class SegmentSampler:
         spec, segment: as `Cutter`.
 
     Raises:
-        AudioError, MelError: an unreadable file, or none long enough.
+        AudioError, MelError: unreadable files, all of them, or none long enough.
     """
 
     def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, segment: int, seed: int = 0):
@@ -115,12 +115,19 @@ class SegmentSampler:
         self.seed = seed
         self.clips: list[Clip] = []
         self.skipped: list[str] = []
+        errors: list[FlowVocoderError] = []
         for utterance in progress(utterances, "reading", "file"):
-            clip = self.cutter.clip(utterance)
+            try:
+                clip = self.cutter.clip(utterance)
+            except (AudioError, MelError) as error:
+                errors.append(error)
+                continue
             if clip is None:
                 self.skipped.append(utterance.id)
             else:
                 self.clips.append(clip)
+        if errors:
+            raise together(errors, f"of {len(utterances)} recordings to train on cannot be used")
         if not self.clips:
             raise self.cutter.none_long_enough(len(utterances))
         self.changes = self.cutter.changes

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.data.corpus import Utterance
-from flowvocoder.errors import FlowVocoderError
+from flowvocoder.errors import AudioError, FlowVocoderError, MelError, together
 from flowvocoder.flows.density import FlowVocoder, dequantise
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
@@ -25,6 +25,9 @@ class Validation:
 
     Args:
         card: temperature and post-filter iterations, as a checkpoint states them.
+
+    Raises:
+        AudioError, MelError: unreadable files, all of them.
     """
 
     def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, card: VoiceCard):
@@ -32,18 +35,25 @@ class Validation:
         self.items: list[tuple[str, Tensor, Tensor]] = []
         front_end = MelFrontEnd(spec)
         taken: dict[str, int] = {}
+        errors: list[FlowVocoderError] = []
         for utterance in utterances:
             corpus = utterance.id.split("/")[0]
             if taken.get(corpus, 0) >= LIMIT:
                 continue
-            audio = torch.from_numpy(utterance.read(spec.sample_rate))
+            try:
+                audio = torch.from_numpy(utterance.read(spec.sample_rate))
+                given = utterance.read_mel(spec, len(audio))
+            except (AudioError, MelError) as error:
+                errors.append(error)
+                continue
             if len(audio) < spec.n_fft:
                 continue
             taken[corpus] = taken.get(corpus, 0) + 1
-            given = utterance.read_mel(spec, len(audio))
             mel = front_end(audio) if given is None else torch.from_numpy(given)
             frames = min(len(audio) // spec.hop_length, mel.shape[1])
             self.items.append((corpus, audio[: frames * spec.hop_length], mel[:, :frames]))
+        if errors:
+            raise together(errors, f"of {len(utterances)} held-out recordings cannot be used")
 
     @torch.no_grad()
     def measure(self, model: FlowVocoder, device: torch.device) -> dict[str, float]:

@@ -14,7 +14,7 @@ import pytest
 import soundfile as sf
 import torch
 from conftest import TINY, train
-from helpers import make_corpus
+from helpers import make_corpus, make_manifest, speech_like
 from safetensors.torch import load_file
 
 from flowvocoder.checkpoint import load_checkpoint
@@ -341,6 +341,39 @@ def test_missing_recording_is_named_with_its_line(tmp_path: Path) -> None:
         find_utterances(root)
 
 
+def test_all_bad_recordings_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_corpus(tmp_path / "c", 5, 0.1)
+    for number in (0, 1, 4):  # number 3 is held out
+        (root / f"wavs/utt00{number}.flac").write_text("rubbish")
+    manifest = make_manifest(make_corpus(tmp_path / "m", 3, 0.1))
+    (tmp_path / "m/wavs/utt000.flac").unlink()
+    (tmp_path / "m/wavs/utt002.flac").unlink()
+    with (make_corpus(tmp_path / "l", 1, 0.1) / "metadata.csv").open("a") as file:
+        file.write("ghost|text|text\nspirit|text|text\n")
+    for data, names, last in (
+        (root, ["utt000", "utt001", "utt004"], "3 of 4 recordings to train on cannot be used"),
+        (manifest, ["utt000", "utt002"], f"2 files of {manifest} are missing"),
+        (tmp_path / "l", ["ghost", "spirit"], f"2 recordings of {tmp_path / 'l/metadata.csv'} are missing"),
+    ):
+        assert train(data, tmp_path / "run") == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == len(names) + 1 and lines[-1].endswith(last)
+        assert all(name in line for name, line in zip(names, lines, strict=False))
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_end_of_a_run_says_how_to_hear_it(
+    corpus: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(corpus, tmp_path / "run", "--set", "steps=2", "--set", "validate_every=1") == 0
+    said = capsys.readouterr().err
+    assert f"fitted the held-out recordings best: {tmp_path / 'run/best'}" in said
+    command = next(line for line in said.splitlines() if line.startswith("to hear it: flowvocoder "))
+    words = command.removeprefix("to hear it: flowvocoder ").split()
+    assert main([{"RECORDING": str(wav), "OUT.wav": str(tmp_path / "o.wav")}.get(word, word) for word in words]) == 0
+
+
 def test_learning_rate_warms_up_and_decays() -> None:
     config = OptimSettings(steps=1000, warmup=100, lr=1.0, final_lr=0.1)
     rates = [learning_rate(s, config) for s in range(1000)]
@@ -349,7 +382,6 @@ def test_learning_rate_warms_up_and_decays() -> None:
 
 
 def test_spectral_distance_orders_what_the_ear_orders() -> None:
-    from helpers import speech_like
 
     distance = SpectralDistance(CONVENTIONS["tacotron2"])
     audio = torch.from_numpy(speech_like(1.0, 22050))[None]
