@@ -54,6 +54,7 @@ def serve(connection: Connection, home: Path, seed: int) -> None:
         with _streams(None):
             seeds.begin(home / "seeds")
             voices.make_all()
+            hostile.every()
         faulthandler.enable(log)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
