@@ -216,8 +216,8 @@ def archives() -> Iterator[Write]:
     for kind in (b"S", b"x", b"L", b"3"):
         yield put("x.tar", _tar("a.wav", kind, 8**11 - 1), "in/x.tar", "out/u", program="extract")
     info = tarfile.TarInfo("a.wav")
-    info.size = len(zeros())
-    bomb = gzip.compress(info.tobuf() + zeros() + bytes(1024))
+    info.size = 5 * len(zeros())
+    bomb = gzip.compress(info.tobuf() + 5 * zeros() + bytes(1024))
     yield put("x.tar.gz", bomb, "in/x.tar.gz", "out/u", program="extract")
 
 

@@ -12,14 +12,17 @@ import torch
 
 import flowvocoder.cli.main
 from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
-from flowvocoder.config import override
+from flowvocoder.config import Experiment, override
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.spec import convention
 from flowvocoder.presets import preset
+from flowvocoder.voice_card import VoiceCard
 
-PARITY = Path(__file__).parents[1] / "data" / "parity"
+DATA = Path(__file__).parents[1] / "data"
+PARITY, FORMAT1 = DATA / "parity", DATA / "format1"
 
 SMALL = ["channels=4", "encoder_channels=4", "scale_channels=4", "pitch_channels=4", "model.flows=1", "model.layers=1"]
+SQUEEZEWAVE = ["group=32", "early_size=4", "model.flows=2", "model.channels=4", "model.layers=1"]
 TRAIN = [word for s in ("batch=2", "segment=4096", "steps=1", *SMALL) for word in ("--set", s)]
 
 FORMATS = [
@@ -52,18 +55,30 @@ def recordings() -> dict[str, bytes]:
 
 @functools.cache
 def voice() -> dict[str, bytes]:
-    """The files of a checkpoint."""
-    return _contents(voice_folder())
+    """The files of a checkpoint: a LapGlow with a guide network, untrained."""
+    return _contents(
+        _saved("lapglow", override(preset("lapglow-tiny"), [*SMALL, "guide_channels=4", "guide_layers=1"]))
+    )
 
 
 @functools.cache
-def voice_folder() -> Path:
-    """A LapGlow with a guide network, untrained, which loads in no time."""
-    experiment = override(preset("lapglow-tiny"), [*SMALL, "guide_channels=4", "guide_layers=1"])
+def quick_voice() -> Path:
+    """A SqueezeWave, which loads in no time."""
+    return _saved("voice", override(preset("squeezewave-128-128"), SQUEEZEWAVE))
+
+
+@functools.cache
+def old_voices() -> list[dict[str, bytes]]:
+    """Checkpoints of format 1."""
+    return [_contents(path.parent) for path in sorted(FORMAT1.glob("*/model.safetensors"))]
+
+
+def _saved(name: str, experiment: Experiment) -> Path:
     torch.manual_seed(0)
-    built = Checkpoint(build_model(experiment), experiment, postfilter=build_postfilter(experiment))
-    save_checkpoint(_folder() / "voice", built)
-    return _folder() / "voice"
+    card = VoiceCard(temperature=0.02)  # so that little is clipped
+    built = Checkpoint(build_model(experiment), experiment, card, build_postfilter(experiment))
+    save_checkpoint(_folder() / name, built)
+    return _folder() / name
 
 
 @functools.cache
@@ -95,7 +110,7 @@ def latent() -> bytes:
     made = _folder() / "z.npz"
     wav = _folder() / "z.wav"
     wav.write_bytes(recordings()["a.wav"])
-    command("encode", wav, made, "--checkpoint", voice_folder())
+    command("encode", wav, made, "--checkpoint", quick_voice())
     return made.read_bytes()
 
 
@@ -177,5 +192,5 @@ def _folder() -> Path:
 
 
 ALL: list[Callable[[], object]] = [
-    recordings, voice, mels, latent, corpus, shards, run_folder, published, archives,
+    recordings, voice, quick_voice, old_voices, mels, latent, corpus, shards, run_folder, published, archives,
 ]  # fmt: skip

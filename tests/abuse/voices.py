@@ -29,12 +29,13 @@ COMMANDS = [
 @family(3)
 def checkpoints(rng: random.Random, number: int, box: Path) -> Case:
     """A checkpoint with a damaged file, mostly with the right hashes."""
-    folder = seeds.put(box / "in" / "voice", seeds.voice())
-    config = json.loads(seeds.voice()["config.json"])
+    files = rng.choice([seeds.voice(), seeds.voice(), *seeds.old_voices()])
+    folder = seeds.put(box / "in" / "voice", files)
+    config = json.loads(files["config.json"])
     weights = folder / "model.safetensors"
     kind = rng.random()
     if kind < 0.5:
-        section = rng.choice(["model", "mel", "train", "card", "postfilter", None])
+        section = rng.choice([*(key for key in config if isinstance(config[key], dict)), None])
         if section is None:
             config = damaged_json(rng, config)
         else:
@@ -46,7 +47,7 @@ def checkpoints(rng: random.Random, number: int, box: Path) -> Case:
         for name in rng.sample(sorted(sizes.keys() - {"architecture"}), 2):
             sizes[name] = rng.choice([1, 2, 16, 64, 256, 4096]) if type(sizes[name]) is int else True
     else:
-        (folder / "config.json").write_bytes(damaged(rng, seeds.voice()["config.json"]))
+        (folder / "config.json").write_bytes(damaged(rng, files["config.json"]))
         return Case(rng.choice(COMMANDS))
     if isinstance(config, dict):
         if rng.random() < 0.9:
