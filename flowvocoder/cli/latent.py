@@ -50,6 +50,8 @@ def read_latent(path: Path, spec: MelSpec) -> "tuple[torch.Tensor, torch.Tensor,
         z, mel, samples, own = _members(path)
         if z.ndim != 2 or mel.ndim != 2:
             raise MelError(f"{path}: latent and mel have shapes {z.shape} and {mel.shape}, expected two of each")
+        with np.errstate(over="ignore"):
+            z, mel = z.astype(np.float32), mel.astype(np.float32)
         for name, array in (("latent", z), ("mel", mel)):
             if not np.isfinite(array).all():
                 raise MelError(f"{path}: {name} holds values that are no finite numbers")
@@ -59,7 +61,7 @@ def read_latent(path: Path, spec: MelSpec) -> "tuple[torch.Tensor, torch.Tensor,
         own_spec = MelSpec.from_dict(json.loads(str(own)))
     if own_spec != spec:
         raise MelError(f"{path}: was encoded with another mel: {own_spec.difference(spec)}")
-    return torch.from_numpy(z.astype(np.float32)), torch.from_numpy(mel.astype(np.float32)), int(samples)
+    return torch.from_numpy(z), torch.from_numpy(mel), int(samples)
 
 
 def _members(path: Path) -> "list[Array]":

@@ -67,7 +67,7 @@ class Utterance:
                 if not self.mel.given:
                     return None
                 raise MelError(f"{path}: its mels are of another convention: {self.mel.spec.difference(spec)}")
-            mel = decode_mel(self.mel.content, path)
+            mel = decode_mel(self.mel.content, path, spec)
         check_length(path, mel, samples, spec)
         return mel
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
 from flowvocoder.files import read_json, writing
-from flowvocoder.mel.arrays import MOST_VALUES, read_array, read_npy
+from flowvocoder.mel.arrays import MOST_VALUES, Array, read_array, read_npy
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.spec import MelSpec
 
@@ -54,6 +54,18 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | 
     if own is not None and own != spec:
         difference = own.difference(spec)
         raise MelError(f"{path}: is a {own.name()} mel, the checkpoint wants {spec.name()}: {difference}")
+    mel = _fitting(mel, path, spec, most_frames)
+    if own is None and not trust:
+        problem = implausible(mel, spec)
+        if problem:
+            raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
+    return mel
+
+
+def _fitting(array: Array, path: Path, spec: MelSpec, most_frames: int | None = None) -> Mel:
+    """The array in 32 bits. Raises MelError: of another shape, too long, or not finite in as many bits."""
+    with np.errstate(over="ignore"):
+        mel = array.astype(np.float32)
     if mel.ndim == 3 and mel.shape[0] == 1:
         mel = mel[0]
     if mel.ndim != 2:
@@ -70,11 +82,7 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | 
     bad = int(np.count_nonzero(~np.isfinite(mel)))
     if bad:
         raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
-    if own is None and not trust:
-        problem = implausible(mel, spec)
-        if problem:
-            raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
-    return mel.astype(np.float32)
+    return mel
 
 
 def check_length(path: Path, mel: Mel, samples: int, spec: MelSpec) -> None:
@@ -99,6 +107,6 @@ def spec_beside(path: Path) -> MelSpec | None:
         raise MelError(f"{path}: {error}") from error
 
 
-def decode_mel(content: bytes, path: Path) -> Mel:
-    """The array of a `.npy` file that lies in an archive; `path` is its name there. Raises MelError."""
-    return read_npy(io.BytesIO(content), path).astype(np.float32)
+def decode_mel(content: bytes, path: Path, spec: MelSpec) -> Mel:
+    """(n_mels, F) from the content of a `.npy` file in the archive `path`. Raises MelError."""
+    return _fitting(read_npy(io.BytesIO(content), path), path, spec)

@@ -15,6 +15,8 @@ from flowvocoder.cli.main import main
 from flowvocoder.errors import AudioError, MelError
 from flowvocoder.mel.arrays import read_array
 from flowvocoder.mel.diagnose import conventions_it_could_be
+from flowvocoder.mel.files import decode_mel, npy_bytes, read_mel
+from flowvocoder.mel.spec import convention
 
 MEL = np.linspace(-11, 1, 80 * 30, dtype=np.float32).reshape(80, 30)
 
@@ -149,6 +151,19 @@ def test_tensors_that_are_no_plain_arrays(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_numbers_that_are_infinite_in_32_bits(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    np.save(tmp_path / "a.npy", np.where(MEL > 0, 1e300, MEL.astype(np.float64)))
+    with pytest.raises(MelError, match="values are NaN or infinite"):
+        read_mel(tmp_path / "a.npy", convention("tacotron2"), trust=True)
+    assert not recwarn
+
+
+@pytest.mark.parametrize("shape", [(), (80,), (3, 80), (2, 80, 3)])
+def test_mels_in_archives_are_checked_as_in_files(shape: tuple[int, ...]) -> None:
+    with pytest.raises(MelError, match=r"x\.tar: has"):
+        decode_mel(npy_bytes(np.zeros(shape, np.float32)), Path("x.tar"), convention("tacotron2"))
+
+
 def test_the_command_line_reads_them_too(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     assert main(["mel", str(wav), str(tmp_path / "m.npy"), "--checkpoint", str(checkpoint)]) == 0
     torch.save(torch.from_numpy(np.load(tmp_path / "m.npy")), tmp_path / "m.pt")
