@@ -29,6 +29,15 @@ def progress_bytes(what: str, total: int | None, done: int = 0) -> Iterator[Call
         yield bar.update
 
 
+def say(text: str) -> None:
+    """A line on standard error, above what shows progress there; windowed programs have none."""
+    from tqdm import tqdm
+
+    if sys.stderr is not None:
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
+
+
 def is_terminal() -> bool:
     """Whether standard error is one. Windowed programs have none at all."""
     return sys.stderr is not None and sys.stderr.isatty()

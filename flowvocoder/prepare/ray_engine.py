@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from flowvocoder.errors import ConfigError, FlowVocoderError
 from flowvocoder.prepare.local_engine import write_locally
 from flowvocoder.prepare.plan import ShardPlan
 from flowvocoder.prepare.shard import Done
+from flowvocoder.progress import say
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster started here: only the lists of what to do and what is done pass through it."""
@@ -50,7 +50,7 @@ def write_with_ray(
             if isinstance(cause, FlowVocoderError):
                 raise cause from error
             first = str(error).strip().splitlines()[0]
-            print(f"Ray gave up ({first}): the {len(left)} shards left are written here", file=sys.stderr)
+            say(f"Ray gave up ({first}): the {len(left)} shards left are written here")
     yield from write_locally(write, list(left.values()), jobs)
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 from flowvocoder.audio.plots import draw_pair
 from flowvocoder.errors import OutputError
 from flowvocoder.files import reason
-from flowvocoder.progress import EVERY, is_terminal
+from flowvocoder.progress import EVERY, is_terminal, say
 from flowvocoder.training.folder import LOG
 from flowvocoder.unfinished import hold, release
 from flowvocoder.units import bits_per_sample
@@ -54,7 +53,7 @@ class RunLog:
         text = headline(values)
         if text and not is_terminal() and time.monotonic() - self._printed > EVERY:
             self._printed = time.monotonic()
-            print(f"step {step}: {text}, {seconds / 60:.1f} min", file=sys.stderr, flush=True)
+            say(f"step {step}: {text}, {seconds / 60:.1f} min")
 
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Held-out likelihood."""
@@ -78,9 +77,7 @@ class RunLog:
         """A sentence for people, on standard error and (keep) in the log."""
         if keep:
             self._write(step, {"message": text})
-        from tqdm import tqdm
-
-        tqdm.write(text, file=sys.stderr)
+        say(text)
 
     def close(self) -> None:
         self._to_board("close")
@@ -116,7 +113,7 @@ class RunLog:
             getattr(self._board, method)(*arguments, **options)
         except OSError as error:  # its own thread writes, so any call may report it
             self._board = None
-            print(f"TensorBoard is off from here on: cannot be written ({reason(error)})", file=sys.stderr)
+            say(f"TensorBoard is off from here on: cannot be written ({reason(error)})")
 
     def _write(self, step: int, entry: dict[str, object]) -> None:
         try:
@@ -173,7 +170,7 @@ def _board(folder: Path, step: int):  # type: ignore[no-untyped-def]
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        print("tensorboard is not installed: pip install tensorboard for curves and audio", file=sys.stderr)
+        say("tensorboard is not installed: pip install tensorboard for curves and audio")
         return None
     threading.excepthook = _quiet_disk_errors
     try:

@@ -197,3 +197,16 @@ def test_a_log_that_is_deleted_meanwhile_begins_anew(tmp_path: Path, capsys: pyt
     assert [entry["step"] for entry in entries] == [2, 2, 3] and "was deleted" in entries[0]["message"]
     assert capsys.readouterr().err.count("log.jsonl: was deleted or moved meanwhile") == 1
     assert list((tmp_path / "run/tensorboard").iterdir())
+
+
+def test_a_log_needs_no_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a windowed program; nothing goes to standard output instead."""
+    log = RunLog(tmp_path / "run", 0)
+    monkeypatch.setattr("sys.stderr", None)
+    monkeypatch.setattr("flowvocoder.training.logs.EVERY", -1.0)
+    log.message(1, "step 1 skipped")
+    log.step(2, 2.0, {"nats": 2.0})
+    log.close()
+    assert len((tmp_path / "run/log.jsonl").read_text().splitlines()) == 2 and capsys.readouterr().out == ""
