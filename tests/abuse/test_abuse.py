@@ -3,7 +3,9 @@
 `python -m tests.abuse --inputs 20000 --seed 7` is the same for longer.
 """
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,6 +36,22 @@ def test_a_thousand_inputs() -> None:
     print("\n".join(table(rows)))
     assert not faults
     assert rows.keys() == FAMILIES.keys() and all(row.inputs for row in rows.values())
+
+
+@pytest.mark.slow
+def test_the_fuzzer_sees_what_is_run_and_touched(tmp_path: Path) -> None:
+    from tests.abuse.worker import Guard
+
+    (tmp_path / "home").mkdir()
+    guard = Guard(tmp_path / "home")
+    with guard:
+        (tmp_path / "home" / "x").write_text("x")
+    assert not guard.broken
+    with guard:
+        (tmp_path / "x").write_text("x")
+        (tmp_path / "x").unlink()
+        os.system("true")
+    assert [line.split(":")[0] for line in guard.broken] == ["touched outside", "touched outside", "ran"]
 
 
 @pytest.mark.slow

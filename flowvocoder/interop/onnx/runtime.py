@@ -13,6 +13,7 @@ from torch import Tensor
 from flowvocoder.checks import Numbers, as_lengths, as_mel, check_plausible, checked_synthesis
 from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
+from flowvocoder.files import reading
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.settings import PostfilterSettings
@@ -45,18 +46,15 @@ class OnnxVocoder:
             raise CheckpointError(f"{path}: no such file: the engine `onnx` runs what `flowvocoder export` wrote")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        try:
+        with reading(path, CheckpointError, "not an ONNX file of `flowvocoder export`"):
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             texts = self._session.get_modelmeta().custom_metadata_map
             values = {key: _value(text) for key, text in texts.items()}
             self.spec, self.card = MelSpec.from_dict(values["mel_spec"]), _card(values)
             self.variant, self._block, self._delay = (values[k] for k in ("variant", "block", "delay"))
             self._state_shapes = values.get("state_shapes", [])
-        except Exception as error:  # onnxruntime's errors have no common class but this
-            first = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"{path}: not an ONNX file of `flowvocoder export` ({first})") from error
+            self._rate = self.spec.hop_length // self._block
         self.sample_rate = self.spec.sample_rate
-        self._rate = self.spec.hop_length // self._block
         self._postfilter = PostFilter(self.spec)
 
     def synthesize_pieces(
