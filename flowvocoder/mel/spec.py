@@ -7,6 +7,10 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.settings import check_limits, limited, typed
 
 
+MOST_OVERLAP = 64
+"""Frames over one sample: a spectrogram of more would take many times the memory of its audio."""
+
+
 @dataclasses.dataclass(frozen=True)
 class MelSpec:
     """Definition of a log-mel spectrogram; `flowvocoder.mel.frontend.MelFrontEnd` computes it.
@@ -35,6 +39,10 @@ class MelSpec:
         bins, nyquist = self.n_fft // 2 + 1, self.sample_rate / 2
         problems = [
             (self.hop_length <= self.n_fft, f"hop_length {self.hop_length} must be at most n_fft {self.n_fft}"),
+            (
+                self.n_fft <= MOST_OVERLAP * self.hop_length,
+                f"n_fft {self.n_fft} must be at most {MOST_OVERLAP} x hop_length {self.hop_length}",
+            ),
             (self.win_length <= self.n_fft, f"win_length {self.win_length} must be at most n_fft {self.n_fft}"),
             (self.n_mels <= bins, f"n_mels {self.n_mels} must be at most n_fft / 2 + 1 = {bins}"),
             (

@@ -38,7 +38,7 @@ CALLS = [
 Write = Callable[[Path], Case]
 
 
-@family(0, most=1.5, count=282)
+@family(0, most=1.5, count=283)
 def hostile(rng: random.Random, number: int, box: Path) -> Case:
     """Each of `every` in turn."""
     return every()[number](box)
@@ -113,7 +113,12 @@ def checkpoints() -> Iterator[Write]:
         limits = limits_of(kind)
         for sizes in ({n: int(most) for n, (_, most) in limits.items()}, *({n: int(limits[n][1])} for n in limits)):
             yield functools.partial(_voice, architecture=name, sizes=sizes)
-    for mel in ({"n_fft": 65536, "hop_length": 256}, {"n_mels": 4096, "n_fft": 8192}, {"sample_rate": 192_000}):
+    for mel in (
+        {"n_fft": 65536, "hop_length": 1},
+        {"n_fft": 65536, "hop_length": 1024},
+        {"n_mels": 4096, "n_fft": 8192},
+        {"sample_rate": 192_000},
+    ):
         yield functools.partial(_voice, architecture="lapglow", sizes={}, mel=mel)
     yield functools.partial(_voice, architecture="lapglow", sizes={}, weights=struct.pack("<Q", 2**40) + b"{}")
     claim = json.dumps({"a": {"dtype": "F32", "shape": [2**20, 2**20], "data_offsets": [0, 2**42]}}).encode()

@@ -260,6 +260,8 @@ def test_pickled_npy_is_not_unpickled(tmp_path: Path) -> None:
 
 
 def test_a_mel_of_long_and_close_frames_takes_bounded_memory(recwarn: pytest.WarningsRecorder) -> None:
-    spec = MelSpec(n_fft=16384, win_length=16384, hop_length=1, n_mels=200)
+    with pytest.raises(ConfigError, match="n_fft 16384 must be at most 64 x hop_length 128"):
+        MelSpec(n_fft=16384, win_length=16384, hop_length=128)
+    spec = MelSpec(n_fft=16384, win_length=16384, hop_length=256, n_mels=200)
     level = unit_noise_level(spec)
     assert level.shape == (200,) and level.isfinite().all() and not recwarn
