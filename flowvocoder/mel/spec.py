@@ -6,7 +6,6 @@ from typing import Any, Literal
 from flowvocoder.errors import ConfigError
 from flowvocoder.settings import check_limits, limited, typed
 
-
 MOST_OVERLAP = 64
 """Frames over one sample: a spectrogram of more would take many times the memory of its audio."""
 
