@@ -167,6 +167,10 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             density.feature_names_in_ = np.array(saved.names, dtype=object)
         return density
 
+    def built(self, features: int, context: int = 0) -> Standardised:
+        """The model as a fit of D features given K starts with it. Raises ConfigError as `fit`."""
+        return self._build(settings_of(self.get_params(), self._families), features, context)
+
     @property
     def _n_features_out(self) -> int:
         return self.model_.latent_features

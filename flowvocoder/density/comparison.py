@@ -1,0 +1,155 @@
+"""Densities and generative models beside each other: the same rows, steps and number of parameters for all."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowvocoder.density.base import DensityEstimator
+from flowvocoder.density.distances import mmd, modes_found, sliced_wasserstein
+from flowvocoder.density.estimator import FlowDensity
+from flowvocoder.density.families import FAMILIES, MODELS
+from flowvocoder.density.generative import GenerativeModel
+from flowvocoder.density.peers import PEERS, PeerDensity
+from flowvocoder.density.sets import DataSet
+from flowvocoder.errors import ConfigError, TrainingError
+
+DRAWN = 2000
+"""Rows that are drawn of every model to measure it by."""
+
+COLLAPSED = 0.01
+"""KL in nats below which a latent of a VAE has collapsed."""
+
+LIBRARIES = tuple(dict.fromkeys(name.partition("-")[0] for name in PEERS))
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What every model gets.
+
+    Attributes:
+        steps, batch: of training, as `FlowDensity`.
+        parameters: the width of a model's networks is chosen to come as close to it as can be.
+        seeds: every one is a fit.
+    """
+
+    steps: int = 1000
+    batch: int = 256
+    parameters: int = 20_000
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+def entrants(families: Sequence[str], peers: Sequence[str] = ()) -> list[str]:
+    """The names of models: `all`, or names of `FAMILIES` and `MODELS`; and those of the libraries `peers`.
+
+    Raises:
+        ConfigError: a name that is none.
+    """
+    known = (*FAMILIES, *MODELS, *PEERS)
+    names = [*FAMILIES, *MODELS] if list(families) == ["all"] else list(families)
+    for peer in peers:
+        if peer not in LIBRARIES:
+            raise ConfigError(f"peers must be of {', '.join(LIBRARIES)}, not {peer!r}")
+        names += [name for name in PEERS if name.startswith(f"{peer}-")]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"family must be one of all, {', '.join(known)}, not {name!r}")
+    return names
+
+
+def compare(data: DataSet, names: Sequence[str], budget: Budget) -> Iterator[dict[str, Any]]:
+    """Fits and measures every model with every seed; a row each, as soon as it is there.
+
+    A row has `model`, `seed`, `parameters` and what `measured` gives; or `error` where the fit diverged.
+
+    Raises:
+        FlowVocoderError: the rows cannot be fitted, or a peer is not installed.
+    """
+    for name in names:
+        hidden = width_for(name, data.fit.shape[1], budget.parameters)
+        for seed in budget.seeds:
+            model = _estimator(name, hidden=hidden, steps=budget.steps, batch=budget.batch, seed=seed,
+                               dequantise=data.dequantise, progress=False)  # fmt: skip
+            row = {"model": name, "seed": seed, "parameters": _size(model, data.fit.shape[1])}
+            try:
+                yield {**row, **measured(model, data)}
+            except TrainingError as error:
+                yield {**row, "error": str(error)}
+
+
+def measured(model: DensityEstimator, data: DataSet) -> dict[str, float]:
+    """Fits the model and measures it on the rows that it has not seen.
+
+    Nats are of the data as given, distances of columns that are standardised, seconds of this process's processor time.
+    """
+    started = time.process_time()
+    model.fit(data.fit)
+    fitted = time.process_time()
+    samples = model.sample(DRAWN, random_state=0)
+    drawn = time.process_time()
+    values = {"fit_seconds": fitted - started, "sample_seconds": drawn - fitted,
+              "steps": float(model.history_[-1].step)}  # fmt: skip
+    scale = data.fit.std(0) + 1e-9
+    x, y = (torch.from_numpy(rows / scale) for rows in (data.test[:DRAWN], samples))
+    values |= {"wasserstein": float(sliced_wasserstein(x, y)), "mmd": mmd(x, y)}
+    if data.centres is not None:
+        values["modes"] = float(modes_found(samples, data.centres, data.radius))
+    return values | _likelihood(model, data) | _autoencoding(model, data)
+
+
+def _likelihood(model: DensityEstimator, data: DataSet) -> dict[str, float]:
+    if model.family == "gan":
+        return {}
+    values = {"nats": model.score(data.test)}
+    if isinstance(model, GenerativeModel) and model.family == "vae":
+        kl = model.kl(data.test).mean(0)
+        values["tighter"] = float(model.bound(data.test, draws=64).mean())
+        values |= {"kl": float(kl.mean()), "collapsed": float((kl < COLLAPSED).mean())}
+    return values
+
+
+def _autoencoding(model: DensityEstimator, data: DataSet) -> dict[str, float]:
+    """Root mean square of the reconstruction's error, in units of a column's standard deviation."""
+    if model.family in ("gan", "autoregressive"):
+        return {}
+    rows = data.test[:DRAWN]
+    error = (model.inverse_transform(model.transform(rows)) - rows) / (data.fit.std(0) + 1e-9)
+    return {"reconstruction": float(np.sqrt(np.square(error).mean()))}
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Mean and standard deviation over seeds of every measure of every model, of the fits that did not diverge."""
+    models: dict[str, dict[str, tuple[float, float]]] = {}
+    for name in dict.fromkeys(row["model"] for row in rows):
+        fits = [row for row in rows if row["model"] == name and "error" not in row]
+        keys = [key for key in (fits[0] if fits else {}) if key not in ("model", "seed")]
+        values = {key: np.array([fit[key] for fit in fits], dtype=float) for key in keys}
+        models[name] = {key: (float(v.mean()), float(v.std())) for key, v in values.items()}
+    return models
+
+
+@functools.cache
+def width_for(name: str, features: int, parameters: int) -> int:
+    """The width at which a model's parameters are nearest to a number, from 2 to 1024.
+
+    They are a polynomial of the width of degree two, which three widths determine.
+    """
+    some = (8, 16, 32)
+    curve = np.polyfit(some, [_size(_estimator(name, hidden=width), features) for width in some], 2)
+    widths = np.arange(2, 1025)
+    return int(widths[np.abs(np.polyval(curve, widths) - parameters).argmin()])
+
+
+def _estimator(name: str, **parameters: Any) -> DensityEstimator:
+    for table, kind in ((FAMILIES, FlowDensity), (MODELS, GenerativeModel), (PEERS, PeerDensity)):
+        if name in table:
+            return kind(name, **parameters)
+    raise ConfigError(f"no model {name!r}")
+
+
+def _size(model: DensityEstimator, features: int) -> int:
+    return sum(parameter.numel() for parameter in model.built(features).parameters())
