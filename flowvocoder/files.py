@@ -33,7 +33,7 @@ def reading(path: Path, kind: type[FlowVocoderError], problem: str) -> Iterator[
         raise
     except Exception as error:
         known = isinstance(error, OSError) and error.errno is not None
-        raise kind(f"{path}: {'cannot be read' if known else problem} ({reason(error)})") from error
+        raise kind(f"{path}: {'cannot be read' if known else problem} ({reason(error)[:120]})") from error
 
 
 def read_json(path: Path, kind: type[FlowVocoderError], problem: str = "is damaged (not JSON)") -> Any:
@@ -164,7 +164,7 @@ def sha256_of_json(values: dict[str, Any]) -> str:
 def reason(error: BaseException) -> str:
     """The first line of what the system or a library says, without the path that it repeats."""
     said = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
-    return (said.strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:120]
+    return (said.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _usual_permissions(path: Path) -> None:
