@@ -8,10 +8,11 @@ from flowvocoder.density.families import FAMILIES, MODELS
 if TYPE_CHECKING:
     from flowvocoder.density.estimator import FlowDensity
     from flowvocoder.density.generative import GenerativeModel
+    from flowvocoder.density.posterior import fit_posterior
 
-__all__ = ["FAMILIES", "MODELS", "FlowDensity", "GenerativeModel"]
+__all__ = ["FAMILIES", "MODELS", "FlowDensity", "GenerativeModel", "fit_posterior"]
 
-LAZY = {"FlowDensity": "estimator", "GenerativeModel": "generative"}
+LAZY = {"FlowDensity": "estimator", "GenerativeModel": "generative", "fit_posterior": "posterior"}
 """The modules of what waits for torch, as the names of families do not."""
 
 

@@ -91,7 +91,7 @@ def train(model: Standardised, rows: Rows, held_out: Rows, width: Tensor, settin
     learner = copy.deepcopy(model).train()
     average = swa_utils.AveragedModel(learner, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(AVERAGE))
     optimizer = torch.optim.Adam(learner.parameters(), settings.lr, fused=True)
-    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings.steps))
+    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings.steps))
     held_out = held_out._replace(x=dequantise(held_out.x, width, generator))
     losses, best, waited = [], -math.inf, 0
     for step, batch in enumerate(_batches(rows, settings, generator), 1):
@@ -129,7 +129,7 @@ def _batches(rows: Rows, settings: Settings, generator: torch.Generator) -> Iter
         steps -= len(whole)
 
 
-def _rate(step: int, steps: int) -> float:
+def rate(step: int, steps: int) -> float:
     """Of the learning rate: a linear rise, then half a period of a cosine."""
     return min(1.0, (step + 1) / WARMUP) * 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
 
