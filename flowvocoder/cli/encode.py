@@ -11,7 +11,7 @@ from flowvocoder.cli.options import add_checkpoint
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    add_paths(parser, "recording", "OUT.npz (latent z, mel, length and mel spec)")
+    add_paths(parser, "recording", "OUT.npz")
     add_checkpoint(parser)
 
 
@@ -36,4 +36,4 @@ def _encoder(arguments: argparse.Namespace, several: bool) -> Convert:
     return encode
 
 
-COMMAND = Command("encode", "encode recordings as the flow's latent z", options, run)
+COMMAND = Command("encode", "encode recordings: the flow's latent z, with mel and length", options, run)

@@ -10,7 +10,7 @@ from flowvocoder.cli.options import add_checkpoint
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    add_paths(parser, "recording", "OUT.npy (its spec goes to OUT.npy.json)")
+    add_paths(parser, "recording", "OUT.npy")
     parser.add_argument("--convention", help="mel convention: tacotron2, hifigan, ... (default: the checkpoint's)")
     add_checkpoint(parser)
 
@@ -40,4 +40,4 @@ def _converter(arguments: argparse.Namespace, several: bool) -> Convert:
     return convert
 
 
-COMMAND = Command("mel", "compute recordings' mel spectrograms", options, run)
+COMMAND = Command("mel", "compute recordings' mel spectrograms; each spec goes to OUT.npy.json", options, run)

@@ -42,18 +42,18 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint(parser: argparse.ArgumentParser, files: bool = True) -> None:
     """--checkpoint, --device and --threads."""
     parser.add_argument("--checkpoint", metavar="DIR", type=checkpoint_folder,
                         help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
-    add_machine(parser)
+    add_machine(parser, files)
 
 
-def add_machine(parser: argparse.ArgumentParser) -> None:
-    """--device and --threads."""
+def add_machine(parser: argparse.ArgumentParser, files: bool = False) -> None:
+    """--device and --threads, which share out several `files`."""
+    shared = "; several files are shared among as many processes" if files else ""
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or mps")
-    parser.add_argument("--threads", type=int, default=1,
-                        help="CPU threads (default 1); several files are shared among as many processes")  # fmt: skip
+    parser.add_argument("--threads", type=int, default=1, help=f"CPU threads (default 1){shared}")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    add_paths(parser, "recording", "OUT.wav, of the same length,")
+    add_paths(parser, "recording", "OUT.wav")
     parser.add_argument("--plot", metavar="PNG", type=Path,
                         help="plot both spectrograms and their difference, of one recording")  # fmt: skip
     add_denoiser(parser)
@@ -96,4 +96,4 @@ def _tones(vocoder: "Vocoder", before: "torch.Tensor", after: "torch.Tensor") ->
             f" beside them, denoised {tones[1]:.2f} dB"]  # fmt: skip
 
 
-COMMAND = Command("resynth", "vocode recordings: audio to mel to audio", options, run)
+COMMAND = Command("resynth", "vocode recordings: audio to mel to audio of the same length", options, run)

@@ -9,7 +9,7 @@ from flowvocoder.cli.pipe import stream_audio
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_chunk(parser)
-    add_checkpoint(parser)
+    add_checkpoint(parser, files=False)
     add_engine(parser)
     add_sampling(parser)
 
