@@ -26,9 +26,10 @@ from flowvocoder.density.folder import Saved
 from flowvocoder.density.folder import load as load_folder
 from flowvocoder.density.folder import save as save_folder
 from flowvocoder.density.model import Standardised
-from flowvocoder.density.training import CHUNK, FitState, Rows, split, train
+from flowvocoder.density.training import CHUNK, EVERY, FitState, Rows, split, train
 from flowvocoder.errors import CheckpointError, ConfigError, DensityError
 from flowvocoder.progress import progress as with_bar
+from flowvocoder.units import ceil_div
 
 Self = TypeVar("Self", bound="DensityEstimator")
 
@@ -65,7 +66,8 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             TrainingError: the loss became NaN or inf.
         """
         states = self.fit_steps(X, context=context, sample_weight=sample_weight)
-        for _ in with_bar(states, f"fit {self.family}", "look") if self.progress else states:
+        most = ceil_div(settings_of(self.get_params(), self._families).steps, EVERY)
+        for _ in with_bar(states, f"fit {self.family}", "look", most) if self.progress else states:
             pass
         return self
 

@@ -72,7 +72,7 @@ def glow(sizes: Sizes) -> list[Bijection]:
     """Steps of normalisation, an invertible 1x1 convolution and an affine coupling."""
     if sizes.shape:
         return glow_images(sizes)
-    return _rotating(sizes, lambda: coupling(sizes, Affine()))
+    return _rotating(sizes, lambda: coupling(sizes, Affine()), normalise=True)
 
 
 @family("planar")
@@ -109,13 +109,13 @@ def iaf(sizes: Sizes) -> list[Bijection]:
 @family("nsf-c")
 def nsf_coupling(sizes: Sizes) -> list[Bijection]:
     """Invertible 1x1 convolutions and spline couplings."""
-    return _rotating(sizes, lambda: coupling(sizes, Spline()))
+    return _rotating(sizes, lambda: coupling(sizes, Spline()), normalise=False)
 
 
 @family("nsf-ar")
 def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
     """Invertible 1x1 convolutions and spline autoregressions."""
-    return _rotating(sizes, lambda: autoregression(sizes, Spline()))
+    return _rotating(sizes, lambda: autoregression(sizes, Spline()), normalise=False)
 
 
 @family("cnf")
@@ -146,11 +146,13 @@ def _turning(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:
     return layers
 
 
-def _rotating(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:
-    """A normalisation and an invertible 1x1 convolution before every layer."""
+def _rotating(sizes: Sizes, layer: Callable[[], Bijection], normalise: bool) -> list[Bijection]:
+    """An invertible 1x1 convolution before every layer, and before that a normalisation."""
     layers: list[Bijection] = []
     for _ in range(sizes.layers):
-        layers += [ActNorm(sizes.features), PointwiseLU(random_rotation(sizes.features)), layer()]
+        if normalise:
+            layers.append(ActNorm(sizes.features))
+        layers += [PointwiseLU(random_rotation(sizes.features)), layer()]
     return layers
 
 

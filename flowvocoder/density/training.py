@@ -4,11 +4,11 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import lr_scheduler, swa_utils
+from torch.optim import lr_scheduler
 
 from flowvocoder.density.families import Settings
 from flowvocoder.density.model import Standardised
@@ -89,7 +89,7 @@ def train(model: Standardised, rows: Rows, held_out: Rows, width: Tensor, settin
     """
     generator = torch.Generator(rows.x.device).manual_seed(settings.seed)
     learner = copy.deepcopy(model).train()
-    average = swa_utils.AveragedModel(learner, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(AVERAGE))
+    average = copy.deepcopy(learner).eval()
     optimizer = torch.optim.Adam(learner.parameters(), settings.lr, fused=True)
     schedule = lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings.steps))
     held_out = held_out._replace(x=dequantise(held_out.x, width, generator))
@@ -102,18 +102,17 @@ def train(model: Standardised, rows: Rows, held_out: Rows, width: Tensor, settin
         nn.utils.clip_grad_norm_(learner.parameters(), CLIP)
         optimizer.step()
         schedule.step()
-        average.update_parameters(learner)
+        _follow(average, learner, first=step == 1)
         losses.append(loss.detach())
         if step % EVERY and step < settings.steps:
             continue
-        learned = cast(Standardised, average.module.eval())
-        nats, last = -float(torch.stack(losses).mean()), judged(learned, held_out, settings.seed)
+        nats, last = -float(torch.stack(losses).mean()), judged(average, held_out, settings.seed)
         if not (math.isfinite(nats) and math.isfinite(last)):
             raise TrainingError(f"the fit diverged before step {step}: try a lower lr than {settings.lr:g}")
         losses, waited = [], 0 if last > best else waited + 1
         if waited == 0:
             best = last
-            model.load_state_dict(learned.state_dict())
+            model.load_state_dict(average.state_dict())
         yield FitState(step, settings.steps, nats, last, waited == 0)
         if waited == settings.patience:
             return
@@ -127,6 +126,15 @@ def _batches(rows: Rows, settings: Settings, generator: torch.Generator) -> Iter
         whole = order[: len(order) // size * size].split(size)[:steps]
         yield from map(rows.take, whole)
         steps -= len(whole)
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, learner: nn.Module, first: bool) -> None:
+    """One step of the moving average. At the first it is the learner, which has then normalised its activations."""
+    if first:
+        average.load_state_dict(learner.state_dict())
+    else:
+        torch._foreach_lerp_(list(average.parameters()), list(learner.parameters()), 1.0 - AVERAGE)
 
 
 def rate(step: int, steps: int) -> float:
