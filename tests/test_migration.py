@@ -36,7 +36,8 @@ def test_a_checkpoint_gives_the_same_nats_and_the_same_audio(architecture: str, 
         assert float(vocoder.score(audio)) == pytest.approx(expected["nats"], abs=1e-5)
         synthesised = vocoder.synthesize(vocoder.mel_for(audio), seed=0)[0]
         assert synthesised[5000:5008].tolist() == pytest.approx(expected["samples"], abs=1e-4)
-        assert float(synthesised.square().mean().sqrt()) == pytest.approx(expected["rms"], abs=1e-5)
+        # Version 0.1 did not limit the loudest samples of these models, which are hardly trained.
+        assert float(synthesised.square().mean().sqrt()) == pytest.approx(expected["rms"], abs=5e-4)
         assert vocoder.card == VoiceCard(
             step=7, licence="CC0-1.0", temperature=0.7, postfilter=PostfilterSettings(2, 24), training_data=("toy",),
             metrics={"nats": 1.5}, extra={"mine": {"kept": [1, 2]}},

@@ -37,7 +37,7 @@ torch.manual_seed(0)  # for the layers of this file
 
 
 def spec(hop: int) -> MelSpec:
-    return dataclasses.replace(convention("tacotron2"), n_mels=CONTEXT, hop_length=hop)
+    return dataclasses.replace(convention("tacotron2"), n_mels=CONTEXT, n_fft=64, win_length=64, hop_length=hop)
 
 
 def wavenet(channels: int, layers: int = 2, **options: bool) -> WaveNet:
