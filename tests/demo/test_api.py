@@ -217,6 +217,7 @@ def test_temporary_files_go_and_nothing_is_fetched(checkpoint: Path, wav: Path, 
         assert any(path.suffix == ".wav" for path in server.temporary.rglob("*"))
         time.sleep(1)
     assert server.process.returncode is not None
+    assert server.process.returncode == 143, "ended by SIGTERM, twice"
     assert not [path for path in server.temporary.rglob("*") if path.is_file()], "files were left behind"
     assert not server.foreign_hosts()
     assert "Traceback" not in server.log.read_text()
