@@ -18,7 +18,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OF_DEFAULT_DTYPE = {
     torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.linspace,
-    torch.hann_window, torch.kaiser_window,
+    torch.hann_window, torch.kaiser_window, torch.fft.rfftfreq,
 }  # fmt: skip
 
 

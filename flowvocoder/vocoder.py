@@ -235,7 +235,8 @@ class Vocoder(Voice):
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
         The samples together are those of `synthesize` with the same seed and iterations, whatever the chunks: to
-        rounding, 1e-4, or ten times as much after low-band iterations.
+        rounding, 1e-4 in the first minute, or ten times as much after low-band iterations. Later it is more, 1e-3 after
+        20 minutes, since the phase of the excitation adds up rounding.
 
         Args:
             gl_iters, low_band_iters: as in `synthesize`. Each iteration delays the audio by an analysis window (n_fft

@@ -15,6 +15,8 @@ from conftest import SMALL, SMALL_CARD
 from helpers import heard, speech_like
 from torch import Tensor, nn
 
+from flowvocoder.analysis.damage import Damage
+from flowvocoder.analysis.walk import walk
 from flowvocoder.checkpoint import build_model
 from flowvocoder.checks import HIGHEST
 from flowvocoder.config import override
@@ -26,6 +28,8 @@ from flowvocoder.errors import (
     ImplausibleMelError,
     MelError,
 )
+from flowvocoder.evaluation.griffin_lim import griffin_lim
+from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 
@@ -187,7 +191,10 @@ def test_defaults_of_the_program_change_nothing(value: str, small_voice: Path, m
         results = heard(fresh, AUDIO, mel)
         torch.manual_seed(0)
         model = Vocoder(build_model(override(preset("lapglow-tiny"), SMALL)))
-        return {**results, **dict(fresh.named_buffers()), **model.state_dict()}
+        states = {**dict(fresh.named_buffers()), **model.state_dict(), **dict(PostFilter(fresh.spec).named_buffers())}
+        damaged = {"damaged": Damage(noise_db=-20.0, band_limit=4000.0, gap=0.05).apply(AUDIO, 22050)}
+        walked = {step.name: step.state for step in walk(fresh, AUDIO)}
+        return {**results, **states, **damaged, **walked, "griffin-lim": griffin_lim(mel, fresh.spec, 2)}
 
     expected = everything()
     with default(value):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.inference import plain_defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Damage:
         if self.gap < 0.0 or (self.band_limit is not None and self.band_limit <= 0.0):
             raise ConfigError(f"gap ({self.gap} s) and band limit ({self.band_limit} Hz) cannot be negative")
 
+    @plain_defaults()
     def apply(self, audio: Tensor, sample_rate: int, seed: int = 0) -> Tensor:
         """Audio (T,) in [-1, 1), damaged in the order of a bad recording: band, noise, clipping, gap."""
         peak = audio.abs().max()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowvocoder.extras import torchaudio
+from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 
@@ -15,6 +16,7 @@ ITERATIONS = 60
 MOMENTUM = 0.99
 
 
+@plain_defaults()
 def griffin_lim(mel: Tensor, spec: MelSpec, iterations: int = ITERATIONS, seed: int = 0) -> Tensor:
     """Audio (..., F * hop_length) whose mel comes near `mel` (..., n_mels, F); all above its fmax stays silent.
 

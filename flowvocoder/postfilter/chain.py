@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.consistency import Iteration, MelConsistency
 from flowvocoder.postfilter.guide import UNGUIDED_FIRST, Guide
@@ -29,6 +30,7 @@ class PostFilter(nn.Module):
         torch.Size([1, 10240])
     """
 
+    @plain_defaults()
     def __init__(self, spec: MelSpec, guide: Guide | None = None):
         super().__init__()
         self.consistency = MelConsistency(spec)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flowvocoder.audio.periodicity import autocorrelation
 from flowvocoder.audio.stft import frames, magnitude, overlap_add
+from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.frontend import band_centres, interpolation
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.consistency import LOW_BAND, MAX_GAIN
@@ -85,6 +86,7 @@ class Guide(nn.Module):
     to_bins: Tensor
     unit: Tensor
 
+    @plain_defaults()
     def __init__(self, spec: MelSpec, channels: int, layers: int):
         super().__init__()
         self.band = LowBand(spec)
