@@ -44,14 +44,17 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{path}: {checkpoint.experiment.model.architecture}, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB"
     )
-    print(f"  mel       {spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
-          f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}")  # fmt: skip
-    print(f"  sizes     {_sizes(checkpoint.experiment.model)}")
-    if checkpoint.experiment.postfilter is not None:
-        print(f"  guide     {_sizes(checkpoint.experiment.postfilter)}")
-    print(f"  streams   {_streaming(step, spec, checkpoint.card.postfilter.gl_iters)}")
-    for key, value in checkpoint.card.to_dict().items():
-        print(f"  {key:<9} {_plain(value)}")
+    guide = checkpoint.experiment.postfilter
+    rows = {
+        "mel": f"{spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
+        f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}",
+        "sizes": _sizes(checkpoint.experiment.model),
+        **({} if guide is None else {"guide": _sizes(guide)}),
+        "streams": _streaming(step, spec, checkpoint.card.postfilter.gl_iters),
+        **{key: _plain(value) for key, value in checkpoint.card.to_dict().items()},
+    }
+    width = max(map(len, rows))
+    print("\n".join(f"  {key:<{width}}  {value}" for key, value in rows.items()))
     return 0
 
 
