@@ -181,7 +181,7 @@ class Guard:
         if not self.watching:
             return
         writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        if event in self.RUN:
+        if event in self.RUN and "libnvidia" not in str(arguments):  # PyTorch's own, for `--device 1`
             self.broken.append(f"ran: {event} {str(arguments)[:100]}")
         elif (writes or event in self.CHANGE) and isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100  (a link at the end is not followed)
