@@ -41,7 +41,7 @@ def manifests(rng: random.Random, number: int, box: Path) -> Case:
     return Case(arguments, codes=(0, 1, 2), keeps=arguments[0] != "audit")
 
 
-@family(1)
+@family(0.5)
 def shards(rng: random.Random, number: int, box: Path) -> Case:
     """A folder of shards with damaged files, mostly of the size that the index states."""
     files: dict[str, Any] = dict(seeds.shards())

@@ -68,7 +68,7 @@ def tensors(rng: random.Random, content: bytes) -> bytes:
     return struct.pack("<Q", claimed) + header + data
 
 
-@family(0.5)
+@family(0.2)
 def runs(rng: random.Random, number: int, box: Path) -> Case:
     """A training run with a damaged file, continued."""
     files = dict(seeds.run_folder())

@@ -58,7 +58,7 @@ def settings(rng: random.Random, number: int, box: Path) -> Case:
     return Case(("train", "--corpus", "in/nothing", "--out", "out/run", "--preset", name, *given))
 
 
-@family(0.5)
+@family(0.2)
 def steps(rng: random.Random, number: int, box: Path) -> Case:
     """A step of training with an odd setting of the mel, of optimisation or of the losses."""
     keys = [
