@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flowvocoder.density.comparison import LIBRARIES, Budget, summary
 from flowvocoder.density.families import FAMILIES, MODELS
-from flowvocoder.files import writing_folder
+from flowvocoder.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,12 +54,14 @@ class Compared(NamedTuple):
 
 
 def write_report(out: Path, sets: Sequence[Compared], budget: Budget) -> None:
-    """Writes the folder `out`: `report.md`, `results.json`, `plot.png`. Raises OutputError if it cannot be written."""
+    """Writes `report.md`, `results.json` and `plot.png` into `out`. Raises OutputError if it cannot be written."""
     found = {"budget": dataclasses.asdict(budget), "versions": versions(), "sets": [s._asdict() for s in sets]}
-    with writing_folder(out) as folder:
-        (folder / "report.md").write_text(markdown(sets, budget), encoding="utf-8")
-        (folder / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        plot(sets).savefig(folder / "plot.png")
+    texts = {"report.md": markdown(sets, budget), "results.json": json.dumps(found, indent=1) + "\n"}
+    for name, text in texts.items():
+        with writing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    with writing(out / "plot.png") as temporary:
+        plot(sets).savefig(temporary, format="png")
 
 
 def versions() -> dict[str, str]:

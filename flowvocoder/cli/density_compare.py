@@ -1,0 +1,54 @@
+"""`density compare`: flows, other generative models and other libraries on the same data with the same budget."""
+
+import argparse
+from pathlib import Path
+
+from flowvocoder.cli.command import Command
+from flowvocoder.cli.options import folder, positive_int
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", metavar="DATA", nargs="+",
+                        help="data sets by name: two-moons, rings, checkerboard, pinwheel, spiral, ring-of-eight,"
+                        " swiss-roll, mixture-2, mixture-8, mixture-32, digits, wine, or mel:DIR for mel frames of the"
+                        " recordings in a folder")  # fmt: skip
+    parser.add_argument("--families", metavar="NAME,NAME", default="all",
+                        help="flows and other generative models (default all)")  # fmt: skip
+    parser.add_argument("--peers", metavar="LIBRARY,LIBRARY", default="",
+                        help="other libraries: zuko, normflows; pip install 'flowvocoder[peers]'")  # fmt: skip
+    parser.add_argument("--steps", type=positive_int, default=1000, help="most steps of each fit (default 1000)")
+    parser.add_argument("--batch", type=positive_int, default=256, help="rows a step (default 256)")
+    parser.add_argument("--parameters", type=positive_int, default=20_000,
+                        help="parameters that each model gets as nearly as can be (default 20000)")  # fmt: skip
+    parser.add_argument("--rows", type=positive_int, default=4000, help="most rows to fit to (default 4000)")
+    parser.add_argument("--seeds", type=positive_int, default=3, help="fits of each model (default 3)")
+    parser.add_argument("--out", metavar="REPORT", type=folder, required=True,
+                        help="folder for report.md, results.json and plot.png; grows with every set")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit and measure every model on every set; print where the report is."""
+    from flowvocoder.density.comparison import Budget, compare, entrants
+    from flowvocoder.density.comparison_report import Compared, write_report
+    from flowvocoder.density.sets import data_set
+    from flowvocoder.files import check_folder
+    from flowvocoder.progress import progress
+
+    names = entrants(_listed(arguments.families), _listed(arguments.peers))
+    budget = Budget(arguments.steps, arguments.batch, arguments.parameters, tuple(range(arguments.seeds)))
+    sets = {name: data_set(name, arguments.rows) for name in arguments.data}  # a wrong name fails before the work
+    check_folder(arguments.out)
+    compared: list[Compared] = []
+    for name, data in sets.items():
+        fits = progress(compare(data, names, budget), f"compare on {name}", "fit", len(names) * arguments.seeds)
+        compared.append(Compared(name, data.truth, list(fits)))
+        write_report(arguments.out, compared, budget)
+    print(Path(arguments.out) / "report.md")
+    return 0
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+COMMAND = Command("density compare", "compare densities and generative models on one budget", options, run)
