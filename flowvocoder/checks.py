@@ -1,27 +1,16 @@
-"""The door of a vocoder: what people hand in as tensors with a batch axis, and the audio that goes out, limited."""
+"""The door of a vocoder: mels and latents as tensors with a batch axis, and the audio that goes out, limited."""
 
 import warnings
 from collections.abc import Sequence
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowvocoder.audio.files import LOUDEST
-from flowvocoder.errors import AudioError, ClippedWarning, FlowVocoderError, ImplausibleMelError, MelError
+from flowvocoder.audio.arrays import Numbers, as_tensor, batched
+from flowvocoder.errors import ClippedWarning, ImplausibleMelError, MelError
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.settings import whole
-from flowvocoder.units import PCM16_STEP
-
-Numbers: TypeAlias = Tensor | npt.ArrayLike
-"""A tensor, an array, a list, a pandas Series or DataFrame."""
-
-MOST_CHANNELS = 32
-"""Of a recording. Audio of more items than samples, and of no more samples than this, has its axes exchanged."""
-
 
 HIGHEST = 2.0
 """Limit of synthesised samples, 6 dB above full scale: what a mel or a temperature that is far off could make of it
@@ -31,37 +20,13 @@ MOST_CLIPPED = 0.03
 """Share of samples above full scale that is passed over in silence."""
 
 
-def as_audio(audio: Numbers, like: Tensor) -> Tensor:
-    """Audio (B, T) or (T,) -> (B, T), on the device and in the dtype of `like`. 16-bit integers are scaled to -1..1.
-
-    Raises:
-        AudioError: other axes, channels last, other integers, or values that are no audio.
-    """
-    tensor = _tensor(audio, AudioError, "floating-point numbers in -1..1, or 16-bit integers")
-    pcm = tensor.dtype == torch.int16
-    tensor = _batched(tensor, 1, AudioError, like)
-    if pcm:
-        tensor = tensor * PCM16_STEP
-    items, samples = tensor.shape
-    if items > samples and 0 < samples <= MOST_CHANNELS:
-        raise AudioError(
-            f"audio of shape {(items, samples)}: expected (B, T); {items} samples of {samples} channels are to be"
-            " averaged over the channels, or transposed"
-        )
-    if not torch.isfinite(tensor).all():
-        raise AudioError("audio holds values that are NaN or infinite")
-    if tensor.numel() and (peak := float(tensor.detach().abs().max())) > LOUDEST:
-        raise AudioError(f"samples reach {peak:.4g}, expected -1 to 1: integers must be divided by their range")
-    return tensor
-
-
 def as_mel(mel: Numbers, spec: MelSpec, like: Tensor) -> Tensor:
     """A mel (B, n_mels, F) or (n_mels, F) -> (B, n_mels, F), on the device and in the dtype of `like`.
 
     Raises:
         MelError: other axes or bands, no frames, integers, or values that are not finite.
     """
-    tensor = _batched(_tensor(mel, MelError, "floating-point numbers"), 2, MelError, like)
+    tensor = batched(as_tensor(mel, MelError, "floating-point numbers"), 2, MelError, like)
     if tensor.shape[1] != spec.n_mels or tensor.shape[2] == 0:
         hint = "; it looks transposed" if tensor.shape[2] == spec.n_mels else ""
         raise MelError(f"mel of shape {tuple(tensor.shape)}: expected (B, {spec.n_mels}, F){hint}")
@@ -72,7 +37,7 @@ def as_mel(mel: Numbers, spec: MelSpec, like: Tensor) -> Tensor:
 
 def as_latent(latent: Numbers, shape: tuple[int, int, int], mel: Tensor) -> Tensor:
     """A latent (B, M, N) or (M, N) -> `shape`, on the mel's device and in its dtype. Raises MelError: another shape."""
-    tensor = _batched(_tensor(latent, MelError, "floating-point numbers"), 2, MelError, mel)
+    tensor = batched(as_tensor(latent, MelError, "floating-point numbers"), 2, MelError, mel)
     if tuple(tensor.shape) != shape:
         raise MelError(f"a latent of shape {tuple(tensor.shape)} does not fit a mel of shape {tuple(mel.shape)}")
     return tensor
@@ -100,31 +65,6 @@ def refuse(problem: str | None, spec: MelSpec) -> None:
     if problem:
         hint = "--trust-mel or trust_mel=True takes it anyway"
         raise ImplausibleMelError(f"not a plausible {spec.name()} mel: {problem} ({hint})")
-
-
-def _tensor(given: Numbers, error: type[FlowVocoderError], expected: str) -> Tensor:
-    """As a dense tensor of floating-point numbers or 16-bit integers; a tensor stays itself."""
-    if isinstance(given, Tensor):
-        tensor, kind = given, str(given.dtype)
-        usable = given.layout == torch.strided and (given.is_floating_point() or given.dtype == torch.int16)
-    else:
-        try:
-            array = np.asarray(given)
-        except (ValueError, TypeError, RuntimeError) as problem:  # a ragged list
-            raise error(f"a {type(given).__name__} is no array of numbers: expected {expected}") from problem
-        kind, usable = str(array.dtype), array.dtype.kind == "f" or array.dtype == np.int16
-        wide = np.int16 if array.dtype.kind != "f" else np.float32 if array.itemsize <= 4 else np.float64
-        tensor = torch.from_numpy(np.array(array, wide)) if usable else torch.empty(0)
-    if not usable or (tensor.dtype == torch.int16 and error is not AudioError):
-        raise error(f"an array of {kind}: expected {expected}")
-    return tensor
-
-
-def _batched(x: Tensor, axes: int, error: type[FlowVocoderError], like: Tensor) -> Tensor:
-    """With a batch axis before `axes` others, on the device and in the dtype of `like`."""
-    if x.ndim not in (axes, axes + 1):
-        raise error(f"an array of shape {tuple(x.shape)} has {x.ndim} axes, expected {axes} or {axes + 1}")
-    return (x[None] if x.ndim == axes else x).to(like.device, like.dtype)
 
 
 def finite(audio: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowvocoder.audio.arrays import Numbers
 from flowvocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from flowvocoder.checks import Numbers, as_latent, as_lengths, check_plausible, checked_synthesis, finite
+from flowvocoder.checks import as_latent, as_lengths, check_plausible, checked_synthesis, finite
 from flowvocoder.config import Experiment
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder, dequantise

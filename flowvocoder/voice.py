@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from flowvocoder.checks import Numbers, as_audio, as_mel
+from flowvocoder.audio.arrays import Numbers, as_audio
+from flowvocoder.checks import as_mel
 from flowvocoder.errors import AudioError
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.inference import Frozen, plain_defaults

@@ -1,6 +1,7 @@
 """`Vocoder` in other people's programs: as a PyTorch module, under other defaults, and with what they have at hand."""
 
 import copy
+import functools
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -226,6 +227,9 @@ def test_recordings_of_any_kind(kind: str, vocoder: Vocoder) -> None:
     expected = AUDIO if "int16" not in kind else (AUDIO * 32768).round() / 32768
     assert torch.equal(vocoder.mel(given).detach(), vocoder.mel(expected))
     assert torch.equal(vocoder.score(given), vocoder.score(AUDIO))
+    assert torch.equal(vocoder.mel_stream().push(given), vocoder.mel_stream().push(expected))
+    denoiser = vocoder.denoiser()
+    assert torch.equal(denoiser(given, 0.1), denoiser(expected, 0.1))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +248,9 @@ def test_recordings_of_any_kind(kind: str, vocoder: Vocoder) -> None:
     ],
 )
 def test_what_is_no_recording_is_refused_in_a_sentence(given: object, message: str, vocoder: Vocoder) -> None:
-    for method in (vocoder.mel, vocoder.encode, vocoder.log_prob, vocoder.score, vocoder.resynthesize):
+    denoise = functools.partial(vocoder.denoiser(), strength=0.1)
+    analysis = vocoder.mel, vocoder.encode, vocoder.log_prob, vocoder.score, vocoder.mel_stream().push
+    for method in (*analysis, vocoder.resynthesize, denoise):
         with pytest.raises(AudioError, match=message):
             method(given)
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowvocoder.audio.arrays import Numbers, as_audio
 from flowvocoder.errors import AudioError
 from flowvocoder.inference import without_gradients
 from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
@@ -30,12 +31,20 @@ class MelStream:
         self._samples = self._frames = 0
 
     @without_gradients
-    def push(self, audio: Tensor) -> Tensor:
-        """The next samples (T,) -> the frames (n_mels, F) that they complete."""
+    def push(self, samples: Numbers) -> Tensor:
+        """The next samples (T,) -> the frames (n_mels, F) that they complete.
+
+        Raises:
+            AudioError: what is no audio, or several items.
+        """
+        batch = as_audio(samples, self._front_end.window)
+        if len(batch) != 1:
+            raise AudioError(f"a stream is one recording, not {len(batch)}")
+        audio = batch[0]
         started = self._samples > self._left
         self._samples += len(audio)
-        self._buffer = torch.cat([self._buffer.to(audio), audio])
-        self._tail = torch.cat([self._tail.to(audio), audio])[-self._right - 1 :]
+        self._buffer = torch.cat([self._buffer, audio])
+        self._tail = torch.cat([self._tail, audio])[-self._right - 1 :]
         if not started:
             if self._samples <= self._left:
                 return self._ready()
@@ -55,7 +64,7 @@ class MelStream:
         if frames * hop < least:
             raise AudioError(f"{total} samples are too few for a mel: at least {least} are needed")
         missing = frames - self._frames
-        early = self.push(torch.zeros(frames * hop - total).to(self._tail))
+        early = self.push(self._tail.new_zeros(frames * hop - total))
         reflected = F.pad(self._tail[None], (0, self._right), mode="reflect")[0]
         self._buffer = torch.cat([self._buffer, reflected[len(self._tail) :]])
         return torch.cat([early, self._ready()], 1)[:, :missing]
@@ -64,7 +73,7 @@ class MelStream:
         spec = self._front_end.spec
         count = max(0, (len(self._buffer) - spec.n_fft) // spec.hop_length + 1)
         if self._samples <= self._left or count == 0:
-            return torch.zeros(spec.n_mels, 0).to(self._buffer)
+            return self._buffer.new_zeros(spec.n_mels, 0)
         mel: Tensor = self._front_end.frames(self._buffer[None, : spec.n_fft + (count - 1) * spec.hop_length])[0]
         self._buffer = self._buffer[count * spec.hop_length :]
         self._frames += count

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowvocoder.audio.arrays import Numbers, as_audio
 from flowvocoder.audio.stft import stft
-from flowvocoder.errors import AudioError, ConfigError
+from flowvocoder.errors import ConfigError
 from flowvocoder.inference import without_gradients
 from flowvocoder.mel.frontend import MelFrontEnd
 
@@ -45,7 +46,7 @@ class Denoiser:
 
     Raises:
         ConfigError: an unknown mode, or a strength below 0.
-        AudioError: audio with other axes.
+        AudioError: audio with other axes, or values that are none.
 
     Example:
         >>> denoiser = vocoder.denoiser()
@@ -64,14 +65,12 @@ class Denoiser:
         self.bias = magnitude[:, :1] if mode == "reference" else magnitude.mean(1, keepdim=True)
 
     @without_gradients
-    def __call__(self, audio: Tensor, strength: float) -> Tensor:
+    def __call__(self, audio: Numbers, strength: float) -> Tensor:
         if not 0.0 <= strength < float("inf"):
             raise ConfigError(f"the denoiser's strength must be 0 or above, not {strength}")
-        if audio.ndim not in (1, 2):
-            raise AudioError(f"an array of shape {tuple(audio.shape)} has {audio.ndim} axes, expected 1 or 2")
-        audio = audio.reshape(-1, audio.shape[-1]).to(self.window)
-        samples = audio.shape[-1]
-        spectrum = self._spectrum(F.pad(audio, (0, max(0, self.n_fft - samples))))  # else too short to be reflected
+        given = as_audio(audio, self.window)
+        samples = given.shape[-1]
+        spectrum = self._spectrum(F.pad(given, (0, max(0, self.n_fft - samples))))  # else too short to be reflected
         magnitude = spectrum.abs()
         gain = (magnitude - strength * self.bias).clamp_min(0.0) / magnitude.clamp_min(1e-20)
         padded = max(samples, self.n_fft)

@@ -3,7 +3,8 @@
 import numpy as np
 from torch import Tensor
 
-from flowvocoder.checks import Numbers, as_mel, checked_synthesis, refuse
+from flowvocoder.audio.arrays import Numbers
+from flowvocoder.checks import as_mel, checked_synthesis, refuse
 from flowvocoder.errors import MelError
 from flowvocoder.inference import without_gradients
 from flowvocoder.mel.diagnose import StreamedMel

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowvocoder.checks import Numbers, as_lengths, as_mel, check_plausible, checked_synthesis
+from flowvocoder.audio.arrays import Numbers
+from flowvocoder.checks import as_lengths, as_mel, check_plausible, checked_synthesis
 from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
 from flowvocoder.files import reading
