@@ -12,6 +12,7 @@ hello: $(VENV)/installed
 	@mkdir -p hello
 	@$(PY) -m flowvocoder resynth flowvocoder/examples/kathleen.flac hello/vocoded.wav --plot hello/spectrograms.png --threads 1
 	@$(PY) -m flowvocoder score flowvocoder/examples/kathleen.flac --threads 1
+	@echo "Listen to hello/vocoded.wav. After '. $(VENV)/bin/activate', the command is: flowvocoder"
 
 # A process a core, each with one thread.
 PYTEST = $(PY) -m pytest tests --numprocesses auto --dist loadgroup

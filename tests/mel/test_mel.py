@@ -18,6 +18,7 @@ from flowvocoder.mel.diagnose import StreamedMel, frame_levels, implausible
 from flowvocoder.mel.files import read_mel, sidecar, write_mel
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres, unit_noise_level
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
+from flowvocoder.mel.streaming import MelStream
 
 
 def spectrum(audio: np.ndarray, pad: int) -> np.ndarray:
@@ -265,3 +266,10 @@ def test_a_mel_of_long_and_close_frames_takes_bounded_memory(recwarn: pytest.War
     spec = MelSpec(n_fft=16384, win_length=16384, hop_length=256, n_mels=200)
     level = unit_noise_level(spec)
     assert level.shape == (200,) and level.isfinite().all() and not recwarn
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_mel_stream_refuses_what_is_no_audio(bad: float) -> None:
+    stream = MelStream(MelFrontEnd(convention("tacotron2")))
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        stream.push(torch.full((600,), bad))
