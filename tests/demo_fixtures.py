@@ -53,8 +53,9 @@ def running(folder: Path, *arguments: str) -> Iterator[Server]:
     script = Path(__file__).with_name("demo_server.py")
     # -P: the folder of the script, where recipes/ is one of tests, must not come before the package.
     command = [sys.executable, "-P", str(script), str(hosts), "--port", str(port)]
-    # Whatever the machine says about proxies, the demo is spoken to directly.
-    settings = {**os.environ, "TMPDIR": str(temporary), "NO_PROXY": "127.0.0.1,localhost", "MALLOC_ARENA_MAX": "2"}
+    # Where the environment names a proxy, here one that there is not, the demo speaks to itself all the same.
+    proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "elsewhere.example"}
+    settings = {**os.environ, **proxy, "TMPDIR": str(temporary), "MALLOC_ARENA_MAX": "2"}
     with log.open("wb") as output:
         process = subprocess.Popen([*command, *arguments], stdout=output, stderr=output, env=settings)
     server = Server(f"http://127.0.0.1:{port}/", process, temporary, hosts, log)

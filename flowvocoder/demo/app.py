@@ -63,6 +63,9 @@ def serve(service: Service, host: str, port: int, share: bool, names: Sequence[s
 def launch(blocks: gr.Blocks, host: str, port: int, share: bool, names: Sequence[str] = ()) -> str:
     """Start the server in a thread; returns its address."""
     hosts = [] if share else own_names(host, names)
+    # As it starts, Gradio asks its own server for a page, and would ask a proxy that the environment names.
+    direct = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    os.environ["no_proxy"] = ",".join([direct, "localhost", "127.0.0.1", host])
     with impatient_connections():
         _, address, _ = blocks.launch(
             server_name=host,

@@ -18,7 +18,7 @@ def comparison(a: Samples, b: Samples, sample_rate: int, names: tuple[str, str],
     canvas = Canvas([1.55, 1.55, 1.55], look)
     canvas.spectrogram(0, first, seconds, sample_rate, top, names[0])
     canvas.spectrogram(1, second, seconds, sample_rate, top, names[1])
-    canvas.difference(2, second - first, seconds, sample_rate, f"difference: {names[1]} less {names[0]}")
+    canvas.difference(2, second - first, seconds, sample_rate, "difference: red is louder in the second")
     return canvas.pixels()
 
 

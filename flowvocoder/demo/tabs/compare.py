@@ -33,11 +33,8 @@ def build(service: Service, page: Page) -> None:
             with gr.Row():
                 a, b = player("A"), player("B")
             with gr.Row():
-                votes = {
-                    FIRST: gr.Button("A is better"),
-                    NEITHER: gr.Button("No difference"),
-                    SECOND: gr.Button("B is better"),
-                }
+                labels = {FIRST: "A is better", NEITHER: "No difference", SECOND: "B is better"}
+                votes = {choice: gr.Button(label, min_width=90) for choice, label in labels.items()}
             said = gr.HTML(verdict("Listen to both, then vote.", "idle"))
             drawn = plot("Both spectrograms", visible=False)
         # Kept on the server: the page does not know the names before the vote.
