@@ -1,6 +1,10 @@
 """Every error that is the user's to fix. The command line prints its one sentence and exits with code 2."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 LONGEST = 400
 """Characters of a message on a terminal."""
@@ -41,6 +45,23 @@ def together(errors: Sequence[FlowVocoderError], what: str) -> FlowVocoderError:
     for error in errors[:MOST_NOTES]:
         all_of_them.add_note(str(error))
     return all_of_them
+
+
+def both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """What two steps give; where both fail, one error with the words and notes of both."""
+    try:
+        result = first()
+    except FlowVocoderError as error:
+        try:
+            second()
+        except FlowVocoderError as other:
+            joined = type(error)(f"{error}; {other}")
+            for one in (error, other):
+                for note in getattr(one, "__notes__", ()):
+                    joined.add_note(note)
+            raise joined from error
+        raise
+    return result, second()
 
 
 class AudioError(FlowVocoderError):

@@ -21,7 +21,7 @@ from flowvocoder.checkpoint import (
 from flowvocoder.config import Experiment
 from flowvocoder.data.corpus import open_corpora
 from flowvocoder.data.streaming import open_sampler
-from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, TrainingError
+from flowvocoder.errors import CheckpointError, ConfigError, FlowVocoderError, TrainingError, both
 from flowvocoder.files import recover_folder
 from flowvocoder.migration import FORMAT_VERSION
 from flowvocoder.postfilter.settings import PostfilterSettings
@@ -38,7 +38,7 @@ from flowvocoder.training.schedule import learning_rate
 from flowvocoder.training.start import freeze, initial_voice, recompute_activations
 from flowvocoder.training.state import load_state, lost_of, save_state, saved_experiment
 from flowvocoder.training.updates import Updates
-from flowvocoder.training.validation import Validation
+from flowvocoder.training.validation import Validation, read_held_out
 from flowvocoder.voice_card import VoiceCard
 
 MAX_SKIPPED = 20
@@ -82,7 +82,11 @@ class Trainer:
         data = open_corpora(corpora)
         self.names = [c.name for c in data]
         optim, run = self.config.optim, self.config.run
-        self.sampler = open_sampler(data, experiment.mel, optim.segment, run.seed)
+        held_out = [u for c in data for u in c.held_out] if self.processes.is_main else []
+        self.sampler, items = both(
+            lambda: open_sampler(data, experiment.mel, optim.segment, run.seed),
+            lambda: read_held_out(held_out, experiment.mel),
+        )
         self.loader = Loader(self.sampler, optim.batch, self.processes)
         has_guide = start is not None and start.postfilter is not None
         if experiment.postfilter is not None and self.config.stage != "guide" and not (has_guide or resume):
@@ -101,8 +105,7 @@ class Trainer:
         self.changed = ""  # settings in which a resumed run differs from what it was
         if resume and (out / STATE).exists():
             self._resume(out / STATE)
-        held_out = [u for c in data for u in c.held_out]
-        self.validation = Validation(held_out if self.processes.is_main else [], experiment.mel, self._card())
+        self.validation = Validation(items, self._card())
         if self.processes.is_main:
             sign(out)
         self.log: RunLog = open_log(out, self.step, self.processes.is_main)

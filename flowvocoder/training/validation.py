@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,40 +21,51 @@ LIMIT = 12
 """Utterances of each corpus."""
 
 
-class Validation:
-    """Whole held-out utterances, at most LIMIT of each corpus; always the same ones with the same dequantisation.
+Item: TypeAlias = tuple[str, Tensor, Tensor]
+"""Corpus, audio (T,) and mel (n_mels, F) of a held-out utterance."""
 
-    Args:
-        card: temperature and post-filter iterations, as a checkpoint states them.
+
+def read_held_out(utterances: Sequence[Utterance], spec: MelSpec) -> list[Item]:
+    """At most LIMIT of each corpus, whole frames of them.
 
     Raises:
         AudioError, MelError: unreadable files, all of them.
     """
+    front_end = MelFrontEnd(spec)
+    taken: dict[str, int] = {}
+    items: list[Item] = []
+    errors: list[FlowVocoderError] = []
+    for utterance in utterances:
+        corpus = utterance.id.split("/")[0]
+        if taken.get(corpus, 0) >= LIMIT:
+            continue
+        try:
+            audio = torch.from_numpy(utterance.read(spec.sample_rate))
+            given = utterance.read_mel(spec, len(audio))
+        except (AudioError, MelError) as error:
+            errors.append(error)
+            continue
+        if len(audio) < spec.n_fft:
+            continue
+        taken[corpus] = taken.get(corpus, 0) + 1
+        mel = front_end(audio) if given is None else torch.from_numpy(given)
+        frames = min(len(audio) // spec.hop_length, mel.shape[1])
+        items.append((corpus, audio[: frames * spec.hop_length], mel[:, :frames]))
+    if errors:
+        raise together(errors, f"of {len(utterances)} held-out recordings cannot be used")
+    return items
 
-    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, card: VoiceCard):
-        self.card = card
-        self.items: list[tuple[str, Tensor, Tensor]] = []
-        front_end = MelFrontEnd(spec)
-        taken: dict[str, int] = {}
-        errors: list[FlowVocoderError] = []
-        for utterance in utterances:
-            corpus = utterance.id.split("/")[0]
-            if taken.get(corpus, 0) >= LIMIT:
-                continue
-            try:
-                audio = torch.from_numpy(utterance.read(spec.sample_rate))
-                given = utterance.read_mel(spec, len(audio))
-            except (AudioError, MelError) as error:
-                errors.append(error)
-                continue
-            if len(audio) < spec.n_fft:
-                continue
-            taken[corpus] = taken.get(corpus, 0) + 1
-            mel = front_end(audio) if given is None else torch.from_numpy(given)
-            frames = min(len(audio) // spec.hop_length, mel.shape[1])
-            self.items.append((corpus, audio[: frames * spec.hop_length], mel[:, :frames]))
-        if errors:
-            raise together(errors, f"of {len(utterances)} held-out recordings cannot be used")
+
+class Validation:
+    """Whole held-out utterances; always the same ones with the same dequantisation.
+
+    Args:
+        items: of `read_held_out`.
+        card: temperature and post-filter iterations, as a checkpoint states them.
+    """
+
+    def __init__(self, items: list[Item], card: VoiceCard):
+        self.items, self.card = items, card
 
     @torch.no_grad()
     def measure(self, model: FlowVocoder, device: torch.device) -> dict[str, float]:

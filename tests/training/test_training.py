@@ -343,7 +343,7 @@ def test_missing_recording_is_named_with_its_line(tmp_path: Path) -> None:
 
 def test_all_bad_recordings_are_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = make_corpus(tmp_path / "c", 5, 0.1)
-    for number in (0, 1, 4):  # number 3 is held out
+    for number in (0, 1, 3, 4):
         (root / f"wavs/utt00{number}.flac").write_text("rubbish")
     manifest = make_manifest(make_corpus(tmp_path / "m", 3, 0.1))
     (tmp_path / "m/wavs/utt000.flac").unlink()
@@ -351,7 +351,7 @@ def test_all_bad_recordings_are_named_at_once(tmp_path: Path, capsys: pytest.Cap
     with (make_corpus(tmp_path / "l", 1, 0.1) / "metadata.csv").open("a") as file:
         file.write("ghost|text|text\nspirit|text|text\n")
     for data, names, last in (
-        (root, ["utt000", "utt001", "utt004"], "3 of 4 recordings to train on cannot be used"),
+        (root, ["utt000", "utt001", "utt004"], "cannot be read as audio (Format not recognised)"),
         (manifest, ["utt000", "utt002"], f"2 files of {manifest} are missing"),
         (tmp_path / "l", ["ghost", "spirit"], f"2 recordings of {tmp_path / 'l/metadata.csv'} are missing"),
     ):
@@ -360,6 +360,8 @@ def test_all_bad_recordings_are_named_at_once(tmp_path: Path, capsys: pytest.Cap
         assert len(lines) == len(names) + 1 and lines[-1].endswith(last)
         assert all(name in line for name, line in zip(names, lines, strict=False))
         assert not (tmp_path / "run").exists()
+        if data == root:  # the one that is held out, too
+            assert "3 of 4 recordings to train on cannot be used; " in lines[-1] and "utt003" in lines[-1]
 
 
 @pytest.mark.slow
