@@ -48,11 +48,7 @@ def draw_pair(recording: Samples, vocoded: Samples, sample_rate: int) -> npt.NDA
 
 def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label: str, mark: float | None) -> None:
     """Write a plot of y over x, x on a log scale, with a vertical line at `mark`. Raises OutputError."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 4.5)
     axes = figure.subplots()
     axes.plot(x, y)
     axes.set_xscale("log")
@@ -65,10 +61,18 @@ def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label
         figure.savefig(temporary, format="png")
 
 
-def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
-    import librosa.display
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure in inches of 100 pixels, which needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
+    import librosa.display
 
     length = min(len(recording), len(vocoded))
     hop = max(HOP, ceil_div(length, MOST_FRAMES))
@@ -76,8 +80,7 @@ def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
     top = max(a.max(), b.max())
     levels = {"cmap": LEVELS, "vmin": top - RANGE_DB, "vmax": top}
     differences = {"cmap": DIFFERENCES, "vmin": -MOST_DIFFERENCE_DB, "vmax": MOST_DIFFERENCE_DB}
-    figure = Figure(figsize=(10, 8), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 8)
     panels = ((a, levels, "recording"), (b, levels, "flowvocoder"), (b - a, differences, "difference"))
     for axis, (values, shades, title) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
         image = librosa.display.specshow(

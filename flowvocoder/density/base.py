@@ -42,6 +42,7 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
     Attributes:
         model_: the fitted model with the standardisation around it.
         n_features_in_, n_context_: D and K.
+        context_names_in_: names of the context's columns; may be set after a fit, and is saved.
         history_: the states of the fit.
     """
 
@@ -134,16 +135,17 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         return self._of_latent("draw", noise, context)
 
     def save(self, path: str | Path) -> None:
-        """Writes the folder `path`: `model.safetensors` and `config.json`. One that stands there is replaced.
+        """Writes the folder `path`: `model.safetensors` and `config.json`. A density that is there is replaced.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written, or something else than a density is there.
             sklearn.exceptions.NotFittedError: the density was not fitted.
         """
         check_is_fitted(self, "model_")
         names = [str(name) for name in getattr(self, "feature_names_in_", ())]
         parameters = {name: getattr(self._settings, name) for name in self.get_params(deep=False)}
-        saved = Saved(parameters, self.n_features_in_, self.n_context_, names, self.model_.state_dict())
+        context_names = [str(name) for name in self.context_names_in_]
+        saved = Saved(parameters, self.n_features_in_, self.n_context_, names, context_names, self.model_.state_dict())
         save_folder(Path(path), saved)
 
     @classmethod
@@ -167,6 +169,7 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             raise CheckpointError(f"{path}: the configuration and the weights do not go together ({first})") from error
         if saved.names:
             density.feature_names_in_ = np.array(saved.names, dtype=object)
+        density.context_names_in_ = saved.context_names
         return density
 
     def built(self, features: int, context: int = 0) -> Standardised:
@@ -181,6 +184,7 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         self.model_ = self._build(settings, self.n_features_in_, context)
         self._settings, self.n_context_ = settings, context
         self.history_: list[FitState] = []
+        self.context_names_in_: list[str] = []
 
     def _of_rows(self, method: str, X: Any, context: Any, *arguments: Any) -> np.ndarray:
         check_is_fitted(self, "model_")

@@ -8,8 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from flowvocoder.errors import CheckpointError
-from flowvocoder.files import readable_folder, sha256_of, writing_folder
+from flowvocoder.errors import CheckpointError, OutputError
+from flowvocoder.files import check_folder, readable_folder, sha256_of, writing_folder
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -19,6 +19,7 @@ TYPES = {
     "features": int,
     "context": int,
     "names": list,
+    "context_names": list,
     "weights_sha256": str,
 }
 """Keys of `config.json` and the types of their values."""
@@ -30,7 +31,7 @@ class Saved(NamedTuple):
     Attributes:
         parameters: of the estimator.
         features, context: D and K.
-        names: of the columns; empty where the fit was not given them.
+        names, context_names: of the columns; empty where the fit was not given them.
         tensors: by name.
     """
 
@@ -38,11 +39,25 @@ class Saved(NamedTuple):
     features: int
     context: int
     names: list[str]
+    context_names: list[str]
     tensors: dict[str, Tensor]
 
 
+def check(path: Path) -> None:
+    """Raises OutputError where no density can be saved: a file, or a folder that holds something else."""
+    check_folder(path)
+    others = sorted({file.name for file in path.iterdir()} - {WEIGHTS, CONFIG}) if path.is_dir() else []
+    if others:
+        raise OutputError(f"{path}: holds {others[0]}, and so is not replaced: name another folder")
+
+
 def save(path: Path, saved: Saved) -> None:
-    """Write the folder under a temporary name, then rename it. Raises OutputError if it cannot be written."""
+    """Write the folder under a temporary name, then rename it.
+
+    Raises:
+        OutputError: it cannot be written, or something else is there.
+    """
+    check(path)
     config = {"density_format": FORMAT_VERSION, **saved._asdict()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in config.pop("tensors").items()}
     with writing_folder(path) as folder:

@@ -95,7 +95,9 @@ class Standardised(nn.Module):
         return -float(self.scale.log().sum())
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=self.device)  # a copy: some arrays are read-only
+        return torch.tensor(
+            np.ascontiguousarray(values), dtype=torch.float64, device=self.device
+        )  # a copy: some arrays are read-only
 
 
 class StandardisedFlow(Standardised):

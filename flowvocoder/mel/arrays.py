@@ -23,7 +23,7 @@ MOST_VALUES = 50_000_000
 
 _MOST_BYTES = 8 * MOST_VALUES
 _PIECE = 2**20
-_KINDS = {"f": "floating-point numbers", "iu": "whole numbers", "U": "text"}
+_KINDS = {"fiub": "numbers", "f": "floating-point numbers", "iu": "whole numbers", "U": "text"}
 
 Array = npt.NDArray[np.generic]
 

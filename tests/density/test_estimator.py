@@ -57,6 +57,14 @@ def test_the_density_integrates_to_one(family: str) -> None:
     assert abs(np.trapezoid(np.exp(density.score_samples(grid[:, None])), grid) - 1.0) < 1e-3
 
 
+def test_views_in_any_order_of_memory_are_rows(fitted: FlowDensity) -> None:
+    """PyTorch takes no negative strides, which a DataFrame's columns in the opposite order have, too."""
+    x = rows()
+    assert np.array_equal(fitted.score_samples(x[::-1]), fitted.score_samples(x)[::-1])
+    backwards = pd.DataFrame(x[:, ::-1].copy(), columns=["c", "b", "a"])[["a", "b", "c"]]
+    assert quick(steps=1).fit(backwards).n_features_in_ == 3
+
+
 def test_nats_are_of_the_data_as_given() -> None:
     """Those of a Gaussian, however wide it is."""
     x = np.random.default_rng(0).standard_normal((1000, 2)) * [1e-3, 50.0] + [7.0, -400.0]
