@@ -25,7 +25,7 @@ SETTINGS = ("family", "layers", "hidden", "shape", "steps", "batch", "lr", "pati
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", type=Path, help=f"table: {TABLES}")
     parser.add_argument("--out", metavar="DIR", type=folder, required=True, help="folder for the density")
-    parser.add_argument("--family", choices=FAMILIES, default="nsf-c", metavar="NAME",
+    parser.add_argument("--family", choices=[*FAMILIES], default="nsf-c", metavar="NAME",
                         help=f"family of flows: {', '.join(FAMILIES)} (default nsf-c)")  # fmt: skip
     parser.add_argument("--columns", metavar="NAMES", type=names,
                         help="columns to model, with commas between; numbers from 0 on where the table has no names"
