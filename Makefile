@@ -14,8 +14,8 @@ hello: $(VENV)/installed
 	@$(PY) -m flowvocoder score flowvocoder/examples/kathleen.flac --threads 1
 	@echo "Listen to hello/vocoded.wav. After '. $(VENV)/bin/activate', the command is: flowvocoder"
 
-# A process a core, each with one thread.
-PYTEST = $(PY) -m pytest tests --numprocesses auto --dist loadgroup
+# A process a core, each with one thread. Neighbours, which share fixtures, mostly stay together.
+PYTEST = $(PY) -m pytest tests --numprocesses auto --dist worksteal
 
 # All tests but those of more than a third of a second.
 quick: $(VENV)/installed-dev

@@ -34,11 +34,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test of the served demo waits for a server, one for all of them, and mostly for a browser."""
+    """A test of the served demo waits for a server and, mostly, a browser."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("demo"))
 
 
 TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]
