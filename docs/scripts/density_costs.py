@@ -71,7 +71,7 @@ def determinants() -> None:
 
     closed = seconds(lambda: flow(rows, context))
     print(f"realnvp, D = 64, 8 rows: layers {1e3 * closed:.2f} ms, Jacobian {1e3 * seconds(jacobians):.1f} ms, largest"
-          f" difference {float((jacobians() - flow(rows, context)[1]).abs().max()):.1e} nats")  # fmt: skip
+          f" difference {float((jacobians() - flow(rows, context)[1]).detach().abs().max()):.1e} nats")  # fmt: skip
 
 
 if __name__ == "__main__":

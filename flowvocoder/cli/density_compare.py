@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
+from flowvocoder.cli.density import TABLES
 from flowvocoder.cli.options import folder, positive_int
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", nargs="+",
-                        help="data sets by name: two-moons, rings, checkerboard, pinwheel, spiral, ring-of-eight,"
-                        " swiss-roll, mixture-2, mixture-8, mixture-32, digits, wine, or mel:DIR for mel frames of the"
-                        " recordings in a folder")  # fmt: skip
+                        help=f"tables ({TABLES}), or data sets by name: two-moons, rings, checkerboard, pinwheel,"
+                        " spiral, ring-of-eight, swiss-roll, mixture-2, mixture-8, mixture-32, digits, wine, or mel:DIR"
+                        " for mel frames of the recordings in a folder")  # fmt: skip
     parser.add_argument("--families", metavar="NAME,NAME", default="all",
                         help="flows and other generative models (default all)")  # fmt: skip
     parser.add_argument("--peers", metavar="LIBRARY,LIBRARY", default="",

@@ -29,6 +29,7 @@ from flowvocoder.density.model import Standardised
 from flowvocoder.density.training import CHUNK, EVERY, FitState, Rows, split, train
 from flowvocoder.errors import CheckpointError, ConfigError, DensityError
 from flowvocoder.progress import progress as with_bar
+from flowvocoder.threads import own_threads
 from flowvocoder.units import ceil_div
 
 Self = TypeVar("Self", bound="DensityEstimator")
@@ -52,6 +53,7 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
     def _build(settings: Settings, features: int, context: int) -> Standardised:
         raise NotImplementedError
 
+    @own_threads()
     def fit(self: Self, X: Any, y: Any = None, *, context: Any = None, sample_weight: Any = None) -> Self:
         """Fits the density to rows.
 
@@ -199,7 +201,7 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
 
 def _in_pieces(method: str, model: Standardised, rows: Tensor, context: Tensor, *arguments: Any) -> np.ndarray:
     """What a method of the model gives, without gradients, in float64."""
-    with torch.inference_mode(), torch.autocast(rows.device.type, enabled=False):
+    with torch.inference_mode(), torch.autocast(rows.device.type, enabled=False), own_threads():
         pieces = [
             getattr(model, method)(*piece, *arguments)
             for piece in zip(rows.split(CHUNK), context.split(CHUNK), strict=True)

@@ -17,6 +17,7 @@ from flowvocoder.density.generative import GenerativeModel
 from flowvocoder.density.peers import PEERS, PeerDensity
 from flowvocoder.density.sets import DataSet
 from flowvocoder.errors import ConfigError, TrainingError
+from flowvocoder.threads import own_threads
 
 DRAWN = 2000
 """Rows that are drawn of every model to measure it by."""
@@ -81,6 +82,7 @@ def compare(data: DataSet, names: Sequence[str], budget: Budget) -> Iterator[dic
                 yield {**row, "error": str(error)}
 
 
+@own_threads()
 def measured(model: DensityEstimator, data: DataSet) -> dict[str, float]:
     """Fits the model and measures it on the rows that it has not seen.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flowvocoder.density.tables import SUFFIXES, read_table
 from flowvocoder.errors import DensityError
 
 Draw = Callable[[int, np.random.Generator], np.ndarray]
@@ -39,12 +40,12 @@ def data_set(name: str, rows: int = 4000, seed: int = 0) -> DataSet:
     """The set of a name.
 
     Args:
-        name: of `SETS`, `digits`, `wine`, or `mel:DIR` for mel frames of the recordings in a folder.
+        name: of `SETS`, `digits`, `wine`, `mel:DIR` for mel frames of the recordings in a folder, or a table's path.
         rows: of each part, where any number can be drawn; otherwise at most this many are fitted to.
         seed: of the drawing and of the division into parts.
 
     Raises:
-        DensityError: no such set, or no recordings in the folder.
+        DensityError: no such set, no recordings in the folder, or as `read_table`.
     """
     generator = np.random.default_rng(seed)
     if name in SETS:
@@ -59,7 +60,10 @@ def data_set(name: str, rows: int = 4000, seed: int = 0) -> DataSet:
         return divided(values, rows, generator, dequantise=float(name == "digits"))
     if name.startswith("mel:"):
         return divided(_mel_frames(Path(name[4:])), rows, generator)
-    raise DensityError(f"no data set {name!r}: one of {', '.join((*SETS, 'digits', 'wine', 'mel:DIR'))}")
+    if Path(name).suffix.lower() in SUFFIXES:
+        return divided(read_table(Path(name)).values, rows, generator)
+    known = (*SETS, "digits", "wine", "mel:DIR", *(f"FILE{suffix}" for suffix in SUFFIXES))
+    raise DensityError(f"no data set {name!r}: one of {', '.join(known)}")
 
 
 def divided(values: np.ndarray, rows: int, generator: np.random.Generator, dequantise: float = 0.0) -> DataSet:

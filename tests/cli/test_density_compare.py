@@ -14,13 +14,15 @@ def test_a_report_of_two_sets_beside_what_is_there(tmp_path: Path, capsys: pytes
     out.mkdir()
     (out / "mine.txt").write_text("kept")
     budget = ["--steps", "2", "--parameters", "300", "--seeds", "1", "--rows", "40"]
-    command = ["density", "compare", "wine", "mixture-2", "--families", "realnvp,vae", "--out", str(out), *budget]
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(f"{n},{n * n % 7}" for n in range(40)))
+    command = ["density", "compare", "wine", str(table), "--families", "realnvp,vae", "--out", str(out), *budget]
     assert main(command) == 0
     assert capsys.readouterr().out.strip() == str(out / "report.md")
     assert {path.name for path in out.iterdir()} == {"mine.txt", "plot.png", "report.md", "results.json"}
     sets = json.loads((out / "results.json").read_text())["sets"]
     assert [(s["name"], [row["model"] for row in s["rows"]]) for s in sets] == [
-        (name, ["realnvp", "vae"]) for name in ("wine", "mixture-2")
+        (name, ["realnvp", "vae"]) for name in ("wine", str(table))
     ]
 
 
@@ -30,6 +32,7 @@ def test_a_report_of_two_sets_beside_what_is_there(tmp_path: Path, capsys: pytes
         (["moon"], "no data set 'moon': one of two-moons"),
         (["wine", "--families", "nsf"], "family must be one of all, planar"),
         (["wine", "--peers", "pyro"], "peers must be of zuko, normflows, not 'pyro'"),
+        (["nowhere.csv"], "nowhere.csv: no such file"),
         (["mel:nowhere"], "nowhere: no recordings"),
     ],
 )
