@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PEOPLE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "recipes/README.md")]
 PAGES = [page for page in (*PEOPLE, *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
-RUNNABLE = ("README.md", "docs/tutorials/library.md", "docs/how-to/stream.md")
+RUNNABLE = ("README.md", "docs/tutorials/library.md", "docs/how-to/stream.md", "docs/how-to/posterior.md")
 
 
 def blocks(page: Path, language: str) -> list[str]:
