@@ -27,6 +27,9 @@ def main() -> int:
             for part in parts:
                 part.start()
             _watch(parts, memory, 60.0 * arguments.minutes)
+            if arguments.out:
+                values = {name: {"seconds": m.seconds, "megabytes": m.megabytes} for name, m in memory.items()}
+                arguments.out.write_text(json.dumps(values), encoding="utf-8")
             for part in parts:
                 part.stop()
         finally:
@@ -35,9 +38,6 @@ def main() -> int:
         for part in parts:
             print(f"{part.name}: the same alone", file=sys.stderr, flush=True)
             part.compare()
-    if arguments.out:
-        values = {name: {"seconds": m.seconds, "megabytes": m.megabytes} for name, m in memory.items()}
-        arguments.out.write_text(json.dumps(values), encoding="utf-8")
     print(table(parts, memory))
     wrong = [f"{part.name}: {problem}" for part in parts for problem in part.problems[:10]]
     grown = [f"{name}: memory grew" for name, m in memory.items() if not m.is_flat]

@@ -17,6 +17,9 @@ from tests.demo import load
 EXAMPLES = Path(__file__).parents[2] / "flowvocoder/examples"
 VISITORS, PAUSE = 2, 4.0  # seconds between an answer and the next request
 
+PATIENCE = 900.0
+"""Seconds after SIGTERM: beside many others, a step of training and its validation take minutes."""
+
 
 class Part:
     """One program.
@@ -56,7 +59,11 @@ class Part:
             self.problems.append(f"ended with {self._process.returncode}: {self._said()}")
             return
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(120)
+        try:
+            code = self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.problems.append(f"did not end {PATIENCE:.0f} s after SIGTERM: {self._said()}")
+            return
         if code != 128 + signal.SIGTERM:
             self.problems.append(f"ended with {code} at SIGTERM: {self._said()}")
 
@@ -106,7 +113,7 @@ class Demo(Part):
 
     def stop(self) -> None:
         for visitor in self._visitors:
-            visitor.join(120)
+            visitor.join(PATIENCE)
         self.checked, self.problems = len(self._tally.seconds), list(self._tally.wrong)
         super().stop()
 
