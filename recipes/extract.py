@@ -72,6 +72,8 @@ def _unpack(archive: Path, member: Member, folder: Path, left: int) -> int:
 
 def _check(archive: Path, member: Member) -> None:
     """Raises DataError where a member would leave the folder, or lead out of it, or is none to unpack."""
+    if "\0" in member.name:
+        raise DataError(f"{archive}: refused: its member {member.name[:40]!r} has a zero byte in its name")
     if _leaves(member.name):
         raise DataError(f"{archive}: refused: its member {member.name!r} would be written outside of the folder")
     if member.kind == "device":

@@ -242,7 +242,8 @@ def _mono(path: Path, file: sf.SoundFile, frames: int, downmix: Downmix) -> Samp
     while done < frames and len(block := file.read(min(_BLOCK, frames - done), "float32", always_2d=True)):
         bad += int(np.count_nonzero(~np.isfinite(block)))
         peak = max(peak, float(np.abs(block).max()))
-        samples[done : done + len(block)] = downmix(block)
+        with np.errstate(invalid="ignore"):  # what is not finite is refused below
+            samples[done : done + len(block)] = downmix(block)
         done += len(block)
     if bad:
         raise AudioError(f"{path}: {bad} of {done * file.channels} samples are NaN or infinite")

@@ -92,7 +92,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.box = Path(tempfile.mkdtemp(dir=self.home))
-        self.process = context.Process(target=serve, args=(theirs, self.box, self.seed), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, self.box, self.seed))
         self.process.start()
         theirs.close()
         self.connection.recv()

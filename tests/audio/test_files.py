@@ -91,6 +91,15 @@ def test_what_a_header_claims_is_bounded(tmp_path: Path) -> None:
     assert len(read_audio(tmp_path / "long.flac", 8000, 50_000_000, 100).samples) == 100
 
 
+def test_infinite_samples_are_said_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    audio = np.stack([SPEECH, SPEECH], 1)
+    audio[9] = np.inf, -np.inf
+    sf.write(tmp_path / "a.wav", audio, RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match="2 of 176400 samples are NaN or infinite"):
+        read_as_stored(tmp_path / "a.wav")
+    assert not recwarn
+
+
 def test_a_suffix_is_no_promise(tmp_path: Path) -> None:
     sf.write(tmp_path / "a.wav", SPEECH, RATE)
     (tmp_path / "a.wav").rename(tmp_path / "a.raw")

@@ -457,10 +457,10 @@ MALICIOUS: dict[str, tuple[Callable[[Path, str], object], str]] = {
     "a stream without its last bytes": (lambda p, do: truncated(p, False, 0.9999), "truncated"),
     "a stream cut in its first pickle": (lambda p, do: truncated(p, False, 0.00001), "truncated"),
     "one list copied many times": (
-        lambda p, do: zipped(p, copied(b"ctorch\nSize\n")), "copies more than 5000000 items"),
+        lambda p, do: zipped(p, copied(b"ctorch\nSize\n")), "copies more than 1000000 items"),
     "one list as many sets": (
-        lambda p, do: zipped(p, copied(b"c__builtin__\nset\n")), "copies more than 5000000 items"),
-    "one dict as the state of many objects": (lambda p, do: zipped(p, states()), "copies more than 5000000 items"),
+        lambda p, do: zipped(p, copied(b"c__builtin__\nset\n")), "copies more than 1000000 items"),
+    "one dict as the state of many objects": (lambda p, do: zipped(p, states()), "copies more than 1000000 items"),
     "a name of many letters": (
         lambda p, do: zipped(p, b"\x80\x04X\x88\x13\0\0" + b"a" * 5000 + b"X\1\0\0\0b\x93."), "a long one"),
     "a name that is no text": (lambda p, do: zipped(p, b"\x80\x02c\xff\nx\n."), "truncated or not a checkpoint"),

@@ -74,6 +74,7 @@ def zip_with(path: Path, name: str, mode: int, text: str = "../text") -> Path:
         (tarfile.CHRTYPE, "null", "is a device"),
         (tarfile.FIFOTYPE, "pipe", "is a device"),
         (tarfile.REGTYPE, "good.txt", "twice"),
+        (tarfile.REGTYPE, "zéro\0byte", "a zero byte in its name"),
     ],
 )
 def test_hostile_tar(tmp_path: Path, kind: bytes, name: str, words: str) -> None:

@@ -18,7 +18,7 @@ from flowvocoder.files import reading
 MAX_OPCODES = 5_000_000
 """More than ten times what the largest published checkpoint has."""
 
-MAX_COPIES = 5_000_000
+MAX_COPIES = 1_000_000
 """Items that the file may have copied: one list of it could otherwise be made a tuple many thousand times."""
 
 MAX_NAME = 300
