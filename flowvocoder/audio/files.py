@@ -116,8 +116,8 @@ def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFil
 
 
 def _is_mpeg(path: Path, content: bytes | None) -> bool:
-    with contextlib.suppress(OSError):
-        start = path.open("rb").read(3) if content is None else content[:3]
+    with contextlib.suppress(OSError), path.open("rb") if content is None else io.BytesIO(content) as file:
+        start = file.read(3)
         return start == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0")
     return False
 
