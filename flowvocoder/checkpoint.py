@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from flowvocoder.config import Experiment
-from flowvocoder.errors import CheckpointError, ConfigError
+from flowvocoder.errors import CheckpointError, ConfigError, OutputError
 from flowvocoder.files import read_json, readable_folder, reading, sha256_of, sha256_of_json, writing_folder
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.inference import plain_defaults
@@ -99,8 +99,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, dtype: torch.dtype = tor
         dtype: of the stored weights; float16 halves the file. Loading always gives float32.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or the folder holds something else.
     """
+    if path.is_dir() and not (path / CONFIG).exists() and (others := sorted(file.name for file in path.iterdir())):
+        raise OutputError(f"{path}: holds {others[0]} and is no checkpoint, so it is not replaced: name another folder")
     tensors = {
         name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in modules(checkpoint.model, checkpoint.postfilter).state_dict().items()

@@ -45,6 +45,7 @@ def test_likelihood(vocoder: Vocoder, mel: Tensor) -> None:
     assert_gradient(lambda mel: vocoder.log_prob(AUDIO, mel), mel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_likelihood_of_every_architecture(name: str) -> None:
     vocoder = Vocoder(tiny(name).double())

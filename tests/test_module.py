@@ -28,6 +28,7 @@ from flowvocoder.errors import (
     ConfigError,
     ImplausibleMelError,
     MelError,
+    OutputError,
 )
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.postfilter.chain import PostFilter
@@ -115,6 +116,14 @@ def test_its_state_goes_into_another(vocoder: Vocoder, mel: Tensor, small_voice:
     assert {name.split(".")[0] for name in vocoder.state_dict()} == {"model", "postfilter"}
 
 
+def test_saving_replaces_no_folder_of_other_things(vocoder: Vocoder, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"holds thesis\.tex and is no checkpoint"):
+        vocoder.save_pretrained(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.slow
 def test_copies_and_pickles_sound_alike(vocoder: Vocoder, mel: Tensor, tmp_path: Path) -> None:
     audio = vocoder(mel, seed=0)  # its steps are made
     torch.save(vocoder, tmp_path / "whole.pt")
@@ -138,6 +147,7 @@ def test_what_it_saves_it_loads(vocoder: Vocoder, mel: Tensor, tmp_path: Path) -
         Vocoder.from_pretrained(tmp_path / "bare")
 
 
+@pytest.mark.slow
 def test_threads_share_one(vocoder: Vocoder, mel: Tensor) -> None:
     with ThreadPoolExecutor(4) as pool:
         for seed, audio in enumerate(pool.map(lambda seed: vocoder(mel, seed=seed), range(8))):
@@ -183,6 +193,7 @@ def default(value: str) -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["float64", "float16", "meta"])
 def test_defaults_of_the_program_change_nothing(value: str, small_voice: Path, mel: Tensor) -> None:
     """Loading, buffers, noise, steps and tables: all is made under other defaults, in another thread, and the same."""

@@ -31,6 +31,7 @@ def test_every_setting_has_limits_or_choices(config: object) -> None:
             assert isinstance(value, bool) or value in get_args(field.type), path
 
 
+@pytest.mark.slow
 def test_every_setting_is_read_somewhere() -> None:
     files = Path(flowvocoder.__file__).parent.rglob("*.py")
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]

@@ -10,9 +10,8 @@ from flowvocoder.cli.options import folder, positive_int
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", nargs="+",
-                        help=f"tables ({TABLES}), or data sets by name: two-moons, rings, checkerboard, pinwheel,"
-                        " spiral, ring-of-eight, swiss-roll, mixture-2, mixture-8, mixture-32, digits, wine, or mel:DIR"
-                        " for mel frames of the recordings in a folder")  # fmt: skip
+                        help=f"tables ({TABLES}); known sets by name (any other name lists them); mel:DIR for the mel"
+                        " frames of recordings in DIR")  # fmt: skip
     parser.add_argument("--families", metavar="NAME,NAME", default="all",
                         help="flows and other generative models (default all)")  # fmt: skip
     parser.add_argument("--peers", metavar="LIBRARY,LIBRARY", default="",

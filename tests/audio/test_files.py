@@ -78,6 +78,7 @@ def test_what_is_decoded_without_a_known_length_is_bounded(tmp_path: Path, monke
         read_as_stored(flac_of_unknown_length(tmp_path / "a.flac"))
 
 
+@pytest.mark.slow
 def test_what_a_header_claims_is_bounded(tmp_path: Path) -> None:
     sf.write(tmp_path / "slow.wav", SPEECH[:9000], 1)
     with pytest.raises(AudioError, match="says 1 Hz, expected 1000 to 768000"):

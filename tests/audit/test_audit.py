@@ -206,6 +206,7 @@ def test_bad_input_is_one_sentence(clean: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "f.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_rates_are_judged_against_what_training_resamples_to(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
     entries = list(read_manifest(clean))
     for place, rate in enumerate((48000, 44100, 44100, 44100, 44100)):

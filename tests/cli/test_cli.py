@@ -224,6 +224,7 @@ def test_an_output_never_replaces_a_mel_or_a_latent(
     assert {p: p.read_bytes() for p in kept} == kept and not (tmp_path / "o.wav").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "read", "written"),
     [("resynth", ".flac", ".wav"), ("resynth", ".wav", ".wav"), ("mel", ".wav", ".npy"), ("encode", ".wav", ".npz"),
@@ -329,6 +330,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a\x1b[31m\n\rb.wav", "\u202eb.wav", "\udcffb.wav", "x" * 200 + "\a.wav"])
 def test_a_message_is_one_line_whatever_the_file_is_called(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -347,6 +349,7 @@ def test_an_output_whose_name_is_no_text(wav: Path, tmp_path: Path, capfd: pytes
     assert "\\udcff.npy: 80 bands" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_recordings_of_hours_are_refused_by_their_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "long.flac"
     with sf.SoundFile(path, "w", 1000, 1) as file:

@@ -38,6 +38,7 @@ def fitted() -> FlowDensity:
     return quick(dtype="float64").fit(rows())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("features", [1, 3])
 def test_every_family_scores_samples_and_inverts(family: str, features: int) -> None:
@@ -50,6 +51,7 @@ def test_every_family_scores_samples_and_inverts(family: str, features: int) -> 
         assert density.sample(5, context=None if given is None else given[:1]).shape == (5, features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_density_integrates_to_one(family: str) -> None:
     density = quick(family, steps=10, lr=3e-2).fit(rows(100, features=1))
@@ -72,6 +74,7 @@ def test_nats_are_of_the_data_as_given() -> None:
     assert abs(quick().fit(x).score(x) - truth) < 0.02
 
 
+@pytest.mark.slow
 def test_a_context_shifts_what_is_likely() -> None:
     generator = np.random.default_rng(0)
     context = generator.standard_normal((500, 1)) * 10
@@ -89,6 +92,7 @@ def test_weights_count_rows() -> None:
     assert weighted.score(x, sample_weight=first) == pytest.approx(alone.score(x[:200]))
 
 
+@pytest.mark.slow
 def test_the_loss_goes_by_weights() -> None:
     """A Gaussian fitted to two clusters has the weighted mean and deviation; rows alike would have others."""
     x = np.random.default_rng(0).standard_normal((400, 1)) + np.repeat([[0.0], [6.0]], 200, 0)
@@ -100,6 +104,7 @@ def test_the_loss_goes_by_weights() -> None:
     assert abs(sample.mean() - mean) < 0.3 and abs(sample.std() - deviation) < 0.3
 
 
+@pytest.mark.slow
 def test_arrays_tensors_and_frames_give_the_same() -> None:
     x = rows()
     frame = pd.DataFrame(x, columns=["a", "b", "c"])
@@ -111,6 +116,7 @@ def test_arrays_tensors_and_frames_give_the_same() -> None:
     assert list(density.get_feature_names_out()) == ["flowdensity0", "flowdensity1", "flowdensity2"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_and_leaves_torch_alone() -> None:
     state = torch.random.get_rng_state()
     one, two, other = (quick(seed=seed).fit(rows()) for seed in (1, 1, 2))
@@ -121,6 +127,7 @@ def test_the_same_seed_gives_the_same_and_leaves_torch_alone() -> None:
     assert not np.array_equal(one.sample(4), one.sample(4))
 
 
+@pytest.mark.slow
 def test_fitting_stops_early_and_keeps_the_best() -> None:
     x, overfits = rows(20), quick(hidden=64, steps=2000, patience=2, lr=3e-2)
     density = clone(overfits).fit(x)
@@ -235,6 +242,7 @@ def test_a_damaged_folder_is_refused_in_one_sentence(name: str, fitted: FlowDens
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_pipelines_searches_and_cross_validation() -> None:
     x = rows()
     pipeline = make_pipeline(StandardScaler(), quick()).fit(x)

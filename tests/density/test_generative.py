@@ -127,6 +127,7 @@ def test_an_unknown_model_is_refused() -> None:
         quick("realnvp").fit(rows())
 
 
+@pytest.mark.slow
 def test_distances_know_shifts() -> None:
     """The sliced distance of a shift by v in D dimensions is |v| / sqrt(D)."""
     x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

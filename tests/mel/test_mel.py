@@ -206,6 +206,7 @@ def sounds(rate: int) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_the_mel_of_any_recording_is_plausible(name: str) -> None:
     """Whole, and as it comes in a stream, from its start or from its middle, in chunks of any size."""
@@ -260,6 +261,7 @@ def test_pickled_npy_is_not_unpickled(tmp_path: Path) -> None:
         read_mel(tmp_path / "a.npy", convention("tacotron2"))
 
 
+@pytest.mark.slow
 def test_a_mel_of_long_and_close_frames_takes_bounded_memory(recwarn: pytest.WarningsRecorder) -> None:
     with pytest.raises(ConfigError, match="n_fft 16384 must be at most 64 x hop_length 128"):
         MelSpec(n_fft=16384, win_length=16384, hop_length=128)

@@ -121,6 +121,7 @@ def test_training_raises_the_likelihood(name: str) -> None:
     assert nats[-1] > nats[1] + 0.15, nats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "millions"),
     [

@@ -65,6 +65,7 @@ def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatc
     assert isinstance(step, graphs.GraphStep) and list(step._graphs) == [(1, 8)]
 
 
+@pytest.mark.slow
 def test_unknown_engine_and_precision() -> None:
     with pytest.raises(ConfigError, match="unknown engine"):
         Vocoder(tiny(), engine="steam")  # type: ignore[arg-type]

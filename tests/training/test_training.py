@@ -421,6 +421,7 @@ def test_init_from_another_architecture_is_refused(checkpoint: Path, corpus: Pat
         )
 
 
+@pytest.mark.slow
 def test_settings_that_do_nothing_in_a_stage_are_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="stage samples trains by losses of samples: set one"):
         override(preset("lapglow-tiny"), ["stage=samples"])
