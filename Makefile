@@ -1,5 +1,5 @@
 # Each makes its own environment in .venv: `make hello` needs Python 3.11 or newer, the tests a C compiler as well.
-# For other versions: `make test VENV=.venv-oldest PYTHON=python3.11 TORCH="torch==2.11.* torchaudio==2.11.*"`.
+# For other versions: `make test VENV=.venv-oldest PYTHON=python3.11 TORCH="torch==2.11.0 torchaudio==2.11.0"`.
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
