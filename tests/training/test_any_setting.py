@@ -105,7 +105,8 @@ def test_what_passes_the_checks_trains_and_speaks(model: ModelConfig, mel: MelSp
             trainer.close()
     voice = trainer.averaged()
     vocoder = Vocoder(voice.model, voice.card, voice.postfilter)
-    spoken = vocoder.synthesize(vocoder.mel_for(recording), seed=0, gl_iters=1, low_band_iters=1)
+    mel_of_it = vocoder.mel_for(recording)  # one of a floor at full scale is all zeros, which looks like nothing known
+    spoken = vocoder.synthesize(mel_of_it, seed=0, gl_iters=1, low_band_iters=1, trust_mel=True)
     assert spoken.isfinite().all() and vocoder.score(recording).isfinite().all()
 
 
