@@ -14,6 +14,9 @@ hello: $(VENV)/installed
 	@$(PY) -m flowvocoder score flowvocoder/examples/kathleen.flac --threads 1
 	@echo "Listen to hello/vocoded.wav. After '. $(VENV)/bin/activate', the command is: flowvocoder"
 
+# Without compiled files, every command that a test starts compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A process a core, each with one thread. Neighbours, which share fixtures, mostly stay together.
 PYTEST = $(PY) -m pytest tests --numprocesses auto --dist worksteal
 

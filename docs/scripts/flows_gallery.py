@@ -1,4 +1,6 @@
-"""Makes what docs/gallery-flows.md shows: python docs/scripts/flows_gallery.py [--steps N] [SET ...]
+"""Makes pictures of flows, one of which docs/results/generative.md shows.
+
+Run: python docs/scripts/flows_gallery.py [--steps N] [SET ...]
 
 A picture for each set: the data, the fitted density, samples, the latent, and a grid's way from the noise to the data.
 """
@@ -9,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from flowvocoder.audio.plots import new_figure
 from flowvocoder.density import FlowDensity
 from flowvocoder.density.sets import data_set
 
@@ -48,7 +50,7 @@ def swiss_roll(steps: int) -> Figure:
     """Data and samples in three dimensions, and two columns of the latent."""
     rows = data_set("swiss-roll", ROWS).fit
     flow = FlowDensity(FAMILY, steps=steps).fit(rows)
-    figure = _figure(9, 3)
+    figure = new_figure(9, 3)
     along = np.hypot(rows[:, 0], rows[:, 2])
     samples = flow.sample(ROWS, random_state=0)
     for place, (points, title) in enumerate(((rows, "data"), (samples, "samples")), 1):
@@ -109,14 +111,8 @@ def _density(axes: Any, flow: FlowDensity, box: list[float]) -> None:
     axes.set_title("density", fontsize=9)
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _panels(rows: int, columns: int, size: tuple[float, float] = (9, 4.6)) -> tuple[Figure, list[Any]]:
-    figure = _figure(*size)
+    figure = new_figure(*size)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
         axes.set(xticks=[], yticks=[])

@@ -6,14 +6,13 @@ import json
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from flowvocoder.audio.plots import new_figure
 from flowvocoder.density.comparison import LIBRARIES, Budget, summary
 from flowvocoder.density.families import FAMILIES, MODELS
 from flowvocoder.files import writing
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from flowvocoder.units import ceil_div
 
 
 class Column(NamedTuple):
@@ -97,15 +96,11 @@ def table(compared: Compared) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(sets: Sequence[Compared]) -> "Figure":
+def plot(sets: Sequence[Compared]) -> Any:
     """Nats over seconds to fit, a panel a set: ours in blue, other models in green, other libraries in orange."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(3, len(sets))
-    rows = -(-len(sets) // columns)
-    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    rows = ceil_div(len(sets), columns)
+    figure = new_figure(4.6 * columns, 3.6 * rows)
     for axes, compared in zip(figure.subplots(rows, columns, squeeze=False).flat, sets, strict=False):
         _panel(axes, compared)
     return figure

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flowvocoder.errors import CheckpointError, OutputError
-from flowvocoder.files import check_folder, readable_folder, sha256_of, writing_folder
+from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -78,10 +77,8 @@ def load(path: Path) -> Saved:
     config = _config(config_file)
     if sha256_of(weights) != config.pop("weights_sha256"):
         raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
-    try:
+    with reading(weights, CheckpointError, "not safetensors"):
         tensors = load_file(weights)
-    except SafetensorError as error:
-        raise CheckpointError(f"{weights}: not safetensors ({error})") from error
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise CheckpointError(f"{weights}: {name} holds values that are not finite")
@@ -89,14 +86,14 @@ def load(path: Path) -> Saved:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        version = config["density_format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not the configuration of a density") from error
+    problem = "not the configuration of a density"
+    config = read_json(file, CheckpointError, problem)
+    if not isinstance(config, dict) or "density_format" not in config:
+        raise CheckpointError(f"{file}: {problem}")
+    version = config["density_format"]
     if type(version) is int and version > FORMAT_VERSION:
         newer = f"format {version} is newer than this program's {FORMAT_VERSION}"
         raise CheckpointError(f"{file}: {newer}: update flowvocoder")
     if {key: type(value) for key, value in config.items()} != TYPES or config["features"] < 1 or config["context"] < 0:
-        raise CheckpointError(f"{file}: altered: not the configuration of a density")
+        raise CheckpointError(f"{file}: altered: {problem}")
     return {key: value for key, value in config.items() if key != "density_format"}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowvocoder.density.base import DensityEstimator
+from flowvocoder.density.estimator import FlowDensity
 from flowvocoder.density.families import Family, Settings, Sizes
 from flowvocoder.density.model import Standardised, StandardisedFlow
 from flowvocoder.errors import ConfigError
@@ -107,7 +107,7 @@ BUILDERS: dict[str, Callable[[Sizes], Bijection]] = {
 }
 
 
-def build_peer(settings: Settings, features: int, context: int) -> Standardised:
+def build_peer(settings: Settings, features: int, context: int) -> StandardisedFlow:
     """A fresh flow of another library for D features.
 
     Raises:
@@ -121,39 +121,8 @@ def build_peer(settings: Settings, features: int, context: int) -> Standardised:
     return StandardisedFlow(Chain([layer]), (features, 1), 0).placed(settings.device, settings.dtype)
 
 
-class PeerDensity(DensityEstimator):
-    """A flow of zuko or normflows, fitted as `FlowDensity` fits its own. All arguments are as there."""
+class PeerDensity(FlowDensity):
+    """A flow of zuko or normflows, fitted as `FlowDensity` fits its own, with its arguments but for `shape`."""
 
     _families = PEERS
     _build = staticmethod(build_peer)
-
-    def __init__(
-        self,
-        family: str = "zuko-nsf",
-        *,
-        layers: int | None = None,
-        hidden: int | None = None,
-        steps: int = 2000,
-        batch: int = 256,
-        lr: float | None = None,
-        patience: int = 10,
-        held_out: float = 0.1,
-        dequantise: float = 0.0,
-        dtype: str = "float32",
-        device: str = "cpu",
-        progress: bool = True,
-        seed: int = 0,
-    ):
-        self.family = family
-        self.layers = layers
-        self.hidden = hidden
-        self.steps = steps
-        self.batch = batch
-        self.lr = lr
-        self.patience = patience
-        self.held_out = held_out
-        self.dequantise = dequantise
-        self.dtype = dtype
-        self.device = device
-        self.progress = progress
-        self.seed = seed

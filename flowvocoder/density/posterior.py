@@ -23,6 +23,8 @@ from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.density import standard_normal_log_prob
 from flowvocoder.flows.pointwise import PointwiseLU
 from flowvocoder.progress import progress as with_bar
+from flowvocoder.threads import own_threads
+from flowvocoder.units import ceil_div
 
 LogDensity = Callable[[Tensor], Tensor]
 """Parameters (N, D) to log-densities (N,) in nats, without the constant; gradients go through it."""
@@ -82,6 +84,7 @@ class Posterior:
         """
         return Importance.of(*self._draws(n_samples, random_state))
 
+    @own_threads()
     def _draws(self, n_samples: int, random_state: Any) -> tuple[np.ndarray, np.ndarray]:
         """Draws (N, D) and their log p - log q (N,)."""
         drawn, ratios = [], []
@@ -137,6 +140,7 @@ class _Generator(nn.Module):
         return x.new_empty(len(x), 0, 1)
 
 
+@own_threads()
 def fit_posterior(
     log_density: LogDensity,
     *,
@@ -193,7 +197,7 @@ def fit_posterior(
         raise ConfigError(f"scale must be above 0, not {start[1].min():g}")
     flow = _Generator(build(turned, dims, 0).flow, dims, *start)
     elbos = _train(flow, log_density, settings)
-    history = list(with_bar(elbos, f"fit {family}", "look", -(-steps // EVERY)) if progress else elbos)
+    history = list(with_bar(elbos, f"fit {family}", "look", ceil_div(steps, EVERY)) if progress else elbos)
     return Posterior(flow.eval(), log_density, family, history)
 
 

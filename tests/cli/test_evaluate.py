@@ -45,6 +45,7 @@ def results(folder: Path) -> dict[str, dict[str, float]]:
     return {row["system"]: row["values"] for row in stored["utterances"]}
 
 
+@pytest.mark.slow
 def test_every_measure_of_the_held_out_utterance(
     out: Path, corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,6 +68,7 @@ def test_every_measure_of_the_held_out_utterance(
     assert summary["n"] == 1 and summary["mean"] == summary["low"] == values["griffinlim"]["stoi"]
 
 
+@pytest.mark.slow
 def test_table_and_chart(out: Path) -> None:
     table = (out / "table.md").read_text()
     assert "| measure | toy/checkpoint | griffinlim |" in table and "## toy: 1 utterance\n" in table

@@ -491,7 +491,10 @@ MALICIOUS: dict[str, tuple[Callable[[Path, str], object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", MALICIOUS)
+COSTLY = {"one list as many sets", "many empty layers", "a hundred thousand tuples as a key"}  # seconds
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c in COSTLY)) for c in MALICIOUS])
 def test_file_is_refused_and_nothing_runs(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ def test_training_raises_the_likelihood(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "millions"),
     [
