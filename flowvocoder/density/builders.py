@@ -48,9 +48,7 @@ def build(settings: Settings, features: int, context: int) -> StandardisedFlow:
         torch.default_generator.manual_seed(settings.seed)
         sizes = Sizes(features, context, settings.layers, settings.hidden, settings.shape)
         chain = Chain(BUILDERS[settings.family](sizes))
-    model = StandardisedFlow(chain, event, context)
-    model.placed(settings.device, settings.dtype)
-    return model
+    return StandardisedFlow(chain, event, context).placed(settings.device, settings.dtype)
 
 
 @family("nice")

@@ -1,5 +1,7 @@
 """Models of vectors with the standardisation of rows and contexts around them."""
 
+from typing import Self
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -54,7 +56,7 @@ class Standardised(nn.Module):
         """New rows (N, D) in float64 of standard normal noise (N, `noise`)."""
         return self.decode(noise, context)
 
-    def placed(self, device: str, dtype: str) -> "Standardised":
+    def placed(self, device: str, dtype: str) -> Self:
         """Itself on a device in a precision, in `eval` mode. Raises ConfigError if this machine has not the device."""
         try:
             self.to(device, getattr(torch, dtype))

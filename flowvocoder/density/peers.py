@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from flowvocoder.density.estimator import FlowDensity
 from flowvocoder.density.families import Family, Settings, Sizes
-from flowvocoder.density.model import Standardised, StandardisedFlow
+from flowvocoder.density.model import StandardisedFlow
 from flowvocoder.errors import ConfigError
 from flowvocoder.extras import library
 from flowvocoder.flows.base import Bijection, Chain
