@@ -20,6 +20,11 @@ def set_threads(number: int) -> None:
     torch.set_num_threads(number)
 
 
+def number_of_threads() -> int:
+    """That of `set_threads`."""
+    return _number
+
+
 @contextlib.contextmanager
 def own_threads(number: int | None = None) -> Iterator[None]:
     """Within the block, operations of this thread get so many threads (None: those of `set_threads`).

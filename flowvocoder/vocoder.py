@@ -28,7 +28,8 @@ from flowvocoder.postfilter.stages import Stages
 from flowvocoder.settings import number
 from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, reduced
 from flowvocoder.streaming.noise import NoiseSource, Seeds, item_seeds
-from flowvocoder.streaming.session import Session, from_tensor, pieces
+from flowvocoder.streaming.pieces import from_tensor, pieces
+from flowvocoder.streaming.session import Session
 from flowvocoder.streaming.stream import Stream
 from flowvocoder.units import PCM16_STEP
 from flowvocoder.voice import Voice

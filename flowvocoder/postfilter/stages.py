@@ -35,12 +35,12 @@ class Stages:
     """Several stages in a row. With none, audio comes out as it goes in."""
 
     def __init__(self, stages: Sequence[Stage] = ()):
-        self._stages = stages
+        self.stages = stages
         self.behind = sum(stage.behind for stage in stages)
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`."""
-        for stage in self._stages:
+        for stage in self.stages:
             audio = stage.push(mel, audio, ends)
         return audio
 

@@ -10,7 +10,7 @@ from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion import compiled, reference
 from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.streaming.flow import FlowStep
-from flowvocoder.streaming.session import CHUNK
+from flowvocoder.streaming.pieces import CHUNK
 
 Engine = Literal["eager", "numba", "compile"]
 """PyTorch alone; with the pitch recursion as machine code; steps of a size that comes back as compiled graphs."""

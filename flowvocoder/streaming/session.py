@@ -1,6 +1,7 @@
 """One signal (or batch of signals) through a step, chunk by chunk."""
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,27 @@ from flowvocoder.postfilter.stages import Stages
 from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.units import ceil_div
 
-CHUNK = 1024
-"""Frames of all items together that go through the layers at once where the whole mel is there: 12 s at 22 050 Hz. It
-bounds the memory that synthesis needs, whatever the length; larger chunks are not faster."""
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Frames that go through the layers at once.
+
+    Attributes:
+        mel: (B, f, n_mels), the frames; padded: the same with zeros after the last, until all audio is out.
+        noise: of the padded frames.
+        start: frames before it.
+        length: frames of each item in all, (B,); None while it is not known.
+        samples: start and end of what is audio in what the step gives.
+        ends: it is the last.
+    """
+
+    mel: Tensor
+    padded: Tensor
+    noise: Tensor
+    start: int
+    length: Tensor | None
+    samples: slice
+    ends: bool
 
 
 class Session:
@@ -27,8 +46,8 @@ class Session:
     def __init__(self, step: FlowStep, noise: Callable[[int], Tensor], postfilter: Stages | None = None):
         self.step = step
         self.frames = 0
+        self.postfilter = postfilter or Stages()
         self._noise = noise
-        self._postfilter = postfilter or Stages()
         self._state: list[Tensor] | None = None
 
     def push(self, mel: Tensor, length: Tensor | None = None) -> Tensor:
@@ -37,54 +56,26 @@ class Session:
         Args:
             length: frames of each item in all, (B,), once it is known. What is beyond comes out as zeros.
         """
-        return self._postfilter.push(mel.transpose(1, 2), self._flow(mel, length))
-
-    def _flow(self, mel: Tensor, length: Tensor | None) -> Tensor:
-        noise = self._noise(mel.shape[1]).to(mel)
-        audio, self._state = self.step.advance(mel, noise, self.frames, length, self._state)
-        early = max(0, self.step.delay - self.frames * self.step.rate) * self.step.block
-        self.frames += mel.shape[1]
-        return audio[:, early:]
+        return self.run(self.next_piece(mel, length))
 
     def finish(self, mel: Tensor, length: Tensor | None = None) -> Tensor:
         """The last frames (B, f, n_mels), none if f is 0 -> all that is still to come, (B, T)."""
-        blocks = self.frames * self.step.rate
-        frames = self.frames + mel.shape[1]
-        length = torch.full((len(mel),), frames, device=mel.device) if length is None else length
-        rest = ceil_div(self.step.delay, self.step.rate)
-        audio = self._flow(F.pad(mel, (0, 0, 0, rest)), length)
-        audio = audio[:, : (frames * self.step.rate - max(0, blocks - self.step.delay)) * self.step.block]
-        return self._postfilter.push(mel.transpose(1, 2), audio, ends=True)
+        return self.run(self.next_piece(mel, length, ends=True))
 
+    def next_piece(self, mel: Tensor, length: Tensor | None = None, ends: bool = False) -> Piece:
+        """The next frames with their noise and place."""
+        start, padded, step = self.frames, mel, self.step
+        self.frames += mel.shape[1]
+        early = max(0, step.delay - start * step.rate)
+        late = None
+        if ends:
+            padded = F.pad(mel, (0, 0, 0, ceil_div(step.delay, step.rate)))
+            length = torch.full((len(mel),), self.frames, device=mel.device) if length is None else length
+            late = (self.frames - start) * step.rate + min(step.delay, start * step.rate) + early
+        samples = slice(early * step.block, None if late is None else late * step.block)
+        return Piece(mel, padded, self._noise(padded.shape[1]).to(mel), start, length, samples, ends)
 
-def pieces(
-    step: FlowStep,
-    mel: Tensor,
-    noise: Callable[[int], Tensor],
-    length: Tensor | None = None,
-    postfilter: Stages | None = None,
-) -> Iterator[Tensor]:
-    """Audio of a whole mel, piece after piece, in memory that does not grow with its length.
-
-    Shape:
-        mel: (B, n_mels, F); length: (B,) frames of each item -> (B, T), F * hop_length samples together
-    """
-    session = Session(step, noise, postfilter)
-    size = max(1, CHUNK // len(mel))
-    for first in range(0, mel.shape[2], size):
-        frames = mel[:, :, first : first + size].transpose(1, 2)
-        last = first + size >= mel.shape[2]
-        yield session.finish(frames, length) if last else session.push(frames, length)
-
-
-def from_tensor(noise: Tensor, rate: int) -> Callable[[int], Tensor]:
-    """Noise (B, M, N) that is there already as a source of it, frame after frame; zeros after its end."""
-    position = 0
-
-    def take(frames: int) -> Tensor:
-        nonlocal position
-        now = noise[..., position : position + frames * rate]
-        position += frames * rate
-        return F.pad(now, (0, frames * rate - now.shape[-1])).transpose(1, 2)
-
-    return take
+    def run(self, piece: Piece) -> Tensor:
+        """The audio (B, T) of a piece; pieces come in order."""
+        audio, self._state = self.step.advance(piece.padded, piece.noise, piece.start, piece.length, self._state)
+        return self.postfilter.push(piece.mel.transpose(1, 2), audio[:, piece.samples], piece.ends)

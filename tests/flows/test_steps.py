@@ -29,7 +29,8 @@ from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.graphs import GraphStep
-from flowvocoder.streaming.session import Session, from_tensor
+from flowvocoder.streaming.pieces import from_tensor
+from flowvocoder.streaming.session import Session
 
 CONTEXT, FRAMES = 3, 23
 

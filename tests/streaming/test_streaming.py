@@ -103,7 +103,7 @@ def test_chunks_of_a_long_mel_leave_no_trace(monkeypatch: pytest.MonkeyPatch) ->
     vocoder = tiny(SETTINGS[0])
     mel = some_mel(vocoder, items=2)
     whole = vocoder.synthesize(mel, 1.0, seed=3)
-    monkeypatch.setattr("flowvocoder.streaming.session.CHUNK", 14)
+    monkeypatch.setattr("flowvocoder.streaming.pieces.CHUNK", 14)
     assert len(list(vocoder.synthesize_pieces(mel, 1.0, seed=3))) > 8
     assert (vocoder.synthesize(mel, 1.0, seed=3) - whole).abs().max() < 1e-9
 

@@ -19,7 +19,7 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.streaming.noise import NoiseSource, Seeds
-from flowvocoder.streaming.session import CHUNK
+from flowvocoder.streaming.pieces import CHUNK
 from flowvocoder.units import ceil_div
 from flowvocoder.voice_card import VoiceCard
 

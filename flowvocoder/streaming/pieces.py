@@ -1,0 +1,127 @@
+"""A whole mel, piece after piece, or several pieces at a time."""
+
+import collections
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowvocoder.flows.streaming import StreamPosition, StreamState
+from flowvocoder.inference import own_precision
+from flowvocoder.postfilter.stages import Stages
+from flowvocoder.streaming.flow import FlowStep
+from flowvocoder.streaming.session import Piece, Session
+from flowvocoder.threads import number_of_threads, own_threads
+
+CHUNK = 1024
+"""Frames of all items together that go through the layers at once where the whole mel is there: 12 s at 22 050 Hz. It
+bounds the memory that synthesis needs, whatever the length; larger chunks are not faster."""
+
+
+def pieces(
+    step: FlowStep,
+    mel: Tensor,
+    noise: Callable[[int], Tensor],
+    length: Tensor | None = None,
+    postfilter: Stages | None = None,
+) -> Iterator[Tensor]:
+    """Audio of a whole mel, piece after piece, in memory that does not grow with its length.
+
+    On a CPU, as many pieces at a time as `set_threads` says, each on one thread; the audio is the same, bit for bit.
+
+    Shape:
+        mel: (B, n_mels, F); length: (B,) frames of each item -> (B, T), F * hop_length samples together
+    """
+    session = Session(step, noise, postfilter)
+    size = max(1, CHUNK // len(mel))
+    parts = mel.transpose(1, 2).split(size, 1)
+    cut = (session.next_piece(part, length, ends=part is parts[-1]) for part in parts)
+    workers = min(number_of_threads(), len(parts)) if mel.device.type == "cpu" and type(step) is FlowStep else 1
+    yield from map(session.run, cut) if workers == 1 else _side_by_side(session, cut, workers)
+
+
+def _side_by_side(session: Session, cut: Iterable[Piece], workers: int) -> Iterator[Tensor]:
+    """Every layer of a piece waits only for what the same layer leaves of the piece before."""
+    waiting: collections.deque[Future[Tensor]] = collections.deque()
+    before = None
+    with ThreadPoolExecutor(workers, "synthesis") as pool:  # starts pieces in order: who waits, waits for one that runs
+        for piece in cut:
+            before, last = Handover(), before
+            waiting.append(pool.submit(_run, session, piece, last, before))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _run(session: Session, piece: Piece, before: "Handover | None", after: "Handover") -> Tensor:
+    """As `Session.run`, with what comes from the piece before and goes to the one after."""
+    mel = piece.mel.transpose(1, 2)
+    with after, torch.inference_mode(), own_precision(mel.device), own_threads(1):
+        position = StreamPosition(piece.start, piece.length)
+        audio: Tensor = session.step(piece.padded, piece.noise, position, HandoverState(before, after))
+        audio = audio[:, piece.samples]
+        for stage in session.postfilter.stages:
+            if before is not None:
+                before.take()
+            audio = stage.push(mel, audio, piece.ends)
+            after.give(None)
+    return audio
+
+
+class Handover:
+    """What a piece leaves for the next one, in the order in which both come to it."""
+
+    _FAILED = object()
+
+    def __init__(self) -> None:
+        self._left: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def give(self, left: Tensor | None) -> None:
+        """Leave something: a tensor, or word that a stage is done."""
+        self._left.put(left)
+
+    def take(self) -> Any:
+        """The next thing, as soon as it is there. Raises RuntimeError if the piece before has failed."""
+        left = self._left.get()
+        if left is self._FAILED:
+            raise RuntimeError("the piece before has failed")
+        return left
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is not None:
+            self._left.put(self._FAILED)
+
+
+class HandoverState(StreamState):
+    """The state of a step whose piece before is still being made."""
+
+    def __init__(self, before: Handover | None, after: Handover):
+        super().__init__()
+        self._before, self._after = before, after
+
+    def past(self, like: Tensor, count: int) -> Tensor:
+        return super().past(like, count) if self._before is None else self._before.take()
+
+    def keep(self, columns: Tensor) -> None:
+        self._after.give(columns)
+
+
+def from_tensor(noise: Tensor, rate: int) -> Callable[[int], Tensor]:
+    """Noise (B, M, N) that is there already as a source of it, frame after frame; zeros after its end."""
+    position = 0
+
+    def take(frames: int) -> Tensor:
+        nonlocal position
+        now = noise[..., position : position + frames * rate]
+        position += frames * rate
+        return F.pad(now, (0, frames * rate - now.shape[-1])).transpose(1, 2)
+
+    return take
