@@ -1,5 +1,6 @@
 """The class most users need: mel to audio, audio to latent and back, and the likelihood of a recording."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from flowvocoder.inference import (
     with_gradients,
     without_gradients,
 )
+from flowvocoder.mel.conversion import MelConversion, MovedAudio, as_spec
+from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.denoiser import Denoiser, Mode
@@ -37,6 +40,24 @@ from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard, checkpoint_folder
 
 NoiseOf = Callable[[int], Tensor]
 """Frames -> their noise (B, frames * rate, M)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A synthesis whose arguments were looked at: the mel (B, n_mels, F) as the flow takes it, and what goes with it.
+
+    Attributes:
+        lengths: frames of each item of `mel`, (B,).
+        frames: how many were given.
+        moved: cuts the audio to them.
+    """
+
+    mel: Tensor
+    noise: NoiseOf
+    lengths: Tensor | None
+    stages: Stages
+    frames: int
+    moved: MovedAudio
 
 
 class Vocoder(Voice):
@@ -151,6 +172,7 @@ class Vocoder(Voice):
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
         trust_mel: bool = False,
+        convention: str | MelSpec | None = None,
         gradients: bool = False,
     ) -> Tensor:
         """Audio (B, F * hop_length) for a mel: the flow's sample, then the post-filter.
@@ -165,19 +187,22 @@ class Vocoder(Voice):
             gl_iters: mel-consistency (Griffin-Lim) iterations; 0: the flow's sample as it is. None: the voice's own.
             low_band_iters: further ones below 1 kHz; a guide network guides those after the first 8, in rounds of 16.
                 None: the voice's own; 0 if gl_iters is 0.
-            trust_mel: take a mel that cannot be of a recording in the voice's convention.
+            trust_mel: take a mel that cannot be of a recording in its convention.
+            convention: of the mel: a name such as "hifigan", or a definition. None: the voice's own.
             gradients: record them where the mel requires them. The whole mel then goes through the layers at once, in
                 memory that grows with its length; the audio is the same to rounding, 1e-4.
 
         Raises:
-            MelError: wrong number of bands, no frames, values that are not finite, or lengths that do not fit.
+            MelError: wrong number of bands, no frames, values that are not finite, lengths that do not fit, or a
+                convention that this voice cannot serve.
             ImplausibleMelError: a mel of another kind, such as one scaled to 0..1.
-            ConfigError: temperature or iterations are negative, or there are not as many seeds as items.
+            ConfigError: temperature or iterations are negative, there are not as many seeds as items, or no convention
+                has this name.
         """
-        arguments = mel, temperature, seed, lengths, gl_iters, low_band_iters, trust_mel
+        arguments = mel, temperature, seed, lengths, gl_iters, low_band_iters, trust_mel, convention
         if not gradients:
             return torch.cat(list(self._pieces(*arguments)), 1)
-        audio: Tensor = with_gradients(self.device, lambda: self._whole(*self._begin(*arguments)))
+        audio: Tensor = with_gradients(self.device, lambda: self._whole(self._begin(*arguments)))
         return audio
 
     def synthesize_pieces(
@@ -190,19 +215,20 @@ class Vocoder(Voice):
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
         trust_mel: bool = False,
+        convention: str | MelSpec | None = None,
     ) -> Iterator[Tensor]:
         """What `synthesize` gives, (B, T) after (B, T), in memory that does not grow with the length."""
-        return self._pieces(mel, temperature, seed, lengths, gl_iters, low_band_iters, trust_mel)
+        return self._pieces(mel, temperature, seed, lengths, gl_iters, low_band_iters, trust_mel, convention)
 
     @without_gradients
     def _pieces(self, *arguments: Any) -> Iterator[Tensor]:
-        mel, noise, lengths, stages = self._begin(*arguments)
-        step = self._steps.for_mel(mel)
+        begun = self._begin(*arguments)
+        step = self._steps.for_mel(begun.mel)
         if step is None:
-            yield self._whole(mel, noise, lengths, stages)
+            yield self._whole(begun)
             return
-        for audio in pieces(step, mel, noise, lengths, stages):
-            yield checked_synthesis(audio)
+        for audio in pieces(step, begun.mel, begun.noise, begun.lengths, begun.stages):
+            yield checked_synthesis(begun.moved.take(audio, begun.frames))
 
     def _begin(
         self,
@@ -213,17 +239,22 @@ class Vocoder(Voice):
         gl_iters: int | None,
         low_band_iters: int | None,
         trust_mel: bool,
-    ) -> tuple[Tensor, NoiseOf, Tensor | None, Stages]:
+        convention: str | MelSpec | None,
+    ) -> "_Begun":
+        conversion = MelConversion(as_spec(convention, self.spec), self.spec)
         mel = self._mel(given)
         lengths = as_lengths(frames, mel)
-        noise, stages = self._noise(len(mel), temperature, seed), self._stages(gl_iters, low_band_iters, lengths)
+        longer = conversion.lengths(lengths)
+        noise, stages = self._noise(len(mel), temperature, seed), self._stages(gl_iters, low_band_iters, longer)
         if not trust_mel:
-            check_plausible(mel, self.spec, lengths)
-        return mel, noise, lengths, stages
+            check_plausible(mel, conversion.given, lengths)
+        return _Begun(conversion.mel(mel, lengths), noise, longer, stages, mel.shape[2], conversion.audio(lengths))
 
-    def _whole(self, mel: Tensor, noise: NoiseOf, lengths: Tensor | None, stages: Stages) -> Tensor:
-        drawn = noise(mel.shape[2]).to(mel).transpose(1, 2)
-        return checked_synthesis(stages.push(mel, self.model.sample_items(drawn, mel, lengths), ends=True))
+    def _whole(self, begun: "_Begun") -> Tensor:
+        mel = begun.mel
+        drawn = begun.noise(mel.shape[2]).to(mel).transpose(1, 2)
+        audio = begun.stages.push(mel, self.model.sample_items(drawn, mel, begun.lengths), ends=True)
+        return checked_synthesis(begun.moved.take(audio, begun.frames))
 
     @without_gradients
     def stream(
@@ -233,6 +264,7 @@ class Vocoder(Voice):
         gl_iters: int | None = None,
         low_band_iters: int = 0,
         trust_mel: bool = False,
+        convention: str | MelSpec | None = None,
     ) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
@@ -243,14 +275,17 @@ class Vocoder(Voice):
         Args:
             gl_iters, low_band_iters: as in `synthesize`. Each iteration delays the audio by an analysis window (n_fft
                 samples), so no low-band ones run unless they are requested.
-            trust_mel: as in `synthesize`.
+            trust_mel, convention: as in `synthesize`.
 
         Raises:
-            ConfigError: this model cannot stream, or temperature or iterations are negative.
+            ConfigError: this model cannot stream, temperature or iterations are negative, or no convention has this
+                name.
+            MelError: this voice cannot serve the convention.
         """
+        conversion = MelConversion(as_spec(convention, self.spec), self.spec)
         stages = self._stages(gl_iters, low_band_iters)
         session = Session(self._steps.require(), self._noise(1, temperature, seed), stages)
-        return Stream(session, self.look_ahead + stages.behind, self.spec, self._weight, trust_mel)
+        return Stream(session, self.look_ahead + stages.behind - conversion.later, conversion, self._weight, trust_mel)
 
     @property
     @without_gradients

@@ -23,6 +23,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
     from flowvocoder.checkpoint import WEIGHTS, load_checkpoint, modules, read_config
+    from flowvocoder.mel.conversion import served
     from flowvocoder.streaming.engines import ModelSteps
     from flowvocoder.voice_card import BUNDLED_VOICE
 
@@ -48,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows = {
         "mel": f"{spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
         f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}",
+        "takes": f"{', '.join(served(spec)) or 'its own'} mels",
         "sizes": _sizes(checkpoint.experiment.model),
         **({} if guide is None else {"guide": _sizes(guide)}),
         "streams": _streaming(step, spec, checkpoint.card.postfilter.gl_iters),

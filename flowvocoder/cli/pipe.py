@@ -76,7 +76,8 @@ def _begin(arguments: argparse.Namespace, trust_mel: bool) -> "tuple[Vocoder, St
     arguments.low_band_iters = arguments.low_band_iters or 0
     given = iterations(arguments)
     vocoder = load_vocoder(arguments)
-    stream = vocoder.stream(arguments.temperature, arguments.seed, trust_mel=trust_mel, **given)
+    given |= {"trust_mel": trust_mel, "convention": getattr(arguments, "convention", None)}
+    stream = vocoder.stream(arguments.temperature, arguments.seed, **given)
     print(f"look-ahead {1000 * stream.seconds_behind:.0f} ms; {vocoder.sample_rate} Hz, mono", file=sys.stderr)
     return vocoder, stream
 

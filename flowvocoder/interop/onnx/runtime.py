@@ -15,6 +15,7 @@ from flowvocoder.checks import as_lengths, as_mel, check_plausible, checked_synt
 from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
 from flowvocoder.files import reading
+from flowvocoder.mel.conversion import MelConversion, as_spec
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.settings import PostfilterSettings
@@ -68,24 +69,27 @@ class OnnxVocoder:
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
         trust_mel: bool = False,
+        convention: str | MelSpec | None = None,
     ) -> Iterator[Tensor]:
         """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
 
         The file holds the flow; the post-filter runs in PyTorch, without a guide network.
         """
-        rest = as_mel(mel, self.spec, self._postfilter.consistency.window).detach()
-        length = as_lengths(lengths, rest)
+        conversion = MelConversion(as_spec(convention, self.spec), self.spec)
+        given = as_mel(mel, self.spec, self._postfilter.consistency.window).detach()
+        length = as_lengths(lengths, given)
         if not trust_mel:
-            check_plausible(rest, self.spec, length)
+            check_plausible(given, conversion.given, length)
+        rest, moved, frames = conversion.mel(given, length), conversion.audio(length), given.shape[2]
+        length = conversion.lengths(length)
         stages = self._postfilter.stages(self.card.postfilter.chosen(gl_iters, low_band_iters), length)
-        frames = CHUNK
-        for audio in self._flow_pieces(rest.numpy(), temperature, seed, lengths):
-            yield checked_synthesis(stages.push(rest[:, :, :frames], audio))
-            rest = rest[:, :, frames:]
-        yield checked_synthesis(stages.push(rest, audio[:, :0], ends=True))
+        for audio in self._flow_pieces(rest.numpy(), temperature, seed, length):
+            yield checked_synthesis(moved.take(stages.push(rest[:, :, :CHUNK], audio), frames))
+            rest = rest[:, :, CHUNK:]
+        yield checked_synthesis(moved.take(stages.push(rest, audio[:, :0], ends=True), frames))
 
     def _flow_pieces(
-        self, batch: Array, temperature: float | None, seed: Seeds, lengths: Sequence[int] | None
+        self, batch: Array, temperature: float | None, seed: Seeds, lengths: Tensor | None
     ) -> Iterator[Tensor]:
         scale = self.card.temperature if temperature is None else temperature
         source = NoiseSource(seed, len(batch), self._rate, self._block)
@@ -93,7 +97,7 @@ class OnnxVocoder:
         def noise(frames: int) -> Array:
             return np.ascontiguousarray((scale * source.draw(frames)).numpy().swapaxes(1, 2))
 
-        length = np.array([batch.shape[2]] * len(batch) if lengths is None else list(lengths), np.int64)
+        length = np.array([batch.shape[2]] * len(batch) if lengths is None else lengths.tolist(), np.int64)
         if self.variant == "whole":
             inputs = {"mel": batch, "noise": noise(batch.shape[2]), "length": length}
             yield torch.from_numpy(self._session.run(["audio"], inputs)[0])
