@@ -1,7 +1,6 @@
 """The class most users need: mel to audio, audio to latent and back, and the likelihood of a recording."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from flowvocoder.audio.arrays import Numbers
 from flowvocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from flowvocoder.checks import as_latent, as_lengths, check_plausible, checked_synthesis, finite
+from flowvocoder.checks import as_latent, as_lengths, check_plausible, finite
 from flowvocoder.config import Experiment
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder, dequantise
@@ -22,7 +21,7 @@ from flowvocoder.inference import (
     with_gradients,
     without_gradients,
 )
-from flowvocoder.mel.conversion import MelConversion, MovedAudio, as_spec
+from flowvocoder.mel.conversion import MelConversion, as_spec
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.postfilter.chain import PostFilter
@@ -34,30 +33,10 @@ from flowvocoder.streaming.noise import NoiseSource, Seeds, item_seeds
 from flowvocoder.streaming.pieces import from_tensor, pieces
 from flowvocoder.streaming.session import Session
 from flowvocoder.streaming.stream import Stream
+from flowvocoder.synthesis import NoiseOf, Synthesis
 from flowvocoder.units import PCM16_STEP
 from flowvocoder.voice import Voice
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard, checkpoint_folder
-
-NoiseOf = Callable[[int], Tensor]
-"""Frames -> their noise (B, frames * rate, M)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Begun:
-    """A synthesis whose arguments were looked at: the mel (B, n_mels, F) as the flow takes it, and what goes with it.
-
-    Attributes:
-        lengths: frames of each item of `mel`, (B,).
-        frames: how many were given.
-        moved: cuts the audio to them.
-    """
-
-    mel: Tensor
-    noise: NoiseOf
-    lengths: Tensor | None
-    stages: Stages
-    frames: int
-    moved: MovedAudio
 
 
 class Vocoder(Voice):
@@ -202,7 +181,7 @@ class Vocoder(Voice):
         arguments = mel, temperature, seed, lengths, gl_iters, low_band_iters, trust_mel, convention
         if not gradients:
             return torch.cat(list(self._pieces(*arguments)), 1)
-        audio: Tensor = with_gradients(self.device, lambda: self._whole(self._begin(*arguments)))
+        audio: Tensor = with_gradients(self.device, lambda: self._begin(*arguments).whole(self.model))
         return audio
 
     def synthesize_pieces(
@@ -222,13 +201,9 @@ class Vocoder(Voice):
 
     @without_gradients
     def _pieces(self, *arguments: Any) -> Iterator[Tensor]:
-        begun = self._begin(*arguments)
-        step = self._steps.for_mel(begun.mel)
-        if step is None:
-            yield self._whole(begun)
-            return
-        for audio in pieces(step, begun.mel, begun.noise, begun.lengths, begun.stages):
-            yield checked_synthesis(begun.moved.take(audio, begun.frames))
+        synthesis = self._begin(*arguments)
+        step = self._steps.for_mel(synthesis.mel)
+        yield from [synthesis.whole(self.model)] if step is None else synthesis.pieces(step)
 
     def _begin(
         self,
@@ -240,7 +215,7 @@ class Vocoder(Voice):
         low_band_iters: int | None,
         trust_mel: bool,
         convention: str | MelSpec | None,
-    ) -> "_Begun":
+    ) -> Synthesis:
         conversion = MelConversion(as_spec(convention, self.spec), self.spec)
         mel = self._mel(given)
         lengths = as_lengths(frames, mel)
@@ -248,13 +223,7 @@ class Vocoder(Voice):
         noise, stages = self._noise(len(mel), temperature, seed), self._stages(gl_iters, low_band_iters, longer)
         if not trust_mel:
             check_plausible(mel, conversion.given, lengths)
-        return _Begun(conversion.mel(mel, lengths), noise, longer, stages, mel.shape[2], conversion.audio(lengths))
-
-    def _whole(self, begun: "_Begun") -> Tensor:
-        mel = begun.mel
-        drawn = begun.noise(mel.shape[2]).to(mel).transpose(1, 2)
-        audio = begun.stages.push(mel, self.model.sample_items(drawn, mel, begun.lengths), ends=True)
-        return checked_synthesis(begun.moved.take(audio, begun.frames))
+        return Synthesis(conversion.mel(mel, lengths), noise, longer, stages, mel.shape[2], conversion.audio(lengths))
 
     @without_gradients
     def stream(

@@ -29,7 +29,7 @@ LAYERS = [
     {"config"},
     {"models", "density"},
     {"presets", "streaming", "voice"},
-    {"checkpoint", "data"},
+    {"checkpoint", "data", "synthesis"},
     {"vocoder", "audit", "prepare"},
     {"interop"},
     {"training"},
