@@ -104,6 +104,46 @@ class SamplingSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugmentSettings:
+    """How segments are altered (`flowvocoder.data.augment`): the probability of each change, then its range."""
+
+    resample: float = limited(0.0, 0.0, 1.0)
+    resample_most: float = limited(1.4, 1.0, 2.0)  # times as fast and high; as many times slower and lower, too
+    level: float = limited(0.0, 0.0, 1.0)
+    level_db: float = limited(15.0, 0.0, 60.0)  # up or down, but not above full scale
+    equaliser: float = limited(0.0, 0.0, 1.0)
+    equaliser_db: float = limited(8.0, 0.0, 30.0)  # up or down, of each of a few bumps
+    tilt: float = limited(0.0, 0.0, 1.0)
+    tilt_db: float = limited(3.0, 0.0, 12.0)  # an octave, up or down
+    lowpass: float = limited(0.0, 0.0, 1.0)
+    lowpass_hz: float = limited(3400.0, 100.0, 1e6)  # lowest edge; the highest is what mels show
+    noise: float = limited(0.0, 0.0, 1.0)
+    noise_db: float = limited(20.0, -20.0, 90.0)  # loudest, below the speech
+    room: float = limited(0.0, 0.0, 1.0)
+    room_seconds: float = limited(0.5, 0.05, 5.0)  # longest reverberation time
+
+    @property
+    def alters(self) -> bool:
+        """Whether any change has a probability."""
+        changes = self.resample, self.level, self.equaliser, self.tilt, self.lowpass, self.noise, self.room
+        return any(probability > 0 for probability in changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """What is drawn from the corpora. The defaults take every recording as it is, in proportion to its length."""
+
+    balance: float = limited(1.0, 0.0, 1.0)  # a speaker is drawn as seconds^balance: 1 by length, 0 all alike
+    repeat: float = limited(5.0, 1.0, 1e6)  # at most so many times as often as by length
+    band: Literal["keep", "shown"] = "keep"  # shown: no recording ends where its mel does not show it
+    augment: AugmentSettings = AugmentSettings()
+
+
+AS_IT_IS = DataSettings()
+"""Every recording unaltered, in proportion to its length."""
+
+
+@dataclasses.dataclass(frozen=True)
 class RunSettings:
     """Options of a run: they do not change what is trained, only where, how fast and with which random numbers."""
 
@@ -126,6 +166,7 @@ class TrainConfig:
     losses: LossWeights = LossWeights()
     sampling: SamplingSettings = SamplingSettings()
     run: RunSettings = RunSettings()
+    data: DataSettings = AS_IT_IS
 
     @property
     def draws_samples(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
+from flowvocoder.audio.bandwidth import band_edge
 from flowvocoder.audio.files import open_audio
 from flowvocoder.audio.levels import Downmix, frame_levels, speech_level
 from flowvocoder.audit import checks
@@ -98,7 +99,7 @@ def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurem
         return empty((*wrong, *findings), rate=rate, duration=len(data))
     signal = data.mean(axis=1, dtype=np.float64)
     levels = frame_levels(signal, rate)
-    edge, nothing_above = checks.band_edge(signal, rate)
+    edge, nothing_above = band_edge(signal, rate)
     findings += [*_clipping(signal, rate, limits), *_offset(signal, limits), *_levels(levels, limits)]
     heard = min(rate, limits.rate) / 2
     if nothing_above and edge < limits.bandwidth * heard:

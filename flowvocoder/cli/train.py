@@ -160,6 +160,8 @@ def _say_what_is_special(trainer: "Trainer", arguments: argparse.Namespace) -> N
         print(f"{arguments.out}: has all of its {trainer.step} steps already", file=sys.stderr)
     if not trainer.validation.items:
         print("no held-out recording: no validation, no best/ checkpoint", file=sys.stderr)
+    if trainer.sampler.voices > len(trainer.names):
+        print(f"{trainer.sampler.voices} speakers to train on", file=sys.stderr)
     for change, count in trainer.sampler.changes.items():
         print(f"{count} {'recording' if count == 1 else 'recordings'} to train on: {change}", file=sys.stderr)
     skipped = trainer.sampler.skipped

@@ -8,7 +8,8 @@ from pathlib import Path
 from flowvocoder.audio.files import EXTENSIONS, Recording, Samples, at_rate, read_as_stored
 from flowvocoder.data.manifest import read_lines
 from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_members
-from flowvocoder.data.splits import TRAIN, VALIDATION, choose_split, hash_of, hold_out_one
+from flowvocoder.data.speakers import read_speakers
+from flowvocoder.data.splits import TRAIN, UNSEEN, VALIDATION, choose_split, hash_of, hold_out_one
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError, together
 from flowvocoder.files import reading
 from flowvocoder.mel.files import Mel, check_length, decode_mel, read_mel
@@ -16,6 +17,10 @@ from flowvocoder.mel.spec import MelSpec
 
 HELD_OUT_OF_SHARDS = 256
 """Utterances of a folder of shards that are kept at hand for validation."""
+
+
+UNSEEN_OF_FOLDERS = 10
+"""Speakers from which on some of a folder are held out as a whole; a manifest says itself who is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,17 @@ class Utterance:
     split: str | None = None  # None: by the hash of the id
     mel: Path | StoredMel | None = None  # to train on instead of the audio's own
     content: bytes | None = None  # of the audio file, where `path` only names it
+    speaker: str | None = None  # None: not known
+
+    @property
+    def corpus(self) -> str:
+        """The name of its corpus."""
+        return self.id.partition("/")[0]
+
+    @property
+    def voice(self) -> str:
+        """Its speaker among those of all corpora; where none is known, the corpus is one."""
+        return f"{self.corpus}/{self.speaker}" if self.speaker else self.corpus
 
     def read(self, sample_rate: int) -> Samples:
         """The audio (T,) at `sample_rate`. Raises AudioError."""
@@ -46,10 +62,19 @@ class Utterance:
 
     def recording(self, sample_rate: int) -> Recording:
         """The same with what was done to it. Raises AudioError."""
+        return at_rate(self.stored(), sample_rate)
+
+    def stored(self) -> Recording:
+        """The same at the rate of its file. Raises AudioError."""
         stored = read_as_stored(self.path, self.start, self.duration, self.content)
         if self.rate not in (None, stored.sample_rate):
             raise AudioError(f"{self.path}: has {stored.sample_rate} Hz, the manifest says {self.rate}")
-        return at_rate(stored, sample_rate)
+        return stored
+
+    @property
+    def mel_is_given(self) -> bool:
+        """Whether a mel comes with it that is not its audio's own."""
+        return self.mel.given if isinstance(self.mel, StoredMel) else self.mel is not None
 
     def read_mel(self, spec: MelSpec, samples: int) -> Mel | None:
         """The mel (n_mels, F) that goes with this number of samples at the spec's rate; None: that of the audio.
@@ -79,6 +104,7 @@ class Corpus:
     name: str
     training: list[Utterance]
     held_out: list[Utterance]
+    unseen: list[Utterance] = dataclasses.field(default_factory=list)  # of speakers that training does not hear
     shards: list[Shard] = dataclasses.field(default_factory=list)
     rate: int | None = None  # Hz of all shards
 
@@ -107,15 +133,16 @@ def open_corpus(path: Path) -> Corpus:
         AudioError, DataError: as `find_utterances` and `open_shards`.
     """
     if not is_shard_folder(path):
-        training, held_out = split(find_utterances(path))
-        return Corpus(corpus_name(path), training, held_out)
+        return Corpus(corpus_name(path), *split(find_utterances(path)))
     rate, shards = open_shards(path)
-    stored = (u for s in shards if s.split == VALIDATION for u in read_shard(s))
-    held_out = list(itertools.islice(stored, HELD_OUT_OF_SHARDS))
+    held_out, unseen = (
+        list(itertools.islice((u for s in shards if s.split == part for u in read_shard(s)), HELD_OUT_OF_SHARDS))
+        for part in (VALIDATION, UNSEEN)
+    )
     training_shards = [s for s in shards if s.split == TRAIN]
     if not training_shards:
         raise DataError(f"{path}: has no shard of the train split")
-    return Corpus(corpus_name(path), [], held_out, training_shards, rate)
+    return Corpus(corpus_name(path), [], held_out, unseen, training_shards, rate)
 
 
 def corpus_name(path: Path) -> str:
@@ -131,7 +158,7 @@ def find_utterances(root: Path) -> list[Utterance]:
 
     Raises:
         AudioError: no such folder, no audio in it, or a recording that metadata.csv names is missing.
-        DataError: as `read_lines`, no entries, or a file that is missing.
+        DataError: as `read_lines` and `read_speakers`, no entries, or a file that is missing.
     """
     if root.suffix == ".jsonl" and not root.is_dir():
         return _of_manifest(root)
@@ -147,7 +174,9 @@ def find_utterances(root: Path) -> list[Utterance]:
         raise AudioError(f"{root}: no audio files ({', '.join(EXTENSIONS)})")
     wavs = root / "wavs"
     base = wavs if all(p.is_relative_to(wavs) for p in found) else root
-    return [Utterance(f"{corpus}/{p.relative_to(base).with_suffix('').as_posix()}", p) for p in found]
+    names = [p.relative_to(base).with_suffix("").as_posix() for p in found]
+    speakers = read_speakers(root, names)
+    return [Utterance(f"{corpus}/{n}", p, speaker=s) for n, p, s in zip(names, found, speakers, strict=True)]
 
 
 def read_shard(shard: Shard) -> list[Utterance]:
@@ -163,25 +192,30 @@ def read_shard(shard: Shard) -> list[Utterance]:
             if member.mel is not None:
                 mel = StoredMel(member.mel, MelSpec.from_dict(about["mel"]), bool(about["mel_is_given"]))
             name = shard.path / f"{number:05d}.flac"
-            found.append(Utterance(str(about["id"]), name, rate=about["rate"], mel=mel, content=member.audio))
+            speaker = str(about.get("speaker") or "")
+            found.append(Utterance(str(about["id"]), name, 0, None, about["rate"], None, mel, member.audio, speaker))
     if len(found) != len(shard.lengths):
         raise DataError(f"{shard.path}: holds {len(found)} utterances, its JSON says {len(shard.lengths)}")
     return found
 
 
-def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """(training, validation): by what a manifest says, else by hash; what is in other splits is left out.
+def split(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance], list[Utterance]]:
+    """(training, validation, unseen): by what a manifest says, else by hash; what is in other splits is left out.
 
-    Where that holds out none of two or more utterances, the hash chooses one.
+    Where validation has none of two or more utterances, the hash chooses one. Of a folder with ten speakers or more,
+    some are unseen.
     """
-    splits = [u.split or choose_split(u.id) for u in utterances]
+    speakers = frozenset(u.speaker for u in utterances if u.speaker)
+    if len(speakers) < UNSEEN_OF_FOLDERS:
+        speakers = frozenset()
+    splits = [u.split or choose_split(u.id, u.speaker or "", speakers) for u in utterances]
     one = hold_out_one(splits, (hash_of(u.id) for u in utterances))
     if one is not None:
         splits[one] = VALIDATION
-    training, held_out = (
-        [u for u, own in zip(utterances, splits, strict=True) if own == part] for part in (TRAIN, VALIDATION)
+    training, held_out, unseen = (
+        [u for u, own in zip(utterances, splits, strict=True) if own == part] for part in (TRAIN, VALIDATION, UNSEEN)
     )
-    return training, held_out
+    return training, held_out, unseen
 
 
 def _of_manifest(path: Path) -> list[Utterance]:
@@ -191,7 +225,9 @@ def _of_manifest(path: Path) -> list[Utterance]:
         for file, name in ((audio, entry.path), (mel, entry.mel)):
             if file is not None and not file.is_file():
                 missing.append(DataError(f"{path}: line {number}: no file {name}"))
-        found.append(Utterance(entry.id, audio, entry.start, entry.duration, entry.rate, entry.split, mel))
+        found.append(
+            Utterance(entry.id, audio, entry.start, entry.duration, entry.rate, entry.split, mel, None, entry.speaker)
+        )
     if missing:
         raise together(missing, f"files of {path} are missing")
     if not found:

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.audio.files import Samples
+from flowvocoder.audio.files import Recording, Samples
+from flowvocoder.config import AS_IT_IS, DataSettings
+from flowvocoder.data.augment import Augmenter, Source
+from flowvocoder.data.balance import weights
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError, FlowVocoderError, MelError, together
 from flowvocoder.mel.files import Mel
@@ -34,10 +37,23 @@ class Clip:
     """A recording that segments can be cut from."""
 
     id: str
-    padded: Samples  # with the reflection at its ends, so that a segment's mel equals those frames of the whole mel
+    voice: str  # who speaks, among all corpora
+    samples: int  # at the spec's rate
+    audio: (
+        Samples | Source
+    )  # with reflections at its ends, so that a segment's mel equals those frames of the whole mel
     mel: Mel | None  # given for it; None: the audio's own
     step: int  # samples between places where a segment may begin
     starts: int  # how many such places
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """One item of a batch: its recording, which of the places to begin at, and where its randomness comes from."""
+
+    clip: Clip
+    at: int
+    key: tuple[int, ...]
 
 
 class Cutter:
@@ -49,12 +65,18 @@ class Cutter:
     Args:
         spec: of the mels.
         segment: samples of a segment; rounded down to whole frames.
+        data: how segments are altered, but for those of a recording that comes with a mel.
 
     Attributes:
         changes: what was done to recordings that were read, or `SILENT`, and to how many.
     """
 
-    def __init__(self, spec: MelSpec, segment: int):
+    def __init__(
+        self,
+        spec: MelSpec,
+        segment: int,
+        data: DataSettings = AS_IT_IS,
+    ):
         self.spec = spec
         self.frames = segment // spec.hop_length
         self.segment = self.frames * spec.hop_length
@@ -62,34 +84,63 @@ class Cutter:
         self.left, self.right = edge_padding(spec)
         self.shortest = max(self.segment, self.left + 1)
         self.changes: Counter[str] = Counter()
+        self.augmenter: Augmenter | None = None
+        if data.augment.alters or data.band != "keep":
+            self.augmenter = Augmenter(spec, self.segment, data)
 
     def clip(self, utterance: Utterance) -> Clip | None:
         """The recording, read; None if it is shorter than a segment. Raises AudioError or MelError."""
+        if self.augmenter is not None and not utterance.mel_is_given:
+            return self._to_alter(utterance, self.augmenter)
         recording = utterance.recording(self.spec.sample_rate)
         samples = recording.samples
-        self.changes.update(recording.changes if samples.any() else [SILENT])
+        self._count(recording)
         mel = utterance.read_mel(self.spec, len(samples))
         if len(samples) < self.shortest:
             return None
         whole = len(samples) // self.spec.hop_length
         step = 1 if mel is None else self.spec.hop_length
-        starts = (whole - self.frames) * self.spec.hop_length // step + 1
         if mel is not None:  # some toolkits leave the last frame out
             mel = np.pad(mel, ((0, 0), (0, max(0, whole - mel.shape[1]))), mode="edge")
-        return Clip(utterance.id, np.pad(samples, (self.left, self.right), mode="reflect"), mel, step, starts)
+        padded = np.pad(samples, (self.left, self.right), mode="reflect")
+        return self._clip(utterance, len(samples), padded, mel, step)
 
-    def batch(self, drawn: Sequence[tuple[Clip, int]]) -> Batch:
+    def _to_alter(self, utterance: Utterance, augmenter: Augmenter) -> Clip | None:
+        stored = utterance.stored()
+        self._count(stored)
+        samples = len(stored.samples) * self.spec.sample_rate // stored.sample_rate
+        if samples < self.shortest:
+            return None
+        source = augmenter.source(stored)
+        if augmenter.is_cut_off(source):
+            self.changes[f"cut off above what mels show: low-passed at {augmenter.shown:.0f} Hz"] += 1
+        return self._clip(utterance, samples, source, None, 1)
+
+    def _clip(self, utterance: Utterance, samples: int, audio: Samples | Source, mel: Mel | None, step: int) -> Clip:
+        starts = (samples // self.spec.hop_length - self.frames) * self.spec.hop_length // step + 1
+        return Clip(utterance.id, utterance.voice, samples, audio, mel, step, starts)
+
+    def _count(self, recording: Recording) -> None:
+        self.changes.update(recording.changes if recording.samples.any() else [SILENT])
+
+    def batch(self, drawn: Sequence[Draw]) -> Batch:
         """The segments that begin at the given places."""
-        span = self.segment + self.spec.n_fft - self.spec.hop_length
-        begins = [at * clip.step for clip, at in drawn]
-        cut = [clip.padded[begin : begin + span] for (clip, _), begin in zip(drawn, begins, strict=True)]
-        padded = torch.from_numpy(np.stack(cut))
+        padded = torch.from_numpy(np.stack([self._cut(draw) for draw in drawn]))
         audio = padded[:, self.left : self.left + self.segment]
         mel = self.front_end.frames(padded)
-        for row, (clip, at) in enumerate(drawn):
-            if clip.mel is not None:
-                mel[row] = torch.from_numpy(clip.mel[:, at : at + self.frames])
-        return Batch(audio, mel, tuple(clip.id for clip, _ in drawn))
+        for row, draw in enumerate(drawn):
+            if draw.clip.mel is not None:
+                mel[row] = torch.from_numpy(draw.clip.mel[:, draw.at : draw.at + self.frames])
+        return Batch(audio, mel, tuple(draw.clip.id for draw in drawn))
+
+    def _cut(self, draw: Draw) -> Samples:
+        """A segment with the context that its mel needs."""
+        clip = draw.clip
+        if isinstance(clip.audio, Source):
+            assert self.augmenter is not None
+            return self.augmenter(clip.audio, draw.at / clip.starts, np.random.default_rng(draw.key))
+        begin = draw.at * clip.step
+        return clip.audio[begin : begin + self.segment + self.spec.n_fft - self.spec.hop_length]
 
     def none_long_enough(self, recordings: int) -> AudioError:
         """The error to raise then."""
@@ -100,18 +151,25 @@ class Cutter:
 
 
 class SegmentSampler:
-    """Draws segments from recordings held in memory, in proportion to their length.
+    """Draws segments from recordings held in memory, in proportion to their length or balanced by speaker.
 
     Args:
         utterances: what to draw from; those shorter than a segment are left out (`skipped`).
-        spec, segment: as `Cutter`.
+        spec, segment, data: as `Cutter`.
 
     Raises:
         AudioError, MelError: unreadable files, all of them, or none long enough.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], spec: MelSpec, segment: int, seed: int = 0):
-        self.cutter = Cutter(spec, segment)
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        spec: MelSpec,
+        segment: int,
+        seed: int = 0,
+        data: DataSettings = AS_IT_IS,
+    ):
+        self.cutter = Cutter(spec, segment, data)
         self.seed = seed
         self.clips: list[Clip] = []
         self.skipped: list[str] = []
@@ -131,10 +189,12 @@ class SegmentSampler:
         if not self.clips:
             raise self.cutter.none_long_enough(len(utterances))
         self.changes = self.cutter.changes
-        self.samples = sum(len(c.padded) - self.cutter.left - self.cutter.right for c in self.clips)
+        self.samples = sum(c.samples for c in self.clips)
         self.starts = np.array([c.starts for c in self.clips])
-        places = self.starts * np.array([c.step for c in self.clips])
-        self.probability = places / places.sum()
+        voices, places = [c.voice for c in self.clips], self.starts * np.array([c.step for c in self.clips])
+        self.voices = len(set(voices))
+        odds = places * weights(voices, places, data)
+        self.probability = odds / odds.sum()
 
     def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
         """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
@@ -144,5 +204,9 @@ class SegmentSampler:
         """
         rng = np.random.default_rng((self.seed, step))
         chosen = rng.choice(len(self.clips), size=size, p=self.probability)
-        starts = rng.integers(self.starts[chosen])[part]
-        return self.cutter.batch([(self.clips[i], int(at)) for i, at in zip(chosen[part], starts, strict=True)])
+        starts = rng.integers(self.starts[chosen])
+        drawn = [
+            Draw(self.clips[i], int(at), (self.seed, step, item))
+            for item, (i, at) in enumerate(zip(chosen, starts, strict=True))
+        ]
+        return self.cutter.batch(drawn[part])

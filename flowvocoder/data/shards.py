@@ -6,6 +6,7 @@ docs/reference/formats.md describes the format. This module reads; `flowvocoder.
 import dataclasses
 import hashlib
 import json
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,13 @@ class Shard:
     split: str
     lengths: npt.NDArray[np.int64]  # samples of each utterance, in their order
     sha256: str  # of the tar file
+    speakers: tuple[str, ...] = ()  # of each utterance; () where an earlier version did not write them
+
+    @property
+    def voices(self) -> list[str]:
+        """The speaker of each utterance among those of all corpora; where none is known, the folder is one."""
+        folder = self.path.resolve().parent.name
+        return [f"{folder}/{speaker}" if speaker else folder for speaker in self.speakers or [""] * len(self.lengths)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +107,15 @@ def _open(folder: Path, shard: dict[str, Any]) -> Shard:
         have = "is missing" if size < 0 else f"has {size} bytes"
         raise DataError(f"{path}: {have}, the index says {shard['bytes']}")
     about = path.with_suffix(".json")
-    lengths = np.array([_length(value) for value in read_json(about, DataError)["lengths"]], dtype=np.int64)
+    told = read_json(about, DataError)
+    lengths = np.array([_length(value) for value in told["lengths"]], dtype=np.int64)
+    speakers = tuple(sys.intern(str(speaker)) for speaker in told.get("speakers", ()))
     if (len(lengths), int(lengths.sum())) != (shard["utterances"], shard["samples"]):
         have = f"{len(lengths)} utterances, {lengths.sum()} samples"
         raise DataError(f"{about}: tells of {have}, the index of {shard['utterances']} and {shard['samples']}")
-    return Shard(path, str(shard["split"]), lengths, str(shard["sha256"]))
+    if speakers and len(speakers) != len(lengths):
+        raise DataError(f"{about}: tells of {len(lengths)} utterances and {len(speakers)} speakers")
+    return Shard(path, str(shard["split"]), lengths, str(shard["sha256"]), speakers)
 
 
 def _length(value: Any) -> int:

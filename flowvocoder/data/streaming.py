@@ -1,6 +1,8 @@
 """Training segments from shards, read one after the other, for corpora that no memory holds."""
 
+import bisect
 import dataclasses
+import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -9,8 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.config import AS_IT_IS, DataSettings
+from flowvocoder.data.balance import weights
 from flowvocoder.data.corpus import Corpus, Utterance, read_shard
-from flowvocoder.data.segments import Batch, Clip, Cutter, SegmentSampler
+from flowvocoder.data.segments import Batch, Clip, Cutter, Draw, SegmentSampler
 from flowvocoder.data.shards import Shard
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.mel.spec import MelSpec
@@ -19,10 +23,14 @@ BUFFER_SHARDS = 4
 """Shards whose utterances are shuffled together, and held in memory together."""
 
 
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+
+
 class Sampler(Protocol):
     """Where a trainer gets its batches from."""
 
     samples: int  # of audio there are to draw from
+    voices: int  # speakers there are to draw from; 0: not known
     skipped: list[str]  # recordings shorter than a segment
     changes: Counter[str]  # what was done to recordings on reading, and to how many; none where shards were prepared
 
@@ -35,7 +43,13 @@ class Sampler(Protocol):
         ...
 
 
-def open_sampler(corpora: Sequence[Corpus], spec: MelSpec, segment: int, seed: int = 0) -> Sampler:
+def open_sampler(
+    corpora: Sequence[Corpus],
+    spec: MelSpec,
+    segment: int,
+    seed: int = 0,
+    data: DataSettings = AS_IT_IS,
+) -> Sampler:
     """A sampler for all of them.
 
     Raises:
@@ -45,14 +59,14 @@ def open_sampler(corpora: Sequence[Corpus], spec: MelSpec, segment: int, seed: i
     shards = [c for c in corpora if c.shards]
     others = [c for c in corpora if not c.shards]
     if not shards:
-        return SegmentSampler([u for c in others for u in c.training], spec, segment, seed)
+        return SegmentSampler([u for c in others for u in c.training], spec, segment, seed, data)
     if others:
         raise ConfigError(f"{shards[0].name} is shards and {others[0].name} is not: `flowvocoder prepare` that one too")
     for corpus in shards:
         if corpus.rate != spec.sample_rate:
             rates = f"is at {corpus.rate} Hz, the model wants {spec.sample_rate}"
             raise DataError(f"{corpus.name}: {rates}: prepare it with --rate {spec.sample_rate}")
-    return ShardSampler([s for c in shards for s in c.shards], spec, segment, seed)
+    return ShardSampler([s for c in shards for s in c.shards], spec, segment, seed, data=data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +80,14 @@ class _Epoch:
 class ShardSampler:
     """Draws segments shard after shard, through a shuffle buffer of `buffer` shards.
 
-    A pass over the corpus draws from every utterance once for each segment it is long. The order of the shards, that of
-    the utterances within the buffer and the starts of segments come from (seed, pass, place). So any step can be
-    computed at once, after a resume too. Two buffers are in memory at a time: this one and the one before.
+    A pass over the corpus draws from every utterance once for each segment it is long; balanced by speaker, so often on
+    average of many passes. The order of the shards, that of the utterances within the buffer and the starts of segments
+    come from (seed, pass, place). So any step can be computed at once, after a resume too. Two buffers are in memory at
+    a time: this one and the one before.
 
     Args:
         shards: of the training split.
-        spec, segment: as `Cutter`.
+        spec, segment, data: as `Cutter`.
         buffer: shards shuffled together.
 
     Raises:
@@ -80,22 +95,35 @@ class ShardSampler:
     """
 
     def __init__(
-        self, shards: Sequence[Shard], spec: MelSpec, segment: int, seed: int = 0, buffer: int = BUFFER_SHARDS
+        self,
+        shards: Sequence[Shard],
+        spec: MelSpec,
+        segment: int,
+        seed: int = 0,
+        buffer: int = BUFFER_SHARDS,
+        data: DataSettings = AS_IT_IS,
     ):
-        self.cutter = Cutter(spec, segment)
+        self.cutter = Cutter(spec, segment, data)
         self.shards, self.seed, self.buffer = list(shards), seed, buffer
         self.samples, self.skipped = 0, []
         self.changes: Counter[str] = Counter()
-        self._draws: list[npt.NDArray[np.int64]] = []  # how often a pass draws from each utterance of each shard
+        draws: list[npt.NDArray[np.int64]] = []  # how often a pass draws from each utterance of each shard
         for shard in self.shards:
             long_enough = shard.lengths >= self.cutter.shortest
-            self._draws.append(np.where(long_enough, np.maximum(1, shard.lengths // self.cutter.segment), 0))
+            draws.append(np.where(long_enough, np.maximum(1, shard.lengths // self.cutter.segment), 0))
             self.samples += int(shard.lengths[long_enough].sum())
             self.skipped += [f"{shard.path.stem} no. {n}" for n in np.flatnonzero(~long_enough)]
-        self._shard_draws = np.array([int(d.sum()) for d in self._draws])
-        self.draws = int(self._shard_draws.sum())  # in one pass
+        self.draws = sum(int(d.sum()) for d in draws)  # in one pass, on average
         if not self.draws:
             raise self.cutter.none_long_enough(sum(len(s.lengths) for s in self.shards))
+        voices = [voice for shard in self.shards for voice in shard.voices]
+        self.voices = len(set(voices))
+        self.balanced = data.balance < 1.0
+        self._average = [d.astype(np.float64) for d in draws]
+        if self.balanced:
+            odds = np.split(weights(voices, np.concatenate(draws), data), np.cumsum([len(d) for d in draws])[:-1])
+            self._average = [d * w for d, w in zip(draws, odds, strict=True)]
+        self._ends: list[int] = []  # of the passes so far, in draws
         self._lock = threading.Lock()  # batches may be made ahead of time, in threads
         self._recent: list[tuple[int, int]] = []  # (pass, group), the newest last
         self._epochs: dict[int, _Epoch] = {}
@@ -105,37 +133,60 @@ class ShardSampler:
 
     def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
         """As `SegmentSampler.batch`; raises DataError or AudioError for a damaged shard."""
-        places = [self._place(step * size + i) for i in range(size)[part]]
         with self._lock:
+            places = [self._place(step * size + i) for i in range(size)[part]]
             self._keep({place[:2] for place in places})
             drawn = [self._draw(*place) for place in places]
         return self.cutter.batch(drawn)
 
     def _place(self, item: int) -> tuple[int, int, int]:
         """(pass, group of the pass, draw of the group) of the item-th draw of all."""
-        number, within = divmod(item, self.draws)
+        number, within = self._pass(item)
         begins = self._epoch(number).begins
         group = int(np.searchsorted(begins, within, side="right")) - 1
         return number, group, within - int(begins[group])
+
+    def _pass(self, item: int) -> tuple[int, int]:
+        """(pass, draw of it) of the item-th draw of all."""
+        if not self.balanced:
+            return divmod(item, self.draws)
+        while not self._ends or self._ends[-1] <= item:
+            drawn = sum(int(self._draws(len(self._ends), s).sum()) for s in range(len(self.shards)))
+            self._ends.append(drawn + (self._ends[-1] if self._ends else 0))
+        number = bisect.bisect_right(self._ends, item)
+        return number, item - (self._ends[number - 1] if number else 0)
+
+    def _draws(self, number: int, shard: int) -> npt.NDArray[np.int64]:
+        """How often a pass draws from each utterance of a shard: its average, rounded up in as many passes as it takes.
+
+        Which ones are spread as evenly as the multiples of the golden ratio are (a Kronecker sequence).
+        """
+        average = self._average[shard]
+        whole = np.floor(average)
+        if not self.balanced:
+            return whole.astype(np.int64)
+        phase = np.random.default_rng((self.seed, shard)).uniform(size=len(average))
+        return (whole + ((phase + number * GOLDEN) % 1.0 < average - whole)).astype(np.int64)
 
     def _epoch(self, number: int) -> _Epoch:
         if number not in self._epochs:
             order = np.random.default_rng((self.seed, number)).permutation(len(self.shards))
             groups = [order[i : i + self.buffer] for i in range(0, len(order), self.buffer)]
-            sizes = [int(self._shard_draws[g].sum()) for g in groups]
+            sizes = [sum(int(self._draws(number, s).sum()) for s in g) for g in groups]
             self._epochs = {n: e for n, e in self._epochs.items() if abs(n - number) <= 1}
             self._epochs[number] = _Epoch(groups, np.concatenate([[0], np.cumsum(sizes)]))
         return self._epochs[number]
 
-    def _draw(self, epoch: int, group: int, place: int) -> tuple[Clip, int]:
+    def _draw(self, epoch: int, group: int, place: int) -> Draw:
         if (epoch, group) not in self._orders:
             shards = self._epoch(epoch).groups[group]
-            pairs = [(s, u) for s in shards for u, n in enumerate(self._draws[s]) for _ in range(n)]
+            pairs = [(s, u) for s in shards for u, n in enumerate(self._draws(epoch, s)) for _ in range(n)]
             rng = np.random.default_rng((self.seed, epoch, group, 0))
             self._orders[epoch, group] = np.array(pairs)[rng.permutation(len(pairs))]
         shard, number = map(int, self._orders[epoch, group][place])
         clip = self._clip(shard, number)
-        return clip, int(np.random.default_rng((self.seed, epoch, group, 1 + place)).integers(clip.starts))
+        key = (self.seed, epoch, group, 1 + place)
+        return Draw(clip, int(np.random.default_rng(key).integers(clip.starts)), (*key, 1))
 
     def _clip(self, shard: int, number: int) -> Clip:
         if shard not in self._open:

@@ -4,6 +4,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 from flowvocoder.config import (
+    AugmentSettings,
+    DataSettings,
     Experiment,
     GuideConfig,
     LossWeights,
@@ -166,6 +168,18 @@ SECONDS = TrainConfig(
 
 MEL = convention("tacotron2")
 
+UNIVERSAL = DataSettings(
+    balance=0.3,
+    band="shown",
+    augment=AugmentSettings(resample=0.5, level=0.8, equaliser=0.3, tilt=0.3, lowpass=0.15, noise=0.2, room=0.15),
+)
+
+
+def universal(training: TrainConfig) -> TrainConfig:
+    """The same for a voice of everybody: balanced by speaker, and altered to be more than they are."""
+    return dataclasses.replace(training, data=UNIVERSAL)
+
+
 register_presets(
     {
         # Fast, and little look-ahead (`flowvocoder info` states it): an hour of one core.
@@ -178,6 +192,10 @@ register_presets(
         "lapglow-stage3": Experiment(STREAMING, MEL, STAGE3, GuideConfig()),
         # The second stage for the whole flow, with discriminators, on a GPU.
         "lapglow-stage2-gan": Experiment(STREAMING, MEL, STAGE2_GAN),
+        # A voice for everybody, in the same three stages, from recordings of many speakers.
+        "universal-22k-stage1": Experiment(STREAMING, MEL, universal(STAGE1)),
+        "universal-22k-stage2": Experiment(STREAMING, MEL, universal(STAGE2)),
+        "universal-22k-stage3": Experiment(STREAMING, MEL, universal(STAGE3), GuideConfig()),
         "lapglow-base": Experiment(BASE, MEL, SHORT),
         "lapglow-small": Experiment(SMALL, MEL, SHORT),
         # Small enough to train in seconds: for trying things out and for tests.

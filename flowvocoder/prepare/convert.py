@@ -57,6 +57,7 @@ class Converted:
     members: tuple[tuple[str, bytes], ...]  # (file name extension, content)
     samples: int  # at Settings.rate
     source_seconds: float
+    speaker: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Con
         about["mel"] = spec.to_dict()
         members.append(("npy", npy_bytes(mel)))
     members.insert(0, ("json", json.dumps(about, ensure_ascii=False).encode()))
-    return Converted(tuple(members), len(pcm), seconds(entry.duration, entry.rate))
+    return Converted(tuple(members), len(pcm), seconds(entry.duration, entry.rate), entry.speaker)
 
 
 def _flac(pcm: npt.NDArray[np.int16], rate: int) -> bytes:

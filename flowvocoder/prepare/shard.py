@@ -51,6 +51,7 @@ def write_shard(shard: ShardPlan, plan: Plan, out: Path, device: str = "cpu", ma
     """
     started, source = time.process_time(), 0.0
     lengths: list[int] = []
+    speakers: list[str] = []
     skipped: list[dict[str, str]] = []
     work = functools.partial(convert, folder=plan.manifest.parent, settings=plan.settings, device=device)
     path = out / f"{shard.name}.tar"
@@ -61,6 +62,7 @@ def write_shard(shard: ShardPlan, plan: Plan, out: Path, device: str = "cpu", ma
                     for extension, content in outcome.members:
                         _add(tar, f"{number:09d}.{extension}", content)
                     lengths.append(outcome.samples)
+                    speakers.append(outcome.speaker)
                     source += outcome.source_seconds
                 else:
                     skipped.append(dataclasses.asdict(_of_crash(outcome)))
@@ -72,6 +74,7 @@ def write_shard(shard: ShardPlan, plan: Plan, out: Path, device: str = "cpu", ma
             "bytes": temporary.stat().st_size,
             "sha256": sha256_of(temporary),
             "lengths": lengths,
+            "speakers": speakers,
             "skipped": skipped,
         }
     with writing(path.with_suffix(".json")) as temporary:

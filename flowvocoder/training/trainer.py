@@ -82,9 +82,9 @@ class Trainer:
         data = open_corpora(corpora)
         self.names = [c.name for c in data]
         optim, run = self.config.optim, self.config.run
-        held_out = [u for c in data for u in c.held_out] if self.processes.is_main else []
+        held_out = data if self.processes.is_main else []
         self.sampler, items = both(
-            lambda: open_sampler(data, experiment.mel, optim.segment, run.seed),
+            lambda: open_sampler(data, experiment.mel, optim.segment, run.seed, self.config.data),
             lambda: read_held_out(held_out, experiment.mel),
         )
         self.loader = Loader(self.sampler, optim.batch, self.processes)

@@ -1,13 +1,14 @@
 """Held-out likelihood during training, and one utterance to listen to."""
 
 import contextlib
+import dataclasses
+import itertools
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from flowvocoder.data.corpus import Utterance
+from flowvocoder.data.corpus import Corpus
 from flowvocoder.errors import AudioError, FlowVocoderError, MelError, together
 from flowvocoder.flows.density import FlowVocoder, dequantise
 from flowvocoder.mel.frontend import MelFrontEnd
@@ -21,38 +22,46 @@ LIMIT = 12
 """Utterances of each corpus."""
 
 
-Item: TypeAlias = tuple[str, Tensor, Tensor]
-"""Corpus, audio (T,) and mel (n_mels, F) of a held-out utterance."""
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A held-out utterance: audio (T,) and mel (n_mels, F), and whether training hears nothing of its speaker."""
+
+    corpus: str
+    is_unseen: bool
+    audio: Tensor
+    mel: Tensor
 
 
-def read_held_out(utterances: Sequence[Utterance], spec: MelSpec) -> list[Item]:
-    """At most LIMIT of each corpus, whole frames of them.
+def read_held_out(corpora: Sequence[Corpus], spec: MelSpec) -> list[Item]:
+    """At most LIMIT of each corpus, and LIMIT of its unseen speakers; whole frames of them.
 
     Raises:
         AudioError, MelError: unreadable files, all of them.
     """
     front_end = MelFrontEnd(spec)
-    taken: dict[str, int] = {}
     items: list[Item] = []
     errors: list[FlowVocoderError] = []
-    for utterance in utterances:
-        corpus = utterance.id.split("/")[0]
-        if taken.get(corpus, 0) >= LIMIT:
-            continue
-        try:
-            audio = torch.from_numpy(utterance.read(spec.sample_rate))
-            given = utterance.read_mel(spec, len(audio))
-        except (AudioError, MelError) as error:
-            errors.append(error)
-            continue
-        if len(audio) < spec.n_fft:
-            continue
-        taken[corpus] = taken.get(corpus, 0) + 1
-        mel = front_end(audio) if given is None else torch.from_numpy(given)
-        frames = min(len(audio) // spec.hop_length, mel.shape[1])
-        items.append((corpus, audio[: frames * spec.hop_length], mel[:, :frames]))
+    for corpus, is_unseen in itertools.product(corpora, (False, True)):
+        taken = 0
+        for utterance in corpus.unseen if is_unseen else corpus.held_out:
+            if taken == LIMIT:
+                break
+            try:
+                audio = torch.from_numpy(utterance.read(spec.sample_rate))
+                given = utterance.read_mel(spec, len(audio))
+            except (AudioError, MelError) as error:
+                errors.append(error)
+                continue
+            if len(audio) < spec.n_fft:
+                continue
+            taken += 1
+            mel = front_end(audio) if given is None else torch.from_numpy(given)
+            frames = min(len(audio) // spec.hop_length, mel.shape[1])
+            items.append(Item(corpus.name, is_unseen, audio[: frames * spec.hop_length], mel[:, :frames]))
     if errors:
-        raise together(errors, f"of {len(utterances)} held-out recordings cannot be used")
+        raise together(
+            errors, f"of {sum(len(c.held_out) + len(c.unseen) for c in corpora)} held-out recordings cannot be used"
+        )
     return items
 
 
@@ -69,26 +78,30 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, model: FlowVocoder, device: torch.device) -> dict[str, float]:
-        """`nats` and `bits` per sample over all, `nats.CORPUS` for each corpus; empty without data."""
+        """`nats` and `bits` per sample over all, `nats.CORPUS` for each corpus; empty without data.
+
+        The same of unseen speakers is `unseen` and `unseen.CORPUS`. `nats` is of the others, where there are any.
+        """
         generator = torch.Generator().manual_seed(0)
-        totals: dict[str, list[float]] = {}
-        for corpus, audio, mel in self.items:
-            noisy = dequantise(audio, PCM16_STEP, generator)
-            nats = float(model.log_prob(noisy[None].to(device), mel[None].to(device)))
-            totals.setdefault(corpus, []).append(nats / len(audio))
-        if not totals:
+        nats: dict[str, list[float]] = {}
+        for item in self.items:
+            noisy = dequantise(item.audio, PCM16_STEP, generator)
+            value = float(model.log_prob(noisy[None].to(device), item.mel[None].to(device))) / len(noisy)
+            kind = "unseen" if item.is_unseen else "nats"
+            for name in (kind, f"{kind}.{item.corpus}"):
+                nats.setdefault(name, []).append(value)
+        mean = {name: sum(values) / len(values) for name, values in nats.items()}
+        if not mean:
             return {}
-        everything = [v for values in totals.values() for v in values]
-        mean = sum(everything) / len(everything)
-        by_corpus = {f"nats.{corpus}": sum(v) / len(v) for corpus, v in totals.items()}
-        return {"nats": mean, "bits": bits_per_sample(mean), **by_corpus}
+        mean.setdefault("nats", mean.get("unseen", 0.0))
+        return {"nats": mean["nats"], "bits": bits_per_sample(mean["nats"]), **mean}
 
     def examples(self, model: FlowVocoder, postfilter: PostFilter | None) -> list[tuple[str, Tensor, Tensor]]:
         """(corpus, recording (T,), the same as the voice speaks it (T,)) for the first utterance of each corpus."""
         vocoder = Vocoder(model, self.card, postfilter)
-        firsts = {corpus: (audio, mel) for corpus, audio, mel in reversed(self.items)}
+        firsts = {f"{item.corpus}, unseen" if item.is_unseen else item.corpus: item for item in reversed(self.items)}
         result = []
-        for corpus, (audio, mel) in sorted(firsts.items()):
+        for name, item in sorted(firsts.items()):
             with contextlib.suppress(FlowVocoderError):  # at first a sample may be beyond all bounds
-                result.append((corpus, audio, vocoder.synthesize(mel, seed=0, trust_mel=True)[0].cpu()))
+                result.append((name, item.audio, vocoder.synthesize(item.mel, seed=0, trust_mel=True)[0].cpu()))
         return result

@@ -13,7 +13,7 @@ import soundfile as sf
 import soxr
 from helpers import make_corpus, make_manifest, speech_like
 
-from flowvocoder.audit.checks import band_edge, clipped_samples
+from flowvocoder.audit.checks import clipped_samples
 from flowvocoder.cli.main import main
 from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
 from flowvocoder.files import sha256_of
@@ -259,23 +259,6 @@ def test_stretches_of_one_recording_are_audited_by_themselves(
     code, found = report(manifest, capsys)
     assert code == 1 and found["harmful_utterances"] == 1
     assert [u["id"] for u in found["checks"]["level"]["utterances"]] == ["l/1"]
-
-
-@pytest.mark.parametrize("rate", [16000, 22050, 24000, 48000])
-def test_band_edge_finds_where_the_spectrum_ends(rate: int) -> None:
-    noise = 0.05 * np.random.default_rng(0).standard_normal(2 * rate)
-    assert band_edge(noise, rate) == (rate / 2, False)
-    for share in (0.4, 0.6, 0.8):
-        low = soxr.resample(soxr.resample(noise, rate, rate * share), rate * share, rate)
-        edge, empty = band_edge(np.rint(low * 32768) / 32768, rate)
-        assert empty and abs(edge - share * rate / 2) < 600
-
-
-def test_a_natural_roll_off_is_no_band_edge() -> None:
-    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(2 * RATE))
-    hz = np.linspace(0, RATE / 2, len(spectrum))
-    steep = np.fft.irfft(spectrum / (1 + (hz / 500) ** 2)) + 3e-4 * np.random.default_rng(1).standard_normal(2 * RATE)
-    assert not band_edge(0.1 * steep / steep.std(), RATE)[1]
 
 
 def test_clipping_is_counted_and_loud_speech_is_not() -> None:

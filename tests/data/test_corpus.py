@@ -70,8 +70,8 @@ def test_the_split_column_decides(corpus: Path, tmp_path: Path) -> None:
     assert [u.id for u in found.held_out] == [e.id for e in entries if e.split == "validation"]
     only = [dataclasses.replace(e, split="train") for e in entries]
     write_manifest(tmp_path / "m.jsonl", only)
-    training, held_out = split(find_utterances(tmp_path / "m.jsonl"))
-    assert len(held_out) == 1 and len(training) == len(entries) - 1
+    training, held_out, unseen = split(find_utterances(tmp_path / "m.jsonl"))
+    assert not unseen and len(held_out) == 1 and len(training) == len(entries) - 1
 
 
 def test_stretches_are_read_and_checked(corpus: Path, tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ def test_computed_mels_in_shards_are_the_audios(manifest: Path, tmp_path: Path) 
     clips = [without.clip(dataclasses.replace(u, mel=None)) for u in find_utterances(manifest) if u.id in stored.ids]
     for audio, mel, name in zip(stored.audio, stored.mel, stored.ids, strict=True):
         (clip,) = [c for c in clips if c is not None and c.id == name]
-        expected = MelFrontEnd(SPEC)(torch.from_numpy(clip.padded[512:-512]))
-        (at,) = [f for f in range(53) if torch.equal(torch.from_numpy(clip.padded[512 + 256 * f :][:SEGMENT]), audio)]
+        expected = MelFrontEnd(SPEC)(torch.from_numpy(clip.audio[512:-512]))
+        (at,) = [f for f in range(53) if torch.equal(torch.from_numpy(clip.audio[512 + 256 * f :][:SEGMENT]), audio)]
         assert torch.allclose(mel, expected[:, at : at + 16], atol=1e-5)
 
 

@@ -43,7 +43,7 @@ def test_one_is_held_out_where_none_is(splits: list[str], hashes: list[int], cho
 
 def test_a_corpus_splits_as_it_did() -> None:
     utterances = [Utterance(i, Path(i)) for i in IDS]
-    training, held_out = split(utterances)
+    training, held_out, _ = split(utterances)
     assert [int(u.id[4:]) for u in held_out] == HELD_OUT
     assert len(training) + len(held_out) == len(IDS)
     assert [u.id for u in split(utterances[:3])[1]] == ["toy/0000"]

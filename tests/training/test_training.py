@@ -293,7 +293,7 @@ def test_a_segments_mel_is_the_recordings_mel(name: str, corpus: Path) -> None:
     batch, offsets = sampler.batch(step=5, size=4), set()
     for audio, mel, utterance in zip(batch.audio, batch.mel, batch.ids, strict=True):
         (clip,) = [c for c in sampler.clips if c.id == utterance]
-        whole = torch.from_numpy(clip.padded[sampler.cutter.left : len(clip.padded) - sampler.cutter.right])
+        whole = torch.from_numpy(clip.audio[sampler.cutter.left : len(clip.audio) - sampler.cutter.right])
         (start,) = (whole.unfold(0, 4096, 1) == audio).all(1).nonzero()[:, 0].tolist()
         first, offset = divmod(start, spec.hop_length)
         offsets.add(offset)
@@ -317,16 +317,16 @@ def test_split_is_by_id_and_holds_out_a_fortieth(tmp_path: Path) -> None:
     share = sum(map(is_held_out, ids)) / len(ids)
     assert abs(share - 1 / 40) < 0.005
     corpus = find_utterances(make_corpus(tmp_path / "c", 12, 0.1))
-    training, held_out = split(corpus)
+    training, held_out, _ = split(corpus)
     assert sorted(u.id for u in training + held_out) == sorted(u.id for u in corpus)
     assert [u.id for u in split(corpus[::-1])[1]] == [u.id for u in held_out][::-1]
 
 
 def test_a_small_corpus_has_a_held_out_utterance_too(tmp_path: Path) -> None:
     corpus = find_utterances(make_corpus(tmp_path / "c", 2, 0.1))
-    training, held_out = split(corpus)
+    training, held_out, _ = split(corpus)
     assert len(training) == len(held_out) == 1
-    assert split(corpus[:1]) == (corpus[:1], [])
+    assert split(corpus[:1]) == (corpus[:1], [], [])
 
 
 def test_folder_of_audio_without_metadata_works(corpus: Path) -> None:
