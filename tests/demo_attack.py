@@ -225,7 +225,20 @@ class Attacker:
             {"__type__": "update"},
             "<b>x</b>",
         ]
-        endpoint = some.choice(["resynthesize", "speak", "check_mel", "latent", "score", "score_files", "pair", "walk"])
+        endpoint = some.choice(
+            [
+                "resynthesize",
+                "speak",
+                "check_mel",
+                "latent",
+                "score",
+                "score_files",
+                "pair",
+                "walk",
+                "fit_flow",
+                "sample_flow",
+            ]
+        )
         data = [some.choice(odd) for _ in range(some.randrange(9))]
         body = {"data": data, "fn_index": some.choice(odd), "session_hash": some.choice(odd), "event_data": data}
         for name in some.sample(sorted(body), some.randrange(3)):

@@ -46,36 +46,27 @@ DARK = Colours("#1f2937", "#f3f4f6", "#b6bcc6", "#374151", "#2dd4bf", "#fbbf24",
                ("#bfdbfe", "#3b82f6", "#1f2937", "#ef4444", "#fecaca"))  # fmt: skip
 
 
-class Canvas:
-    """Panels of the same width one below the other, each with a title above it and room for a scale at its right.
+class Drawing:
+    """A figure with a look.
 
     Args:
-        heights: of the panels, in inches.
+        height: in inches; the look gives the width.
         look: what for.
+
+    Attributes:
+        axes: its panels.
     """
 
-    def __init__(self, heights: list[float], look: Look):
+    def __init__(self, height: float, look: Look):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self.colours = DARK if look.dark else LIGHT
-        self.width = 4.3 if look.narrow else 9.6
-        self.left, self.right = 0.52, 0.68
-        title, gap, bottom = 0.3, 0.22, 0.42
-        total = sum(heights) + len(heights) * title + (len(heights) - 1) * gap + bottom
-        size, dpi = (self.width, total), 180 if look.narrow else 130
+        self.width, self.height = _width(look), height
+        size, dpi = (self.width, height), 180 if look.narrow else 130
         self.figure: Any = Figure(figsize=size, dpi=dpi, facecolor=self.colours.ground)
         FigureCanvasAgg(self.figure)
-        self.total = total
         self.axes: list[Any] = []
-        self._scales: list[tuple[float, float]] = []
-        top = total
-        for height in heights:
-            top -= title + height
-            box = self._box(self.left, top, self.width - self.left - self.right, height)
-            self._scales.append((top, height))
-            self.axes.append(self.plain(self.figure.add_axes(box)))
-            top -= gap
 
     def plain(self, axis: Any) -> Any:
         """The same panel with small faint ticks and no frame."""
@@ -89,6 +80,39 @@ class Canvas:
         """Of a panel, or of one by its index."""
         axis = self.axes[axis] if isinstance(axis, int) else axis
         axis.set_title(text, loc="left", fontsize=9.5, color=self.colours.ink, pad=5)
+
+    def pixels(self) -> Pixels:
+        self.figure.canvas.draw()
+        return np.asarray(self.figure.canvas.buffer_rgba())[..., :3].copy()
+
+    def _box(self, left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+        return left / self.width, bottom / self.height, width / self.width, height / self.height
+
+
+def _width(look: Look) -> float:
+    return 4.3 if look.narrow else 9.6
+
+
+class Canvas(Drawing):
+    """Panels of the same width one below the other, each with a title above it and room for a scale at its right.
+
+    Args:
+        heights: of the panels, in inches.
+        look: what for.
+    """
+
+    def __init__(self, heights: list[float], look: Look):
+        self.left, self.right = 0.52, 0.68
+        title, gap, bottom = 0.3, 0.22, 0.42
+        super().__init__(sum(heights) + len(heights) * title + (len(heights) - 1) * gap + bottom, look)
+        self._scales: list[tuple[float, float]] = []
+        top = self.height
+        for height in heights:
+            top -= title + height
+            box = self._box(self.left, top, self.width - self.left - self.right, height)
+            self._scales.append((top, height))
+            self.axes.append(self.plain(self.figure.add_axes(box)))
+            top -= gap
 
     def labels(self, index: int, x: str = "", y: str = "") -> None:
         self.axes[index].set_xlabel(x, fontsize=8, color=self.colours.faint, labelpad=1)
@@ -121,10 +145,6 @@ class Canvas:
         self.title(index, title)
         self.colour_scale(index, image, "σ")
 
-    def pixels(self) -> Pixels:
-        self.figure.canvas.draw()
-        return np.asarray(self.figure.canvas.buffer_rgba())[..., :3].copy()
-
     def _shades(
         self, index: int, values: Array, seconds: float, khz: float, low: float, high: float, colours: Any
     ) -> Any:
@@ -139,8 +159,47 @@ class Canvas:
         colours = self.colours.differences
         return colours if isinstance(colours, str) else LinearSegmentedColormap.from_list("differences", colours)
 
-    def _box(self, left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
-        return left / self.width, bottom / self.total, width / self.width, height / self.total
+
+class Squares(Drawing):
+    """Square panels without ticks in rows, each with a title above it.
+
+    Args:
+        number: of panels.
+        columns: panels in a row.
+        look: what for.
+    """
+
+    def __init__(self, number: int, columns: int, look: Look):
+        title, self.gap, bottom = 0.3, 0.14, 0.22
+        side = (_width(look) - (columns + 1) * self.gap) / columns
+        super().__init__(-(-number // columns) * (title + side) + bottom, look)
+        for index in range(number):
+            row, column = divmod(index, columns)
+            top = self.height - (row + 1) * (title + side)
+            box = self._box(self.gap + column * (side + self.gap), top, side, side)
+            axis = self.plain(self.figure.add_axes(box))
+            axis.set(xticks=[], yticks=[])
+            self.axes.append(axis)
+
+    def in_space(self, index: int) -> Any:
+        """Makes a panel one of three dimensions."""
+        flat = self.axes[index]
+        self.axes[index] = self.figure.add_axes(flat.get_position(), projection="3d", facecolor=self.colours.ground)
+        flat.remove()
+        self.axes[index].set_axis_off()
+        return self.axes[index]
+
+    def with_scale(self, index: int) -> Any:
+        """Gives the last panel the rest of its row, with room at its right for ticks."""
+        from matplotlib.ticker import AutoLocator
+
+        axis = self.axes[index]
+        left, bottom, _, height = axis.get_position().bounds
+        axis.set_position((left, bottom, 1.0 - left - 0.45 / self.width, height))
+        axis.yaxis.tick_right()
+        for ticks in (axis.xaxis, axis.yaxis):
+            ticks.set_major_locator(AutoLocator())
+        return axis
 
 
 def common_spectrograms(*recordings: Samples) -> tuple[list[Array], float]:

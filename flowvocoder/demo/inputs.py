@@ -1,5 +1,6 @@
 """What visitors give the demo: read with limits, and refused in a sentence that shows no path of the server."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import torch
 
 from flowvocoder.audio.files import Recording, read_audio
-from flowvocoder.errors import AudioError, FlowVocoderError, MelError
+from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError, MelError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.mel.frontend import edge_padding
 from flowvocoder.mel.spec import MelSpec
@@ -58,3 +59,15 @@ def mel(path: str | None, spec: MelSpec, trust: bool) -> torch.Tensor:
     file = Path(path)
     with nameless(file):
         return torch.from_numpy(read_mel(file, spec, trust, int(LONGEST * spec.sample_rate / spec.hop_length)))
+
+
+def whole(what: str, number: float, most: int, least: int = 0) -> int:
+    """A whole number within limits. Raises ConfigError for another one."""
+    if not (math.isfinite(number) and least <= number <= most and float(number).is_integer()):
+        raise ConfigError(f"{what} must be a whole number from {least} to {most}, not {number}")
+    return int(number)
+
+
+def seed(number: float) -> int:
+    """A seed. Raises ConfigError."""
+    return whole("the seed", number, 2**53)

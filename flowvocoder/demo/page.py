@@ -1,7 +1,6 @@
 """The frame that all tabs share: an explanation, inputs at the left, results at the right (on a phone, below)."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -50,14 +49,27 @@ class Tab:
                 yield
 
     def on_click(
-        self, button: gr.Button, function: Callable[..., Any], inputs: list[Any], outputs: list[Any], **event: Any
+        self,
+        button: gr.Button,
+        function: Callable[..., Any],
+        inputs: list[Any],
+        outputs: list[Any],
+        kept: gr.State | None = None,
+        **event: Any,
     ) -> Any:
-        """Make room for results, then run. If that fails, the results of another request must not stay."""
-        room: dict[str, Any] = {"inputs": None, "outputs": [self._empty, self._full], "queue": False,
-                                "show_progress": "hidden", **PRIVATE}  # fmt: skip
+        """Make room for results, then run. If that fails, the results of another request must not stay.
+
+        Args:
+            kept: one of the outputs. Once the function has put something in there, its results stay although it was
+                cancelled or failed.
+        """
+        states = [] if kept is None else [kept]
+        room: dict[str, Any] = {"queue": False, "show_progress": "hidden", **PRIVATE}
+        places = [self._empty, self._full]
         # The room is made first, so that progress shows where the result will be.
-        ran = button.click(functools.partial(_show, True), **room).then(function, inputs, outputs, **event)
-        ran.failure(functools.partial(_show, False), **room)
+        made = button.click(lambda: (*_show(True), *(None for _ in states)), None, [*places, *states], **room)
+        ran = made.then(function, inputs, outputs, **event)
+        ran.failure(lambda *found: _show(any(value is not None for value in found)), states, places, **room)
         return ran
 
 

@@ -1,7 +1,6 @@
 """What the demo computes: from a visitor's file and settings to arrays and numbers. Knows nothing of the page."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,7 +133,7 @@ class Service:
         try:
             stream = self.vocoder.stream(
                 _checked(temperature),
-                _checked_seed(seed),
+                inputs.seed(seed),
                 gl_iters=gl_iters,
                 low_band_iters=low_band_iters,
                 trust_mel=True,  # checked when read
@@ -214,7 +213,7 @@ class Service:
         self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float, gl_iters: int
     ) -> Tensor:
         audio = vocoder.synthesize(
-            mel, _checked(temperature), seed=_checked_seed(seed), gl_iters=_checked_iters(gl_iters), trust_mel=True
+            mel, _checked(temperature), seed=inputs.seed(seed), gl_iters=_checked_iters(gl_iters), trust_mel=True
         )
         if denoise > 0.0:
             audio = vocoder.denoiser()(audio, denoise)
@@ -228,14 +227,4 @@ def _checked(temperature: float) -> float:
 
 
 def _checked_iters(iterations: float) -> int:
-    return _whole("the number of iterations", iterations, MOST_GL_ITERS)
-
-
-def _checked_seed(seed: float) -> int:
-    return _whole("the seed", seed, 2**53)
-
-
-def _whole(what: str, number: float, most: int) -> int:
-    if not (math.isfinite(number) and 0 <= number <= most and float(number).is_integer()):
-        raise ConfigError(f"{what} must be a whole number from 0 to {most}, not {number}")
-    return int(number)
+    return inputs.whole("the number of iterations", iterations, MOST_GL_ITERS)

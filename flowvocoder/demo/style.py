@@ -71,5 +71,6 @@ footer .divider { display: none !important; }
 .drawing { padding-top: 30px !important; }
 .drawing .icon-button-wrapper { top: -30px; }
 .steps .preview { background: var(--block-background-fill) !important; backdrop-filter: none !important; }
+.gradio-container input[role=combobox] { text-overflow: ellipsis; padding-right: 1.5rem; }
 footer { opacity: .75; }
 """

@@ -101,6 +101,20 @@ def test_latent_score_walk_and_pair(client: "gradio_client.Client", wav: Path) -
     assert scores.count("in.wav") == 2
 
 
+def test_a_flow_is_fitted_bit_by_bit_and_sampled(client: "gradio_client.Client", demo: Server) -> None:
+    assert "press Fit" in refusal(client, 0, api_name="/sample_flow")
+    job = client.submit("realnvp", "ring-of-eight", 200, 100, 0, api_name="/fit_flow")
+    figures, said, plot = job.result(120)
+    assert [answer[0][2]["value"] for answer in job.outputs()] == [50, 100]
+    assert figures[0]["label"] == "Held out" and "truth has -0.3" in figures[0]["note"]
+    assert "All 100 steps are done" in said and Path(plot).read_bytes()[1:4] == b"PNG"
+    client.predict(7, api_name="/sample_flow")
+    other = Client(demo.address, verbose=False)
+    assert "press Fit" in refusal(other, 0, api_name="/sample_flow"), "another visitor's fit"
+    assert "2000" in refusal(other, "nsf-c", "rings", 200, 2001, 0, api_name="/fit_flow")
+    assert "not in the list" in refusal(other, "nsf-c", "passwd.csv", 200, 50, 0, api_name="/fit_flow")
+
+
 def _write_bomb(path: Path) -> None:
     """A few kB that claim, and unpack to, 4 GB of zeros."""
     header = b"\x93NUMPY\x01\x00"

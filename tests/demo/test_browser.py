@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import soundfile as sf
 from demo_fixtures import CHROMIUM, CHROMIUM_FLAGS, Server
 
 from flowvocoder.cli.main import main
+from flowvocoder.demo.fitting import FEWEST_ROWS, MOST_SECONDS, MOST_STEPS
 
 needed = bool(os.environ.get("FLOWVOCODER_NEED_BROWSER"))
 if not CHROMIUM and not needed:
@@ -260,6 +262,60 @@ def test_walk_through_the_flow(visit: Visit, wav: Path) -> None:
     expect(panel.locator(".caption").first).to_contain_text("1. Recording")
     panel.locator(".thumbnail-small").nth(2).click()
     expect(panel.locator(".caption").first).to_contain_text("3. Transform")
+
+
+def choose(panel: Locator, name: str, option: str) -> None:
+    panel.get_by_role("combobox", name=name, exact=True).click()
+    panel.page.get_by_role("option", name=option).click()
+
+
+def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
+    panel = visit.tab("Flows")
+    press(panel, "Sample")
+    assert "press Fit" in message(visit)
+    choose(panel, "Set", "ring-of-eight")
+    set_to(panel, "Rows", FEWEST_ROWS)
+    set_to(panel, "Steps", MOST_STEPS)
+    press(panel, "Fit")
+    expect(figure(panel, "Step")).to_have_text("50")
+    first = plots(panel).get_attribute("src"), float(figure(panel, "Held out").inner_text())
+    assert (ground(panel) < 64) == (visit.colours == "dark")
+    expect(figure(panel, "Step")).to_have_text("100")
+    assert plots(panel).get_attribute("src") != first[0], "the picture has changed"
+    assert float(figure(panel, "Held out").inner_text()) > first[1]
+    press(panel, "Stop")
+    expect(panel.locator(".verdict")).to_contain_text("Stopped after step")
+    step = figure(panel, "Step").inner_text()
+    assert visit.fits()
+    press(panel, "Sample")
+    expect(plots(panel)).to_have_count(2)
+    assert figure(panel, "Step").inner_text() == step, "it has stopped"
+    choose(panel, "Family", "realnvp")
+    choose(panel, "Set", "swiss-roll")
+    set_to(panel, "Steps", 50)
+    press(panel, "Fit")
+    expect(panel.locator(".verdict")).to_have_text("All 50 steps are done. Press Sample.")
+    expect(plots(panel)).to_have_count(1)
+
+
+def test_a_closed_page_stops_its_fit(browser: Browser, demo: Server) -> None:
+    """There is one fit at a time: another visitor's goes on before this one's time would have been over."""
+    gone = Visit(browser, demo.address, "desktop")
+    panel = gone.tab("Flows")
+    choose(panel, "Family", "cnf")
+    set_to(panel, "Steps", MOST_STEPS)
+    press(panel, "Fit")
+    started = time.monotonic()
+    expect(figure(panel, "Step")).to_have_text("50")
+    gone.context.close()
+    other = Visit(browser, demo.address, "desktop")
+    panel = other.tab("Flows")
+    choose(panel, "Family", "nice")
+    set_to(panel, "Steps", 50)
+    press(panel, "Fit")
+    expect(panel.locator(".verdict")).to_contain_text("All 50 steps are done")
+    other.context.close()
+    assert time.monotonic() - started < MOST_SECONDS
 
 
 def test_switch_between_both_at_the_same_position(visit: Visit) -> None:

@@ -66,7 +66,7 @@ def test_an_upload_holds_files_only(demo: Server) -> None:
 
 def test_nobody_passes_the_queue_by(demo: Server) -> None:
     for room in ("run", "api"):
-        for name in ("resynthesize", "walk", "speak", "check_mel", "pair"):
+        for name in ("resynthesize", "walk", "speak", "check_mel", "pair", "fit_flow", "sample_flow"):
             assert post(demo, f"{room}/{name}", {"data": []})[0] in (403, 404), (room, name)
 
 

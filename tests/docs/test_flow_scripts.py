@@ -24,10 +24,17 @@ def test_every_kind_of_set_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     gallery = script("flows_gallery")
     monkeypatch.setattr(gallery, "OUT", tmp_path)
     monkeypatch.setattr(gallery, "ROWS", 60)
-    monkeypatch.setattr(sys, "argv", ["flows_gallery.py", "--steps", "1", "two-moons", "swiss-roll", "digits"])
+    monkeypatch.setattr(gallery, "FAMILIES", ["nsf-c", "planar", "nice", "maf"])
+    monkeypatch.setattr(
+        sys, "argv", ["flows_gallery.py", "--steps", "1", "two-moons", "swiss-roll", "digits", "families"]
+    )
     gallery.main()
     made = {path.stem: Image.open(path).size for path in tmp_path.iterdir()}
-    assert made == {"flow-two-moons": (900, 460), "flow-swiss-roll": (900, 300), "flow-digits": (900, 320)}
+    rows = {"two-moons": 2, "swiss-roll": 1, "digits": 1, "families": 2}
+    assert set(made) == {f"flow-{name}" for name in rows}
+    for name, number in rows.items():
+        width, height = made[f"flow-{name}"]
+        assert width == 1248 and round(4 * height / width) == number, "square panels, four in a row"
 
 
 def test_costs_are_of_determinants_and_sampling(
