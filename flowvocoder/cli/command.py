@@ -25,6 +25,9 @@ def say(message: object) -> None:
     print(one_line(str(message)), file=sys.stderr)
 
 
+TWO_WORDS = "mel convert", "mel doctor"
+"""Commands whose first word is one, too. A file of the second word's name is given as `./convert`."""
+
 RENAMED = {"--match": "--gl-iters", "--low-match": "--low-band-iters", "--picture": "--plot"}
 """Old options and their new names; the old ones go in the next release."""
 
@@ -46,7 +49,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(FAILED, f"{self.prog}: {one_line(message)} (--help tells more)\n")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        given = sys.argv[1:] if args is None else args
+        given = list(sys.argv[1:] if args is None else args)
+        if " ".join(given[:2]) in TWO_WORDS:
+            given[:2] = [" ".join(given[:2])]
         return super().parse_known_args([self._new_name(argument) for argument in given], namespace)
 
     def _new_name(self, argument: str) -> str:

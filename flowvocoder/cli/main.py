@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import flowvocoder.cli
 from flowvocoder import __version__
-from flowvocoder.cli.command import FAILED, INTERRUPTED, Command, Parser, say
+from flowvocoder.cli.command import FAILED, INTERRUPTED, TWO_WORDS, Command, Parser, say
 from flowvocoder.ending import leaving_at_signals
 from flowvocoder.errors import ClippedWarning, FlowVocoderError
 from flowvocoder.renamed import RenamedWarning
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     groups = {}
     for command in commands():
-        group, _, name = command.name.rpartition(" ")
+        group, _, name = ("", "", command.name) if command.name in TWO_WORDS else command.name.rpartition(" ")
         if group and group not in groups:
             parent = names.add_parser(group, help=GROUPS[group], description=GROUPS[group])
             groups[group] = parent.add_subparsers(dest=group, required=True, metavar="WHAT")

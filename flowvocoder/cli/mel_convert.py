@@ -1,0 +1,66 @@
+"""`mel convert`: numbers as a program keeps them to a mel file with its spec."""
+
+import argparse
+from pathlib import Path
+
+from flowvocoder.cli.bulk import Convert, Formats, add_paths, convert_files
+from flowvocoder.cli.command import Command
+from flowvocoder.errors import MelError
+
+NUMBERS = "ln", "log10", "decibels", "magnitudes"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    add_paths(parser, "mel", "OUT.npy")
+    parser.add_argument("--convention", required=True, help="whose mel it is: tacotron2, hifigan, ...")
+    parser.add_argument("--stats", metavar="FILE", type=Path,
+                        help="mean and scale it was normalised by: .npy, .npz, .h5 or .json")  # fmt: skip
+    parser.add_argument("--numbers", choices=NUMBERS,
+                        help="what the numbers are, once --stats are undone (default: the convention's)")  # fmt: skip
+    parser.set_defaults(threads=1, device="cpu")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Each mel to a .npy in the convention named, its spec beside it."""
+    from flowvocoder.mel.arrays import SUFFIXES
+
+    return convert_files(arguments, Formats("mel", SUFFIXES, (".npy",)), _converter)
+
+
+def _converter(arguments: argparse.Namespace, several: bool) -> Convert:
+    import numpy as np
+
+    from flowvocoder.mel.arrays import read_array
+    from flowvocoder.mel.doctor import SMALLEST, UNITS
+    from flowvocoder.mel.files import write_mel
+    from flowvocoder.mel.spec import convention
+    from flowvocoder.mel.statistics import read_statistics
+
+    spec = convention(arguments.convention)
+    statistics = None if arguments.stats is None else read_statistics(arguments.stats)
+
+    def convert(given: Path, output: Path) -> str:
+        mel = read_array(given).astype(np.float64)
+        mel = mel[0] if mel.ndim == 3 and len(mel) == 1 else mel
+        if mel.ndim == 2 and mel.shape[0] != spec.n_mels and mel.shape[1] == spec.n_mels:
+            mel = mel.T
+        if mel.ndim != 2 or mel.shape[0] != spec.n_mels or mel.shape[1] == 0:
+            raise MelError(f"{given}: has shape {mel.shape}, a {spec.name()} mel has ({spec.n_mels}, frames)")
+        if not np.isfinite(mel).all():
+            raise MelError(f"{given}: {int((~np.isfinite(mel)).sum())} of {mel.size} values are NaN or infinite")
+        if statistics is not None:
+            mel = statistics.undo(mel)
+        if arguments.numbers == "magnitudes":
+            if mel.min() < 0:
+                raise MelError(f"{given}: magnitudes cannot be below 0, the lowest is {mel.min():.3g}")
+            mel = np.log(np.maximum(mel, SMALLEST))
+        else:
+            mel = mel * UNITS[arguments.numbers or spec.log]
+        mel = np.maximum(mel, np.log(spec.floor)) / UNITS[spec.log]
+        write_mel(output, mel.astype(np.float32), spec)
+        return f"{output}: {mel.shape[0]} bands x {mel.shape[1]} frames, {spec.name()}"
+
+    return convert
+
+
+COMMAND = Command("mel convert", "normalised or scaled mels to mel files with their spec", options, run)
