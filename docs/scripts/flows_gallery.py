@@ -19,7 +19,7 @@ from flowvocoder.demo.panels import Panel
 from flowvocoder.density import FAMILIES, FlowDensity
 from flowvocoder.density.sets import data_set
 
-OUT = Path(__file__).parents[1] / "gallery"
+OUT = Path(__file__).parents[1] / "flows"
 FAMILY = "nsf-c"
 FAMILIES_SET = "pinwheel"
 ROWS = 4000
@@ -99,8 +99,8 @@ def main() -> None:
     others = {"families": families, "digits": digits}
     for name in arguments.names:
         pixels = others[name](arguments.steps) if name in others else shape(name, arguments.steps)
-        Image.fromarray(pixels).save(OUT / f"flow-{name}.webp", quality=QUALITY)
-    print(sum(path.stat().st_size for path in OUT.glob("flow-*.webp")) // 1000, "kB")
+        Image.fromarray(pixels).save(OUT / f"{name}.webp", quality=QUALITY)
+    print(sum(path.stat().st_size for path in OUT.glob("*.webp")) // 1000, "kB")
 
 
 if __name__ == "__main__":

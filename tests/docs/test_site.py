@@ -65,6 +65,7 @@ def test_what_the_gallery_plays_is_there_and_small(site: Path) -> None:
     assert all(3.9 < sf.info(file).duration < 4.5 for file in files)
     assert sum(file.stat().st_size for file in files) < 500_000
     assert sum(plot.stat().st_size for plot in (site / "gallery").glob("*.webp")) < 400_000
+    assert sum(plot.stat().st_size for plot in (site / "flows").glob("*.webp")) < 1_500_000
 
 
 @pytest.fixture(scope="module")
