@@ -36,7 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=int, metavar="N", help="layers (default: the family's)")
     parser.add_argument("--hidden", type=int, metavar="N", help="width of the networks (default: the family's)")
     parser.add_argument("--shape", type=_shape, metavar="C,H,W", help="rows are images of this shape (glow, realnvp)")
-    parser.add_argument("--steps", type=int, default=2000, metavar="N", help="most steps of training (default 2000)")
+    parser.add_argument("--steps", type=int, metavar="N", help="most steps of training (default: by the rows)")
     parser.add_argument("--batch", type=int, default=256, metavar="N", help="rows a step (default 256)")
     parser.add_argument("--lr", type=float, help="largest learning rate (default: the family's)")
     parser.add_argument("--patience", type=int, default=10, metavar="N",

@@ -30,7 +30,6 @@ from flowvocoder.density.training import CHUNK, EVERY, FitState, Rows, split, tr
 from flowvocoder.errors import CheckpointError, ConfigError, DensityError
 from flowvocoder.progress import progress as with_bar
 from flowvocoder.threads import own_threads
-from flowvocoder.units import ceil_div
 
 Self = TypeVar("Self", bound="DensityEstimator")
 
@@ -69,8 +68,8 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
             TrainingError: the loss became NaN or inf.
         """
         states = self.fit_steps(X, context=context, sample_weight=sample_weight)
-        most = ceil_div(settings_of(self.get_params(), self._families).steps, EVERY)
-        for _ in with_bar(states, f"fit {self.family}", "look", most) if self.progress else states:
+        first = next(states)
+        for _ in with_bar(states, f"fit {self.family}", "look", first.steps // EVERY) if self.progress else states:
             pass
         return self
 
@@ -81,6 +80,7 @@ class DensityEstimator(DensityMixin, ClassNamePrefixFeaturesOutMixin, Transforme
         """
         settings = settings_of(self.get_params(), self._families)
         data = Data.of(self, X, context, sample_weight)
+        settings = dataclasses.replace(settings, steps=settings.steps_for(len(data.rows)))
         names = getattr(self, "feature_names_in_", None)
         standard = standard_of_rows(data, settings.dequantise, names)
         self._start(settings, data.context.shape[1])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from flowvocoder.density.families import Settings, Sizes
 from flowvocoder.density.images import glow_images, realnvp_images
@@ -13,7 +14,7 @@ from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.continuous import ContinuousFlow, Velocity
 from flowvocoder.flows.coupling import Coupling
 from flowvocoder.flows.elementwise import Affine, Elementwise, Shift
-from flowvocoder.flows.perceptron import Perceptron
+from flowvocoder.flows.perceptron import Activation, Perceptron
 from flowvocoder.flows.permutation import Permutation
 from flowvocoder.flows.planar import Planar
 from flowvocoder.flows.pointwise import PointwiseLU, random_rotation
@@ -53,8 +54,12 @@ def build(settings: Settings, features: int, context: int) -> StandardisedFlow:
 
 @family("nice")
 def nice(sizes: Sizes) -> list[Bijection]:
-    """Additive couplings; at the end a scale for every channel."""
-    return [*_couplings(sizes, Shift(), normalise=False), ActNorm(sizes.features)]
+    """Invertible 1x1 convolutions and additive couplings; at the end a scale for every channel.
+
+    Halves that take turns, as in the paper, learn nothing of a set in which each half has the same mean whatever the
+    other is, as of points on a circle: a rotation makes them differ.
+    """
+    return [*_rotating(sizes, lambda: coupling(sizes, Shift()), normalise=False), ActNorm(sizes.features)]
 
 
 @family("realnvp")
@@ -62,7 +67,7 @@ def realnvp(sizes: Sizes) -> list[Bijection]:
     """Affine couplings, normalised between."""
     if sizes.shape:
         return realnvp_images(sizes)
-    return [*_couplings(sizes, Affine(), normalise=True), ActNorm(sizes.features)]
+    return [*_couplings(sizes, Affine()), ActNorm(sizes.features)]
 
 
 @family("glow")
@@ -106,14 +111,14 @@ def iaf(sizes: Sizes) -> list[Bijection]:
 
 @family("nsf-c")
 def nsf_coupling(sizes: Sizes) -> list[Bijection]:
-    """Invertible 1x1 convolutions and spline couplings."""
-    return _rotating(sizes, lambda: coupling(sizes, Spline()), normalise=False)
+    """Invertible 1x1 convolutions and spline couplings. Kinks of the networks (ReLU) find islands sooner."""
+    return _rotating(sizes, lambda: coupling(sizes, Spline(), activation=F.relu), normalise=False)
 
 
 @family("nsf-ar")
 def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
     """Invertible 1x1 convolutions and spline autoregressions."""
-    return _rotating(sizes, lambda: autoregression(sizes, Spline()), normalise=False)
+    return _rotating(sizes, lambda: autoregression(sizes, Spline(), activation=F.relu), normalise=False)
 
 
 @family("cnf")
@@ -123,16 +128,16 @@ def cnf(sizes: Sizes) -> list[Bijection]:
     return [ContinuousFlow(Velocity(*sizes_of)) for _ in range(sizes.layers)]
 
 
-def coupling(sizes: Sizes, transform: Elementwise, exchange: bool = False) -> Coupling:
+def coupling(sizes: Sizes, transform: Elementwise, exchange: bool = False, activation: Activation = F.silu) -> Coupling:
     """A coupling of vectors, conditioned by a perceptron."""
     given = sizes.features // 2
     outputs = transform.parameters * (sizes.features - given)
-    return Coupling(Perceptron(given, outputs, sizes.context, sizes.hidden), transform, exchange)
+    return Coupling(Perceptron(given, outputs, sizes.context, sizes.hidden, activation=activation), transform, exchange)
 
 
-def autoregression(sizes: Sizes, transform: Elementwise) -> Autoregressive:
+def autoregression(sizes: Sizes, transform: Elementwise, activation: Activation = F.silu) -> Autoregressive:
     """An autoregression of vectors, conditioned by a masked perceptron."""
-    net = MaskedPerceptron(sizes.features, transform.parameters, sizes.context, sizes.hidden)
+    net = MaskedPerceptron(sizes.features, transform.parameters, sizes.context, sizes.hidden, activation=activation)
     return Autoregressive(net, transform)
 
 
@@ -154,13 +159,11 @@ def _rotating(sizes: Sizes, layer: Callable[[], Bijection], normalise: bool) -> 
     return layers
 
 
-def _couplings(sizes: Sizes, transform: Elementwise, normalise: bool) -> list[Bijection]:
-    """Couplings whose halves take turns, and after every second one another random division into halves."""
+def _couplings(sizes: Sizes, transform: Elementwise) -> list[Bijection]:
+    """Normalised couplings whose halves take turns, and after every second one another random division into halves."""
     layers: list[Bijection] = []
     for number in range(sizes.layers):
         if number and number % 2 == 0 and sizes.features > 2:
             layers.append(Permutation(torch.randperm(sizes.features)))
-        if normalise:
-            layers.append(ActNorm(sizes.features))
-        layers.append(coupling(sizes, transform, exchange=number % 2 == 1))
+        layers += [ActNorm(sizes.features), coupling(sizes, transform, exchange=number % 2 == 1)]
     return layers

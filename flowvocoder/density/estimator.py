@@ -22,7 +22,7 @@ class FlowDensity(DensityEstimator):
         layers: how many of its layers; None: the family's default.
         hidden: width of the networks inside; None: the family's default.
         shape: (channels, height, width) of images whose pixels are the columns, for `glow` and `realnvp`.
-        steps: most steps of training.
+        steps: most steps of training; None: 800, or as many as show every row 18 times, at most 5000.
         batch: rows a step.
         lr: largest learning rate; None: the family's default.
         patience: looks at the held-out rows, one every 50 steps, that may pass without a gain.
@@ -50,7 +50,7 @@ class FlowDensity(DensityEstimator):
         layers: int | None = None,
         hidden: int | None = None,
         shape: tuple[int, int, int] | None = None,
-        steps: int = 800,
+        steps: int | None = None,
         batch: int = 512,
         lr: float | None = None,
         patience: int = 10,

@@ -36,8 +36,8 @@ FAMILIES: dict[str, Family] = {
     "glow": Family("Glow: 1x1 convolutions and affine coupling", "arXiv:1807.03039", 8, 64, 3e-3, images=True),
     "maf": Family("masked autoregressive", "arXiv:1705.07057", 5, 64, 3e-3),
     "iaf": Family("inverse autoregressive", "arXiv:1606.04934", 5, 64, 3e-3),
-    "nsf-c": Family("rational-quadratic spline coupling", "arXiv:1906.04032", 4, 64, 3e-3),
-    "nsf-ar": Family("rational-quadratic spline autoregression", "arXiv:1906.04032", 3, 64, 3e-3),
+    "nsf-c": Family("rational-quadratic spline coupling", "arXiv:1906.04032", 4, 64, 6e-3),
+    "nsf-ar": Family("rational-quadratic spline autoregression", "arXiv:1906.04032", 3, 128, 6e-3),
     "cnf": Family("continuous", "arXiv:1806.07366", 1, 64, 3e-3),
 }
 """All families by name."""
@@ -49,6 +49,9 @@ MODELS: dict[str, Family] = {
     "invertible-ae": Family("invertible autoencoder", "arXiv:2003.13913", 8, 64, 3e-3),
 }
 """All models of `GenerativeModel` by name."""
+
+PASSES = 18
+"""How often a fit shows every row, where it may go on for long enough."""
 
 
 class Sizes(NamedTuple):
@@ -77,7 +80,7 @@ class Settings:
     hidden: int = limited(1, 1, 4096)
     shape: tuple[int, ...] = ()  # channels, height, width of images
     latent: int = limited(0, 0, 4096)  # numbers in the latent of what is no flow; 0: by the columns
-    steps: int = limited(1, 1, 10_000_000)
+    steps: int = limited(0, 0, 10_000_000)  # 0: by the number of rows
     batch: int = limited(1, 1, 1_000_000)
     lr: float = limited(1.0, 1e-8, 1.0)
     patience: int = limited(1, 1, 10_000)
@@ -87,6 +90,10 @@ class Settings:
     device: str = "cpu"
     progress: bool = True
     seed: int = limited(0, 0, 2**63 - 1)
+
+    def steps_for(self, rows: int) -> int:
+        """Most steps of a fit to N rows: by default 800, or more where that shows no row `PASSES` times, up to 5000."""
+        return self.steps or min(max(800, PASSES * rows // self.batch), 5000)
 
     def event(self, features: int) -> tuple[int, int]:
         """The shape (C, T) that a row of D features has in the flow.

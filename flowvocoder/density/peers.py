@@ -17,11 +17,11 @@ PEERS: dict[str, Family] = {
     "zuko-nice": Family("NICE of zuko", "", 8, 64, 3e-3),
     "zuko-realnvp": Family("Real NVP of zuko", "", 8, 64, 3e-3),
     "zuko-maf": Family("MAF of zuko", "", 5, 64, 3e-3),
-    "zuko-nsf": Family("autoregressive NSF of zuko", "", 3, 64, 3e-3),
+    "zuko-nsf": Family("autoregressive NSF of zuko", "", 3, 64, 6e-3),
     "normflows-realnvp": Family("Real NVP of normflows", "", 8, 64, 3e-3),
     "normflows-maf": Family("MAF of normflows", "", 5, 64, 3e-3),
-    "normflows-nsf-c": Family("coupling NSF of normflows", "", 4, 64, 3e-3),
-    "normflows-nsf-ar": Family("autoregressive NSF of normflows", "", 3, 64, 3e-3),
+    "normflows-nsf-c": Family("coupling NSF of normflows", "", 4, 64, 6e-3),
+    "normflows-nsf-ar": Family("autoregressive NSF of normflows", "", 3, 64, 6e-3),
 }
 """Flows of other libraries by name, LIBRARY-FLOW; layers and learning rates are those of our families."""
 

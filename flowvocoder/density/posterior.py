@@ -1,6 +1,5 @@
 """Variational inference: a flow in place of a density that can be evaluated but not drawn from."""
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -10,13 +9,13 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
-from torch.optim import lr_scheduler, swa_utils
 
 from flowvocoder.density.arrays import latent_of
 from flowvocoder.density.builders import build
 from flowvocoder.density.families import FAMILIES, Settings, settings_of
 from flowvocoder.density.importance import Importance
-from flowvocoder.density.training import AVERAGE, CHUNK, CLIP, EVERY, rate
+from flowvocoder.density.learner import Learner
+from flowvocoder.density.training import CHUNK, EVERY
 from flowvocoder.errors import ConfigError, DensityError, TrainingError
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection, Chain
@@ -189,6 +188,8 @@ def fit_posterior(
     given = {"layers": layers, "hidden": hidden, "steps": steps, "batch": batch, "lr": lr, "dtype": dtype,
              "device": device, "progress": progress, "seed": seed}  # fmt: skip
     settings = settings_of({"family": family, **given})
+    if settings.steps < 1:
+        raise ConfigError("steps must be at least 1, not 0")
     if type(dims) is not int or dims < 1:
         raise ConfigError(f"dims must be a whole number of at least 1, not {dims!r}")
     turned = dataclasses.replace(settings, family=TURNED.get(family, family))
@@ -204,33 +205,25 @@ def fit_posterior(
 def _train(flow: _Generator, log_density: LogDensity, settings: Settings) -> Iterator[float]:
     """Raises the bound by reparameterised gradients; gives its mean over every 50 steps. Weights are averaged."""
     generator = torch.Generator(flow.device).manual_seed(settings.seed)
-    learner = copy.deepcopy(flow).train()
-    average = swa_utils.AveragedModel(learner, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(AVERAGE))
-    optimizer = torch.optim.Adam(learner.parameters(), settings.lr, fused=True)
-    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings.steps))
+    learner = Learner(flow, settings.lr, settings.steps)
     bounds = []
     for step in range(1, settings.steps + 1):
         noise = torch.randn(settings.batch, flow.dims, generator=generator, device=flow.device, dtype=flow.dtype)
-        parameters, log_q = learner.generate(noise)
+        parameters, log_q = learner.model.generate(noise)
         log_p = _evaluate(log_density, parameters)
         if not log_p.requires_grad:
             raise DensityError("log_density has no gradient: it must compute with torch, from the tensor it is given")
         if step == 1 and not bool(log_p.isfinite().all()):
             raise DensityError("log_density is not finite at draws around the given location: give another, or a scale")
         bound = (log_p - log_q).mean()
-        optimizer.zero_grad()
-        (-bound).backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), CLIP)
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(learner)
+        learner.step(-bound)
         bounds.append(bound.detach())
         if step % EVERY == 0 or step == settings.steps:
             mean, bounds = float(torch.stack(bounds).mean()), []
             if not math.isfinite(mean):
                 raise TrainingError(f"the fit diverged before step {step}: try a lower lr than {settings.lr:g}")
             yield mean
-    flow.load_state_dict(average.module.state_dict())
+    flow.load_state_dict(learner.average.state_dict())
 
 
 def _evaluate(log_density: LogDensity, parameters: Tensor) -> Tensor:

@@ -1,16 +1,15 @@
 """Fitting by gradients, with held-out rows that say when to stop."""
 
-import copy
 import dataclasses
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim import lr_scheduler
+from torch import Tensor
 
 from flowvocoder.density.families import Settings
+from flowvocoder.density.learner import Learner
 from flowvocoder.density.model import Standardised
 from flowvocoder.errors import TrainingError
 from flowvocoder.flows.density import dequantise
@@ -18,14 +17,8 @@ from flowvocoder.flows.density import dequantise
 EVERY = 50
 """Steps between two looks at the held-out rows."""
 
-AVERAGE = 0.98
-"""Decay of the exponential moving average of the weights."""
-
-CLIP = 5.0
-"""Largest norm of a gradient."""
-
-WARMUP = 50
-"""Steps over which the learning rate rises."""
+FIRST = 1024
+"""Rows by which layers that normalise start, at least."""
 
 CHUNK = 8192
 """Rows that are computed at once where no gradients are needed."""
@@ -79,7 +72,8 @@ def split(rows: Rows, settings: Settings) -> tuple[Rows, Rows]:
 def train(model: Standardised, rows: Rows, held_out: Rows, width: Tensor, settings: Settings) -> Iterator[FitState]:
     """Fits `model` by Adam with a cosine schedule. Whenever a state comes it has the best weights so far.
 
-    Weights are averaged over the last steps; the average is what the held-out rows judge.
+    Weights are averaged over the last steps; the average is what the held-out rows judge. Layers that normalise what
+    they see do so by rows that are drawn by their weights.
 
     Args:
         width: quantisation step of x, (C, T): uniform noise as wide is added to every batch and to the held-out rows.
@@ -88,31 +82,24 @@ def train(model: Standardised, rows: Rows, held_out: Rows, width: Tensor, settin
         TrainingError: the loss is not finite.
     """
     generator = torch.Generator(rows.x.device).manual_seed(settings.seed)
-    learner = copy.deepcopy(model).train()
-    average = copy.deepcopy(learner).eval()
-    optimizer = torch.optim.Adam(learner.parameters(), settings.lr, fused=True)
-    schedule = lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, settings.steps))
+    learner = Learner(model, settings.lr, settings.steps)
+    _normalise(learner.model, rows, width, settings, generator)
     held_out = held_out._replace(x=dequantise(held_out.x, width, generator))
     losses, best, waited = [], -math.inf, 0
     for step, batch in enumerate(_batches(rows, settings, generator), 1):
-        optimizer.zero_grad()
         x = dequantise(batch.x, width, generator)
-        loss = -_mean(learner.objective(x, batch.context, generator), batch.weight)
-        loss.backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), CLIP)
-        optimizer.step()
-        schedule.step()
-        _follow(average, learner, first=step == 1)
+        loss = -_mean(learner.model.objective(x, batch.context, generator), batch.weight)
+        learner.step(loss)
         losses.append(loss.detach())
         if step % EVERY and step < settings.steps:
             continue
-        nats, last = -float(torch.stack(losses).mean()), judged(average, held_out, settings.seed)
+        nats, last = -float(torch.stack(losses).mean()), judged(learner.average, held_out, settings.seed)
         if not (math.isfinite(nats) and math.isfinite(last)):
             raise TrainingError(f"the fit diverged before step {step}: try a lower lr than {settings.lr:g}")
         losses, waited = [], 0 if last > best else waited + 1
         if waited == 0:
             best = last
-            model.load_state_dict(average.state_dict())
+            model.load_state_dict(learner.average.state_dict())
         yield FitState(step, settings.steps, nats, last, waited == 0)
         if waited == settings.patience:
             return
@@ -128,18 +115,12 @@ def _batches(rows: Rows, settings: Settings, generator: torch.Generator) -> Iter
         steps -= len(whole)
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, learner: nn.Module, first: bool) -> None:
-    """One step of the moving average. At the first it is the learner, which has then normalised its activations."""
-    if first:
-        average.load_state_dict(learner.state_dict())
-    else:
-        torch._foreach_lerp_(list(average.parameters()), list(learner.parameters()), 1.0 - AVERAGE)
-
-
-def rate(step: int, steps: int) -> float:
-    """Of the learning rate: a linear rise, then half a period of a cosine."""
-    return min(1.0, (step + 1) / WARMUP) * 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
+def _normalise(model: Standardised, rows: Rows, width: Tensor, settings: Settings, generator: torch.Generator) -> None:
+    """The first pass in training, which sets scales and shifts of normalising layers: they know nothing of weights."""
+    total = rows.weight.double().cumsum(0)
+    places = torch.rand(max(settings.batch, FIRST), generator=generator, dtype=total.dtype, device=total.device)
+    drawn = rows.take(torch.searchsorted(total, total[-1] * places).clamp(max=len(total) - 1))
+    model.objective(dequantise(drawn.x, width, generator), drawn.context, generator)
 
 
 def _mean(nats: Tensor, weight: Tensor) -> Tensor:

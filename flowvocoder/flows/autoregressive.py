@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
-from flowvocoder.flows.elementwise import Elementwise
+from flowvocoder.flows.elementwise import Elementwise, parameters_of
+from flowvocoder.flows.perceptron import Activation
 
 
 class MaskedLinear(nn.Linear):
@@ -35,13 +36,17 @@ class MaskedPerceptron(nn.Module):
         context: channels of the context, 0 for none.
         hidden: channels inside. Those of degree m see the first m channels; all degrees are equally frequent.
         blocks: residual layers between the first layer and the last.
+        activation: of the hidden channels.
 
     Shape:
         x: (B, D, N), context: (B, context, N) -> (B, outputs * D, N), all channels' first output first
     """
 
-    def __init__(self, channels: int, outputs: int, context: int, hidden: int, blocks: int = 2):
+    def __init__(
+        self, channels: int, outputs: int, context: int, hidden: int, blocks: int = 2, activation: Activation = F.silu
+    ):
         super().__init__()
+        self.activation = activation
         seen = torch.cat([torch.arange(1, channels + 1), torch.zeros(context, dtype=torch.long)])
         lowest = 0 if context or channels == 1 else 1  # one of degree 0 knows nothing but the context
         degrees = lowest + torch.arange(hidden) % max(channels - lowest, 1)
@@ -55,8 +60,8 @@ class MaskedPerceptron(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         h = self.start(torch.cat([x, context], 1).transpose(1, 2))
         for block in self.blocks:
-            h = h + block(F.silu(h))
-        out: Tensor = self.end(F.silu(h))
+            h = h + block(self.activation(h))
+        out: Tensor = self.end(self.activation(h))
         return out.transpose(1, 2)
 
 
@@ -92,14 +97,12 @@ class Autoregressive(Bijection):
         x = torch.zeros_like(z)
         for channel in range(z.shape[1]):
             one = slice(channel, channel + 1)
-            parameters = [values[:, one] for values in self._parameters_given(x, context)]
-            new = self.transform.inverse(z[:, one], parameters)
+            new = self.transform.inverse(z[:, one], self._parameters_given(x, context)[:, :, one])
             x = torch.cat([x[:, :channel], new, x[:, channel + 1 :]], 1)
         return x
 
-    def _parameters_given(self, x: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        parameters: Tensor = self.conditioner(x, context).to(x.dtype)
-        return parameters.chunk(self.transform.parameters, 1)
+    def _parameters_given(self, x: Tensor, context: Tensor) -> Tensor:
+        return parameters_of(self.conditioner(x, context).to(x.dtype), self.transform.parameters)
 
     def extra_repr(self) -> str:
         return str(self.transform)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection
-from flowvocoder.flows.elementwise import Affine, Elementwise
+from flowvocoder.flows.elementwise import Affine, Elementwise, parameters_of
 from flowvocoder.flows.streaming import (
     Context,
     StepSettings,
@@ -49,9 +49,8 @@ class Coupling(Bijection):
         a, b = _halves(z, self.exchange, 1)
         return _joined(a, self.transform.inverse(b, self._parameters_given(a, context)), self.exchange, 1)
 
-    def _parameters_given(self, a: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        parameters: Tensor = self.conditioner(a, context).to(a.dtype)
-        return parameters.chunk(self.transform.parameters, 1)
+    def _parameters_given(self, a: Tensor, context: Tensor) -> Tensor:
+        return parameters_of(self.conditioner(a, context).to(a.dtype), self.transform.parameters)
 
     def extra_repr(self) -> str:
         return f"{self.transform}, exchange={self.exchange}"
@@ -90,7 +89,8 @@ class CouplingStep(StreamingStep):
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
         a, _ = _halves(z, self.exchange, 2)
-        parameters = self.conditioner(a, context, delay, position, state).chunk(self.transform.parameters, 2)
+        outputs = self.conditioner(a, context, delay, position, state)
+        parameters = parameters_of(outputs, self.transform.parameters, 2)
         a, b = _halves(state.delay(z, self.ahead), self.exchange, 2)
         return _joined(a, self.transform.inverse(b, parameters), self.exchange, 2)
 

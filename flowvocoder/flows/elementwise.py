@@ -1,7 +1,6 @@
 """Invertible functions of one number whose parameters a conditioner gives: what couplings and autoregressions apply."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,17 +13,23 @@ class Elementwise:
         parameters: P, how many parameters a number has. All zero, they give the identity.
 
     Shape:
-        x, z, log_slope and each of the P parameters: the same, any
+        x, z, log_slope: the same, any
+        parameters: (P, *that)
     """
 
     parameters: int
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """z, and log dz/dx in nats."""
         raise NotImplementedError
 
-    def inverse(self, z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         raise NotImplementedError
+
+
+def parameters_of(outputs: Tensor, count: int, axis: int = 1) -> Tensor:
+    """A conditioner's outputs (B, P * C, N), the P parameters one after another, as (P, B, C, N)."""
+    return outputs.unflatten(axis, (count, -1)).movedim(axis, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +38,10 @@ class Shift(Elementwise):
 
     parameters = 1
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         return x + parameters[0], torch.zeros_like(x)
 
-    def inverse(self, z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         return z - parameters[0]
 
 
@@ -52,11 +57,11 @@ class Affine(Elementwise):
     bound: float | None = 2.0
     parameters = 2
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         s = self._bounded(parameters[0])
         return x * s.exp() + parameters[1], s
 
-    def inverse(self, z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         return (z - parameters[1]) * (-self._bounded(parameters[0])).exp()
 
     def _bounded(self, s: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.flows.base import Bijection, Composite, LayerOutput, no_volume_change
-from flowvocoder.flows.elementwise import Elementwise
+from flowvocoder.flows.elementwise import Elementwise, parameters_of
 
 Size = tuple[int, int]
 """Height and width."""
@@ -90,9 +90,8 @@ class MaskedCoupling(Bijection):
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return torch.where(self.mask, z, self.transform.inverse(z, self._parameters_given(z, context)))
 
-    def _parameters_given(self, x: Tensor, context: Tensor) -> tuple[Tensor, ...]:
-        parameters: Tensor = self.conditioner(x * self.mask, context).to(x.dtype)
-        return parameters.chunk(self.transform.parameters, 1)
+    def _parameters_given(self, x: Tensor, context: Tensor) -> Tensor:
+        return parameters_of(self.conditioner(x * self.mask, context).to(x.dtype), self.transform.parameters)
 
     def extra_repr(self) -> str:
         return str(self.transform)

@@ -1,8 +1,12 @@
 """Conditioners for vectors: networks that see every column by itself."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
 
 
 class Perceptron(nn.Module):
@@ -15,13 +19,17 @@ class Perceptron(nn.Module):
         context: channels of the context, 0 for none.
         hidden: channels inside.
         blocks: residual layers between the first layer and the last.
+        activation: of the hidden channels.
 
     Shape:
         x: (B, inputs, N), context: (B, context, N) -> (B, outputs, N)
     """
 
-    def __init__(self, inputs: int, outputs: int, context: int, hidden: int, blocks: int = 2):
+    def __init__(
+        self, inputs: int, outputs: int, context: int, hidden: int, blocks: int = 2, activation: Activation = F.silu
+    ):
         super().__init__()
+        self.activation = activation
         self.start = nn.Linear(max(inputs + context, 1), hidden)  # a constant zero where there is nothing to see
         self.blocks = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
         self.end = nn.Linear(hidden, outputs)
@@ -32,8 +40,8 @@ class Perceptron(nn.Module):
         seen = torch.cat([x, context], 1)
         h = self.start((seen if seen.shape[1] else x.new_zeros(len(x), 1, x.shape[2])).transpose(1, 2))
         for block in self.blocks:
-            h = h + block(F.silu(h))
-        out: Tensor = self.end(F.silu(h))
+            h = h + block(self.activation(h))
+        out: Tensor = self.end(self.activation(h))
         return out.transpose(1, 2)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,7 +43,7 @@ class Spline(Elementwise):
     def parameters(self) -> int:  # type: ignore[override]
         return 3 * self.bins - 1
 
-    def forward(self, x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         inside = x.abs() < self.bound
         at = self._bin(x, parameters, of_z=False)
         place = torch.where(inside, (x - at.x) / at.width, 0.5)
@@ -56,7 +55,7 @@ class Spline(Elementwise):
         log_slope = 2.0 * (mean.log() - denominator.log()) + slope.log()
         return torch.where(inside, z, x), torch.where(inside, log_slope, 0.0)
 
-    def inverse(self, z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         inside = z.abs() < self.bound
         at = self._bin(z, parameters, of_z=True)
         rise, mean = torch.where(inside, z - at.z, 0.5 * at.height), at.height / at.width
@@ -67,21 +66,16 @@ class Spline(Elementwise):
         place = 2.0 * mean * rise / (b + discriminant.clamp_min(0.0).sqrt())
         return torch.where(inside, at.x + place * at.width, z)
 
-    def _bin(self, values: Tensor, parameters: Sequence[Tensor], of_z: bool) -> Bin:
-        logits = torch.stack(tuple(parameters), -1)
-        widths, heights = (self._sizes(part) for part in logits[..., : 2 * self.bins].chunk(2, -1))
+    def _bin(self, values: Tensor, parameters: Tensor, of_z: bool) -> Bin:
+        sizes, free = parameters.split([2 * self.bins, self.bins - 1])
+        # Widths and heights (2, bins, ...), of sum 2 * bound.
+        shares = SMALLEST + (1.0 - SMALLEST * self.bins) * sizes.unflatten(0, (2, self.bins)).softmax(1)
+        sizes = 2.0 * self.bound * shares
+        ends = sizes.cumsum(1) - self.bound
+        number = (values >= ends[int(of_z), :-1]).sum(0, keepdim=True)
+        own = number.expand(2, 1, *values.shape)
+        (width, height), (x, z) = sizes.gather(1, own)[:, 0], (ends - sizes).gather(1, own)[:, 0]
         # Of slope 1 where the parameter is 0, as beyond the ends.
-        slopes = SMALLEST + F.softplus(logits[..., 2 * self.bins :] + math.log(math.expm1(1.0 - SMALLEST)))
-        slopes = F.pad(slopes, (1, 1), value=1.0)
-        x, z = (F.pad(sizes.cumsum(-1), (1, 0)) - self.bound for sizes in (widths, heights))
-        inner = (z if of_z else x)[..., 1:-1]
-        number = (values[..., None] >= inner).sum(-1, keepdim=True)
-
-        def pick(of_knots: Tensor, shift: int = 0) -> Tensor:
-            return of_knots.gather(-1, number + shift).squeeze(-1)
-
-        return Bin(pick(x), pick(z), pick(widths), pick(heights), pick(slopes), pick(slopes, 1))
-
-    def _sizes(self, logits: Tensor) -> Tensor:
-        """Widths or heights of the bins, of sum 2 * bound."""
-        return 2.0 * self.bound * (SMALLEST + (1.0 - SMALLEST * self.bins) * logits.softmax(-1))
+        free = F.pad(free, (0, 0) * values.dim() + (1, 1)).gather(0, torch.cat([number, number + 1]))
+        slope, next_slope = SMALLEST + F.softplus(free + math.log(math.expm1(1.0 - SMALLEST)))
+        return Bin(x, z, width, height, slope, next_slope)
