@@ -46,7 +46,7 @@ class Learner(Generic[Model]):
         """One step down the gradient of a loss of `model`."""
         assert self._weights.grad is not None
         self._weights.grad.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_([self._weights], CLIP)
         self._optimizer.step()
         self._schedule.step()

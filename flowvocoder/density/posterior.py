@@ -189,7 +189,7 @@ def fit_posterior(
              "device": device, "progress": progress, "seed": seed}  # fmt: skip
     settings = settings_of({"family": family, **given})
     if settings.steps < 1:
-        raise ConfigError("steps must be at least 1, not 0")
+        raise ConfigError("steps must be from 1 on, not 0")
     if type(dims) is not int or dims < 1:
         raise ConfigError(f"dims must be a whole number of at least 1, not {dims!r}")
     turned = dataclasses.replace(settings, family=TURNED.get(family, family))
