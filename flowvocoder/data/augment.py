@@ -86,7 +86,7 @@ class Augmenter:
             edge = stored.sample_rate / 2
         kept = at_rate(stored, min(stored.sample_rate, self.highest_rate) if self.fastest > 1 else self.sample_rate)
         samples, rate = kept.samples, kept.sample_rate
-        most = self.fastest * rate / self.sample_rate
+        most = scipy.fft.next_fast_len(round(self.size * self.fastest * rate / self.sample_rate), real=True) / self.size
         before = math.ceil((self.left + MARGIN) * most) + 1
         after = math.ceil((self.size - self.segment - self.left - MARGIN) * most) + 1000
         padded = np.pad(samples, (before, after), mode="reflect")

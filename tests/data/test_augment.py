@@ -40,6 +40,16 @@ def lowpassed(x: np.ndarray, rate: int, edge: float) -> np.ndarray:
     return (np.rint(np.fft.irfft(spectrum, len(x)) / PCM16_STEP) * PCM16_STEP).astype(np.float32)
 
 
+class Speed:
+    """In place of a generator: every change happens, and resampling is by the most to this power."""
+
+    def __init__(self, power: float):
+        self.power = power
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        return self.power if low < 0 else 0.0
+
+
 def altered(x: np.ndarray, count: int = 8, rate: int = RATE, band: str = "keep", **changes: float) -> list[np.ndarray]:
     augmenter = Augmenter(SPEC, SEGMENT, DataSettings(band=band, augment=AugmentSettings(**changes)))
     source = augmenter.source(Recording(x, rate))
@@ -105,6 +115,17 @@ def test_a_short_recording_is_not_made_shorter_than_a_segment() -> None:
     x = noise(SEGMENT / RATE + 0.001)
     for segment in altered(x, 12, resample=1.0):
         assert np.abs(segment).max() > 0.05 and np.std(segment) == pytest.approx(0.05, rel=0.2)
+
+
+@pytest.mark.parametrize("rate", [RATE, 24000, 48000])
+@pytest.mark.parametrize("seconds", [0.75, 0.8, 3.0])
+def test_every_speed_fits_both_ends_of_a_recording(rate: int, seconds: float) -> None:
+    settings = AugmentSettings(resample=1.0, resample_most=1.4)
+    augmenter = Augmenter(SPEC, SEGMENT, DataSettings(augment=settings))
+    source = augmenter.source(Recording(noise(seconds, rate), rate))
+    for speed in np.linspace(-1.0, 1.0, 101):
+        for place in (0.0, 1.0 - 1e-9):
+            assert len(augmenter(source, place, Speed(speed))) == augmenter.span  # type: ignore[arg-type]
 
 
 def test_levels_span_thirty_decibels_and_never_clip() -> None:
