@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from flowvocoder.audio.bandwidth import band_edge
 from flowvocoder.audio.files import Recording, Samples, at_rate
@@ -72,7 +71,7 @@ class Augmenter:
         self.sample_rate, self.segment = spec.sample_rate, segment
         self.left = edge_padding(spec)[0]
         self.span = segment + spec.n_fft - spec.hop_length
-        self.size = scipy.fft.next_fast_len(self.span + 2 * MARGIN, real=True)
+        self.size = fast_length(self.span + 2 * MARGIN)
         self.shown = highest_shown(spec)
         self.fastest = data.augment.resample_most if data.augment.resample > 0 else 1.0
         self.highest_rate = math.ceil(spec.sample_rate * self.fastest)  # Hz; more is never heard
@@ -86,7 +85,7 @@ class Augmenter:
             edge = stored.sample_rate / 2
         kept = at_rate(stored, min(stored.sample_rate, self.highest_rate) if self.fastest > 1 else self.sample_rate)
         samples, rate = kept.samples, kept.sample_rate
-        most = scipy.fft.next_fast_len(round(self.size * self.fastest * rate / self.sample_rate), real=True) / self.size
+        most = fast_length(round(self.size * self.fastest * rate / self.sample_rate)) / self.size
         before = math.ceil((self.left + MARGIN) * most) + 1
         after = math.ceil((self.size - self.segment - self.left - MARGIN) * most) + 1000
         padded = np.pad(samples, (before, after), mode="reflect")
@@ -112,7 +111,7 @@ class Augmenter:
                 spectrum = spectrum + noise
             if band is not None:
                 spectrum = spectrum * band
-            samples = scipy.fft.irfft(spectrum, self.size)[MARGIN : MARGIN + self.span]
+            samples = np.fft.irfft(spectrum, self.size)[MARGIN : MARGIN + self.span]
         return self._levelled(samples, rng)
 
     def _speed(self, source: Source, rng: np.random.Generator) -> tuple[int, float]:
@@ -122,7 +121,7 @@ class Augmenter:
             return round(normal), 1.0
         speed = self.fastest ** rng.uniform(-1.0, 1.0)
         longest = source.length / self.segment * self.size  # a short recording cannot be made much shorter
-        count = scipy.fft.next_fast_len(round(min(normal * speed, max(normal, longest))), real=True)
+        count = fast_length(round(min(normal * speed, max(normal, longest))))
         return count, count / normal
 
     def _colour(self, rng: np.random.Generator) -> npt.NDArray[np.complex128] | Curve | None:
@@ -149,7 +148,7 @@ class Augmenter:
         time = np.arange(self.size) / self.sample_rate
         tail = rng.standard_normal(self.size) * np.exp(-math.log(1000.0) / seconds * time)
         tail[: int(rng.uniform(0.002, 0.02) * self.sample_rate)] = 0.0
-        spectrum = scipy.fft.rfft(tail) / (1.0 + self.hz / rng.uniform(1000.0, 8000.0))
+        spectrum = np.fft.rfft(tail) / (1.0 + self.hz / rng.uniform(1000.0, 8000.0))
         energy = np.square(np.abs(spectrum)).mean()
         return 1.0 + spectrum * math.sqrt(10.0 ** (-rng.uniform(3.0, 20.0) / 10.0) / energy)
 
@@ -186,7 +185,7 @@ class Augmenter:
         faded[: len(ramp)] *= ramp
         faded[-len(ramp) :] *= ramp[::-1]
         spectrum = np.zeros(len(self.hz), np.complex128)
-        bins = scipy.fft.rfft(faded)[: len(self.hz)]
+        bins = np.fft.rfft(faded)[: len(self.hz)]
         spectrum[: len(bins)] = bins * (self.size / len(samples))
         return spectrum
 
@@ -201,6 +200,13 @@ class Augmenter:
     @staticmethod
     def _happens(probability: float, rng: np.random.Generator) -> bool:
         return probability > 0.0 and rng.uniform() < probability
+
+
+def fast_length(samples: int) -> int:
+    """The next number of samples that a transform is quick for."""
+    from scipy.fft import next_fast_len  # takes a while to import
+
+    return int(next_fast_len(samples, real=True))
 
 
 def highest_shown(spec: MelSpec) -> float:
