@@ -10,6 +10,9 @@ from flowvocoder.cli.options import add_jobs, add_machine, add_sampling, folder,
 from flowvocoder.errors import ConfigError
 from flowvocoder.voice_card import checkpoint_folder
 
+GROUPS = "pyin", "dnsmos"
+"""Groups of slow measures, each with an option of its name."""
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=checkpoint_folder,
@@ -34,6 +37,8 @@ def options(parser: argparse.ArgumentParser) -> None:
                         " folder)")  # fmt: skip
     parser.add_argument("--pyin", action="store_true",
                         help="also measure F0 and voicing by librosa's pYIN, a second judge (slow)")  # fmt: skip
+    parser.add_argument("--dnsmos", action="store_true",
+                        help="also predict listeners' opinion by DNSMOS (extra `dnsmos`; 5 s a recording)")  # fmt: skip
     add_jobs(parser)
     add_sampling(parser)
     add_machine(parser)
@@ -66,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=check_jobs(arguments.jobs or (0 if device.type == "cpu" else 1)),  # a GPU is timed alone
         device=str(device),
         keep_audio=arguments.keep_audio,
-        groups=("pyin",) if arguments.pyin else (),
+        groups=tuple(group for group in GROUPS if getattr(arguments, group)),
         **iterations(arguments),
     )
     if out is not None:

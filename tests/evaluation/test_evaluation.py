@@ -13,6 +13,7 @@ from flowvocoder.evaluation.alignment import find_lag
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.evaluation.measures import names_in
 from flowvocoder.evaluation.measures.block_tones import measure_block_tones
+from flowvocoder.evaluation.measures.opinion import predicted_opinion
 from flowvocoder.evaluation.measures.perceptual import PESQ_RATE, pesq_wb
 from flowvocoder.evaluation.measures.pitch import pyin_errors
 from flowvocoder.evaluation.measures.spectral import mel_distance
@@ -137,6 +138,16 @@ def test_best_path_is_the_best_of_all_paths() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_dnsmos_hears_noise_and_takes_loud_samples() -> None:
+    recording = example()
+    noisy = recording + 0.03 * np.random.default_rng(0).standard_normal(len(recording)).astype(np.float32)
+    same, worse = (predicted_opinion(make_pair(recording, 5.0 * x)) for x in (recording, noisy))
+    assert set(same) == names_in("dnsmos")
+    assert same["dnsmos_gap"] == pytest.approx(0.0, abs=0.05) and 2.5 < same["dnsmos"] < 3.6
+    assert worse["dnsmos_gap"] > 0.5
+
+
 def test_pyin_finds_the_pitch_of_a_copy_right_and_a_semitone_off() -> None:
     time = np.arange(RATE) / RATE
     phase = 2 * np.pi * np.cumsum(120 + 20 * time) / RATE

@@ -33,7 +33,7 @@ def test_a_decorator_is_all_a_measure_needs(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_slow_groups_are_measured_on_request_only() -> None:
-    assert names_in("pyin") == {"f0_pyin_cents", "vuv_pyin"}
+    assert names_in("pyin") == {"f0_pyin_cents", "vuv_pyin"} and names_in("dnsmos") == {"dnsmos", "dnsmos_gap"}
     assert len(functions("pair", ["pyin"])) == len(functions("pair")) + 1
 
 
