@@ -101,7 +101,7 @@ class Augmenter:
         colour, noise, band = self._colour(rng), self._noise(source.level, rng), self._band(source, speed, rng)
         begin = source.first + math.floor(place * (max(0.0, source.length - self.segment * count / self.size) + 1))
         if count == self.size and colour is None and noise is None and band is None:
-            samples = source.padded[begin - self.left : begin - self.left + self.span]
+            samples: npt.NDArray[np.floating[Any]] = source.padded[begin - self.left : begin - self.left + self.span]
         else:
             first = begin - round((self.left + MARGIN) * count / self.size)
             spectrum = self._spectrum(source.padded[first : first + count])
