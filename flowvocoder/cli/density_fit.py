@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowvocoder.density.tables import Table
 
 SETTINGS = ("family", "layers", "hidden", "shape", "steps", "batch", "lr", "patience", "held_out", "dequantise",
-            "dtype", "device", "seed")  # fmt: skip
+            "objective", "trace", "dtype", "device", "seed")  # fmt: skip
 """Options that are parameters of `FlowDensity`."""
 
 
@@ -37,7 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hidden", type=int, metavar="N", help="width of the networks (default: the family's)")
     parser.add_argument("--shape", type=_shape, metavar="C,H,W", help="rows are images of this shape (glow, realnvp)")
     parser.add_argument("--steps", type=int, metavar="N", help="most steps of training (default: by the rows)")
-    parser.add_argument("--batch", type=int, default=256, metavar="N", help="rows a step (default 256)")
+    parser.add_argument("--batch", type=int, default=512, metavar="N", help="rows a step (default 512)")
     parser.add_argument("--lr", type=float, help="largest learning rate (default: the family's)")
     parser.add_argument("--patience", type=int, default=10, metavar="N",
                         help="looks at the held-out rows, every 50 steps, that may pass without a gain"
@@ -45,6 +45,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", type=float, default=0.1, metavar="SHARE", help="of the rows (default 0.1)")
     parser.add_argument("--dequantise", type=float, default=0.0, metavar="STEP",
                         help="between neighbouring values of quantised data, 1 for integers (default 0)")  # fmt: skip
+    parser.add_argument("--objective", choices=["likelihood", "flow-matching"], default="likelihood",
+                        help="what cnf is trained by (default likelihood)")  # fmt: skip
+    parser.add_argument("--trace", choices=["exact", "hutchinson"], default="exact",
+                        help="divergence that cnf is trained with (default exact); scores are exact")  # fmt: skip
     parser.add_argument(
         "--dtype", choices=["float32", "float64"], default="float32", help="precision (default float32)"
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from flowvocoder.density.continuous import Estimated, Matched
 from flowvocoder.density.families import Settings, Sizes
 from flowvocoder.density.images import glow_images, realnvp_images
 from flowvocoder.density.model import StandardisedFlow
@@ -49,7 +50,14 @@ def build(settings: Settings, features: int, context: int) -> StandardisedFlow:
         torch.default_generator.manual_seed(settings.seed)
         sizes = Sizes(features, context, settings.layers, settings.hidden, settings.shape)
         chain = Chain(BUILDERS[settings.family](sizes))
-    return StandardisedFlow(chain, event, context).placed(settings.device, settings.dtype)
+    return _kind(settings)(chain, event, context).placed(settings.device, settings.dtype)
+
+
+def _kind(settings: Settings) -> type[StandardisedFlow]:
+    """By what it is trained."""
+    if settings.objective == "flow-matching":
+        return Matched
+    return Estimated if settings.trace == "hutchinson" else StandardisedFlow
 
 
 @family("nice")
@@ -123,7 +131,7 @@ def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
 
 @family("cnf")
 def cnf(sizes: Sizes) -> list[Bijection]:
-    """Continuous flows, with the exact divergence."""
+    """Continuous flows."""
     sizes_of = sizes.features, sizes.context, sizes.hidden
     return [ContinuousFlow(Velocity(*sizes_of)) for _ in range(sizes.layers)]
 

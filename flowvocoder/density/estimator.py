@@ -29,6 +29,9 @@ class FlowDensity(DensityEstimator):
         held_out: share of the rows that is held out.
         dequantise: step between neighbouring values of rows that are integers or otherwise quantised. Uniform noise as
             wide is added while fitting; the density of the values alone would be without bound.
+        objective: what `cnf` is trained by: `likelihood`, or `flow-matching`, which solves no differential equation.
+            History and score are likelihoods either way; the `nats` of a state are minus the error that is matched.
+        trace: what `cnf` is trained with: `exact`, or `hutchinson`, an estimate by random signs. Scores are exact.
         dtype: `float32` or `float64`, of the computation.
         device: where it is done, `cpu` or `cuda`.
         progress: show a bar while fitting, on a terminal.
@@ -56,6 +59,8 @@ class FlowDensity(DensityEstimator):
         patience: int = 10,
         held_out: float = 0.1,
         dequantise: float = 0.0,
+        objective: str = "likelihood",
+        trace: str = "exact",
         dtype: str = "float32",
         device: str = "cpu",
         progress: bool = True,
@@ -71,6 +76,8 @@ class FlowDensity(DensityEstimator):
         self.patience = patience
         self.held_out = held_out
         self.dequantise = dequantise
+        self.objective = objective
+        self.trace = trace
         self.dtype = dtype
         self.device = device
         self.progress = progress

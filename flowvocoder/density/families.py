@@ -86,6 +86,8 @@ class Settings:
     patience: int = limited(1, 1, 10_000)
     held_out: float = limited(0.1, 0.01, 0.9)
     dequantise: float = limited(0.0, 0.0, math.inf)
+    objective: Literal["likelihood", "flow-matching"] = "likelihood"
+    trace: Literal["exact", "hutchinson"] = "exact"
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
     progress: bool = True
@@ -129,7 +131,19 @@ def settings_of(parameters: Mapping[str, Any], families: Mapping[str, Family] = 
     except TypeError as error:
         raise ConfigError(f"{name}: not a value of the right type: {error}") from error
     check_limits("", settings)
+    _check_continuous(settings)
     return settings
+
+
+def _check_continuous(settings: Settings) -> None:
+    """What only a continuous flow can be trained by."""
+    matched, estimated = settings.objective != "likelihood", settings.trace != "exact"
+    if settings.family != "cnf" and (matched or estimated):
+        raise ConfigError(f"objective and trace are settings of cnf: {settings.family} has its likelihood by a formula")
+    if matched and settings.layers != 1:
+        raise ConfigError(f"flow-matching trains one layer of cnf, not {settings.layers}")
+    if matched and estimated:
+        raise ConfigError("flow-matching needs no divergence: leave trace at exact")
 
 
 def _shape(family: str, shape: Any) -> tuple[int, int, int]:

@@ -32,8 +32,7 @@ class Velocity(nn.Module):
     """A network of two hidden layers that gives dx/dt and its divergence, exactly, at any number of channels.
 
     With f = W3 tanh(W2 tanh(W1 x + ...) + ...) the trace of df/dx is the sum over all pairs of hidden units (i, j) of
-    tanh'_i tanh'_j W2_ij (W1 W3)_ji: one matrix product more, where estimators (arXiv:1810.01367) need a derivative for
-    every draw and are noisy.
+    tanh'_i tanh'_j W2_ij (W1 W3)_ji: one matrix product more. Hutchinson's estimator (arXiv:1810.01367) is there, too.
 
     Args:
         channels: C.
@@ -52,12 +51,27 @@ class Velocity(nn.Module):
 
     def forward(self, time: float, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, N, C), context (B, N, D) -> velocity (B, N, C), divergence (B, N)."""
-        given = F.pad(context, (0, 1), value=time)
-        first = torch.tanh(self.start(x) + self.given(given))
-        second = torch.tanh(self.middle(first))
+        first, second = self._hidden(time, x, context)
         pairs = self.middle.weight * (self.start.weight @ self.end.weight).T
         divergence = (F.linear(1.0 - first.square(), pairs) * (1.0 - second.square())).sum(2)
         return self.end(second), divergence
+
+    def estimate(self, time: float, x: Tensor, context: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, the divergence estimated by e . (df/dx e) with random signs e (B, N, C)."""
+        first, second = self._hidden(time, x, context)
+        along = F.linear((1.0 - first.square()) * self.start(signs), self.middle.weight)
+        along = F.linear((1.0 - second.square()) * along, self.end.weight)
+        return self.end(second), (signs * along).sum(2)
+
+    def at(self, time: Tensor, x: Tensor, context: Tensor) -> Tensor:
+        """The velocity alone, at a time (B, N, 1) of each column's own."""
+        velocity: Tensor = self.end(self._hidden(time, x, context)[1])
+        return velocity
+
+    def _hidden(self, time: float | Tensor, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        given = torch.cat([context, time], 2) if isinstance(time, Tensor) else F.pad(context, (0, 1), value=time)
+        first = torch.tanh(self.start(x) + self.given(given))
+        return first, torch.tanh(self.middle(first))
 
 
 class ContinuousFlow(Bijection):
@@ -67,12 +81,12 @@ class ContinuousFlow(Bijection):
     in float64 and 1e-5 in float32. While training a larger error is allowed.
 
     Args:
-        velocity: (time, x (B, N, C), context (B, N, D)) -> velocity (B, N, C), divergence (B, N).
+        velocity: gives the velocity and its divergence.
     """
 
     cheap_inverse = False
 
-    def __init__(self, velocity: nn.Module):
+    def __init__(self, velocity: Velocity):
         super().__init__()
         self.velocity = velocity
 
@@ -86,11 +100,24 @@ class ContinuousFlow(Bijection):
     def inverse(self, z: Tensor, context: Tensor) -> Tensor:
         return self._flow(z, context, 1.0, 0.0)[0]
 
-    def _flow(self, x: Tensor, context: Tensor, start: float, end: float) -> tuple[Tensor, Tensor]:
+    def estimate(self, x: Tensor, context: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, with an unbiased estimate of the log-det by random signs (B, C, N), the same at all times."""
+        z, logdet = self._flow(x, context, 0.0, 1.0, signs.transpose(1, 2))
+        return z, logdet.sum(1)
+
+    def velocity_at(self, time: Tensor, x: Tensor, context: Tensor) -> Tensor:
+        """dx/dt (B, C, N) at times (B, N, 1)."""
+        return self.velocity.at(time, x.transpose(1, 2), context.transpose(1, 2)).transpose(1, 2)
+
+    def _flow(
+        self, x: Tensor, context: Tensor, start: float, end: float, signs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         columns, given = x.transpose(1, 2), context.transpose(1, 2)
         exact = FLOAT64 if x.dtype == torch.float64 else FLOAT32
 
         def rate(time: float, state: State) -> State:
+            if signs is not None:
+                return self.velocity.estimate(time, state[0], given, signs)
             velocity, divergence = self.velocity(time, state[0], given)
             return velocity, divergence
 

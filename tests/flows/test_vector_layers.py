@@ -109,6 +109,22 @@ def test_the_divergence_is_the_trace_of_the_jacobian() -> None:
     assert torch.allclose(net(0.3, x, context)[1][0, 0], jacobian.trace(), rtol=0, atol=1e-12)
 
 
+def test_the_estimated_divergence_is_right_in_the_mean() -> None:
+    """Over all vectors of signs, which are equally likely; one alone is off."""
+    net = Velocity(4, 2, 9).double()
+    perturb(net, amount=0.5)
+    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * 4)[:, None]
+    x, context = torch.randn(1, 1, 4, dtype=torch.float64).expand(16, 1, 4), torch.randn(16, 1, 2).double()[:1]
+    context = context.expand(16, 1, 2)
+    velocity, estimates = net.estimate(0.3, x, context, signs)
+    same, divergence = net(0.3, x, context)
+    assert torch.equal(velocity, same) and (estimates - divergence).abs().max() > 1e-3
+    assert torch.allclose(estimates.mean(), divergence[0, 0], rtol=0, atol=1e-12)
+    assert torch.allclose(
+        net.at(torch.full((16, 1, 1), 0.3, dtype=torch.float64), x, context), same, rtol=0, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize("tolerance", [1e-4, 1e-11])
 def test_the_solver_is_as_exact_as_it_is_told(tolerance: float) -> None:
     """x' = x cos(3 t) has the solution exp(sin(3 t) / 3), and y' = t that of t^2 / 2."""
