@@ -191,7 +191,7 @@ def read_shard(shard: Shard) -> list[Utterance]:
             about, mel = member.about, None
             if member.mel is not None:
                 mel = StoredMel(member.mel, MelSpec.from_dict(about["mel"]), bool(about["mel_is_given"]))
-            name = shard.path / f"{number:05d}.flac"
+            name = shard.path / f"{number:05d}.{member.extension}"
             speaker = str(about.get("speaker") or "")
             found.append(Utterance(str(about["id"]), name, 0, None, about["rate"], None, mel, member.audio, speaker))
     if len(found) != len(shard.lengths):

@@ -19,7 +19,12 @@ from flowvocoder.data.manifest import LARGEST
 from flowvocoder.errors import DataError
 from flowvocoder.files import read_json, reading
 
-FORMAT = 1
+FORMAT = 2
+"""The newest that is read. 1 has FLAC alone."""
+
+AUDIO = "flac", "opus", "ogg"
+"""File name extensions of audio in a shard."""
+
 INDEX, PLAN = "index.json", "plan.json"
 DAMAGED = "is damaged"
 
@@ -46,7 +51,8 @@ class Member:
     """One utterance of a shard, as it is stored."""
 
     about: dict[str, Any]  # id, speaker, rate, samples, ...
-    audio: bytes  # of a FLAC file
+    audio: bytes  # of a file
+    extension: str  # of that file, one of AUDIO
     mel: bytes | None  # of a .npy file
 
 
@@ -125,4 +131,5 @@ def _length(value: Any) -> int:
 
 
 def _member(parts: dict[str, bytes]) -> Member:
-    return Member(json.loads(parts["json"]), parts["flac"], parts.get("npy"))
+    extension = next((name for name in AUDIO if name in parts), AUDIO[0])
+    return Member(json.loads(parts["json"]), parts[extension], extension, parts.get("npy"))

@@ -62,11 +62,15 @@ def open_sampler(
         return SegmentSampler([u for c in others for u in c.training], spec, segment, seed, data)
     if others:
         raise ConfigError(f"{shards[0].name} is shards and {others[0].name} is not: `flowvocoder prepare` that one too")
+    opened: list[Shard] = []
     for corpus in shards:
-        if corpus.rate != spec.sample_rate:
+        assert corpus.rate is not None  # of shards
+        if corpus.rate < spec.sample_rate:
             rates = f"is at {corpus.rate} Hz, the model wants {spec.sample_rate}"
             raise DataError(f"{corpus.name}: {rates}: prepare it with --rate {spec.sample_rate}")
-    return ShardSampler([s for c in shards for s in c.shards], spec, segment, seed, data=data)
+        ratio = spec.sample_rate / corpus.rate  # resampled when they are read
+        opened += [dataclasses.replace(s, lengths=(s.lengths * ratio).astype(np.int64)) for s in corpus.shards]
+    return ShardSampler(opened, spec, segment, seed, data=data)
 
 
 @dataclasses.dataclass(frozen=True)

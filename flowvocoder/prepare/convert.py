@@ -2,14 +2,12 @@
 
 import dataclasses
 import functools
-import io
 import json
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import soundfile as sf
 
 from flowvocoder.audio.files import Samples, read_as_stored
 from flowvocoder.audio.levels import LOWEST_DB, frame_levels, speech_level, trim_silence
@@ -20,6 +18,7 @@ from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import reason
 from flowvocoder.mel.files import check_length, npy_bytes, read_mel, spec_beside
 from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.prepare.codecs import EXTENSIONS, Codec, check_codec, encode_audio
 from flowvocoder.units import seconds
 
 HIGHEST_PEAK = 10.0 ** (-0.1 / 20.0)
@@ -35,12 +34,14 @@ class Settings:
     level: str = "keep"  # or speech=DB or peak=DB, in dBFS
     mel: str | None = None  # named convention of mels to compute
     resampler: Literal["soxr", "torchaudio"] = "soxr"
+    codec: Codec = "flac"
 
     def __post_init__(self) -> None:
         """Raises ConfigError."""
         if not 1000 <= self.rate <= 384_000:
             raise ConfigError(f"--rate must be from 1000 to 384000 Hz, not {self.rate}")
         parse_level(self.level)
+        check_codec(self.codec, self.rate)
         if self.mel is not None and convention(self.mel).sample_rate != self.rate:
             target = convention(self.mel).sample_rate
             raise ConfigError(f"--rate {self.rate}: {self.mel} mels are of audio at {target} Hz")
@@ -69,7 +70,7 @@ class Skipped:
 
 
 def convert(entry: Entry, folder: Path, settings: Settings, device: str = "cpu") -> Converted | Skipped:
-    """Mono, resampled, trimmed, levelled, FLAC; never raises for what is wrong with one file.
+    """Mono, resampled, trimmed, levelled, encoded; never raises for what is wrong with one file.
 
     Args:
         folder: of the manifest.
@@ -129,7 +130,7 @@ def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Con
         "mel_is_given": entry.mel is not None,
         "source": {k: getattr(entry, k) for k in ("path", "start", "duration", "rate", "sha256")},
     }  # fmt: skip
-    members = [("flac", _flac(pcm, settings.rate))]
+    members = [(EXTENSIONS[settings.codec], encode_audio(pcm, settings.rate, settings.codec))]
     mel, spec = _given_mel(entry, folder, len(pcm), settings)
     if mel is None and spec is not None:
         mel = _computed_mel(pcm, spec, device)
@@ -138,12 +139,6 @@ def _convert(entry: Entry, folder: Path, settings: Settings, device: str) -> Con
         members.append(("npy", npy_bytes(mel)))
     members.insert(0, ("json", json.dumps(about, ensure_ascii=False).encode()))
     return Converted(tuple(members), len(pcm), seconds(entry.duration, entry.rate), entry.speaker)
-
-
-def _flac(pcm: npt.NDArray[np.int16], rate: int) -> bytes:
-    encoded = io.BytesIO()
-    sf.write(encoded, pcm, rate, subtype="PCM_16", format="FLAC")
-    return encoded.getvalue()
 
 
 def _given_mel(

@@ -42,10 +42,13 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a run to continue with the shards of another."""
+        settings = dataclasses.asdict(self.settings)
+        if is_flac := self.settings.codec == "flac":  # then an earlier version reads it, and may have begun it
+            del settings["codec"]
         return {
-            "format": FORMAT,
+            "format": 1 if is_flac else FORMAT,
             "manifest_sha256": self.manifest_sha256,
-            "settings": dataclasses.asdict(self.settings),
+            "settings": settings,
             "shard_size": self.shard_size,
             "libsndfile": sf.__libsndfile_version__,
         }

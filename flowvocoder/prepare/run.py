@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flowvocoder.data.shards import FORMAT, INDEX, PLAN
+from flowvocoder.data.shards import INDEX, PLAN
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import read_json, writing
 from flowvocoder.prepare.local_engine import write_locally
@@ -109,13 +109,14 @@ def _write_index(out: Path, plan: Plan) -> dict[str, Any]:
                 skipped += 1
                 file.write(json.dumps(utterance, ensure_ascii=False) + "\n")
             shards.append({k: about[k] for k in ("name", "split", "utterances", "samples", "bytes", "sha256")})
+    identity = plan.identity()
     index: dict[str, Any] = {
-        "format": FORMAT,
+        "format": identity.pop("format"),
         "utterances": sum(s["utterances"] for s in shards),
         "samples": sum(s["samples"] for s in shards),
         "minutes": round(sum(s["samples"] for s in shards) / plan.settings.rate / 60.0, 3),
         "skipped": skipped,
-        **{k: v for k, v in plan.identity().items() if k != "format"},
+        **identity,
         "shards": shards,
     }
     with writing(out / INDEX) as temporary:
