@@ -46,7 +46,7 @@ def digits(steps: int) -> Pixels:
     """Digits and their latent, and digits of a multi-scale Glow at two temperatures."""
     pixels = load_digits().data
     started = time.process_time()
-    glow = FlowDensity("glow", shape=(1, 8, 8), dequantise=1.0, steps=steps).fit(pixels)
+    glow = FlowDensity("glow", shape=(1, 8, 8), batch=128, dequantise=1.0, steps=steps).fit(pixels)
     _tell("glow", "digits", glow, started)
     some = pixels[: TILES**2]
     noise = np.random.default_rng(0).standard_normal(some.shape)

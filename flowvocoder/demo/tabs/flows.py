@@ -66,7 +66,7 @@ def build(service: Service, page: Page) -> None:
         """
         for state in fitting.fit(family, name, rows, steps, seed):
             said = verdict(f"{state.ending} Press Sample.") if state.ending else verdict("It is being fitted.", "idle")
-            yield state, _figures(state), said, panels.fit_plot(state, Look(narrow, dark))
+            yield state, *_shown(state, said, Look(narrow, dark))
 
     @answer
     def sample(fitted: Fitted | None, seed: float, narrow: bool, dark: bool) -> Any:
@@ -80,10 +80,11 @@ def build(service: Service, page: Page) -> None:
         return gr.Image(panels.sample_plot(fitted, rows, Look(narrow, dark)), visible=True)
 
     @answer
-    def stopped(fitted: Fitted | None) -> str:
+    def stopped(fitted: Fitted | None, narrow: bool, dark: bool) -> Any:
         if fitted is None or fitted.ending:
-            return gr.skip()
-        return verdict(f"Stopped after step {fitted.last.step}. Press Sample.")
+            return [gr.skip()] * 3
+        # The page may not have been shown the last look any more.
+        return _shown(fitted, verdict(f"Stopped after step {fitted.last.step}. Press Sample."), Look(narrow, dark))
 
     fits = tab.on_click(
         button,
@@ -96,8 +97,14 @@ def build(service: Service, page: Page) -> None:
         **FIT_WORK,
     )
     button.click(lambda: gr.Image(None, visible=False), None, sampled, queue=False, **PRIVATE)
-    stop.click(stopped, fitted, said, cancels=[fits], queue=False, **PRIVATE)
+    stop.click(None, cancels=[fits], queue=False, **PRIVATE)
+    fits.then(stopped, [fitted, *page.look], [figures, said, drawn], show_progress="hidden", queue=False, **PRIVATE)
     draw.click(sample, [fitted, seed, *page.look], sampled, api_name="sample_flow", **MODEL_WORK)
+
+
+def _shown(fitted: Fitted, said: str, look: Look) -> tuple[Any, ...]:
+    """Figures, a sentence and a plot."""
+    return _figures(fitted), said, panels.fit_plot(fitted, look)
 
 
 def _figures(fitted: Fitted) -> list[dict[str, Any]]:
