@@ -6,7 +6,7 @@ TORCH ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: hello quick test lint docs voice clean
+.PHONY: hello quick test lint docs voice gpu clean
 
 hello: $(VENV)/installed
 	@mkdir -p hello
@@ -28,16 +28,23 @@ test: $(VENV)/installed-dev
 	$(PYTEST)
 
 # A voice as the bundled one, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
+# VOICE=universal-22k CORPORA="..." trains a voice for everybody.
+VOICE ?= lapglow
 CORPORA ?= kathleen kerstin
-RUNS ?= runs
+RUNS ?= runs$(if $(filter-out lapglow,$(VOICE)),/$(VOICE))
 PROCESSES ?= 1
 TORCHRUN = -m torch.distributed.run --standalone --nproc-per-node $(PROCESSES) --max-restarts 3
 TRAIN = $(PY) $(if $(filter-out 1,$(PROCESSES)),$(TORCHRUN)) -m flowvocoder train --resume $(CORPORA:%=--corpus %) $(SETTINGS)
 
 voice: $(VENV)/installed-dev
-	$(TRAIN) --preset lapglow-stage1 --out $(RUNS)/likelihood
-	$(TRAIN) --preset lapglow-stage2 --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
-	$(TRAIN) --preset lapglow-stage3 --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
+	$(TRAIN) --preset $(VOICE)-stage1 --out $(RUNS)/likelihood
+	$(TRAIN) --preset $(VOICE)-stage2 --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
+	$(TRAIN) --preset $(VOICE)-stage3 --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
+
+# A session on a lent GPU, by whatever Python is there (docs/how-to/scale.md): DATA=... RUN=... OUT=... MINUTES=9.
+MINUTES ?= 9
+gpu:
+	$(PYTHON) -m recipes.gpu run $(DATA:%=--data %) --run $(RUN) --out $(OUT) --minutes $(MINUTES) $(SETTINGS)
 
 lint: $(VENV)/installed-dev
 	$(PY) -m ruff check .

@@ -2,11 +2,14 @@
 
 import argparse
 import contextlib
+import re
 from pathlib import Path
 
 from flowvocoder.voice_card import checkpoint_folder
 
 DENOISER_MODES = ("silence", "reference", "normal")
+
+UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def seed(text: str) -> int:
@@ -33,6 +36,15 @@ def positive_int(text: str) -> int:
         if value >= 1:
             return value
     raise argparse.ArgumentTypeError(f"must be 1 or above and whole, not {text!r}")
+
+
+def size(text: str) -> int:
+    """Bytes, as `40MB`."""
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)", text.strip())
+    units = {name.lower(): factor for name, factor in UNITS.items()}
+    if found is None or found[2].lower() not in units or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"must be a size such as 40MB, not {text!r}")
+    return int(float(found[1]) * units[found[2].lower()])
 
 
 def folder(text: str) -> Path:

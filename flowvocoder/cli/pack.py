@@ -1,26 +1,14 @@
 """`pack`: of one or several corpora as much as fits a size, as shards."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.options import add_jobs, folder, seed
+from flowvocoder.cli.options import add_jobs, folder, seed, size
 
 RATES = {"flac": 22_050, "vorbis": 22_050, "opus": 24_000}
 """Hz, where nothing else is asked for."""
-
-UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def size(text: str) -> int:
-    """Bytes, as `40MB`."""
-    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)", text.strip())
-    units = {name.lower(): factor for name, factor in UNITS.items()}
-    if found is None or found[2].lower() not in units or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"must be a size such as 40MB, not {text!r}")
-    return int(float(found[1]) * units[found[2].lower()])
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -154,6 +154,9 @@ def _find_lr(trainer: "Trainer", arguments: argparse.Namespace) -> int:
 def _say_what_is_special(trainer: "Trainer", arguments: argparse.Namespace) -> None:
     if arguments.resume and trainer.step == 0:
         print(f"{arguments.out}: nothing to resume: a new run starts", file=sys.stderr)
+    if trainer.since:
+        print(f"{arguments.out}: what its optimiser remembered is not there: continues from the averaged weights of"
+              f" step {trainer.step}, and warms up", file=sys.stderr)  # fmt: skip
     if trainer.changed:
         print(f"{arguments.out}: continues with other settings: {trainer.changed}", file=sys.stderr)
     if trainer.step >= trainer.config.optim.steps:

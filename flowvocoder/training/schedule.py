@@ -7,9 +7,13 @@ import statistics
 from flowvocoder.config import OptimSettings
 
 
-def learning_rate(step: int, optim: OptimSettings) -> float:
-    """Linear warm-up, then a cosine down to `final_lr` of the peak."""
-    return optim.lr * relative_rate(step, optim)
+def learning_rate(step: int, optim: OptimSettings, since: int = 0) -> float:
+    """Linear warm-up, then a cosine down to `final_lr` of the peak.
+
+    Args:
+        since: step from which on the optimiser has averaged gradients; it is warmed up from there.
+    """
+    return optim.lr * relative_rate(step, optim) * min(1.0, (step - since + 1) / max(1, optim.warmup) if since else 1.0)
 
 
 def relative_rate(step: int, optim: OptimSettings) -> float:

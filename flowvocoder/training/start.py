@@ -25,11 +25,18 @@ def initial_voice(
     model = build_model(experiment)
     postfilter = build_postfilter(experiment) or PostFilter(experiment.mel)
     if start is not None:
-        _check_fits(experiment, start.experiment, path)
-        model.load_state_dict(start.model.state_dict())
-        if postfilter.guide is not None and start.postfilter is not None:
-            postfilter.load_state_dict(start.postfilter.state_dict())
+        take_weights(model, postfilter, experiment, start, path)
     return model, postfilter
+
+
+def take_weights(
+    model: FlowVocoder, postfilter: PostFilter, experiment: Experiment, start: Checkpoint, path: Path | None
+) -> None:
+    """Set them to those of the checkpoint `start`, read from `path`. Raises CheckpointError: it does not fit."""
+    _check_fits(experiment, start.experiment, path)
+    model.load_state_dict(start.model.state_dict())
+    if postfilter.guide is not None and start.postfilter is not None:
+        postfilter.load_state_dict(start.postfilter.state_dict())
 
 
 def freeze(model: FlowVocoder, postfilter: PostFilter, experiment: Experiment) -> None:

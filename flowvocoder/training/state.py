@@ -28,6 +28,12 @@ class Ema:
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     @torch.no_grad()
+    def restart(self, model: nn.Module) -> None:
+        """From the parameters as they are."""
+        for name, parameter in model.named_parameters():
+            self.average[name].copy_(parameter)
+
+    @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (step + 1) / (step + 20))
         parameters = [p.detach() for _, p in model.named_parameters()]
@@ -100,6 +106,19 @@ def load_state(path: Path, learners: Sequence[Learner], ema: Ema) -> dict[str, A
         for name, value in ema.average.items():
             value.copy_(average[name])
         return about
+
+
+def has_tensors(path: Path) -> bool:
+    """Whether weights and moments are there. Without them a run goes on from its checkpoint's weights."""
+    return (path / "state.safetensors").exists()
+
+
+def load_progress(path: Path) -> dict[str, Any]:
+    """The `about` of a state whose tensors were left behind. Raises CheckpointError."""
+    about = read_json(path / "state.json", CheckpointError, "training state is truncated or of another model")
+    if not isinstance(about, dict) or about.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: no training state to resume from")
+    return about
 
 
 def read_experiment(path: Path) -> dict[str, Any]:

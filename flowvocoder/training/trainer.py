@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -35,8 +36,8 @@ from flowvocoder.training.loading import Loader
 from flowvocoder.training.logs import RunLog, headline, open_log
 from flowvocoder.training.objective import Objective
 from flowvocoder.training.schedule import learning_rate
-from flowvocoder.training.start import freeze, initial_voice, recompute_activations
-from flowvocoder.training.state import load_state, lost_of, save_state, saved_experiment
+from flowvocoder.training.start import freeze, initial_voice, recompute_activations, take_weights
+from flowvocoder.training.state import has_tensors, load_progress, load_state, lost_of, save_state, saved_experiment
 from flowvocoder.training.updates import Updates
 from flowvocoder.training.validation import Validation, read_held_out
 from flowvocoder.voice_card import VoiceCard
@@ -99,6 +100,7 @@ class Trainer:
         self.objective = Objective(self.model, self.postfilter, experiment, self.processes)
         self.updates = Updates(self.voice, self.objective, self.config, self.processes)
         self.step, self.seconds = 0, 0.0
+        self.since = 0  # step from which on the optimiser has averaged gradients
         self.skipped = 0  # steps in a row that were not finite
         self.best: float | None = None  # held-out nats per sample
         self.stale = 0  # validations since the best one
@@ -138,7 +140,7 @@ class Trainer:
                 if self.step == 0 and self.validation.items and self.config.draws_samples:
                     self._validate()  # the likelihood before refinement
                 while self.step < last and not self._stop(deadline):
-                    values = self.train_step(learning_rate(self.step, self.config.optim))
+                    values = self.train_step(learning_rate(self.step, self.config.optim, self.since))
                     self.step += 1
                     self.seconds = time.monotonic() - started
                     self.log.step(self.step, self.seconds, values)
@@ -277,7 +279,8 @@ class Trainer:
     def _resume(self, state: Path) -> None:
         before, lost = saved_experiment(state), lost_of(state)
         check_same_run(self.out, self.experiment, before)
-        progress = load_state(state, self.updates.learners, self.updates.ema)
+        whole = has_tensors(state)
+        progress = load_state(state, self.updates.learners, self.updates.ema) if whole else self._from_checkpoint(state)
         data = {"training_data": progress.get("training_data", self.names)}
         now, then = self.experiment.to_dict()["train"], before.to_dict()["train"]
         changed = difference({**now, "training_data": self.names}, {**then, **data})
@@ -287,10 +290,20 @@ class Trainer:
             self.stale = int(progress["stale"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{state / 'state.json'}: truncated or not the state of a run") from error
+        self.since = 0 if whole else self.step
         self.licence = self.licence or progress.get("licence")
         scaler = self.updates.scaler
         if scaler.is_enabled() and progress["scaler"]:
             scaler.load_state_dict(progress["scaler"])
+
+    def _from_checkpoint(self, state: Path) -> dict[str, Any]:
+        """Averaged weights instead of a state's tensors, which may be too large to bring along."""
+        progress, path = load_progress(state), self.out / CHECKPOINT
+        if self.objective.adversary is not None:
+            raise CheckpointError(f"{state}: has no state.safetensors, and the discriminators are nowhere else")
+        take_weights(self.model, self.postfilter, self.experiment, load_checkpoint(path), path)
+        self.updates.ema.restart(self.voice)
+        return progress
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
