@@ -50,6 +50,12 @@ def read_json(path: Path, kind: type[FlowVocoderError], problem: str = "is damag
         return values
 
 
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """JSON with a line for each value. Raises OutputError if it cannot be written."""
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def _check_depth(values: Any, left: int = 64) -> None:
     """Raises ValueError for containers within each other that nobody walks through any more."""
     if not left:

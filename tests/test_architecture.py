@@ -33,7 +33,7 @@ LAYERS = [
     {"vocoder", "audit", "prepare"},
     {"interop"},
     {"training"},
-    {"evaluation"},
+    {"evaluation", "adapt"},
     {"analysis"},
     {"demo"},
     {"cli"},

@@ -1,6 +1,5 @@
 """What every measurement leaves behind: JSON, a table in Markdown, a chart, and the machine it ran on."""
 
-import json
 import platform
 import time
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flowvocoder.files import writing
+from flowvocoder.files import write_json, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,12 +43,6 @@ def machine_line(machine: dict[str, Any]) -> str:
 def markdown_table(heading: Sequence[object], rows: Sequence[Sequence[object]]) -> list[str]:
     """Lines of a table in Markdown."""
     return ["| " + " | ".join(map(str, cells)) + " |" for cells in (heading, ["---"] * len(heading), *rows)]
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Raises OutputError if it cannot be written."""
-    with writing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_report(folder: Path, values: dict[str, Any], table: str, chart: "Figure | None" = None) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flowvocoder.evaluation.measures import MEASURES
-from flowvocoder.evaluation.report import write_json
 from flowvocoder.evaluation.statistics import Summary, paired_difference, summarise
+from flowvocoder.files import write_json
 
 EVERYTHING = "all"
 """Group of the utterances of all corpora."""

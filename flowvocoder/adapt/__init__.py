@@ -1,0 +1,1 @@
+"""A voice made of a few recordings, from one that is there."""

@@ -1,0 +1,134 @@
+"""`adapt`: a voice of a few recordings, in one command that can be stopped and repeated."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from helpers import speech_like
+
+from flowvocoder.adapt.plan import STAGES, check_stages, experiment_of, steps_for
+from flowvocoder.adapt.recordings import LONGEST, sentences
+from flowvocoder.cli.main import main
+from flowvocoder.errors import ConfigError
+from flowvocoder.presets import preset
+from flowvocoder.training.updates import Updates
+from flowvocoder.vocoder import Vocoder
+
+RATE = 22050
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Four sentences of three seconds in one long recording of another rate, and a short one."""
+    pause = np.zeros(16000, np.float32)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    parts = [part for i in range(4) for part in (speech_like(3.0, 16000, i), pause)]
+    sf.write(folder / "long.wav", np.concatenate(parts), 16000)
+    sf.write(folder / "short.flac", speech_like(2.5, 44100, 9), 44100)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowvocoder.adapt.plan.BATCH", 2)
+
+
+def adapt(recordings: Path, out: Path, checkpoint: Path, *more: str) -> int:
+    command = ["adapt", str(recordings), "--out", str(out), "--checkpoint", str(checkpoint), "--minutes", "0.01"]
+    return main([*command, *more])
+
+
+@pytest.mark.slow
+def test_a_voice_in_one_command_and_again(
+    recordings: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "voice"
+    assert adapt(recordings, out, checkpoint, "--licence", "CC0-1.0") == 0
+    said = capsys.readouterr().out
+    before, after = (float(said.split(word)[0].split()[-1]) for word in (" nats a sample before", " after"))
+    assert after > before
+    assert {"recording.wav", "before.wav", "after.wav", "comparison.png"} <= {path.name for path in out.iterdir()}
+    made = Vocoder.from_pretrained(out / "voice")
+    assert made.card.licence == "CC0-1.0" and made.card.training_data[-1] == "mine"
+    assert made.card.postfilter == Vocoder.from_pretrained(checkpoint).card.postfilter
+    heard = {file: sf.read(out / file)[0] for file in ("before.wav", "after.wav")}
+    assert np.abs(heard["before.wav"] - heard["after.wav"]).max() > 1e-3
+    weights = (out / "voice" / "model.safetensors").read_bytes()
+    assert adapt(recordings, out, checkpoint, "--licence", "CC0-1.0") == 0
+    assert (out / "voice" / "model.safetensors").read_bytes() == weights
+    assert adapt(recordings, out, checkpoint, "--stages", "flow,samples") == 2
+    assert "was begun with other stages" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_goes_on_where_it_was_stopped(
+    recordings: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert adapt(recordings, whole, checkpoint) == 0
+    apply, calls = Updates.apply, iter(range(1000))
+
+    def interrupted(self: Updates, *arguments: object) -> object:
+        if next(calls) == 7:
+            raise KeyboardInterrupt
+        return apply(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Updates, "apply", interrupted)
+        assert adapt(recordings, stopped, checkpoint) == 130
+    assert json.loads((stopped / "plan.json").read_text())["steps"] == {"flow": 10}
+    assert adapt(recordings, stopped, checkpoint) == 0
+    weights = [(folder / "voice" / "model.safetensors").read_bytes() for folder in (whole, stopped)]
+    assert weights[0] == weights[1]
+
+
+def test_sentences_end_at_pauses_and_are_not_long() -> None:
+    pause = np.zeros(RATE, np.float32)
+    speech = [speech_like(3.0, RATE, seed) for seed in range(5)]
+    pieces = list(sentences(np.concatenate([part for one in speech for part in (one, pause)]), RATE))
+    assert all(len(piece) <= LONGEST * RATE for piece in pieces)
+    assert 14.0 < sum(map(len, pieces)) / RATE < 20.0 and 3 <= len(pieces) <= 5
+    endless = np.random.default_rng(0).standard_normal(20 * RATE).astype(np.float32)
+    assert np.array_equal(np.concatenate(list(sentences(endless, RATE))), endless)
+
+
+def test_a_plan_fits_the_time_and_the_speech() -> None:
+    assert steps_for("flow", 60 * RATE, 300.0, 0.5) == 600
+    assert steps_for("flow", 10 * RATE, 300.0, 0.01) == 404  # sixty times the same ten seconds
+    assert steps_for("guide", 60 * RATE, 1.0, 10.0) == 10
+    voice = preset("lapglow-tiny")
+    for name in STAGES:
+        experiment = experiment_of(name, voice, 600)
+        assert experiment.model == voice.model and experiment.train.sampling == voice.train.sampling
+        assert experiment.train.stage == name and experiment.train.optim.steps == 600
+    assert check_stages(["samples", "flow"]) == ["flow", "samples"]
+    for wrong in (["sound"], []):
+        with pytest.raises(ConfigError, match="there are flow, samples, guide"):
+            check_stages(wrong)
+
+
+def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    little, full = tmp_path / "little", tmp_path / "full"
+    for folder in (little, full):
+        folder.mkdir()
+    sf.write(little / "a.wav", speech_like(3.0, RATE), RATE)
+    (full / "letter.txt").write_text("keep me")
+    for arguments, said in [
+        ((little, tmp_path / "out"), "of speech are too few, 5 s are needed"),
+        ((little, full), "holds something else"),
+        ((tmp_path / "none", tmp_path / "out"), "no such folder"),
+        ((little, tmp_path / "out", "--stages", "voice"), "there are flow"),
+        ((little, tmp_path / "out", "--minutes", "-1"), "--minutes"),
+    ]:
+        recordings, out, *more = arguments
+        try:
+            code = adapt(recordings, out, checkpoint, *more)
+        except SystemExit as end:
+            code = end.code
+        assert code == 2, arguments
+        printed = capsys.readouterr().err
+        assert said in printed and printed.count("\n") == 1, printed
+    assert [path.name for path in full.iterdir()] == ["letter.txt"] and not (tmp_path / "out").exists()
