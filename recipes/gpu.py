@@ -33,7 +33,7 @@ from flowvocoder.training.folder import CHECKPOINT, STATE
 SETTINGS = "batch=512", "lr=2.5e-3", "save_every=100"
 """Of a run on a large card, where nothing else is asked for."""
 
-SHARES = {"tests": (0.15, 90.0), "infer": (0.1, 60.0), "bench": (0.15, 90.0)}
+SHARES = {"card": (0.1, 60.0), "tests": (0.1, 60.0), "infer": (0.06, 40.0), "bench": (0.12, 75.0)}
 """How much of the whole time a step may take, and at most how many seconds."""
 
 RESERVE = 0.08, 40.0
@@ -44,6 +44,9 @@ START, GRACE = 15.0, 20.0
 
 WINDOW = 0.85
 """Share of the steps that fit by the measured speed which a new run is planned for: validation takes time, too."""
+
+REPORT = 100_000
+"""Bytes kept for the report and the list of pieces."""
 
 TAIL = 40
 """Lines of a step's output in the report."""
@@ -94,8 +97,9 @@ class Session:
         with tempfile.TemporaryFile() as output:
             # A group of its own, with what it starts: Ctrl-C and `timeout` reach it through us alone.
             child = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, process_group=0
-            )
+                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, process_group=0,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
             while child.poll() is None:
                 if self.stopping or time.monotonic() - started > limit:
                     ended = "stopped by a signal" if self.stopping else f"stopped after its {limit:.0f} s"
@@ -161,7 +165,7 @@ def session(arguments: argparse.Namespace) -> int:
 def _measure_and_train(doing: Session, arguments: argparse.Namespace, bench: Path) -> None:
     program, device = [sys.executable, "-m", "flowvocoder"], arguments.device
     settings = [*(SETTINGS if device.startswith("cuda") else ()), *arguments.settings]
-    code, said = doing.step("card", [sys.executable, "-c", CARD.format(device=device)], 60.0)
+    code, said = doing.step("card", [sys.executable, "-c", CARD.format(device=device)], doing.share(SHARES["card"]))
     if code > 0:
         raise ConfigError(f"--device {device}: {(said.strip().splitlines() or ['no more is said'])[-1]}")
     steps: dict[str, Callable[[], list[str]]] = {
@@ -196,9 +200,8 @@ def _bring_back(doing: Session, arguments: argparse.Namespace) -> int:
     from recipes.pieces import cut
 
     started = time.monotonic()
-    files = min(arguments.pieces - 2, arguments.total // arguments.limit)  # beside the report and the list
     try:
-        brought = cut(arguments.run, doing.out, arguments.limit, files)
+        brought = cut(arguments.run, doing.out, arguments.limit, _budget(arguments))
     except CheckpointError as error:
         doing.brought.append(f"nothing was brought back: {error}")
         doing.note("bring back", time.monotonic() - started, "failed")
@@ -207,6 +210,11 @@ def _bring_back(doing: Session, arguments: argparse.Namespace) -> int:
     doing.brought.append(f"`python -m recipes.gpu join {doing.out.name} RUN` puts it together")
     doing.note("bring back", time.monotonic() - started, f"{sum(brought.sizes.values())} bytes")
     return 0
+
+
+def _budget(arguments: argparse.Namespace) -> int:
+    """Bytes of the run that may be brought along, beside the report and the list of pieces."""
+    return min(arguments.total - REPORT, (arguments.pieces - 2) * arguments.limit)
 
 
 def _claim(out: Path) -> None:
@@ -276,16 +284,34 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default="cuda", help="cuda (default); cpu to try it out")
     run.add_argument("--threads", type=positive_int, default=min(8, os.cpu_count() or 1),
                      help="CPU threads of the training (default: up to 8)")  # fmt: skip
-    run.add_argument("--skip", action="append", default=[], choices=tuple(SHARES), help="leave a step out")
-    run.add_argument("--limit", type=size, default=16_000_000, help="bytes of a file that comes back (default 16MB)")
-    run.add_argument("--pieces", type=positive_int, default=8, help="files that come back (default 8)")
-    run.add_argument("--total", type=size, default=66_000_000, help="bytes of all of them (default 66MB)")
+    run.add_argument("--skip", action="append", default=[], choices=tuple(SHARES)[1:], help="leave a step out")
+    _add_sizes(run)
     run.set_defaults(act=session)
-    join = actions.add_parser("join", help="put together what came back, here")
-    join.add_argument("out", metavar="OUT", type=Path, help="folder that came back")
+    cutting = actions.add_parser("cut", help="a run in pieces, to take it there")
+    cutting.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    cutting.add_argument("out", metavar="OUT", type=folder, help="empty folder for the pieces")
+    _add_sizes(cutting)
+    cutting.set_defaults(act=_cut)
+    join = actions.add_parser("join", help="put together what came back, or what was taken there")
+    join.add_argument("out", metavar="OUT", type=Path, help="folder with the pieces")
     join.add_argument("run", metavar="RUN", type=folder, help="run folder")
     join.set_defaults(act=_join)
     return top
+
+
+def _add_sizes(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--limit", type=size, default=16_000_000, help="bytes of a file that comes back (default 16MB)")
+    run.add_argument("--pieces", type=positive_int, default=8, help="files that come back (default 8)")
+    run.add_argument("--total", type=size, default=66_000_000, help="bytes of all of them (default 66MB)")
+
+
+def _cut(arguments: argparse.Namespace) -> int:
+    from recipes.pieces import cut
+
+    _claim(arguments.out)
+    brought = cut(arguments.run, arguments.out, arguments.limit, _budget(arguments))
+    print(f"{arguments.out}: step {brought.step}", *brought.said, sep="\n")
+    return 0
 
 
 def _join(arguments: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ class Brought:
     said: list[str]
 
 
-def cut(run: Path, out: Path, limit: int, pieces: int) -> Brought:
+def cut(run: Path, out: Path, limit: int, budget: int) -> Brought:
     """Write the most important of a run to `out` in files of at most `limit` bytes, and their list.
 
     The checkpoint comes first, then the best one, then what the optimiser remembers. A part that does not fit is
@@ -44,14 +44,14 @@ def cut(run: Path, out: Path, limit: int, pieces: int) -> Brought:
     continues from the checkpoint's weights.
 
     Args:
-        pieces: files at most, without the list.
+        budget: bytes of all of them at most.
 
     Raises:
         CheckpointError: the run has no checkpoint, or not even that one fits.
         OutputError: a file cannot be written.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        files, brought = _chosen(run, limit * pieces, Path(scratch))
+        files, brought = _chosen(run, budget, Path(scratch))
         listed = [{"name": n, "bytes": p.stat().st_size, "sha256": sha256_of(p)} for n, p in files]
         written = list(_write(_blocks(files), out, limit))
     values = {"format": FORMAT, "step": brought.step, "pieces": written, "files": listed}
@@ -115,7 +115,7 @@ def _chosen(run: Path, budget: int, scratch: Path) -> tuple[list[tuple[str, Path
         else:
             said.append(f"{part}: left out, {size} bytes do not fit the {left} left")
     if CHECKPOINT not in sizes:
-        raise CheckpointError(f"{run}: {said[0]}: allow more or larger pieces")
+        raise CheckpointError(f"{run}: {said[0]}: allow more bytes")
     tensors = state / TENSORS
     if tensors.is_file() and (size := tensors.stat().st_size) <= left:
         files.append((f"{STATE}/{TENSORS}", tensors))

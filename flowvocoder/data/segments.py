@@ -1,5 +1,6 @@
 """Random training segments, a pure function of (seed, step)."""
 
+import abc
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,30 @@ class Batch:
     audio: Tensor
     mel: Tensor
     ids: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cuts:
+    """The same before mels are computed.
+
+    Attributes:
+        padded: audio with the context that its mel needs, (B, T + n_fft - hop_length).
+        given: mels (n_mels, F) that come with items, by their place in the batch.
+        ids: where each item comes from.
+    """
+
+    padded: Tensor
+    given: dict[int, Tensor]
+    ids: tuple[str, ...]
+
+    def pin_memory(self) -> "Cuts":
+        """In memory from which a GPU copies while the CPU goes on; `DataLoader` calls it."""
+        return Cuts(self.padded.pin_memory(), self.given, self.ids)
+
+    def to(self, device: torch.device) -> "Cuts":
+        """On a device."""
+        given = {row: mel.to(device) for row, mel in self.given.items()}
+        return Cuts(self.padded.to(device, non_blocking=True), given, self.ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,15 +148,22 @@ class Cutter:
     def _count(self, recording: Recording) -> None:
         self.changes.update(recording.changes if recording.samples.any() else [SILENT])
 
-    def batch(self, drawn: Sequence[Draw]) -> Batch:
+    def cut(self, drawn: Sequence[Draw]) -> Cuts:
         """The segments that begin at the given places."""
         padded = torch.from_numpy(np.stack([self._cut(draw) for draw in drawn]))
-        audio = padded[:, self.left : self.left + self.segment]
-        mel = self.front_end.frames(padded)
-        for row, draw in enumerate(drawn):
-            if draw.clip.mel is not None:
-                mel[row] = torch.from_numpy(draw.clip.mel[:, draw.at : draw.at + self.frames])
-        return Batch(audio, mel, tuple(draw.clip.id for draw in drawn))
+        given = {
+            row: torch.from_numpy(draw.clip.mel[:, draw.at : draw.at + self.frames])
+            for row, draw in enumerate(drawn)
+            if draw.clip.mel is not None
+        }
+        return Cuts(padded, given, tuple(draw.clip.id for draw in drawn))
+
+    def with_mels(self, cuts: Cuts) -> Batch:
+        """The batch of these segments, on the device where they and the front end are."""
+        mel = self.front_end.frames(cuts.padded)
+        for row, own in cuts.given.items():
+            mel[row] = own
+        return Batch(cuts.padded[:, self.left : self.left + self.segment], mel, cuts.ids)
 
     def _cut(self, draw: Draw) -> Samples:
         """A segment with the context that its mel needs."""
@@ -150,7 +182,37 @@ class Cutter:
         )
 
 
-class SegmentSampler:
+class Sampler(abc.ABC):
+    """Where a trainer gets its batches from.
+
+    Attributes:
+        cutter: cuts the segments and computes their mels.
+        samples: of audio there are to draw from.
+        voices: speakers there are to draw from; 0: not known.
+        skipped: recordings shorter than a segment.
+        changes: what was done to recordings on reading, and to how many; none where shards were prepared.
+    """
+
+    cutter: Cutter
+    samples: int
+    voices: int
+    skipped: list[str]
+    changes: Counter[str]
+
+    @abc.abstractmethod
+    def cut(self, step: int, size: int, part: slice = slice(None)) -> Cuts:
+        """The segments of a training step: the same for the same (seed, step), whatever was drawn before.
+
+        Args:
+            part: of the `size` items, those to make.
+        """
+
+    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
+        """The same with their mels."""
+        return self.cutter.with_mels(self.cut(step, size, part))
+
+
+class SegmentSampler(Sampler):
     """Draws segments from recordings held in memory, in proportion to their length or balanced by speaker.
 
     Args:
@@ -172,7 +234,7 @@ class SegmentSampler:
         self.cutter = Cutter(spec, segment, data)
         self.seed = seed
         self.clips: list[Clip] = []
-        self.skipped: list[str] = []
+        self.skipped = []
         errors: list[FlowVocoderError] = []
         for utterance in progress(utterances, "reading", "file"):
             try:
@@ -196,12 +258,8 @@ class SegmentSampler:
         odds = places * weights(voices, places, data)
         self.probability = odds / odds.sum()
 
-    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
-        """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
-
-        Args:
-            part: of the `size` items, those to make.
-        """
+    def cut(self, step: int, size: int, part: slice = slice(None)) -> Cuts:
+        """As `Sampler.cut`."""
         rng = np.random.default_rng((self.seed, step))
         chosen = rng.choice(len(self.clips), size=size, p=self.probability)
         starts = rng.integers(self.starts[chosen])
@@ -209,4 +267,4 @@ class SegmentSampler:
             Draw(self.clips[i], int(at), (self.seed, step, item))
             for item, (i, at) in enumerate(zip(chosen, starts, strict=True))
         ]
-        return self.cutter.batch(drawn[part])
+        return self.cutter.cut(drawn[part])

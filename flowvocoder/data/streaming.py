@@ -6,7 +6,6 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from flowvocoder.config import AS_IT_IS, DataSettings
 from flowvocoder.data.balance import weights
 from flowvocoder.data.corpus import Corpus, Utterance, read_shard
-from flowvocoder.data.segments import Batch, Clip, Cutter, Draw, SegmentSampler
+from flowvocoder.data.segments import Clip, Cuts, Cutter, Draw, Sampler, SegmentSampler
 from flowvocoder.data.shards import Shard
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.mel.spec import MelSpec
@@ -24,23 +23,6 @@ BUFFER_SHARDS = 4
 
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
-
-
-class Sampler(Protocol):
-    """Where a trainer gets its batches from."""
-
-    samples: int  # of audio there are to draw from
-    voices: int  # speakers there are to draw from; 0: not known
-    skipped: list[str]  # recordings shorter than a segment
-    changes: Counter[str]  # what was done to recordings on reading, and to how many; none where shards were prepared
-
-    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
-        """The batch of a training step: the same for the same (seed, step), whatever was drawn before.
-
-        Args:
-            part: of the `size` items, those to make.
-        """
-        ...
 
 
 def open_sampler(
@@ -81,7 +63,7 @@ class _Epoch:
     begins: npt.NDArray[np.int64]  # draws before each group, and their total
 
 
-class ShardSampler:
+class ShardSampler(Sampler):
     """Draws segments shard after shard, through a shuffle buffer of `buffer` shards.
 
     A pass over the corpus draws from every utterance once for each segment it is long; balanced by speaker, so often on
@@ -110,7 +92,7 @@ class ShardSampler:
         self.cutter = Cutter(spec, segment, data)
         self.shards, self.seed, self.buffer = list(shards), seed, buffer
         self.samples, self.skipped = 0, []
-        self.changes: Counter[str] = Counter()
+        self.changes = Counter()
         draws: list[npt.NDArray[np.int64]] = []  # how often a pass draws from each utterance of each shard
         for shard in self.shards:
             long_enough = shard.lengths >= self.cutter.shortest
@@ -135,13 +117,13 @@ class ShardSampler:
         self._open: dict[int, list[Utterance]] = {}
         self._clips: dict[tuple[int, int], Clip | None] = {}
 
-    def batch(self, step: int, size: int, part: slice = slice(None)) -> Batch:
-        """As `SegmentSampler.batch`; raises DataError or AudioError for a damaged shard."""
+    def cut(self, step: int, size: int, part: slice = slice(None)) -> Cuts:
+        """As `Sampler.cut`; raises DataError or AudioError for a damaged shard."""
         with self._lock:
             places = [self._place(step * size + i) for i in range(size)[part]]
             self._keep({place[:2] for place in places})
             drawn = [self._draw(*place) for place in places]
-        return self.cutter.batch(drawn)
+        return self.cutter.cut(drawn)
 
     def _place(self, item: int) -> tuple[int, int, int]:
         """(pass, group of the pass, draw of the group) of the item-th draw of all."""

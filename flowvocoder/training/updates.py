@@ -1,6 +1,7 @@
 """One optimiser step: gradients in pieces, clipping, loss scaling, averaged weights."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,19 +53,23 @@ class Updates:
         terms, finite = self._backward(batch)
         trained = [learner for learner in self.learners if learner.has_gradients]
         norms = [self._clipped_norm(learner) for learner in trained]
+        means = self.processes.mean(torch.stack(list(terms.values())))
+        # All that is asked of the device, at once: it stands still until the next step is launched.
+        known = torch.cat([torch.stack(norms).float(), means, finite.float()]).tolist()
+        lengths, values, items = known[: len(norms)], known[len(norms) : -len(finite)], known[-len(finite) :]
+        is_finite = [item == 1.0 for item in items]
         # A loss scale is found by halving it until gradients are finite; below 1 it is not what makes them infinite.
         searching = self.scaler.is_enabled() and self.scaler.get_scale() >= 1.0
-        if not all(torch.isfinite(norm) for norm in norms) and not searching:
+        if not all(map(math.isfinite, lengths)) and not searching:
             self.scaler.update()
-            return {}, finite
+            return {}, is_finite
         for learner in trained:
             self.scaler.step(learner.optimizer)
         self.scaler.update()
         self.ema.update(self.voice, step)
-        means = self.processes.mean(torch.stack(list(terms.values())))
-        return {**dict(zip(terms, means.tolist(), strict=True)), "gradient_norm": float(norms[0]), "lr": rate}, finite
+        return {**dict(zip(terms, values, strict=True)), "gradient_norm": lengths[0], "lr": rate}, is_finite
 
-    def _backward(self, batch: StepBatch) -> tuple[dict[str, Tensor], list[bool]]:
+    def _backward(self, batch: StepBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Gradients of the shard; the mean of each term, and which items are finite."""
         pieces = self.config.run.accumulate
         sums: dict[str, Tensor] = {}
@@ -77,7 +82,7 @@ class Updates:
             for name, value in terms.items():
                 value = value.detach().float() / pieces
                 sums[name] = sums[name] + value if name in sums else value
-        return sums, torch.cat(finite).tolist()
+        return sums, torch.cat(finite)
 
     def _pieces(self, batch: StepBatch, pieces: int) -> Iterator[tuple[StepBatch, Callable[[], Any]]]:
         """The shard in pieces; gradients are exchanged after the last one only."""

@@ -58,7 +58,7 @@ def resume(run: Path, corpus: Path, *more: str) -> None:
 
 def test_pieces_that_hold_everything_continue_as_if_nothing_had_been(run: Path, corpus: Path, tmp_path: Path) -> None:
     limit = 1_000_003
-    brought = cut(run, tmp_path / "out", limit, 1000)
+    brought = cut(run, tmp_path / "out", limit, 10**9)
     pieces = sorted((tmp_path / "out").glob("run.*"))
     assert len(pieces) > 3 and all(p.stat().st_size == limit for p in pieces[:-1])
     assert set(brought.sizes) == {"checkpoint", "best", "state"} and brought.step == 2
@@ -75,7 +75,7 @@ def test_pieces_that_hold_weights_alone_continue_with_a_new_warm_up(
     run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = (run / "checkpoint/model.safetensors").stat().st_size
-    brought = cut(run, tmp_path / "out", weights // 2 + 50_000, 3)  # one whole, and one half
+    brought = cut(run, tmp_path / "out", 1_000_000, weights * 3 // 2 + 100_000)  # one whole, and one half
     said = " ".join(brought.said)
     assert set(brought.sizes) == {"checkpoint", "best"} and "as saved" in said and "float16" in said
     assert "optimiser's" in said
@@ -99,7 +99,7 @@ def test_damaged_pieces_and_older_ones_are_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    cut(run, out, 400_000, 100)
+    cut(run, out, 400_000, 10**9)
     listed = out / "pieces.json"
     values = json.loads(listed.read_text())
 
@@ -124,10 +124,20 @@ def test_damaged_pieces_and_older_ones_are_refused(
         err = capsys.readouterr().err
         assert message in err and len(err.splitlines()) == 1 and not (tmp_path / "there").exists()
     shutil.rmtree(out)
-    cut(run, out, 400_000, 100)
+    cut(run, out, 400_000, 10**9)
     before = contents(run)
     assert main(["join", str(out), str(run)]) == 2
     assert "is at step 2 already" in capsys.readouterr().err and contents(run) == before
+
+
+def test_a_run_travels_at_half_precision(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, half = tmp_path / "out", (run / "checkpoint/model.safetensors").stat().st_size * 6 // 10
+    assert main(["cut", str(run), str(out), "--total", str(half + 150_000)]) == 0
+    assert sum(p.stat().st_size for p in out.iterdir()) <= half + 150_000
+    assert "checkpoint: " in capsys.readouterr().out and join(out, tmp_path / "there") == 2
+    assert main(["cut", str(run), str(out)]) == 2
+    assert main(["cut", str(run), str(tmp_path / "none"), "--total", "150kB"]) == 2
+    assert "do not fit" in capsys.readouterr().err and not list((tmp_path / "none").iterdir())
 
 
 @pytest.mark.slow
