@@ -26,7 +26,7 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.denoiser import Denoiser, Mode
-from flowvocoder.postfilter.stages import Stages
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import number
 from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, reduced
 from flowvocoder.streaming.noise import NoiseSource, Seeds, item_seeds
@@ -150,6 +150,7 @@ class Vocoder(Voice):
         lengths: Sequence[int] | None = None,
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
+        latency_ms: float | None = None,
         trust_mel: bool = False,
         convention: str | MelSpec | None = None,
         gradients: bool = False,
@@ -166,6 +167,7 @@ class Vocoder(Voice):
             gl_iters: mel-consistency (Griffin-Lim) iterations; 0: the flow's sample as it is. None: the voice's own.
             low_band_iters: further ones below 1 kHz; a guide network guides those after the first 8, in rounds of 16.
                 None: the voice's own; 0 if gl_iters is 0.
+            latency_ms: run what a `stream` of this latency runs, in place of these iterations.
             trust_mel: take a mel that cannot be of a recording in its convention.
             convention: of the mel: a name such as "hifigan", or a definition. None: the voice's own.
             gradients: record them where the mel requires them. The whole mel then goes through the layers at once, in
@@ -175,10 +177,10 @@ class Vocoder(Voice):
             MelError: wrong number of bands, no frames, values that are not finite, lengths that do not fit, or a
                 convention that this voice cannot serve.
             ImplausibleMelError: a mel of another kind, such as one scaled to 0..1.
-            ConfigError: temperature or iterations are negative, there are not as many seeds as items, or no convention
-                has this name.
+            ConfigError: temperature or iterations are negative, a latency is too short for the voice or given beside
+                iterations, there are not as many seeds as items, or no convention has this name.
         """
-        arguments = mel, temperature, seed, lengths, gl_iters, low_band_iters, trust_mel, convention
+        arguments = mel, temperature, seed, lengths, (gl_iters, low_band_iters, latency_ms), trust_mel, convention
         if not gradients:
             return torch.cat(list(self._pieces(*arguments)), 1)
         audio: Tensor = with_gradients(self.device, lambda: self._begin(*arguments).whole(self.model))
@@ -193,11 +195,13 @@ class Vocoder(Voice):
         lengths: Sequence[int] | None = None,
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
+        latency_ms: float | None = None,
         trust_mel: bool = False,
         convention: str | MelSpec | None = None,
     ) -> Iterator[Tensor]:
         """What `synthesize` gives, (B, T) after (B, T), in memory that does not grow with the length."""
-        return self._pieces(mel, temperature, seed, lengths, gl_iters, low_band_iters, trust_mel, convention)
+        iterations = gl_iters, low_band_iters, latency_ms
+        return self._pieces(mel, temperature, seed, lengths, iterations, trust_mel, convention)
 
     @without_gradients
     def _pieces(self, *arguments: Any) -> Iterator[Tensor]:
@@ -211,16 +215,15 @@ class Vocoder(Voice):
         temperature: float | None,
         seed: Seeds,
         frames: Sequence[int] | None,
-        gl_iters: int | None,
-        low_band_iters: int | None,
+        iterations: tuple[int | None, int | None, float | None],
         trust_mel: bool,
         convention: str | MelSpec | None,
     ) -> Synthesis:
         conversion = MelConversion(as_spec(convention, self.spec), self.spec)
         mel = self._mel(given)
         lengths = as_lengths(frames, mel)
-        longer = conversion.lengths(lengths)
-        noise, stages = self._noise(len(mel), temperature, seed), self._stages(gl_iters, low_band_iters, longer)
+        longer, noise = conversion.lengths(lengths), self._noise(len(mel), temperature, seed)
+        stages = self.postfilter.stages(self.iterations(*iterations), longer, self._precision)
         if not trust_mel:
             check_plausible(mel, conversion.given, lengths)
         return Synthesis(conversion.mel(mel, lengths), noise, longer, stages, mel.shape[2], conversion.audio(lengths))
@@ -231,39 +234,38 @@ class Vocoder(Voice):
         temperature: float | None = None,
         seed: Seeds = None,
         gl_iters: int | None = None,
-        low_band_iters: int = 0,
+        low_band_iters: int | None = None,
         trust_mel: bool = False,
         convention: str | MelSpec | None = None,
+        latency_ms: float | None = None,
     ) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
 
-        The samples together are those of `synthesize` with the same seed and iterations, whatever the chunks: to
+        The samples together are those of `synthesize` with the same seed and latency, whatever the chunks: to
         rounding, 1e-4 in the first minute, or ten times as much after low-band iterations. Later it is more, 1e-3 after
         20 minutes, since the phase of the excitation adds up rounding.
 
         Args:
-            gl_iters, low_band_iters: as in `synthesize`. Each iteration delays the audio by an analysis window (n_fft
-                samples), so no low-band ones run unless they are requested.
+            gl_iters, low_band_iters: as in `synthesize`, in place of a latency; 0 low-band ones unless requested, since
+                each iteration delays the audio by an analysis window (n_fft samples).
             trust_mel, convention: as in `synthesize`.
+            latency_ms: from a mel frame to its samples, rounded. None: what 47 ms more than the flow's allow.
 
         Raises:
-            ConfigError: this model cannot stream, temperature or iterations are negative, or no convention has this
-                name.
+            ConfigError: this model cannot stream; also as `synthesize`.
             MelError: this voice cannot serve the convention.
         """
         conversion = MelConversion(as_spec(convention, self.spec), self.spec)
-        stages = self._stages(gl_iters, low_band_iters)
+        settings = self.iterations(gl_iters, low_band_iters, latency_ms, streams=True)
+        stages = self.postfilter.stages(settings, None, self._precision)
         session = Session(self._steps.require(), self._noise(1, temperature, seed), stages)
-        return Stream(session, self.look_ahead + stages.behind - conversion.later, conversion, self._weight, trust_mel)
+        behind = self.postfilter.delay(settings, self.look_ahead) - conversion.later
+        return Stream(session, behind, conversion, self._weight, trust_mel)
 
     @property
     @without_gradients
     def look_ahead(self) -> int:
-        """Samples that the flow is behind in a `stream`; every mel-consistency iteration adds `spec.n_fft`.
-
-        Raises:
-            ConfigError: this model cannot stream.
-        """
+        """Samples that the flow alone is behind in a `stream`. Raises ConfigError: this model cannot stream."""
         step = self._steps.require()
         return step.delay * step.block
 
@@ -271,10 +273,7 @@ class Vocoder(Voice):
     @without_gradients
     def look_back(self) -> float:
         """Samples after the end of a frame that it can still change; infinite with a pitch predictor, which recurs.
-
-        Raises:
-            ConfigError: this model cannot stream.
-        """
+        Raises ConfigError: this model cannot stream."""
         step = self._steps.require()
         return step.back * step.block
 
@@ -291,9 +290,12 @@ class Vocoder(Voice):
             quiet = partial(self.synthesize, temperature=0.0, gl_iters=0, trust_mel=True)
             return Denoiser(quiet, self._front_end, mode)
 
-    def _stages(self, gl_iters: int | None, low_band_iters: int | None, lengths: Tensor | None = None) -> Stages:
-        settings = self.card.postfilter.chosen(gl_iters, low_band_iters)
-        return self.postfilter.stages(settings, lengths, self._precision)
+    def iterations(
+        self, gl_iters: int | None, low_band_iters: int | None, latency_ms: float | None, streams: bool = False
+    ) -> PostfilterSettings:
+        """What `synthesize` or a stream runs for these arguments. Raises ConfigError as they do."""
+        behind = 0 if latency_ms is None else self.look_ahead
+        return self.postfilter.choose(self.card.postfilter, behind, gl_iters, low_band_iters, latency_ms, streams)
 
     def _noise(self, items: int, temperature: float | None, seeds: Seeds) -> NoiseOf:
         scale = self.temperature if temperature is None else number("temperature", temperature)

@@ -36,7 +36,7 @@ def systems(others: list[str]) -> dict[str, System]:
     found: dict[str, System] = {
         "recording": lambda audio, mel: audio,
         "default": lambda audio, mel: voice.synthesize(mel, seed=0)[0],
-        "stream": lambda audio, mel: voice.synthesize(mel, seed=0, low_band_iters=0)[0],
+        "stream": lambda audio, mel: voice.synthesize(mel, seed=0, gl_iters=4, low_band_iters=0)[0],
         "flow": lambda audio, mel: voice.synthesize(mel, seed=0, gl_iters=0)[0],
     }
     for name, _, path in (other.partition("=") for other in others):

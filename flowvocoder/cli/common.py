@@ -67,13 +67,20 @@ def check_temperature(temperature: float | None) -> None:
 
 
 def iterations(arguments: argparse.Namespace) -> dict[str, Any]:
-    """--gl-iters and --low-band-iters, as `Vocoder.synthesize` takes them. Raises ConfigError for impossible ones."""
+    """--gl-iters, --low-band-iters and --latency, as `Vocoder.synthesize` takes them.
+
+    Raises:
+        ConfigError: impossible ones, or a latency beside iterations.
+    """
     given = {"gl_iters": arguments.gl_iters, "low_band_iters": arguments.low_band_iters}
+    latency = getattr(arguments, "latency", None)
     for option, (name, number) in zip(("--gl-iters", "--low-band-iters"), given.items(), strict=True):
         most = int(limits_of(PostfilterSettings)[name][1])
         if number is not None and not 0 <= number <= most:
             raise ConfigError(f"{option} must be from 0 to {most}, not {number}")
-    return given
+        if number is not None and latency is not None:
+            raise ConfigError(f"--latency chooses the iterations: not with {option}")
+    return {**given, "latency_ms": latency}
 
 
 def named_manifest(path: Path) -> Path:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import Command
 from flowvocoder.config import GuideConfig, ModelConfig
-from flowvocoder.mel.spec import MelSpec
 from flowvocoder.voice_card import checkpoint_folder
 
 if TYPE_CHECKING:
+    from flowvocoder.checkpoint import Checkpoint
     from flowvocoder.streaming.flow import FlowStep
 
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         "takes": f"{', '.join(served(spec)) or 'its own'} mels",
         "sizes": _sizes(checkpoint.experiment.model),
         **({} if guide is None else {"guide": _sizes(guide)}),
-        "streams": _streaming(step, spec, checkpoint.card.postfilter.gl_iters),
+        "streams": _streaming(step, checkpoint),
         **{key: _plain(value) for key, value in checkpoint.card.to_dict().items()},
     }
     width = max(map(len, rows))
@@ -60,13 +60,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _streaming(step: "FlowStep | None", spec: MelSpec, iterations: int) -> str:
+def _streaming(step: "FlowStep | None", checkpoint: "Checkpoint") -> str:
+    from flowvocoder.postfilter.chain import PostFilter
+    from flowvocoder.postfilter.latency import of_stream
+
     if step is None:
         return "no: takes whole mels only"
+    spec = checkpoint.experiment.mel
     ahead, back = (1000 * blocks * step.block / spec.sample_rate for blocks in (step.delay, step.back))
     reach = f"up to {back:.0f} ms" if math.isfinite(back) else "without end (pitch recursion)"
-    after = 1000 * iterations * spec.n_fft / spec.sample_rate
-    more = f" (and {after:.0f} ms for {iterations} mel-consistency iterations)" if iterations else ""
+    iterations = of_stream(checkpoint.card.postfilter)
+    usual = 1000 * PostFilter(spec).delay(iterations, step.delay * step.block) / spec.sample_rate
+    more = f" at least, {usual:.0f} ms by default" if iterations.rounds else ""
     return f"{ahead:.0f} ms behind the mel{more}; a frame influences what follows it {reach}"
 
 

@@ -69,12 +69,15 @@ def add_machine(parser: argparse.ArgumentParser, files: bool = False) -> None:
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """--seed, --temperature, --gl-iters and --low-band-iters."""
+    """--seed, --temperature, --gl-iters, --low-band-iters and --latency."""
     parser.add_argument("--seed", type=seed, default=0, help="random seed; the same seed gives the same samples"
                         " (default 0)")  # fmt: skip
     parser.add_argument("--temperature", type=float,
                         help="standard deviation of the drawn noise (default: the checkpoint's)")  # fmt: skip
     add_iterations(parser)
+    parser.add_argument("--latency", type=float, metavar="MS",
+                        help="milliseconds from a mel frame to its samples in a stream: the best iterations are chosen"
+                        " for it (default in streams: see `flowvocoder info`)")  # fmt: skip
 
 
 def add_iterations(parser: argparse.ArgumentParser) -> None:

@@ -73,7 +73,6 @@ def _begin(arguments: argparse.Namespace, trust_mel: bool) -> "tuple[Vocoder, St
         raise ConfigError("standard output is closed: the audio would be lost")
     if getattr(arguments, "denoise", 0.0):
         raise ConfigError("--denoise works on whole utterances: not with --stream")
-    arguments.low_band_iters = arguments.low_band_iters or 0
     given = iterations(arguments)
     vocoder = load_vocoder(arguments)
     given |= {"trust_mel": trust_mel, "convention": getattr(arguments, "convention", None)}

@@ -72,6 +72,7 @@ class CheckpointCandidate:
     temperature: float | None
     gl_iters: int | None
     low_band_iters: int | None
+    latency_ms: float | None
     seed: int
     draws: int = 1
     device: str = "cpu"
@@ -81,8 +82,9 @@ class CheckpointCandidate:
         return {"content": self.content, **drawn, **self._iterations, "device": self.device}
 
     @property
-    def _iterations(self) -> dict[str, int | None]:
-        return {"gl_iters": self.gl_iters, "low_band_iters": self.low_band_iters}
+    def _iterations(self) -> dict[str, float | None]:
+        names = ("gl_iters", "low_band_iters", "latency_ms")
+        return {name: getattr(self, name) for name in names}
 
     def speak(self, utterance: Utterance, draw: int = 0) -> Speech:
         vocoder, seed = load(self.checkpoint, self.device), self.seed + draw

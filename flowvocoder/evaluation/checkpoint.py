@@ -25,6 +25,7 @@ from flowvocoder.evaluation.signals import RATE
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
 from flowvocoder.files import sha256_of_json
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import experiment_from_dict
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
@@ -44,6 +45,7 @@ class Settings:
         limit: at most this many of each corpus; None: no limit.
         temperature: None: each checkpoint's own.
         gl_iters, low_band_iters: post-filter iterations; None: each checkpoint's own.
+        latency_ms: of a stream, whose iterations run in place of these.
         seed: of the noise and the dequantisation, the same for every utterance.
         draws: how often each utterance is drawn and measured, with seeds from `seed` on; its values are their means.
         lag: samples by which folders of audio are late; None: the median of what is found.
@@ -58,6 +60,7 @@ class Settings:
     temperature: float | None = None
     gl_iters: int | None = None
     low_band_iters: int | None = None
+    latency_ms: float | None = None
     seed: int = 0
     draws: int = 1
     lag: int | None = None
@@ -83,6 +86,7 @@ def evaluate_checkpoint(
         library(name, "evaluate")
     path = checkpoint or BUNDLED_VOICE
     vocoder = load(path, settings.device)
+    iterations = vocoder.iterations(settings.gl_iters, settings.low_band_iters, settings.latency_ms)
     utterances = choose(corpora, settings)
     systems = _systems(path, utterances, settings, vocoder.sample_rate)
     block = vocoder.model.block
@@ -95,7 +99,7 @@ def evaluate_checkpoint(
     rows, failures = _rows(tasks, Cache(None if out is None else out / "utterances"), settings.jobs)
     if not rows:
         raise AudioError(f"nothing could be measured; first: {failures[0]}")
-    about = _about(path, corpora, systems, settings, block)
+    about = _about(path, corpora, systems, settings, iterations, block)
     return Evaluation(about, [s.name for s in systems], rows, sorted(failures))
 
 
@@ -182,7 +186,8 @@ def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample
 
 def _flow_system(name: str, path: Path, settings: Settings) -> CheckpointCandidate:
     content = str(read_config(path)["config_sha256"])
-    iterations, seeds = (settings.gl_iters, settings.low_band_iters), (settings.seed, settings.draws)
+    iterations = settings.gl_iters, settings.low_band_iters, settings.latency_ms
+    seeds = settings.seed, settings.draws
     return CheckpointCandidate(name, path, content, settings.temperature, *iterations, *seeds, settings.device)
 
 
@@ -236,11 +241,15 @@ def _key(task: Task) -> str:
 
 
 def _about(
-    path: Path, corpora: Sequence[Path], systems: Sequence[Candidate], settings: Settings, block: int
+    path: Path,
+    corpora: Sequence[Path],
+    systems: Sequence[Candidate],
+    settings: Settings,
+    iterations: PostfilterSettings,
+    block: int,
 ) -> dict[str, Any]:
     config = read_config(path)
     card = VoiceCard.from_dict(config["card"])
-    iterations = card.postfilter.chosen(settings.gl_iters, settings.low_band_iters)
     return {
         "checkpoint": systems[0].name,
         "weights_sha256": config["weights_sha256"],

@@ -1,6 +1,8 @@
 """An evaluation for people: its table in Markdown."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from flowvocoder.evaluation.measures import MEASURES, Measure
 from flowvocoder.evaluation.report import markdown_table
@@ -16,7 +18,7 @@ def markdown(evaluation: Evaluation) -> str:
         f"# {evaluation.systems[0]}",
         "",
         f"Temperature {settings['temperature'] if settings['temperature'] is not None else 'of the checkpoint'},"
-        f" {settings['gl_iters']} mel-consistency iterations and {settings['low_band_iters']} below 1 kHz,"
+        f" {_iterations(settings)},"
         f" {_seeds(settings['seed'], settings['draws'])}, {chosen}. Mean ± standard deviation over utterances, and in"
         " brackets the 95 % bootstrap interval of the mean.",
     ]  # fmt: skip
@@ -30,6 +32,13 @@ def markdown(evaluation: Evaluation) -> str:
         if sentences:
             lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
     return "\n".join(lines) + "\n"
+
+
+def _iterations(settings: Mapping[str, Any]) -> str:
+    plain = f"{settings['gl_iters']} mel-consistency iterations and {settings['low_band_iters']} below 1 kHz"
+    if not settings["rounds"]:
+        return plain
+    return f"{settings['rounds']} frame-by-frame rounds and {settings['low_rounds']} below 1 kHz for every hop"
 
 
 def means(evaluation: Evaluation, group: str) -> list[str]:

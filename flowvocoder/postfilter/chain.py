@@ -3,18 +3,21 @@
 import torch
 from torch import Tensor, nn
 
+from flowvocoder.errors import ConfigError
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.consistency import Iteration, MelConsistency
 from flowvocoder.postfilter.guide import UNGUIDED_FIRST, Guide
 from flowvocoder.postfilter.guided import GuidedIterations
+from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
+from flowvocoder.postfilter.real_time import RealTimeIterations, in_whole_hops
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stage, Stages
 
 
 class PostFilter(nn.Module):
-    """Mel-consistency iterations over all bands, then over the low band, guided by a network if there is one.
+    """Mel-consistency iterations: by frame, over all bands, over the low band; the last guided if there is a guide.
 
     Args:
         spec: of the mels.
@@ -56,7 +59,10 @@ class PostFilter(nn.Module):
             lengths: frames of each item in all, (B,), where they differ; audio after them comes out as zeros.
             precision: of the guide network; None: that of the audio.
         """
-        chain: list[Stage] = [Iteration(self.consistency, number, lengths) for number in range(settings.gl_iters)]
+        chain: list[Stage] = []
+        if settings.rounds:
+            chain.append(RealTimeIterations(self.consistency, self.low_band, settings, lengths))
+        chain += [Iteration(self.consistency, number, lengths) for number in range(settings.gl_iters)]
         count = settings.low_band_iters
         guided = 0 if self.guide is None else max(0, count - UNGUIDED_FIRST)
         if count:
@@ -65,3 +71,41 @@ class PostFilter(nn.Module):
             inner = GuidedIterations(self.guide, guided, lengths, precision)
             chain.append(LowBandStage(self.low_band, inner, lengths))
         return Stages(chain)
+
+    def choose(
+        self,
+        voice: PostfilterSettings,
+        before: int,
+        gl_iters: int | None = None,
+        low_band_iters: int | None = None,
+        latency_ms: float | None = None,
+        streams: bool = False,
+    ) -> PostfilterSettings:
+        """The iterations for what a person asks for; None: the voice's own.
+
+        Args:
+            before: as in `delay`.
+            streams: the voice's own are those of `of_stream`, and 0 low-band ones beside other `gl_iters`.
+
+        Raises:
+            ConfigError: a latency that is too short, or iterations beside it.
+        """
+        if latency_ms is None:
+            if streams and gl_iters is None and low_band_iters is None:
+                return of_stream(voice)
+            return voice.chosen(gl_iters, 0 if streams and low_band_iters is None else low_band_iters)
+        if gl_iters is not None or low_band_iters is not None:
+            raise ConfigError("a latency decides on the iterations: give one or the others, not both")
+        spec = self.consistency.spec
+        return within(latency_ms, lambda settings: self.delay(settings, before), spec.sample_rate)
+
+    def delay(self, settings: PostfilterSettings, before: int) -> int:
+        """Samples by which the output is behind the mel in a stream, at most.
+
+        Args:
+            before: samples by which the audio that goes in is.
+        """
+        stages = self.stages(settings)
+        if settings.rounds:
+            before = in_whole_hops(before, self.consistency, settings.look_ahead)
+        return before + stages.behind

@@ -65,11 +65,8 @@ class MelConsistency(nn.Module):
         window = torch.zeros(spec.n_fft)
         window[before : before + spec.win_length] = front_end.window
         window = window[::decimate]
-        pieces = ceil_div(self.size, self.stride)
-        padded = F.pad(window, (0, pieces * self.stride - self.size))
-        overlapped = padded.square().view(pieces, self.stride).sum(0).clamp_min(0.1)
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("synthesis", (padded / overlapped.repeat(pieces))[: self.size], persistent=False)
+        self.register_buffer("synthesis", synthesis_window(window, self.stride), persistent=False)
         weight = low_band_weight(spec) if low else torch.ones(spec.n_mels)
         self.bands = int(weight.count_nonzero())
         # Nothing above the last corrected band is measured or changed.
@@ -81,7 +78,7 @@ class MelConsistency(nn.Module):
         # Triangles of height 1 interpolate between their tips.
         triangles = front_end.filterbank / front_end.filterbank.amax(1, keepdim=True).clamp_min(1e-12)
         to_bins = weight[:, None] * triangles / triangles.sum(0).clamp_min(1e-3)
-        self.register_buffer("to_bins", to_bins[: self.bands, : self.size // 2 + 1], persistent=False)
+        self.register_buffer("to_bins", to_bins[: self.bands, :bins], persistent=False)
         self.nats = math.log(10.0) if spec.log == "log10" else 1.0  # a unit of the mel
 
     def forward(self, audio: Tensor, mel: Tensor, iterations: int) -> Tensor:
@@ -130,12 +127,24 @@ class MelConsistency(nn.Module):
             audio: (B, >= (F - 1) * stride + size), mel: (B, >= bands, F), inside: (B, F)
             -> (B, (F - 1 + ceil(size / stride)) * stride), zeros after the last frame
         """
-        level, spectrum = self.log_mel(frames(audio, self.size, self.stride, mel.shape[2]))
-        gain = (self.target(mel) - level).clamp(-MAX_GAIN, MAX_GAIN)
+        change = self.change(frames(audio, self.size, self.stride, mel.shape[2]), self.target(mel), inside)
+        return overlap_add(change * self.synthesis.to(audio.dtype), self.stride)
+
+    def change(self, windows: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
+        """What to add to frames of audio, times the window, so that they have these levels; phases stay.
+
+        Args:
+            inside: which frames to correct, (B, F).
+
+        Shape:
+            windows: (B, F, size), target: nats (B, F, bands) -> (B, F, size)
+        """
+        level, spectrum = self.log_mel(windows)
+        gain = (target - level).clamp(-MAX_GAIN, MAX_GAIN)
         if inside is not None:
             gain = gain * inside[..., None]
-        change = spectrum * torch.expm1(gain @ self.to_bins.to(audio.dtype))
-        return overlap_add(torch.fft.irfft(change, self.size) * self.synthesis.to(audio.dtype), self.stride)
+        change = spectrum[..., : self.to_bins.shape[1]] * torch.expm1(gain @ self.to_bins.to(windows.dtype))
+        return torch.fft.irfft(change, self.size)
 
 
 class Iteration:
@@ -195,6 +204,14 @@ class Iteration:
         step = self._consistency
         number = self._frame + step.every * torch.arange(count, device=self._lengths.device)
         return number * step.hop - step.left + step.size <= self._lengths[:, None] * step.hop
+
+
+def synthesis_window(window: Tensor, stride: int) -> Tensor:
+    """What frames `stride` apart, times `window`, are multiplied with before overlap-add, (size,)."""
+    pieces = ceil_div(len(window), stride)
+    padded = F.pad(window, (0, pieces * stride - len(window)))
+    overlapped = padded.square().view(pieces, stride).sum(0).clamp_min(0.1)
+    return (padded / overlapped.repeat(pieces))[: len(window)]
 
 
 def low_band_weight(spec: MelSpec) -> Tensor:

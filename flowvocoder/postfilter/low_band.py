@@ -64,6 +64,11 @@ class LowBand(nn.Module):
         """The low band of a whole signal, at the low rate: (B, T) -> (B, T / decimate)."""
         return self.downsample(F.pad(audio, (self.reach, self.reach)))[:, : audio.shape[1] // self.decimate]
 
+    def to_full_rate(self, low: Tensor) -> Tensor:
+        """A whole signal at the full rate: (B, n) -> (B, n * decimate)."""
+        reach = self.reach // self.decimate
+        return self.upsample(F.pad(low, (reach, reach)))
+
     def iterations(self, count: int, lengths: Tensor | None = None) -> FastIterations:
         """Mel-consistency iterations at the low rate."""
         return FastIterations([Iteration(self.consistency, number, lengths) for number in range(count)])

@@ -240,6 +240,7 @@ def test_refusals(corpus: Path, checkpoint: Path, tmp_path: Path, capsys: pytest
     assert "--temperature" in refused(capsys, *evaluate, "--temperature", "nan")
     assert "--gl-iters must be from 0 to 64, not 65" in refused(capsys, *evaluate, "--gl-iters", 65)
     assert "--low-band-iters must be from 0 to 1024, not -1" in refused(capsys, *evaluate, "--low-band-iters", -1)
+    assert "a latency of 20 ms is too short" in refused(capsys, *evaluate, "--latency", 20)
     assert "two corpora are named" in refused(capsys, *evaluate, "--corpus", corpus)
     assert "--keep-audio needs --out" in refused(capsys, *evaluate, "--keep-audio")
     assert "every process measures on one thread" in refused(capsys, *evaluate, "--threads", 2)

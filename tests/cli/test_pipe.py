@@ -52,10 +52,8 @@ def close(pcm: bytes, wav: Path) -> bool:
 def test_synth_from_a_pipe_is_synth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     mel, out = tmp_path / "m.npy", tmp_path / "o.wav"
     assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
-    assert (
-        main(["synth", str(mel), str(out), "--checkpoint", str(checkpoint), "--seed", "3", "--low-band-iters", "0"])
-        == 0
-    )
+    # A stream's own latency is 47 ms more than the flow's 70.
+    assert main(["synth", str(mel), str(out), "--checkpoint", str(checkpoint), "--seed", "3", "--latency", "116"]) == 0
     frames = np.load(mel).T.astype(np.float32).tobytes()
     done = pipe(frames, "synth", "--stream", "--checkpoint", checkpoint, "--seed", 3, "--chunk", 5)
     assert done.returncode == 0 and "look-ahead" in done.stderr and close(done.stdout, out)
@@ -68,10 +66,10 @@ def test_synth_from_a_pipe_is_synth(wav: Path, checkpoint: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_resynth_from_a_pipe_is_resynth(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.wav"
-    as_streamed = ["--checkpoint", str(checkpoint), "--seed", "3", "--low-band-iters", "0"]
+    as_streamed = ["--checkpoint", str(checkpoint), "--seed", "3", "--latency", "128"]
     assert main(["resynth", str(wav), str(out), *as_streamed]) == 0
     pcm = sf.read(wav, dtype="int16")[0].tobytes()
-    done = pipe(pcm, "stream-resynth", "--checkpoint", checkpoint, "--seed", 3, "--chunk", 3)
+    done = pipe(pcm, "stream-resynth", *as_streamed, "--chunk", 3)
     assert done.returncode == 0 and close(done.stdout, out), done.stderr
     short = pipe(pcm[:100], "stream-resynth", "--checkpoint", checkpoint)
     assert short.returncode == 2 and "too few" in short.stderr
@@ -157,3 +155,16 @@ def test_mel_of_too_little_audio() -> None:
     assert stream.push(torch.zeros(200)).shape == (80, 0)
     with pytest.raises(AudioError, match="200 samples are too few"):
         stream.flush()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--latency", "20"], "a latency of 20 ms is too short: this voice is 70 ms behind at least"),
+        (["--latency", "nan"], "a latency of nan ms is too short"),
+        (["--latency", "100", "--gl-iters", "1"], "--latency chooses the iterations: not with --gl-iters"),
+    ],
+)
+def test_impossible_latencies_are_one_sentence(options: list[str], message: str, checkpoint: Path) -> None:
+    done = pipe(b"", "synth", "--stream", "--checkpoint", checkpoint, *options)
+    assert (done.returncode, done.stdout) == (2, b"") and message in done.stderr and done.stderr.count("\n") == 1

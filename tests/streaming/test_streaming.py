@@ -140,6 +140,25 @@ def test_look_ahead_is_what_the_configuration_says(settings: list[str]) -> None:
     assert difference[first : first + inside + reach].any(), "the look-ahead is shorter than stated"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [SETTINGS[0], SETTINGS[4], SETTINGS[5], SETTINGS[6]], ids=" ".join)
+def test_a_stream_is_exactly_as_late_as_it_says_and_gives_the_whole(settings: list[str]) -> None:
+    """Also where the flow's look-ahead is no whole number of hops, or none at all."""
+    vocoder = tiny(settings)
+    mel = some_mel(vocoder, frames=45)
+    for latency in (1000 * vocoder.look_ahead / vocoder.sample_rate + 30.0, 10_000.0):
+        stream, parts, late, out = vocoder.stream(1.0, 3, latency_ms=latency), [], 0, 0
+        for frame in range(45):
+            parts.append(stream.push(mel[0, :, frame : frame + 1]))
+            out += len(parts[-1])
+            late = max(late, (frame + 1) * vocoder.spec.hop_length - out)
+        assert late == pytest.approx(stream.seconds_behind * vocoder.sample_rate)
+        assert 1000 * stream.seconds_behind < latency + 0.5
+        whole = vocoder.synthesize(mel, 1.0, seed=3, latency_ms=latency)[0]
+        assert (torch.cat([*parts, stream.flush()]) - whole).abs().max() < 1e-9
+        assert (vocoder.synthesize(mel, 1.0, seed=3)[0] - whole).abs().max() > 1e-3, "this voice has no iterations"
+
+
 def test_a_frame_reaches_back_no_further_than_stated() -> None:
     vocoder = tiny(["model.pitch=false"])
     mel = some_mel(vocoder)

@@ -68,6 +68,7 @@ class OnnxVocoder:
         lengths: Sequence[int] | None = None,
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
+        latency_ms: float | None = None,
         trust_mel: bool = False,
         convention: str | MelSpec | None = None,
     ) -> Iterator[Tensor]:
@@ -82,7 +83,8 @@ class OnnxVocoder:
             check_plausible(given, conversion.given, length)
         rest, moved, frames = conversion.mel(given, length), conversion.audio(length), given.shape[2]
         length = conversion.lengths(length)
-        stages = self._postfilter.stages(self.card.postfilter.chosen(gl_iters, low_band_iters), length)
+        settings = self._postfilter.choose(self.card.postfilter, self._delay, gl_iters, low_band_iters, latency_ms)
+        stages = self._postfilter.stages(settings, length)
         for audio in self._flow_pieces(rest.numpy(), temperature, seed, length):
             yield checked_synthesis(moved.take(stages.push(rest[:, :, :CHUNK], audio), frames))
             rest = rest[:, :, CHUNK:]
