@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -83,12 +83,15 @@ def train(model: Standardised, rows: Rows, held_out: Rows, width: Tensor, settin
     """
     generator = torch.Generator(rows.x.device).manual_seed(settings.seed)
     learner = Learner(model, settings.lr, settings.steps)
-    _normalise(learner.model, rows, width, settings, generator)
-    held_out = held_out._replace(x=dequantise(held_out.x, width, generator))
+
+    def noisy(x: Tensor) -> Tensor:
+        return dequantise(x, width, generator) if settings.dequantise else x
+
+    _normalise(learner.model, rows, noisy, settings.batch, generator)
+    held_out = held_out._replace(x=noisy(held_out.x))
     losses, best, waited = [], -math.inf, 0
     for step, batch in enumerate(_batches(rows, settings, generator), 1):
-        x = dequantise(batch.x, width, generator)
-        loss = -_mean(learner.model.objective(x, batch.context, generator), batch.weight)
+        loss = -_mean(learner.model.objective(noisy(batch.x), batch.context, generator), batch.weight)
         learner.step(loss)
         losses.append(loss.detach())
         if step % EVERY and step < settings.steps:
@@ -115,12 +118,14 @@ def _batches(rows: Rows, settings: Settings, generator: torch.Generator) -> Iter
         steps -= len(whole)
 
 
-def _normalise(model: Standardised, rows: Rows, width: Tensor, settings: Settings, generator: torch.Generator) -> None:
+def _normalise(
+    model: Standardised, rows: Rows, noisy: Callable[[Tensor], Tensor], batch: int, generator: torch.Generator
+) -> None:
     """The first pass in training, which sets scales and shifts of normalising layers: they know nothing of weights."""
     total = rows.weight.double().cumsum(0)
-    places = torch.rand(max(settings.batch, FIRST), generator=generator, dtype=total.dtype, device=total.device)
+    places = torch.rand(max(batch, FIRST), generator=generator, dtype=total.dtype, device=total.device)
     drawn = rows.take(torch.searchsorted(total, total[-1] * places).clamp(max=len(total) - 1))
-    model.objective(dequantise(drawn.x, width, generator), drawn.context, generator)
+    model.objective(noisy(drawn.x), drawn.context, generator)
 
 
 def _mean(nats: Tensor, weight: Tensor) -> Tensor:

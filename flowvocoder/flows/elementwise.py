@@ -58,11 +58,13 @@ class Affine(Elementwise):
     parameters = 2
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        s = self._bounded(parameters[0])
-        return x * s.exp() + parameters[1], s
+        s, t = parameters
+        s = self._bounded(s)
+        return x * s.exp() + t, s
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
-        return (z - parameters[1]) * (-self._bounded(parameters[0])).exp()
+        s, t = parameters
+        return (z - t) * (-self._bounded(s)).exp()
 
     def _bounded(self, s: Tensor) -> Tensor:
         return s if self.bound is None else self.bound * torch.tanh(s / self.bound)

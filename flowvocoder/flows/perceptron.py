@@ -37,7 +37,7 @@ class Perceptron(nn.Module):
         nn.init.zeros_(self.end.bias)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        seen = torch.cat([x, context], 1)
+        seen = torch.cat([x, context], 1) if context.shape[1] else x
         h = self.start((seen if seen.shape[1] else x.new_zeros(len(x), 1, x.shape[2])).transpose(1, 2))
         for block in self.blocks:
             h = h + block(self.activation(h))
