@@ -95,8 +95,7 @@ def measured(model: DensityEstimator, data: DataSet) -> dict[str, float]:
     drawn = time.process_time()
     values = {"fit_seconds": fitted - started, "sample_seconds": drawn - fitted,
               "steps": float(model.history_[-1].step)}  # fmt: skip
-    scale = data.fit.std(0) + 1e-9
-    x, y = (torch.from_numpy(rows / scale) for rows in (data.test[:DRAWN], samples))
+    x, y = (torch.from_numpy(rows / data.scale) for rows in (data.test[:DRAWN], samples))
     values |= {"wasserstein": float(sliced_wasserstein(x, y)), "mmd": mmd(x, y)}
     if data.centres is not None:
         values["modes"] = float(modes_found(samples, data.centres, data.radius))
@@ -119,7 +118,7 @@ def _autoencoding(model: DensityEstimator, data: DataSet) -> dict[str, float]:
     if model.family in ("gan", "autoregressive"):
         return {}
     rows = data.test[:DRAWN]
-    error = (model.inverse_transform(model.transform(rows)) - rows) / (data.fit.std(0) + 1e-9)
+    error = (model.inverse_transform(model.transform(rows)) - rows) / data.scale
     return {"reconstruction": float(np.sqrt(np.square(error).mean()))}
 
 

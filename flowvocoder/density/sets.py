@@ -35,6 +35,11 @@ class DataSet(NamedTuple):
     radius: float = 0.0
     dequantise: float = 0.0
 
+    @property
+    def scale(self) -> np.ndarray:
+        """(D,) standard deviations of the columns of `fit`, the noise of `dequantise` included."""
+        return np.asarray(np.hypot(self.fit.std(0), self.dequantise / math.sqrt(12)))
+
 
 def data_set(name: str, rows: int = 4000, seed: int = 0) -> DataSet:
     """The set of a name.

@@ -24,6 +24,12 @@ def test_sets_are_drawn_by_their_seed_in_two_parts(name: str) -> None:
     assert not (one.fit[:, None] == one.test[None]).all(2).any()
 
 
+def test_a_column_that_is_constant_is_as_wide_as_its_noise() -> None:
+    digits = data_set("digits", 200)
+    assert (digits.fit.std(0) == 0).any() and digits.scale.min() == pytest.approx(1 / np.sqrt(12))
+    assert np.allclose(data_set("wine", 100).scale, data_set("wine", 100).fit.std(0))
+
+
 def test_a_mixture_knows_its_density() -> None:
     mixture = Mixture.of(2)
     x = mixture.draw(20, np.random.default_rng(0))
