@@ -63,6 +63,9 @@ class VoiceCard:
     def to_dict(self) -> dict[str, Any]:
         """JSON values; what is unknown is left out."""
         values = {**dataclasses.asdict(self), "training_data": list(self.training_data)}
+        # What streams run beside these is left out, as it is by every voice so far: older programs do not know it.
+        known = {"gl_iters", "low_band_iters"}
+        values["postfilter"] = {name: n for name, n in values["postfilter"].items() if n or name in known}
         return {key: value for key, value in values.items() if value not in (None, {}, [])}
 
     @classmethod

@@ -130,7 +130,8 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
 
 def _sampling(card: VoiceCard) -> dict[str, Any]:
     """The tuned settings of a voice, in the names of SamplingSettings."""
-    return {"temperature": card.temperature, **dataclasses.asdict(card.postfilter)}
+    iterations = {"gl_iters": card.postfilter.gl_iters, "low_band_iters": card.postfilter.low_band_iters}
+    return {"temperature": card.temperature, **iterations}
 
 
 def _find_lr(trainer: "Trainer", arguments: argparse.Namespace) -> int:
