@@ -45,6 +45,7 @@ PROGRAMS: dict[str, Callable[[list[str]], Any]] = {
 
 def serve(connection: Connection, home: Path, seed: int) -> None:
     """Answer each (family, number) with what came of that input."""
+    sys.dont_write_bytecode = True  # what Python compiles as it imports is no output of a command
     os.chdir(home)
     # The parser is the same for every input, and takes as long to make as most of them take to run.
     flowvocoder.cli.main.parser = functools.cache(flowvocoder.cli.main.parser)  # type: ignore[assignment]

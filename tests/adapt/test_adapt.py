@@ -33,11 +33,21 @@ def recordings(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowvocoder.adapt.plan.BATCH", 2)
+    monkeypatch.setattr("flowvocoder.adapt.plan.BATCH", 1)
+    monkeypatch.setattr("flowvocoder.adapt.plan.VALIDATIONS", 2)  # each draws spectrograms
 
 
 def adapt(recordings: Path, out: Path, checkpoint: Path, *more: str) -> int:
-    command = ["adapt", str(recordings), "--out", str(out), "--checkpoint", str(checkpoint), "--minutes", "0.01"]
+    command = [
+        "adapt",
+        str(recordings),
+        "--out",
+        str(out),
+        "--checkpoint",
+        str(checkpoint),
+        "--minutes",
+        "0.0001",
+    ]  # ten steps, however fast
     return main([*command, *more])
 
 
@@ -97,7 +107,7 @@ def test_sentences_end_at_pauses_and_are_not_long() -> None:
 
 def test_a_plan_fits_the_time_and_the_speech() -> None:
     assert steps_for("flow", 60 * RATE, 300.0, 0.5) == 600
-    assert steps_for("flow", 10 * RATE, 300.0, 0.01) == 404  # sixty times the same ten seconds
+    assert steps_for("flow", 10 * RATE, 300.0, 0.01) == 807  # sixty times the same ten seconds
     assert steps_for("guide", 60 * RATE, 1.0, 10.0) == 10
     voice = preset("lapglow-tiny")
     for name in STAGES:

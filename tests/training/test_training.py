@@ -136,15 +136,15 @@ def test_non_finite_step_is_skipped_and_names_its_files(
 ) -> None:
     experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096", "steps=3", "validate_every=3"])
     trainer = Trainer(experiment, [corpus], tmp_path / "run")
-    original = trainer.sampler.batch
+    original = trainer.sampler.cut
 
     def poisoned(step: int, size: int, part: slice):  # type: ignore[no-untyped-def]
-        batch = original(step, size, part)
+        cuts = original(step, size, part)
         if step == 1:
-            batch.audio[0, 100] = float("nan")
-        return batch
+            cuts.padded[0, 1000] = float("nan")
+        return cuts
 
-    trainer.sampler.batch = poisoned  # type: ignore[method-assign]
+    trainer.sampler.cut = poisoned  # type: ignore[method-assign]
     trainer.run()
     err = capsys.readouterr().err
     poisoned_id, other = original(1, 2).ids
