@@ -16,6 +16,8 @@ from flowvocoder.presets import preset
 from flowvocoder.training.updates import Updates
 from flowvocoder.vocoder import Vocoder
 
+pytestmark = pytest.mark.slow
+
 RATE = 22050
 
 
@@ -51,7 +53,6 @@ def adapt(recordings: Path, out: Path, checkpoint: Path, *more: str) -> int:
     return main([*command, *more])
 
 
-@pytest.mark.slow
 def test_a_voice_in_one_command_and_again(
     recordings: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +74,6 @@ def test_a_voice_in_one_command_and_again(
     assert "was begun with other stages" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(
     recordings: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_shares_are_a_power_of_the_length_up_to_a_limit() -> None:
     assert shares(0.0, repeat=1.0) == pytest.approx([0.9, 0.09, 0.01])
 
 
+@pytest.mark.slow
 def test_speakers_are_drawn_alike_from_folders_and_shards(tmp_path: Path) -> None:
     root = make_speakers(tmp_path / "two", {"much": 18, "little": 2})
     folder = open_corpus(root)

@@ -148,6 +148,7 @@ def test_dnsmos_hears_noise_and_takes_loud_samples() -> None:
     assert worse["dnsmos_gap"] > 0.5
 
 
+@pytest.mark.slow
 def test_pyin_finds_the_pitch_of_a_copy_right_and_a_semitone_off() -> None:
     time = np.arange(RATE) / RATE
     phase = 2 * np.pi * np.cumsum(120 + 20 * time) / RATE

@@ -164,6 +164,7 @@ def test_mels_in_archives_are_checked_as_in_files(shape: tuple[int, ...]) -> Non
         decode_mel(npy_bytes(np.zeros(shape, np.float32)), Path("x.tar"), convention("tacotron2"))
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_them_too(checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     assert main(["mel", str(wav), str(tmp_path / "m.npy"), "--checkpoint", str(checkpoint)]) == 0
     torch.save(torch.from_numpy(np.load(tmp_path / "m.npy")), tmp_path / "m.pt")

@@ -85,6 +85,7 @@ def test_the_bundled_voice_speaks_it_as_well_as_its_own(name: str) -> None:
     assert (result[..., : mel.shape[2]] - mel[..., : result.shape[2]]).abs().mean() < 0.115
 
 
+@pytest.mark.slow
 def test_the_command(small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mel = some_mel()[0].numpy()
     np.save(tmp_path / "bare.npy", mel)

@@ -22,6 +22,7 @@ def stage(spec: MelSpec, settings: PostfilterSettings, lengths: Tensor | None = 
     return PostFilter(spec).double().requires_grad_(False).stages(settings, lengths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS, ids=[*CONVENTIONS, "hop 300"])
 def test_rounds_bring_the_mel_nearer_than_a_pass_of_the_same_delay(spec: MelSpec) -> None:
     mel, audio = pair(spec)
@@ -44,6 +45,7 @@ def test_pieces_of_any_size_give_the_whole(seed: int, hops: int, spec: MelSpec) 
     assert (parts - whole).abs().max() < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hops", sorted(ROUNDS))
 def test_it_is_so_many_hops_late(hops: int) -> None:
     """And no output depends on audio that is further ahead, nor on mel frames that were not there."""

@@ -23,6 +23,8 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.prepare.codecs import Codec, encode_audio
 from flowvocoder.prepare.convert import Settings
 
+pytestmark = pytest.mark.slow
+
 RATE = 22050
 SIZE = 900_000
 FAMOUS = 40

@@ -56,6 +56,7 @@ def resume(run: Path, corpus: Path, *more: str) -> None:
     assert flowvocoder(arguments) == 0
 
 
+@pytest.mark.slow
 def test_pieces_that_hold_everything_continue_as_if_nothing_had_been(run: Path, corpus: Path, tmp_path: Path) -> None:
     limit = 1_000_003
     brought = cut(run, tmp_path / "out", limit, 10**9)
@@ -156,6 +157,7 @@ def test_a_session_trains_and_brings_back(corpus: Path, tmp_path: Path) -> None:
     load_checkpoint(tmp_path / "back/checkpoint")
 
 
+@pytest.mark.slow
 def test_a_step_ends_in_time_and_a_signal_ends_the_session(tmp_path: Path) -> None:
     session = Session(tmp_path, 1.0, "a test")
     slow = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]

@@ -45,6 +45,7 @@ def decibels(signal: Tensor, other: Tensor) -> float:
     return 10.0 * math.log10(float(signal.square().sum() / (signal - other).square().sum()))
 
 
+@pytest.mark.slow
 def test_numba() -> None:
     pytest.importorskip("numba")
     model, mel = tiny(), some_mel(2)

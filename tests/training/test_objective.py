@@ -28,6 +28,7 @@ def test_every_loss_counts_by_the_weight_of_its_name() -> None:
     assert weights.keys() >= SAMPLE_LOSSES.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, *SAMPLE_LOSSES])
 def test_only_what_has_a_weight_is_computed(name: str | None) -> None:
     settings = ["precision=float32"] + ([] if name is None else [f"losses.{name}=3"])
