@@ -9,7 +9,7 @@ from flowvocoder.audio.files import Samples, write_audio
 from flowvocoder.data.corpus import find_utterances
 from flowvocoder.errors import AudioError, DataError, together
 from flowvocoder.files import writing_folder
-from flowvocoder.units import seconds
+from flowvocoder.units import ceil_div, seconds
 
 LONGEST = 8.0
 """Seconds of a sentence: longer speech is cut at its pauses, or where it has none, anywhere."""
@@ -28,10 +28,11 @@ def cut_recordings(sources: Sequence[Path], out: Path, sample_rate: int, segment
         segment: samples below which a piece is left out.
 
     Raises:
-        AudioError, DataError: a source cannot be read, or there is less than `FEWEST` seconds of speech.
+        AudioError, DataError: a source cannot be read, or there is less than `FEWEST` seconds of speech, or one
+            sentence alone.
         OutputError: `out` cannot be written.
     """
-    total, errors = 0, []
+    total, pieces, errors = 0, 0, []
     with writing_folder(out) as folder:
         for number, (path, samples) in enumerate(_read(sources, sample_rate)):
             if isinstance(samples, AudioError):
@@ -40,7 +41,7 @@ def cut_recordings(sources: Sequence[Path], out: Path, sample_rate: int, segment
             for piece, speech in enumerate(sentences(samples, sample_rate)):
                 if len(speech) >= segment:
                     write_audio(folder / f"{number:04d}-{path.stem[:60]}-{piece:03d}.flac", speech, sample_rate)
-                    total += len(speech)
+                    total, pieces = total + len(speech), pieces + 1
         if errors:
             raise together(errors, f"of {number + 1} recordings cannot be used")
         if total < FEWEST * sample_rate:
@@ -48,6 +49,8 @@ def cut_recordings(sources: Sequence[Path], out: Path, sample_rate: int, segment
             raise DataError(
                 f"{', '.join(map(str, sources))}: {have:.1f} s of speech are too few, {FEWEST:g} s are needed"
             )
+        if pieces < 2:
+            raise DataError(f"{', '.join(map(str, sources))}: is one sentence: two are needed, one to hold out")
     return seconds(total, sample_rate)
 
 
@@ -67,7 +70,7 @@ def sentences(samples: Samples, sample_rate: int) -> Iterator[Samples]:
 
 
 def _parts(samples: Samples, longest: int) -> list[Samples]:
-    return np.array_split(samples, -(-len(samples) // longest))
+    return np.array_split(samples, ceil_div(len(samples), longest))
 
 
 def _read(sources: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, Samples | AudioError]]:

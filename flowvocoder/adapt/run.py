@@ -104,7 +104,8 @@ class Adaptation:
             if nats > before:
                 latest, after = run / BEST, nats
         made = load_checkpoint(latest)
-        save_checkpoint(self.out / VOICE, dataclasses.replace(made, card=self._card(voice, made)))
+        card = made.card if latest == self.start else self._card(voice, made)
+        save_checkpoint(self.out / VOICE, dataclasses.replace(made, card=card))
         self._compare(voice, made, held_out)
         return Adapted(plan["seconds"], before, after)
 

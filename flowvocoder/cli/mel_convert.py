@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _converter(arguments: argparse.Namespace, several: bool) -> Convert:
     import numpy as np
 
-    from flowvocoder.mel.arrays import read_array
+    from flowvocoder.mel.arrays import read_bands
     from flowvocoder.mel.doctor import SMALLEST, UNITS
     from flowvocoder.mel.files import write_mel
     from flowvocoder.mel.spec import convention
@@ -40,14 +40,11 @@ def _converter(arguments: argparse.Namespace, several: bool) -> Convert:
     statistics = None if arguments.stats is None else read_statistics(arguments.stats)
 
     def convert(given: Path, output: Path) -> str:
-        mel = read_array(given).astype(np.float64)
-        mel = mel[0] if mel.ndim == 3 and len(mel) == 1 else mel
-        if mel.ndim == 2 and mel.shape[0] != spec.n_mels and mel.shape[1] == spec.n_mels:
+        mel = read_bands(given)
+        if mel.shape[0] != spec.n_mels and mel.shape[1] == spec.n_mels:
             mel = mel.T
-        if mel.ndim != 2 or mel.shape[0] != spec.n_mels or mel.shape[1] == 0:
+        if mel.shape[0] != spec.n_mels:
             raise MelError(f"{given}: has shape {mel.shape}, a {spec.name()} mel has ({spec.n_mels}, frames)")
-        if not np.isfinite(mel).all():
-            raise MelError(f"{given}: {int((~np.isfinite(mel)).sum())} of {mel.size} values are NaN or infinite")
         if statistics is not None:
             mel = statistics.undo(mel)
         if arguments.numbers == "magnitudes":

@@ -24,16 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Say what the numbers look like; beside a recording, how far each convention is from them."""
     from flowvocoder.cli.common import read_recording
     from flowvocoder.mel import doctor
-    from flowvocoder.mel.arrays import read_array
+    from flowvocoder.mel.arrays import read_bands
     from flowvocoder.mel.spec import CONVENTIONS
     from flowvocoder.mel.statistics import write_statistics
 
     if arguments.save is not None and arguments.reference is None:
         raise ConfigError("--save writes what is fitted to a recording: it needs --reference")
-    mel = read_array(arguments.mel)
-    mel = mel[0] if mel.ndim == 3 and len(mel) == 1 else mel
-    if mel.ndim != 2 or 0 in mel.shape:
-        raise MelError(f"{arguments.mel}: has shape {mel.shape}, expected (bands, frames)")
+    mel = read_bands(arguments.mel)
     bands = {spec.n_mels for spec in CONVENTIONS.values()}
     turned = mel.shape[0] not in bands and mel.shape[1] in bands
     mel = mel.T if turned else mel

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.plots import DIFFERENCES, LEVELS, MOST_DIFFERENCE_DB, RANGE_DB, spectrogram_db
+from flowvocoder.units import ceil_div
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
@@ -172,7 +173,7 @@ class Squares(Drawing):
     def __init__(self, number: int, columns: int, look: Look):
         title, self.gap, bottom = 0.3, 0.14, 0.22
         side = (_width(look) - (columns + 1) * self.gap) / columns
-        super().__init__(-(-number // columns) * (title + side) + bottom, look)
+        super().__init__(ceil_div(number, columns) * (title + side) + bottom, look)
         for index in range(number):
             row, column = divmod(index, columns)
             top = self.height - (row + 1) * (title + side)

@@ -40,6 +40,27 @@ def read_array(path: Path, most_values: int = MOST_VALUES) -> Array:
     return readers.get(path.suffix.lower(), _npy)(path, most_values)
 
 
+def read_bands(path: Path) -> npt.NDArray[np.float64]:
+    """A mel (bands, frames) in whatever form; one leading axis of length 1 is dropped.
+
+    Raises:
+        MelError: as `read_array`, of another shape, or not finite.
+    """
+    mel = read_array(path).astype(np.float64)
+    mel = mel[0] if mel.ndim == 3 and len(mel) == 1 else mel
+    if mel.ndim != 2 or 0 in mel.shape:
+        raise MelError(f"{path}: has shape {mel.shape}, expected (bands, frames)")
+    check_finite(mel, path)
+    return mel
+
+
+def check_finite(mel: Array, path: Path) -> None:
+    """Raises MelError that says how many values are NaN or infinite."""
+    bad = int(np.count_nonzero(~np.isfinite(mel)))
+    if bad:
+        raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
+
+
 def read_npy(file: IO[bytes], path: Path, most_values: int = MOST_VALUES, kinds: str = "f") -> Array:
     """The array of an open `.npy` file; its header says how many numbers follow, and no more are read than that.
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
 from flowvocoder.files import read_json, writing
-from flowvocoder.mel.arrays import MOST_VALUES, Array, read_array, read_npy
+from flowvocoder.mel.arrays import MOST_VALUES, Array, check_finite, read_array, read_npy
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.spec import MelSpec
 
@@ -79,9 +79,7 @@ def _fitting(array: Array, path: Path, spec: MelSpec, most_frames: int | None = 
         raise MelError(f"{path}: has 0 frames")
     if most_frames is not None and mel.shape[1] > most_frames:
         raise MelError(f"{path}: has {mel.shape[1]} frames, at most {most_frames} are taken here")
-    bad = int(np.count_nonzero(~np.isfinite(mel)))
-    if bad:
-        raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
+    check_finite(mel, path)
     return mel
 
 

@@ -121,13 +121,15 @@ def test_a_plan_fits_the_time_and_the_speech() -> None:
 
 
 def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    little, full = tmp_path / "little", tmp_path / "full"
-    for folder in (little, full):
+    little, single, full = tmp_path / "little", tmp_path / "single", tmp_path / "full"
+    for folder in (little, single, full):
         folder.mkdir()
     sf.write(little / "a.wav", speech_like(3.0, RATE), RATE)
+    sf.write(single / "a.wav", speech_like(6.0, RATE), RATE)
     (full / "letter.txt").write_text("keep me")
     for arguments, said in [
         ((little, tmp_path / "out"), "of speech are too few, 5 s are needed"),
+        ((single, tmp_path / "out"), "is one sentence: two are needed"),
         ((little, full), "holds something else"),
         ((tmp_path / "none", tmp_path / "out"), "no such folder"),
         ((little, tmp_path / "out", "--stages", "voice"), "there are flow"),

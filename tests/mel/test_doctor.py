@@ -115,12 +115,15 @@ def test_refusals(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     np.save(tmp_path / "flat.npy", np.zeros(80))
     np.save(tmp_path / "short.npy", np.load(folder / "hifigan.npy")[:, :200])
     np.save(tmp_path / "odd.npy", np.zeros((77, 5)))
+    np.save(tmp_path / "nan.npy", np.where(np.arange(400).reshape(80, 5) == 7, np.nan, -5.0))
     (tmp_path / "s.json").write_text('{"mean": [1, 2], "std": [1, 1]}')
     mel, out = str(folder / "hifigan.npy"), str(tmp_path / "out.npy")
     for arguments, said in [
         (["doctor", str(tmp_path / "flat.npy")], "has shape (80,), expected (bands, frames)"),
         (["doctor", str(tmp_path / "none.npy")], "no such file"),
         (["doctor", str(tmp_path / "short.npy"), "--reference", str(RECORDING)], "has 80 bands and 200 frames"),
+        (["doctor", str(tmp_path / "nan.npy")], "1 of 400 values are NaN or infinite"),
+        (["convert", str(tmp_path / "nan.npy"), out, "--convention", "hifigan"], "1 of 400 values are NaN"),
         (["doctor", mel, "--save", "a.json"], "needs --reference"),
         (["convert", str(tmp_path / "odd.npy"), out, "--convention", "hifigan"], "has shape (77, 5), a hifigan mel"),
         (["convert", mel, out, "--convention", "hifigan", "--numbers", "magnitudes"], "cannot be below 0"),
