@@ -23,7 +23,7 @@ from flowvocoder.migration import FORMAT_VERSION, migrated, tensor_name
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.guide import Guide
 from flowvocoder.presets import experiment_from_dict
-from flowvocoder.voice_card import VoiceCard
+from flowvocoder.voice_card import VoiceCard, voices
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -155,7 +155,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     path = readable_folder(path)
     if not path.exists():
-        raise CheckpointError(f"{path}: no such checkpoint")
+        hint = "" if path.parent.name else f": `flowvocoder voices` lists {', '.join(voices())}"
+        raise CheckpointError(f"{path}: no such checkpoint{hint}")
     if not path.is_dir():
         hint = "`flowvocoder import-checkpoint` makes one of a published file"
         raise CheckpointError(f"{path}: not a checkpoint: expected a folder with {WEIGHTS} and {CONFIG} ({hint})")

@@ -96,7 +96,7 @@ class Vocoder(Voice):
         """Load a checkpoint.
 
         Args:
-            path: its folder; None or "bundled": the bundled voice.
+            path: its folder, or the name of a voice of the package (`flowvocoder voices`); None: the default one.
             engine: what runs synthesis: `eager`, PyTorch alone; `numba`, which compiles the pitch recursion; or
                 `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
                 CUDA graphs.

@@ -8,16 +8,25 @@ from typing import Any
 from flowvocoder.errors import ConfigError
 from flowvocoder.postfilter.settings import PostfilterSettings
 
-BUNDLED_VOICE = Path(__file__).parent / "voices" / "lapglow-live"
+VOICES = Path(__file__).parent / "voices"
+BUNDLED_VOICE = VOICES / "kathleen-kerstin-22k"
+"""The default: the voice that is used where none is named."""
+
 BUNDLED = "bundled"
-"""Its name, wherever a checkpoint is asked for."""
+"""Another name for it, wherever a checkpoint is asked for."""
 
 DEFAULT_TEMPERATURE = 0.8
 
 
+def voices() -> dict[str, Path]:
+    """The folders of the package's voices by name, the default first."""
+    folders = sorted(VOICES.iterdir(), key=lambda folder: (folder != BUNDLED_VOICE, folder.name))
+    return {folder.name: folder for folder in folders if (folder / "config.json").is_file()}
+
+
 def checkpoint_folder(name: str | Path) -> Path:
-    """A checkpoint's folder; the word `bundled` is the bundled voice (`./bundled` is a folder of that name)."""
-    return BUNDLED_VOICE if name == BUNDLED else Path(name)
+    """A checkpoint's folder: of the package's voice of that name, or as it stands (`./bundled` is always a folder)."""
+    return {BUNDLED: BUNDLED_VOICE, **voices()}.get(str(name), Path(name)) if isinstance(name, str) else name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +37,7 @@ class VoiceCard:
         licence: of the weights.
         training_data: names of the corpora.
         training_minutes: of audio in them.
+        languages: that it was trained on, as ISO 639-1 codes, and speakers: how many.
         step: of training, and hours: that it took.
         temperature: standard deviation of the noise in synthesis that the voice was tuned for.
         postfilter: iterations after the flow that the voice was tuned for.
@@ -47,6 +57,8 @@ class VoiceCard:
     licence: str = "unknown"
     training_data: tuple[str, ...] = ()
     training_minutes: float | None = None
+    languages: tuple[str, ...] = ()
+    speakers: int | None = None
     step: int | None = None
     hours: float | None = None
     temperature: float = DEFAULT_TEMPERATURE
@@ -62,7 +74,8 @@ class VoiceCard:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; what is unknown is left out."""
-        values = {**dataclasses.asdict(self), "training_data": list(self.training_data)}
+        values: dict[str, Any] = dataclasses.asdict(self)
+        values |= {key: list(value) for key, value in values.items() if isinstance(value, tuple)}
         # What streams run beside these is left out, as it is by every voice so far: older programs do not know it.
         known = {"gl_iters", "low_band_iters"}
         values["postfilter"] = {name: n for name, n in values["postfilter"].items() if n or name in known}
@@ -81,7 +94,7 @@ class VoiceCard:
                 raise ConfigError(f"card.{key} has the wrong type: {repr(value)[:40]}")
         unknown = {key: value for key, value in values.items() if key not in TYPES}
         known["extra"] = {**known.get("extra", {}), **unknown}
-        known["training_data"] = tuple(known.get("training_data", ()))
+        known |= {key: tuple(value) for key, value in known.items() if isinstance(value, list)}
         try:
             known["postfilter"] = PostfilterSettings(**known.get("postfilter", {}))
         except TypeError as error:
@@ -90,9 +103,9 @@ class VoiceCard:
 
 
 TYPES: dict[str, tuple[type, ...]] = {
-    "name": (str,), "licence": (str,), "training_data": (list,), "training_minutes": (int, float), "step": (int,),
-    "hours": (int, float), "temperature": (int, float), "postfilter": (dict,), "metrics": (dict,), "source": (str,),
-    "layout": (str,), "extra": (dict,),
+    "name": (str,), "licence": (str,), "training_data": (list,), "training_minutes": (int, float), "languages": (list,),
+    "speakers": (int,), "step": (int,), "hours": (int, float), "temperature": (int, float), "postfilter": (dict,),
+    "metrics": (dict,), "source": (str,), "layout": (str,), "extra": (dict,),
 }  # fmt: skip
 """Types of the JSON values by key."""
 
@@ -100,4 +113,4 @@ TYPES: dict[str, tuple[type, ...]] = {
 def fits(key: str, value: Any) -> bool:
     """Whether a JSON value can be that of a key: `fits("step", 3)`."""
     whole = type(value) in TYPES[key] and (type(value) is not int or abs(value) < 2**53)
-    return whole and (key != "training_data" or all(isinstance(name, str) for name in value))
+    return whole and (TYPES[key] != (list,) or all(isinstance(name, str) for name in value))

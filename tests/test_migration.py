@@ -47,8 +47,8 @@ def test_a_checkpoint_gives_the_same_nats_and_the_same_audio(architecture: str, 
 
 @pytest.mark.slow
 def test_the_bundled_voice_is_the_one_of_format_1(tmp_path: Path) -> None:
-    """Its weights are the same file. Its configuration is what migration makes of the old one, but for the licence: the
-    old card named that of the data."""
+    """Its weights are the same file. Its configuration is what migration makes of the old one, but for the licence (the
+    old card named that of the data), the name, and what only newer cards say."""
     old = tmp_path / "old"
     old.mkdir()
     shutil.copy(OLD / "config.json", old)
@@ -57,7 +57,8 @@ def test_the_bundled_voice_is_the_one_of_format_1(tmp_path: Path) -> None:
     cards = [VoiceCard.from_dict(config.pop("card")) for config in unsigned]
     assert unsigned[0] == unsigned[1]
     assert (cards[0].licence, cards[1].licence) == ("CC0-1.0", "MIT")
-    assert dataclasses.replace(cards[0], licence="MIT") == cards[1]
+    newer = {"name": BUNDLED_VOICE.name, "licence": "MIT", "languages": ("en", "de"), "speakers": 2}
+    assert dataclasses.replace(cards[0], **newer) == cards[1]
     before, after = (Vocoder.from_pretrained(path) for path in (old, BUNDLED_VOICE))
     mel = after.mel_for(torch.from_numpy(speech_like(1.0, 22050)).float())
     assert torch.equal(before.synthesize(mel, seed=0), after.synthesize(mel, seed=0))

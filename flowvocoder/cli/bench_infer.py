@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="DIR", type=checkpoint_folder, action="append", default=[],
-                        help="checkpoint folder (default: `bundled`, the bundled voice); may be repeated")  # fmt: skip
+                        help="folder or one of `voices` (default: the bundled one); may be repeated")  # fmt: skip
     parser.add_argument("--preset", action="append", default=[],
                         help="a preset with random weights; may be repeated")  # fmt: skip
     add_settings(parser, "override a setting of the presets: model.block=256")

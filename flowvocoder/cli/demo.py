@@ -12,7 +12,7 @@ from flowvocoder.voice_card import checkpoint_folder
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="DIR", type=checkpoint_folder, action="append",
-                        help="checkpoint folder (default: `bundled`, the bundled voice); repeat to compare"
+                        help="checkpoint folder or one of `voices` (default: the bundled one); repeat to compare"
                         " several")  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to serve (default 127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to serve (default 7860)")

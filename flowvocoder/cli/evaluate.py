@@ -16,7 +16,7 @@ GROUPS = "pyin", "dnsmos"
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=checkpoint_folder,
-                        help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
+                        help="checkpoint folder or one of `voices` (default: the bundled one)")  # fmt: skip
     parser.add_argument("--corpus", metavar="DATA", type=Path, action="append", required=True,
                         help="folder of audio, manifest or folder of shards; may be repeated")  # fmt: skip
     parser.add_argument("--against", metavar="WHAT", action="append", default=[],

@@ -10,7 +10,7 @@ from flowvocoder.voice_card import checkpoint_folder
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=checkpoint_folder,
-                        help="checkpoint folder; `bundled`: the bundled voice")  # fmt: skip
+                        help="checkpoint folder, or one of `voices`; `bundled`: the default")  # fmt: skip
     parser.add_argument("output", metavar="OUT", type=Path, help="OUT.onnx or OUT.pt2")
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx",
                         help="onnx (default) or pt2 (torch.export)")  # fmt: skip

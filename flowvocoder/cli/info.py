@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=checkpoint_folder,
-                        help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
+                        help="checkpoint folder or one of `voices` (default: the bundled one)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 

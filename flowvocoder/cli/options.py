@@ -57,7 +57,7 @@ def folder(text: str) -> Path:
 def add_checkpoint(parser: argparse.ArgumentParser, files: bool = True) -> None:
     """--checkpoint, --device and --threads."""
     parser.add_argument("--checkpoint", metavar="DIR", type=checkpoint_folder,
-                        help="checkpoint folder (default: `bundled`, the bundled voice)")  # fmt: skip
+                        help="checkpoint folder or one of `voices` (default: the bundled one)")  # fmt: skip
     add_machine(parser, files)
 
 

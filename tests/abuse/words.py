@@ -19,6 +19,7 @@ VALID: list[tuple[str, ...]] = [
     ("decode", "seeds/z.npz", "out/y.wav", "--checkpoint", "seeds/voice"),
     ("mel", "seeds/z.wav", "out/y.npy", "--convention", "hifigan"),
     ("info", "seeds/voice"),
+    ("voices", "--json"),
     ("synth", "--stream", "--checkpoint", "seeds/voice"),
     ("audit", "seeds/toy/manifest.jsonl", "--jobs", "1"),
 ]

@@ -125,6 +125,21 @@ def test_info(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["format_version"] == 2
 
 
+def test_voices_are_listed_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("voices", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["default"] for row in rows].count(True) == 1 and rows[0]["default"]
+    assert all(row["bytes"] <= 25e6 and row["licence"] != "unknown" and row["speakers"] for row in rows)
+    assert run("voices") == 0
+    shown = capsys.readouterr().out
+    for row in rows:
+        assert row["name"] in shown and f"{row['mel']}, {row['sample_rate']} Hz" in shown
+        assert run("info", row["name"], "--json") == 0
+        assert json.loads(capsys.readouterr().out)["card"]["name"] == row["name"]
+        assert run("info", f"./{row['name']}") == 2  # a folder of that name, which is not there
+    assert rows[0]["name"] in refused(capsys, "info", "universal-99k")
+
+
 def test_clipping_is_counted_and_never_wraps(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
