@@ -1,4 +1,4 @@
-"""Costs behind the claims of docs/results/density.md: python docs/scripts/density_costs.py
+"""Costs behind the claims of docs/results/generative.md: python docs/scripts/density_costs.py
 
 Seconds of processor time, of models that are not trained, since these costs do not depend on training.
 """

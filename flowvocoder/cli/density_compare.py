@@ -21,28 +21,35 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parameters", type=positive_int, default=20_000,
                         help="parameters that each model gets as nearly as can be (default 20000)")  # fmt: skip
     parser.add_argument("--rows", type=positive_int, default=4000, help="most rows to fit to (default 4000)")
+    parser.add_argument("--samples", type=positive_int, default=2000,
+                        help="new rows of each model, and most rows to reconstruct (default 2000)")  # fmt: skip
     parser.add_argument("--seeds", type=positive_int, default=3, help="fits of each model (default 3)")
     parser.add_argument("--out", metavar="REPORT", type=folder, required=True,
-                        help="folder for report.md, results.json and plot.png; grows with every set")  # fmt: skip
+                        help="folder for report.md, results.json and plot.png; grows with every fit, and the same"
+                        " command goes on where it was stopped")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fit and measure every model on every set; print where the report is."""
-    from flowvocoder.density.comparison import Budget, compare, entrants
-    from flowvocoder.density.comparison_report import Compared, write_report
+    """Fit and measure every model on every set, but for what the report has already; print where it is."""
+    from flowvocoder.density.comparison import Budget, compare, entrants, missing
+    from flowvocoder.density.comparison_report import begun, write_plot, write_results
     from flowvocoder.density.sets import data_set
     from flowvocoder.files import check_folder
     from flowvocoder.progress import progress
 
     names = entrants(_listed(arguments.families), _listed(arguments.peers))
-    budget = Budget(arguments.steps, arguments.batch, arguments.parameters, tuple(range(arguments.seeds)))
+    seeds = tuple(range(arguments.seeds))
+    budget = Budget(arguments.steps, arguments.batch, arguments.parameters, arguments.samples, seeds)
     sets = {name: data_set(name, arguments.rows) for name in arguments.data}  # a wrong name fails before the work
     check_folder(arguments.out)
-    compared: list[Compared] = []
+    compared = begun(arguments.out, sets, budget)
     for name, data in sets.items():
-        fits = progress(compare(data, names, budget), f"compare on {name}", "fit", len(names) * arguments.seeds)
-        compared.append(Compared(name, data.truth, list(fits)))
-        write_report(arguments.out, compared, budget)
+        rows = compared[name].rows
+        fits = missing(names, budget, rows)
+        for row in progress(compare(data, fits, budget), f"compare on {name}", "fit", len(fits)):
+            rows.append(row)
+            write_results(arguments.out, compared.values(), budget)
+        write_plot(arguments.out, compared.values())
     print(Path(arguments.out) / "report.md")
     return 0
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,8 @@ from flowvocoder.density.generative import GenerativeModel
 from flowvocoder.density.peers import PEERS, PeerDensity
 from flowvocoder.density.sets import DataSet
 from flowvocoder.errors import ConfigError, TrainingError
+from flowvocoder.flows.pointwise import PointwiseLU
 from flowvocoder.threads import own_threads
-
-DRAWN = 2000
-"""Rows that are drawn of every model to measure it by."""
 
 COLLAPSED = 0.01
 """KL in nats below which a latent of a VAE has collapsed."""
@@ -35,12 +33,14 @@ class Budget:
     Attributes:
         steps, batch: of training, as `FlowDensity`.
         parameters: the width of a model's networks is chosen to come as close to it as can be.
+        samples: new rows of every model to measure it by, and most rows that are reconstructed.
         seeds: every one is a fit.
     """
 
     steps: int = 1000
     batch: int = 256
     parameters: int = 20_000
+    samples: int = 2000
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -62,44 +62,49 @@ def entrants(families: Sequence[str], peers: Sequence[str] = ()) -> list[str]:
     return names
 
 
-def compare(data: DataSet, names: Sequence[str], budget: Budget) -> Iterator[dict[str, Any]]:
-    """Fits and measures every model with every seed; a row each, as soon as it is there.
+def missing(names: Sequence[str], budget: Budget, rows: Iterable[dict[str, Any]] = ()) -> list[tuple[str, int]]:
+    """Model and seed of the fits that `rows` lack, a seed's models in a row: then other load hits all alike."""
+    done = {(row["model"], row["seed"]) for row in rows}
+    return [(name, seed) for seed in budget.seeds for name in names if (name, seed) not in done]
+
+
+def compare(data: DataSet, fits: Iterable[tuple[str, int]], budget: Budget) -> Iterator[dict[str, Any]]:
+    """Fits and measures models of `missing`; a row each, as soon as it is there.
 
     A row has `model`, `seed`, `parameters` and what `measured` gives; or `error` where the fit diverged.
 
     Raises:
         FlowVocoderError: the rows cannot be fitted, or a peer is not installed.
     """
-    for name in names:
+    for name, seed in fits:
         hidden = width_for(name, data.fit.shape[1], budget.parameters)
-        for seed in budget.seeds:
-            model = _estimator(name, hidden=hidden, steps=budget.steps, batch=budget.batch, seed=seed,
-                               dequantise=data.dequantise, progress=False)  # fmt: skip
-            row = {"model": name, "seed": seed, "parameters": _size(model, data.fit.shape[1])}
-            try:
-                yield {**row, **measured(model, data)}
-            except TrainingError as error:
-                yield {**row, "error": str(error)}
+        model = _estimator(name, hidden=hidden, steps=budget.steps, batch=budget.batch, seed=seed,
+                           dequantise=data.dequantise, progress=False)  # fmt: skip
+        row = {"model": name, "seed": seed, "parameters": _size(model, data.fit.shape[1])}
+        try:
+            yield {**row, **measured(model, data, budget.samples)}
+        except TrainingError as error:
+            yield {**row, "error": str(error)}
 
 
 @own_threads()
-def measured(model: DensityEstimator, data: DataSet) -> dict[str, float]:
-    """Fits the model and measures it on the rows that it has not seen.
+def measured(model: DensityEstimator, data: DataSet, rows: int) -> dict[str, float]:
+    """Fits the model and measures it on rows that it has not seen; distances and reconstructions on at most so many.
 
     Nats are of the data as given, distances of columns that are standardised, seconds of this process's processor time.
     """
     started = time.process_time()
     model.fit(data.fit)
     fitted = time.process_time()
-    samples = model.sample(DRAWN, random_state=0)
+    samples = model.sample(rows, random_state=0)
     drawn = time.process_time()
     values = {"fit_seconds": fitted - started, "sample_seconds": drawn - fitted,
               "steps": float(model.history_[-1].step)}  # fmt: skip
-    x, y = (torch.from_numpy(rows / data.scale) for rows in (data.test[:DRAWN], samples))
+    x, y = (torch.from_numpy(some / data.scale) for some in (data.test[:rows], samples))
     values |= {"wasserstein": float(sliced_wasserstein(x, y)), "mmd": mmd(x, y)}
     if data.centres is not None:
         values["modes"] = float(modes_found(samples, data.centres, data.radius))
-    return values | _likelihood(model, data) | _autoencoding(model, data)
+    return values | _likelihood(model, data) | _autoencoding(model, data, rows)
 
 
 def _likelihood(model: DensityEstimator, data: DataSet) -> dict[str, float]:
@@ -113,12 +118,12 @@ def _likelihood(model: DensityEstimator, data: DataSet) -> dict[str, float]:
     return values
 
 
-def _autoencoding(model: DensityEstimator, data: DataSet) -> dict[str, float]:
+def _autoencoding(model: DensityEstimator, data: DataSet, rows: int) -> dict[str, float]:
     """Root mean square of the reconstruction's error, in units of a column's standard deviation."""
     if model.family in ("gan", "autoregressive"):
         return {}
-    rows = data.test[:DRAWN]
-    error = (model.inverse_transform(model.transform(rows)) - rows) / data.scale
+    some = data.test[:rows]
+    error = (model.inverse_transform(model.transform(some)) - some) / data.scale
     return {"reconstruction": float(np.sqrt(np.square(error).mean()))}
 
 
@@ -153,4 +158,7 @@ def _estimator(name: str, **parameters: Any) -> DensityEstimator:
 
 
 def _size(model: DensityEstimator, features: int) -> int:
-    return sum(parameter.numel() for parameter in model.built(features).parameters())
+    """Parameters, without those that an invertible 1x1 convolution never reads."""
+    built = model.built(features)
+    unread = sum(module.unread for module in built.modules() if isinstance(module, PointwiseLU))
+    return sum(parameter.numel() for parameter in built.parameters()) - unread

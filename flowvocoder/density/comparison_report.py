@@ -1,18 +1,23 @@
 """What a comparison found, as a Markdown table, JSON and a plot."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flowvocoder.audio.plots import new_figure
 from flowvocoder.density.comparison import LIBRARIES, Budget, summary
 from flowvocoder.density.families import FAMILIES, MODELS
-from flowvocoder.files import writing
+from flowvocoder.density.sets import DataSet
+from flowvocoder.errors import DensityError
+from flowvocoder.files import read_json, reading, writing
 from flowvocoder.units import ceil_div
+
+RESULTS = "results.json"
 
 
 class Column(NamedTuple):
@@ -43,24 +48,66 @@ class Compared(NamedTuple):
 
     Attributes:
         name: of the set.
+        digest: of its rows to fit to and to compare on.
         truth: mean log-density of its rows in nats, where it is known.
         rows: of `compare`.
     """
 
     name: str
+    digest: str
     truth: float | None
     rows: list[dict[str, Any]]
 
+    @classmethod
+    def of(cls, name: str, data: DataSet) -> "Compared":
+        """Without any rows of `compare` yet."""
+        digest = hashlib.sha256(data.fit.tobytes() + data.test.tobytes()).hexdigest()
+        return cls(name, digest, data.truth, [])
 
-def write_report(out: Path, sets: Sequence[Compared], budget: Budget) -> None:
-    """Writes `report.md`, `results.json` and `plot.png` into `out`. Raises OutputError if it cannot be written."""
+
+def begun(out: Path, sets: Mapping[str, DataSet], budget: Budget) -> dict[str, Compared]:
+    """What is to be compared and what was, by name: an earlier comparison in `out` goes on.
+
+    Raises:
+        DensityError: what is in `out` is no comparison, or one of another budget, of other rows or by other versions.
+    """
+    found = _found(out / RESULTS, budget) if (out / RESULTS).exists() else {}
+    for name, data in sets.items():
+        fresh = Compared.of(name, data)
+        if found.setdefault(name, fresh).digest != fresh.digest:
+            raise DensityError(f"{out / RESULTS}: has a comparison on other rows of {name}: name another folder")
+    return found
+
+
+def _found(path: Path, budget: Budget) -> dict[str, Compared]:
+    problem = "not the results of a comparison: name another folder"
+    found = read_json(path, DensityError, problem)
+    with reading(path, DensityError, problem):
+        sets = {values["name"]: Compared(**values) for values in found["sets"]}
+        markdown(sets.values(), budget)
+        plot(list(sets.values()))
+        was = {**found["budget"], **found["versions"]}
+    now = {**dataclasses.asdict(budget), **versions()}
+    for key in was.keys() & now.keys() - {"seeds"}:
+        if was[key] != now[key]:
+            raise DensityError(f"{path}: was made with {key} {was[key]}, not {now[key]}: name another folder")
+    return sets
+
+
+def write_results(out: Path, sets: Iterable[Compared], budget: Budget) -> None:
+    """Writes `results.json` and `report.md` into `out`. Raises OutputError if they cannot be written."""
+    sets = [compared for compared in sets if compared.rows]
     found = {"budget": dataclasses.asdict(budget), "versions": versions(), "sets": [s._asdict() for s in sets]}
-    texts = {"report.md": markdown(sets, budget), "results.json": json.dumps(found, indent=1) + "\n"}
+    texts = {RESULTS: json.dumps(found, indent=1) + "\n", "report.md": markdown(sets, budget)}
     for name, text in texts.items():
         with writing(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def write_plot(out: Path, sets: Iterable[Compared]) -> None:
+    """Writes `plot.png` into `out`. Raises OutputError if it cannot be written."""
     with writing(out / "plot.png") as temporary:
-        plot(sets).savefig(temporary, format="png")
+        plot([compared for compared in sets if compared.rows]).savefig(temporary, format="png")
 
 
 def versions() -> dict[str, str]:
@@ -76,8 +123,11 @@ def versions() -> dict[str, str]:
 
 def markdown(sets: Iterable[Compared], budget: Budget) -> str:
     """A table for every set, its models in the order of their nats."""
+    sets = list(sets)
+    seeds = len({row["seed"] for compared in sets for row in compared.rows})
     head = (f"At most {budget.steps} steps of {budget.batch} rows, networks as wide as gives about {budget.parameters}"
-            f" parameters, {len(budget.seeds)} seeds: mean ± standard deviation.\n")  # fmt: skip
+            f" parameters, {seeds} seeds: mean ± standard deviation. Seconds are of the processor; a seed's models were"
+            f" fitted one after another.\n")  # fmt: skip
     return "\n".join([head, *(table(compared) for compared in sets)])
 
 

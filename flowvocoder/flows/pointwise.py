@@ -46,6 +46,11 @@ class PointwiseLU(Bijection):
         inverse = torch.linalg.solve_triangular(lower, eye[:, self.order], upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, inverse, upper=True) @ z
 
+    @property
+    def unread(self) -> int:
+        """Numbers in `lower` and `upper` on the diagonal and on its other side."""
+        return len(self.order) * (len(self.order) + 1)
+
     def _factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         eye = torch.eye(len(self.order), dtype=dtype, device=self.lower.device)
         lower = self.lower.to(dtype).tril(-1) + eye

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowvocoder.cli.main import main
+from flowvocoder.density.base import DensityEstimator
 
 
 @pytest.mark.slow
@@ -24,6 +26,60 @@ def test_a_report_of_two_sets_beside_what_is_there(tmp_path: Path, capsys: pytes
     assert [(s["name"], [row["model"] for row in s["rows"]]) for s in sets] == [
         (name, ["realnvp", "vae"]) for name in ("wine", str(table))
     ]
+
+
+QUICK = ["--families", "realnvp,gan", "--steps", "1", "--parameters", "300", "--rows", "40", "--samples", "20"]
+
+
+@pytest.mark.slow
+def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended in its third fit of four; what is there is kept as it is, and the command does the rest."""
+    command = ["density", "compare", "wine", "--seeds", "2", "--out", str(tmp_path), *QUICK]
+    fit, fits = DensityEstimator.fit, []
+
+    def ends_in_the_third(model: DensityEstimator, rows: object) -> DensityEstimator:
+        fits.append((model.family, model.seed))
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        return fit(model, rows)
+
+    monkeypatch.setattr(DensityEstimator, "fit", ends_in_the_third)
+    assert main(command) != 0
+    before = _rows(tmp_path)
+    assert [(row["model"], row["seed"]) for row in before] == [("realnvp", 0), ("gan", 0)]
+    assert "| gan |" in (tmp_path / "report.md").read_text()
+    assert main(command) == 0
+    assert fits[3:] == [("realnvp", 1), ("gan", 1)]
+    assert _rows(tmp_path)[:2] == before and len(_rows(tmp_path)) == 4
+
+
+@pytest.mark.slow
+def test_an_earlier_comparison_of_other_conditions_is_refused_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["density", "compare", "wine", "--seeds", "1", "--out", str(tmp_path), *QUICK]
+    assert main(command) == 0
+    results = tmp_path / "results.json"
+    known = results.read_bytes()
+    for more, message in (
+        (["--steps", "2"], "was made with steps 1, not 2: name another folder"),
+        (["--rows", "30"], "has a comparison on other rows of wine: name another folder"),
+    ):
+        assert main([*command, *more]) == 2
+        assert message in capsys.readouterr().err and results.read_bytes() == known
+    no_rows = b'{"budget": {}, "versions": {}, "sets": [{"name": "wine"}]}'
+    edited = [known.replace(b'"%s"' % key, b'"other"') for key in (b"model", b"fit_seconds", b"budget")]
+    for damaged in (b"{", b"[]", no_rows, known[:-40], known.replace(b'"nats": -', b'"nats": "x", "y": -'), *edited):
+        results.write_bytes(damaged)
+        assert main(command) == 2
+        assert "not the results of a comparison: name another folder" in capsys.readouterr().err
+        assert results.read_bytes() == damaged
+
+
+def _rows(report: Path) -> list[dict[str, Any]]:
+    (one,) = json.loads((report / "results.json").read_text())["sets"]
+    rows: list[dict[str, Any]] = one["rows"]
+    return rows
 
 
 @pytest.mark.parametrize(

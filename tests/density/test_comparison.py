@@ -1,5 +1,6 @@
 """Densities beside each other: known sets, one budget, a table that says what was found."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flowvocoder.density.comparison import Budget, compare, entrants, summary, width_for
-from flowvocoder.density.comparison_report import Compared, table, write_report
+from flowvocoder.density import FlowDensity
+from flowvocoder.density.comparison import Budget, compare, entrants, missing, summary, width_for
+from flowvocoder.density.comparison_report import Compared, table, write_plot, write_results
 from flowvocoder.density.peers import PEERS, PeerDensity
 from flowvocoder.density.sets import SETS, Mixture, data_set
 from flowvocoder.errors import ConfigError, DensityError
@@ -71,20 +73,24 @@ def test_peers_score_invert_and_integrate(family: str) -> None:
 def test_widths_meet_the_number_of_parameters() -> None:
     for name in ("realnvp", "maf", "vae", "gan"):
         width = width_for(name, 4, 5000)
-        row = next(compare(data_set("mixture-8", 20), [name], QUICK))
+        row = next(compare(data_set("mixture-8", 20), [(name, 0)], QUICK))
         assert 4 < width < 200 and 0.8 < row["parameters"] / QUICK.parameters < 1.25, name
 
 
 @pytest.mark.slow
 def test_a_comparison_becomes_a_report(tmp_path: Path) -> None:
     data = data_set("ring-of-eight", 100)
-    rows = list(compare(data, ["realnvp", "vae", "gan", "autoregressive"], QUICK))
-    assert [row["model"] for row in rows[::2]] == ["realnvp", "vae", "gan", "autoregressive"]
+    names = ["realnvp", "vae", "gan", "autoregressive"]
+    rows = list(compare(data, missing(names, QUICK), QUICK))
+    assert [(row["model"], row["seed"]) for row in rows] == [(name, seed) for seed in (0, 1) for name in names]
     rows.append({"model": "realnvp", "seed": 2, "parameters": 500, "error": "diverged"})
-    write_report(tmp_path / "report", [Compared("ring-of-eight", data.truth, rows)], QUICK)
+    compared = [Compared.of("ring-of-eight", data)._replace(rows=rows), Compared.of("not begun", data)]
+    write_results(tmp_path / "report", compared, QUICK)
+    write_plot(tmp_path / "report", compared)
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "results.json", "plot.png"}
     text = (tmp_path / "report" / "report.md").read_text()
     gan = next(line for line in text.splitlines() if line.startswith("| gan"))
+    assert "3 seeds" in text and "not begun" not in text
     assert "realnvp (1 diverged)" in text and "truth -0.3" in text and "| - |" in gan and "| ≥ " in text
     assert json.loads((tmp_path / "report" / "results.json").read_text())["budget"]["steps"] == 3
 
@@ -94,8 +100,16 @@ def test_the_table_has_mean_and_spread_and_the_best_first() -> None:
         {"model": name, "seed": seed, "nats": nats + seed} for name, nats in (("a", 0.0), ("b", 5.0)) for seed in (0, 1)
     ]
     assert summary(rows)["b"]["nats"] == (5.5, 0.5)
-    lines = table(Compared("x", None, rows)).splitlines()
+    lines = table(Compared("x", "", None, rows)).splitlines()
     assert lines[4] == "| b | 5.500 ± 0.500 |" and lines[5].startswith("| a ")
+
+
+def test_only_numbers_that_a_convolution_reads_are_parameters() -> None:
+    """W of a layer has C^2 numbers in all factors, though two C x C matrices hold them."""
+    data, budget = data_set("mixture-8", 20), dataclasses.replace(QUICK, steps=1)
+    row = next(compare(data, [("glow", 0)], budget))
+    (glow,) = [FlowDensity("glow", hidden=width_for("glow", 8, budget.parameters)).built(8)]
+    assert sum(p.numel() for p in glow.parameters()) - row["parameters"] == 8 * (8 * 8 + 8)
 
 
 def test_names_are_checked_before_the_work() -> None:
