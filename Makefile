@@ -6,7 +6,7 @@ TORCH ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: hello quick test lint docs voice gpu clean
+.PHONY: hello quick test thorough lint docs voice gpu clean
 
 hello: $(VENV)/installed
 	@mkdir -p hello
@@ -26,6 +26,10 @@ quick: $(VENV)/installed-dev
 
 test: $(VENV)/installed-dev
 	$(PYTEST)
+
+# Before a release: what chance has a part in is repeated more often, and runs are longer.
+thorough: $(VENV)/installed-dev
+	$(PYTEST) --thorough
 
 # A voice as the bundled one, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
 # VOICE=universal-22k CORPORA="..." trains a voice for everybody.

@@ -27,6 +27,16 @@ from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 torch.set_num_threads(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="more repeats, longer runs: what `make thorough` tries")
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Repeat what chance has a part in as often as a release deserves."""
+    return bool(pytestconfig.option.thorough)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Of a file whose tests are all slow, the quick tests do not even wait for the imports."""
     quick = config.option.markexpr == "not slow" and collection_path.suffix == ".py"

@@ -1,7 +1,8 @@
-"""A crash for the tests of crashes; a module of its own, so that the processes that die start fast (no torch)."""
+"""What processes of tests die of and wait for; a module of its own, so that they start fast (no torch)."""
 
 import functools
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,3 +21,9 @@ def deadly(convert_one: Callable[[Entry], Converted | Skipped], entry: Entry) ->
 def write_deadly(shard: ShardPlan, plan: Plan, out: Path, mapper: Mapper = map) -> Done:
     """As `write_shard`, in a process that utt011 kills as a decoder's crash would."""
     return write_shard(shard, plan, out, mapper=lambda f, entries: mapper(functools.partial(deadly, f), entries))
+
+
+def slow(item: int) -> int:
+    """This process, at once for item 0; else after minutes."""
+    time.sleep(200 if item else 0)
+    return os.getpid()

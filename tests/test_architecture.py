@@ -123,6 +123,18 @@ def test_package_and_help_import_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_processes_that_prepare_and_audit_import_no_torch() -> None:
+    """Each would wait two seconds for it, and keep some 200 MB."""
+    code = (
+        "import sys, flowvocoder.audit.audit, flowvocoder.prepare.run, recipes.cli\n"
+        "assert 'numpy' in sys.modules\n"
+        "bad = {'torch', 'torchaudio', 'librosa', 'matplotlib', 'scipy'} & set(sys.modules)\n"
+        "assert not bad, bad\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_files_stay_readable() -> None:
     files = [*PACKAGE.rglob("*.py"), *RECIPES.rglob("*.py")]
     long = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 400}

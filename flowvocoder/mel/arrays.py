@@ -11,7 +11,6 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from flowvocoder.errors import MelError
 from flowvocoder.files import reading
@@ -109,6 +108,8 @@ def _npz(path: Path, most: int) -> Array:
 
 
 def _pt(path: Path, most: int) -> Array:
+    import torch  # not for the other files: processes that prepare and audit start in a tenth of the time
+
     problem = "not a tensor: a .pt file may hold one tensor and no other Python objects"
     with reading(path, MelError, problem):
         if not zipfile.is_zipfile(path):
@@ -127,6 +128,8 @@ def _pt(path: Path, most: int) -> Array:
 
 
 def _of_tensor(loaded: object, path: Path, most: int) -> Array:
+    import torch
+
     plain = isinstance(loaded, torch.Tensor) and loaded.layout == torch.strided
     if not isinstance(loaded, torch.Tensor) or not plain or loaded.is_meta or loaded.is_quantized or loaded.is_nested:
         raise MelError(f"{path}: holds no tensor (nor a dict with one called mel)")

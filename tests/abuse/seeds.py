@@ -117,7 +117,7 @@ def latent() -> bytes:
 @functools.cache
 def corpus() -> Path:
     """Four recordings with a manifest."""
-    from helpers import make_corpus, make_manifest
+    from tests.helpers import make_corpus, make_manifest
 
     root = make_corpus(_folder() / "toy", utterances=4, seconds=0.4)
     make_manifest(root)

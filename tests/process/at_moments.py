@@ -1,7 +1,8 @@
-"""Runs a command whole, then N times more, each ended by a signal a little later: `at_moments.py OUT SIGNAL N WORD...`.
+"""Runs commands whole, then several times more, each time ended by a signal a little later.
 
-Prints as JSON, for each run: exit code, hidden files left, and the SHA-256 of the others. `{}` in a word is the run's
-own folder in OUT. Each run is a fork of this process: to start Python and import would take most of the time.
+Reads requests as lines of JSON: `{"out": FOLDER, "signal": NUMBER, "moments": N, "words": [WORD, ...]}`. `{}` in a word
+is the run's own folder in OUT. Answers each with a line: for each run the exit code, hidden files left, and the SHA-256
+of the others. Each run is a fork of this process: to start Python and import would take most of the time.
 """
 
 import hashlib
@@ -12,20 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-import librosa.effects  # noqa: F401
-import matplotlib.pyplot  # noqa: F401
-import torch
-
-import flowvocoder.audio.plots
-import flowvocoder.evaluation.checkpoint
-import flowvocoder.prepare.run
-import flowvocoder.training.trainer  # noqa: F401
-from flowvocoder.cli.main import main
-
 PATIENCE = 10.0  # seconds for processes of a command that has ended
 
 
 def begin(words: list[str], log: Path) -> int:
+    from flowvocoder.cli.main import main
+
     pid = os.fork()
     if pid:
         return pid
@@ -51,7 +44,6 @@ def result(pid: int, folder: Path) -> dict[str, object]:
 
 
 def run(out: Path, number: int, moments: int, words: list[str]) -> list[dict[str, object]]:
-    torch.set_num_threads(1)
     results: list[dict[str, object]] = []
     whole = math.inf  # seconds, of the fastest run that came to its end: a busy machine has slow ones
     for moment in range(moments + 1):
@@ -68,5 +60,25 @@ def run(out: Path, number: int, moments: int, words: list[str]) -> list[dict[str
     return results
 
 
+def serve() -> None:
+    # Not above: a command's own processes import this module again.
+    import librosa.effects  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import torch
+    import torch._dynamo  # an optimizer does
+    import torch.utils.tensorboard
+
+    import flowvocoder.audio.plots
+    import flowvocoder.evaluation.checkpoint
+    import flowvocoder.prepare.run
+    import flowvocoder.training.trainer  # noqa: F401
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        runs = run(Path(asked["out"]), asked["signal"], asked["moments"], asked["words"])
+        print(json.dumps(runs), flush=True)
+
+
 if __name__ == "__main__":
-    print(json.dumps(run(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])))
+    serve()

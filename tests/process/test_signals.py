@@ -1,4 +1,4 @@
-"""SIGTERM, as `docker stop` and kubectl send it, at ten moments of each command that writes."""
+"""SIGTERM, as `docker stop` and kubectl send it, at several moments of each command that writes."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from deadly import slow
 from helpers import make_corpus, make_manifest, speech_like
 
 from flowvocoder.ending import surely
@@ -33,7 +35,7 @@ OTHER = {
     "score": "score {data}/long.flac {data}/long.flac {data}/long.flac --checkpoint {checkpoint}",
     "evaluate": "evaluate {checkpoint} --corpus {data}/wavs --limit 2 --out {{}}/out --keep-audio --all --jobs 1",
     "train": "train --corpus {data}/wavs --out {{}}/run --preset lapglow-tiny --set batch=2 --set segment=4096"
-    " --set steps=20 --set save_every=3 --set validate_every=10",
+    " --set steps=9 --set save_every=2 --set validate_every=9",
 }
 
 
@@ -50,20 +52,44 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def at_moments(command: str, number: int, data: Path, checkpoint: Path, out: Path) -> list[dict[str, Any]]:
-    out.mkdir()
-    words = command.format(data=data, checkpoint=checkpoint).split()
-    script = [sys.executable, str(SCRIPT), str(out), str(int(number)), "10", *words]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=1500, check=False)
-    assert done.returncode == 0, done.stderr
-    whole, *others = json.loads(done.stdout)
+class Runner:
+    """The process whose forks run the commands."""
+
+    def __init__(self, process: "subprocess.Popen[str]", moments: int):
+        self.process, self.moments = process, moments
+
+    def at_moments(self, command: str, number: int, data: Path, checkpoint: Path, out: Path) -> list[dict[str, Any]]:
+        """What is left of a whole run, and of those that a signal ended."""
+        out.mkdir()
+        words = command.format(data=data, checkpoint=checkpoint).split()
+        asked = {"out": str(out), "signal": int(number), "moments": self.moments, "words": words}
+        assert self.process.stdin and self.process.stdout
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        assert answer, "it died"
+        return checked(json.loads(answer), number, out)
+
+
+@pytest.fixture(scope="module")
+def runner(thorough: bool) -> Iterator[Runner]:
+    """Tries four moments of a command, or ten."""
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Runner(process, 10 if thorough else 4)
+        assert process.stdin
+        process.stdin.close()  # and it ends
+
+
+def checked(runs: list[dict[str, Any]], number: int, out: Path) -> list[dict[str, Any]]:
+    whole, *others = runs
     assert whole["code"] == 0, (out / "0.log").read_text()
     assert [run for run in others if run["code"] == 128 + number], "no run was ended"
     for moment, run in enumerate(others, 1):
         expected = (128 + number, named(run)), (0, named(whole)), (-number, [])  # ended, too late, before it began
         assert (run["code"], named(run)) in expected, run
         assert run["hidden"] == [] and "Traceback" not in (out / f"{moment}.log").read_text()
-    return [whole, *others]
+    return runs
 
 
 def named(run: dict[str, Any]) -> list[str]:
@@ -72,16 +98,16 @@ def named(run: dict[str, Any]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAME)
-def test_what_sigterm_leaves_is_whole(name: str, data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    whole, *others = at_moments(SAME[name], signal.SIGTERM, data, checkpoint, tmp_path / "out")
+def test_what_sigterm_leaves_is_whole(name: str, runner: Runner, data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    whole, *others = runner.at_moments(SAME[name], signal.SIGTERM, data, checkpoint, tmp_path / "out")
     for run in others:
         assert run["files"].items() <= whole["files"].items()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHER)
-def test_sigterm_leaves_nothing_hidden(name: str, data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    at_moments(OTHER[name], signal.SIGTERM, data, checkpoint, tmp_path / "out")
+def test_sigterm_leaves_nothing_hidden(name: str, runner: Runner, data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    runner.at_moments(OTHER[name], signal.SIGTERM, data, checkpoint, tmp_path / "out")
 
 
 def test_what_is_due_is_done_before_a_signal_ends_the_process() -> None:
@@ -109,15 +135,10 @@ def test_an_action_is_carried_out_once_in_a_block_that_ends_well() -> None:
 
 @pytest.mark.slow
 def test_workers_end_at_once_when_their_map_is_abandoned() -> None:
-    items = ordered_map(_slow, range(8), jobs=2)
+    items = ordered_map(slow, range(8), jobs=2)
     pid = next(items)
     started = time.monotonic()
     items.close()
     assert time.monotonic() - started < 30, "they would have slept for minutes"
     with pytest.raises(ProcessLookupError):
         os.kill(int(str(pid)), 0)
-
-
-def _slow(item: int) -> int:
-    time.sleep(200 if item else 0)
-    return os.getpid()
