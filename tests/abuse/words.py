@@ -22,12 +22,15 @@ VALID: list[tuple[str, ...]] = [
     ("voices", "--json"),
     ("synth", "--stream", "--checkpoint", "seeds/voice"),
     ("audit", "seeds/toy/manifest.jsonl", "--jobs", "1"),
+    ("prove", "seeds/z.wav", "--as-it-stands", "--checkpoint", "seeds/voice"),
+    ("edit", "seeds/z.wav", "out/y.wav", "--speed", "1.5", "--checkpoint", "seeds/voice"),
 ]
 
 OPTIONS = [
     "--seed", "--temperature", "--gl-iters", "--low-band-iters", "--threads", "--device", "--denoise", "--denoise-mode",
     "--precision", "--engine", "--checkpoint", "--chunk", "--convention", "--segment", "--rate", "--jobs", "--plot",
-    "--fix", "--mel-from", "--json", "--force", "--trust-mel", "--match",
+    "--fix", "--mel-from", "--mel", "--redo", "--speed", "--false-alarms", "--json", "--force", "--trust-mel",
+    "--match",
 ]  # fmt: skip
 
 
