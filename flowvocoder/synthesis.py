@@ -18,7 +18,7 @@ NoiseOf = Callable[[int], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Synthesis:
-    """A mel (B, n_mels, F) as the flow takes it, and all that goes with it.
+    """A mel (B, n_mels, F) as the post-filter takes it, and all that goes with it.
 
     Attributes:
         noise: its noise.
@@ -26,6 +26,7 @@ class Synthesis:
         stages: the post-filter.
         frames: how many were given, which may be one less.
         moved: cuts the audio to them.
+        for_flow: what the flow takes of mel frames.
     """
 
     mel: Tensor
@@ -34,16 +35,18 @@ class Synthesis:
     stages: Stages
     frames: int
     moved: MovedAudio
+    for_flow: Callable[[Tensor], Tensor]
 
     def pieces(self, step: FlowStep) -> Iterator[Tensor]:
         """Audio (B, T) after (B, T), in memory that does not grow with the length."""
-        for audio in pieces(step, self.mel, self.noise, self.lengths, self.stages):
+        for audio in pieces(step, self.mel, self.noise, self.lengths, self.stages, self.for_flow):
             yield self._given_out(audio)
 
     def whole(self, model: FlowVocoder) -> Tensor:
         """Audio (B, T) by the model's own layers, at once."""
         noise = self.noise(self.mel.shape[2]).to(self.mel).transpose(1, 2)
-        return self._given_out(self.stages.push(self.mel, model.sample_items(noise, self.mel, self.lengths), ends=True))
+        audio = model.sample_items(noise, self.for_flow(self.mel), self.lengths)
+        return self._given_out(self.stages.push(self.mel, audio, ends=True))
 
     def _given_out(self, audio: Tensor) -> Tensor:
         return checked_synthesis(self.moved.take(audio, self.frames))

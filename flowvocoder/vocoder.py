@@ -13,7 +13,7 @@ from flowvocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from flowvocoder.checks import as_latent, as_lengths, check_plausible, finite
 from flowvocoder.config import Experiment
 from flowvocoder.errors import ConfigError
-from flowvocoder.flows.density import FlowVocoder, dequantise
+from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.inference import (
     gradients_if_required,
     own_precision,
@@ -21,15 +21,15 @@ from flowvocoder.inference import (
     with_gradients,
     without_gradients,
 )
-from flowvocoder.mel.conversion import MelConversion, as_spec
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.streaming import MelStream
+from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.denoiser import Denoiser, Mode
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import number
 from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, reduced
-from flowvocoder.streaming.noise import NoiseSource, Seeds, item_seeds
+from flowvocoder.streaming.noise import NoiseSource, Seeds, dequantised
 from flowvocoder.streaming.pieces import from_tensor, pieces
 from flowvocoder.streaming.session import Session
 from flowvocoder.streaming.stream import Stream
@@ -115,7 +115,7 @@ class Vocoder(Voice):
 
         Raises:
             OutputError: it cannot be written.
-            ConfigError: the vocoder was made of a model alone; `flowvocoder.checkpoint.save_checkpoint` writes one.
+            ConfigError: the vocoder was made of a model alone: use `flowvocoder.checkpoint.save_checkpoint`.
         """
         if self._experiment is None:
             raise ConfigError("this vocoder does not know what it was trained with: use save_checkpoint")
@@ -152,7 +152,7 @@ class Vocoder(Voice):
         low_band_iters: int | None = None,
         latency_ms: float | None = None,
         trust_mel: bool = False,
-        convention: str | MelSpec | None = None,
+        convention: str | MelSpec | Toolkit | None = None,
         gradients: bool = False,
     ) -> Tensor:
         """Audio (B, F * hop_length) for a mel: the flow's sample, then the post-filter.
@@ -169,7 +169,7 @@ class Vocoder(Voice):
                 None: the voice's own; 0 if gl_iters is 0.
             latency_ms: run what a `stream` of this latency runs, in place of these iterations.
             trust_mel: take a mel that cannot be of a recording in its convention.
-            convention: of the mel: a name such as "hifigan", or a definition. None: the voice's own.
+            convention: of the mel: a name such as "hifigan" or "coqui", or a definition. None: the voice's own.
             gradients: record them where the mel requires them. The whole mel then goes through the layers at once, in
                 memory that grows with its length; the audio is the same to rounding, 1e-4.
 
@@ -197,7 +197,7 @@ class Vocoder(Voice):
         low_band_iters: int | None = None,
         latency_ms: float | None = None,
         trust_mel: bool = False,
-        convention: str | MelSpec | None = None,
+        convention: str | MelSpec | Toolkit | None = None,
     ) -> Iterator[Tensor]:
         """What `synthesize` gives, (B, T) after (B, T), in memory that does not grow with the length."""
         iterations = gl_iters, low_band_iters, latency_ms
@@ -217,16 +217,17 @@ class Vocoder(Voice):
         frames: Sequence[int] | None,
         iterations: tuple[int | None, int | None, float | None],
         trust_mel: bool,
-        convention: str | MelSpec | None,
+        convention: str | MelSpec | Toolkit | None,
     ) -> Synthesis:
-        conversion = MelConversion(as_spec(convention, self.spec), self.spec)
-        mel = self._mel(given)
+        conversion, postfilter = self._serving(convention)
+        mel = conversion.source.undo(self._mel(given, conversion.given))
         lengths = as_lengths(frames, mel)
         longer, noise = conversion.lengths(lengths), self._noise(len(mel), temperature, seed)
-        stages = self.postfilter.stages(self.iterations(*iterations), longer, self._precision)
+        stages = postfilter.stages(self.iterations(*iterations, False, postfilter), longer, self._precision)
         if not trust_mel:
             check_plausible(mel, conversion.given, lengths)
-        return Synthesis(conversion.mel(mel, lengths), noise, longer, stages, mel.shape[2], conversion.audio(lengths))
+        moved, later = conversion.audio(lengths), conversion.mel(mel, lengths)
+        return Synthesis(later, noise, longer, stages, mel.shape[2], moved, conversion.for_flow)
 
     @without_gradients
     def stream(
@@ -236,7 +237,7 @@ class Vocoder(Voice):
         gl_iters: int | None = None,
         low_band_iters: int | None = None,
         trust_mel: bool = False,
-        convention: str | MelSpec | None = None,
+        convention: str | MelSpec | Toolkit | None = None,
         latency_ms: float | None = None,
     ) -> Stream:
         """Synthesis of a mel that is not there yet: `push` frames, get samples, `flush` at the end.
@@ -255,11 +256,11 @@ class Vocoder(Voice):
             ConfigError: this model cannot stream; also as `synthesize`.
             MelError: this voice cannot serve the convention.
         """
-        conversion = MelConversion(as_spec(convention, self.spec), self.spec)
-        settings = self.iterations(gl_iters, low_band_iters, latency_ms, streams=True)
-        stages = self.postfilter.stages(settings, None, self._precision)
-        session = Session(self._steps.require(), self._noise(1, temperature, seed), stages)
-        behind = self.postfilter.delay(settings, self.look_ahead) - conversion.later
+        conversion, postfilter = self._serving(convention)
+        settings = self.iterations(gl_iters, low_band_iters, latency_ms, True, postfilter)
+        stages = postfilter.stages(settings, None, self._precision)
+        session = Session(self._steps.require(), self._noise(1, temperature, seed), stages, conversion.for_flow)
+        behind = postfilter.delay(settings, self.look_ahead) - conversion.later
         return Stream(session, behind, conversion, self._weight, trust_mel)
 
     @property
@@ -291,11 +292,11 @@ class Vocoder(Voice):
             return Denoiser(quiet, self._front_end, mode)
 
     def iterations(
-        self, gl_iters: int | None, low_band_iters: int | None, latency_ms: float | None, streams: bool = False
+        self, gl: int | None, low: int | None, ms: float | None, streams: bool = False, of: PostFilter | None = None
     ) -> PostfilterSettings:
         """What `synthesize` or a stream runs for these arguments. Raises ConfigError as they do."""
-        behind = 0 if latency_ms is None else self.look_ahead
-        return self.postfilter.choose(self.card.postfilter, behind, gl_iters, low_band_iters, latency_ms, streams)
+        behind = 0 if ms is None else self.look_ahead
+        return (of or self.postfilter).choose(self.card.postfilter, behind, gl, low, ms, streams)
 
     def _noise(self, items: int, temperature: float | None, seeds: Seeds) -> NoiseOf:
         scale = self.temperature if temperature is None else number("temperature", temperature)
@@ -394,7 +395,4 @@ class Vocoder(Voice):
         audio = (self._audio(given) / PCM16_STEP).round() * PCM16_STEP
         mel = self._front_end(audio) if mel is None else self._mel(mel)
         frames = audio.shape[-1] // self.spec.hop_length
-        whole = audio[:, : frames * self.spec.hop_length].cpu().float()  # the same noise in every precision
-        drawn = zip(whole, item_seeds(seed, len(whole)), strict=True)
-        noisy = [dequantise(one, PCM16_STEP, torch.Generator().manual_seed(number)) for one, number in drawn]
-        return torch.stack(noisy).to(self._weight), mel[..., :frames]
+        return dequantised(audio[:, : frames * self.spec.hop_length], seed), mel[..., :frames]

@@ -8,8 +8,10 @@ from flowvocoder.checks import as_mel
 from flowvocoder.errors import AudioError
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.inference import Frozen, plain_defaults
+from flowvocoder.mel.conversion import MelConversion, as_source
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.voice_card import VoiceCard
 
@@ -83,9 +85,22 @@ class Voice(Frozen):
         self._follow_model()
         return as_audio(given, self._weight)
 
-    def _mel(self, given: Numbers) -> Tensor:
+    def _mel(self, given: Numbers, spec: MelSpec | None = None) -> Tensor:
         self._follow_model()
-        return as_mel(given, self.spec, self._weight)
+        return as_mel(given, spec or self.spec, self._weight)
+
+    def _serving(self, convention: str | MelSpec | Toolkit | None) -> tuple[MelConversion, PostFilter]:
+        """What mels of a convention go through, and what brings audio to them.
+
+        The guide knows the voice's own mels alone. Raises MelError: the voice cannot serve them.
+        """
+        self._follow_model()
+        conversion = MelConversion(as_source(convention, self.spec), self.spec)
+        if conversion.exact:
+            return conversion, self.postfilter
+        return conversion, PostFilter(conversion.heard).to(self._weight.device, self._weight.dtype).requires_grad_(
+            False
+        )
 
     def _pad(self, audio: Tensor) -> Tensor:
         return torch.nn.functional.pad(audio, (0, -audio.shape[-1] % self.spec.hop_length))

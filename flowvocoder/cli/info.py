@@ -34,14 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     parameters = sum(p.numel() for p in voice.parameters())
     size = (path / WEIGHTS).stat().st_size
     behind = None if step is None else step.delay * step.block
-    if arguments.json:
-        print(
-            json.dumps(
-                {**read_config(path), "parameters": parameters, "bytes": size, "look_ahead_samples": behind}, indent=2
-            )
-        )
-        return 0
     spec = checkpoint.experiment.mel
+    if arguments.json:
+        more = {"takes_exactly": served(spec), "takes_approximately": served(spec, exactly=False)}
+        sizes = {"parameters": parameters, "bytes": size, "look_ahead_samples": behind}
+        print(json.dumps({**read_config(path), **sizes, **more}, indent=2))
+        return 0
     print(
         f"{path}: {checkpoint.experiment.model.architecture}, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB"
     )
@@ -49,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = {
         "mel": f"{spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
         f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}",
-        "takes": f"{', '.join(served(spec)) or 'its own'} mels",
+        "takes": f"{', '.join(served(spec)) or 'its own'} mels exactly",
+        "takes also": f"{', '.join(served(spec, exactly=False)) or 'none'} mels approximately",
         "sizes": _sizes(checkpoint.experiment.model),
         **({} if guide is None else {"guide": _sizes(guide)}),
         "streams": _streaming(step, checkpoint),

@@ -12,7 +12,7 @@ NUMBERS = "ln", "log10", "decibels", "magnitudes"
 
 def options(parser: argparse.ArgumentParser) -> None:
     add_paths(parser, "mel", "OUT.npy")
-    parser.add_argument("--convention", required=True, help="whose mel it is: tacotron2, hifigan, ...")
+    parser.add_argument("--convention", required=True, help="whose mel it is: tacotron2, hifigan, coqui, ...")
     parser.add_argument("--stats", metavar="FILE", type=Path,
                         help="mean and scale it was normalised by: .npy, .npz, .h5 or .json")  # fmt: skip
     parser.add_argument("--numbers", choices=NUMBERS,
@@ -33,10 +33,11 @@ def _converter(arguments: argparse.Namespace, several: bool) -> Convert:
     from flowvocoder.mel.arrays import read_bands
     from flowvocoder.mel.doctor import SMALLEST, UNITS
     from flowvocoder.mel.files import write_mel
-    from flowvocoder.mel.spec import convention
     from flowvocoder.mel.statistics import read_statistics
+    from flowvocoder.mel.toolkits import toolkit
 
-    spec = convention(arguments.convention)
+    source = toolkit(arguments.convention)
+    spec = source.spec
     statistics = None if arguments.stats is None else read_statistics(arguments.stats)
 
     def convert(given: Path, output: Path) -> str:
@@ -47,6 +48,8 @@ def _converter(arguments: argparse.Namespace, several: bool) -> Convert:
             raise MelError(f"{given}: has shape {mel.shape}, a {spec.name()} mel has ({spec.n_mels}, frames)")
         if statistics is not None:
             mel = statistics.undo(mel)
+        if arguments.numbers is None:
+            mel = source.undo(mel)
         if arguments.numbers == "magnitudes":
             if mel.min() < 0:
                 raise MelError(f"{given}: magnitudes cannot be below 0, the lowest is {mel.min():.3g}")

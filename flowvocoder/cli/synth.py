@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from flowvocoder.interop.onnx.runtime import OnnxVocoder
     from flowvocoder.mel.spec import MelSpec
+    from flowvocoder.mel.toolkits import Toolkit
     from flowvocoder.vocoder import Vocoder
 
     Voice: TypeAlias = tuple[Vocoder | OnnxVocoder, Callable[[torch.Tensor], torch.Tensor] | None]
@@ -43,7 +44,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="no PATH: float32 frames from standard input, PCM16 to standard output")  # fmt: skip
     parser.add_argument("--trust-mel", action="store_true",
                         help="take mels whatever they look like, and whatever spec is beside them")  # fmt: skip
-    parser.add_argument("--convention", help="of mels without a spec beside them: hifigan, tacotron2, ... "
+    parser.add_argument("--convention", help="of mels without a spec beside them: hifigan, coqui, ... "
                         "(default: the checkpoint's); `info` lists those that a checkpoint takes")  # fmt: skip
     add_chunk(parser)
     add_denoiser(parser)
@@ -97,12 +98,12 @@ def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Names
     from flowvocoder.mel.files import read_mel
 
     vocoder, denoise = voice
-    spec = _spec(mel_file, vocoder.spec, arguments)
+    source = _source(mel_file, vocoder.spec, arguments)
     try:
-        mel = torch.from_numpy(read_mel(mel_file, spec, arguments.trust_mel))
+        mel = torch.from_numpy(read_mel(mel_file, source.spec, arguments.trust_mel, undo=source.undo))
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
-    given = {**iterations(arguments), "trust_mel": True, "convention": spec}  # checked when it was read
+    given = {**iterations(arguments), "trust_mel": True, "convention": source.spec}  # checked when it was read
     pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **given)
     if denoise is not None:
         pieces = iter([denoise(torch.cat(list(pieces), 1))])
@@ -113,25 +114,25 @@ def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Names
     return seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate)
 
 
-def _spec(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) -> "MelSpec":
-    """The convention of a mel file: as it says itself, as --convention says, or the voice's.
+def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) -> "Toolkit":
+    """Whose numbers a mel file holds: as it says itself, as --convention says, or the voice's own.
 
     Raises:
         MelError: the two differ, or the voice cannot serve it.
     """
-    from flowvocoder.mel.conversion import MelConversion, as_spec
+    from flowvocoder.mel.conversion import MelConversion, as_source
     from flowvocoder.mel.files import spec_beside
 
     beside = None if arguments.trust_mel else spec_beside(mel_file)
-    given = as_spec(arguments.convention, beside or wanted)
-    if beside is not None and given != beside:
-        difference = beside.difference(given)
-        raise MelError(f"{mel_file}: is a {beside.name()} mel, --convention says {given.name()}: {difference}")
+    source = as_source(arguments.convention, beside or wanted)
+    if beside is not None and source.spec != beside:
+        difference = beside.difference(source.spec)
+        raise MelError(f"{mel_file}: is a {beside.name()} mel, --convention says {arguments.convention}: {difference}")
     try:
-        MelConversion(given, wanted)
+        MelConversion(source, wanted)
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
-    return given
+    return source if beside is None else as_source(beside, wanted)
 
 
 COMMAND = Command("synth", "mel spectrograms to audio", options, run)

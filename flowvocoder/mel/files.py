@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,20 @@ def npy_bytes(mel: Mel) -> bytes:
     return encoded.getvalue()
 
 
-def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | None = None) -> Mel:
+def read_mel(
+    path: Path,
+    spec: MelSpec,
+    trust: bool = False,
+    most_frames: int | None = None,
+    undo: Callable[[Mel], Mel] = lambda mel: mel,
+) -> Mel:
     """Read (n_mels, F), checked against the spec a model wants.
 
     With a spec beside the file the two must be equal; without, the numbers must be plausible for `spec`. With `trust`
     neither is looked at. One leading axis of length 1 is dropped.
+
+    Args:
+        undo: what makes a mel of `spec` of numbers without a spec beside them.
 
     Raises:
         MelError: unreadable, of another shape or spec, longer than `most_frames`, not finite, or implausible
@@ -54,12 +64,14 @@ def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | 
     if own is not None and own != spec:
         difference = own.difference(spec)
         raise MelError(f"{path}: is a {own.name()} mel, the checkpoint wants {spec.name()}: {difference}")
-    mel = _fitting(mel, path, spec, most_frames)
+    fitting = _fitting(mel, path, spec, most_frames)
+    if own is None:
+        fitting = undo(fitting).astype(np.float32, copy=False)
     if own is None and not trust:
-        problem = implausible(mel, spec)
+        problem = implausible(fitting, spec)
         if problem:
             raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
-    return mel
+    return fitting
 
 
 def _fitting(array: Array, path: Path, spec: MelSpec, most_frames: int | None = None) -> Mel:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from flowvocoder.audio.stft import frames, magnitude, overlap_add
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres, edge_padding
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.beyond import beyond
 from flowvocoder.postfilter.stages import joined, split
 from flowvocoder.units import ceil_div
 
@@ -21,6 +22,9 @@ LOW_BAND = (900.0, 1100.0)
 
 class MelConsistency(nn.Module):
     """Scales every mel band in every frame to the level that a mel states; phases stay.
+
+    Outside of the mel's range nothing is stated. There a level is only turned down, to what is likely given the mel
+    (`postfilter.beyond`).
 
     A flow draws a waveform whose mel equals the given one only on average. One iteration gives the audio's STFT the
     stated magnitudes and resynthesises by weighted overlap-add, as Griffin and Lim (1984) do. A mel states one level
@@ -51,6 +55,9 @@ class MelConsistency(nn.Module):
     synthesis: Tensor
     filterbank: Tensor
     to_bins: Tensor
+    most: Tensor
+    outside_weights: Tensor
+    outside_bias: Tensor
 
     def __init__(self, spec: MelSpec, low: bool = False):
         super().__init__()
@@ -69,16 +76,24 @@ class MelConsistency(nn.Module):
         self.register_buffer("synthesis", synthesis_window(window, self.stride), persistent=False)
         weight = low_band_weight(spec) if low else torch.ones(spec.n_mels)
         self.bands = int(weight.count_nonzero())
+        outside = beyond(spec, self.size // 2 + 1)
         # Nothing above the last corrected band is measured or changed.
-        used = (front_end.filterbank[: self.bands] > 0).any(0).nonzero().flatten().tolist()
-        bins = min(max(used, default=0) + 1, self.size // 2 + 1)
+        stated = front_end.filterbank[: self.bands, : outside.bins.shape[1]]
+        filters = torch.cat([stated, unit_level(outside.bins, front_end.window)])
+        used = (filters > 0).any(0).nonzero().flatten().tolist()
+        bins = max(used, default=0) + 1
         # Spectra of decimated audio are smaller by this factor. Transposed in memory, as it is used.
-        filterbank = (decimate * front_end.filterbank[: self.bands, :bins]).T.contiguous()
+        filterbank = (decimate * filters[:, :bins]).T.contiguous()
         self.register_buffer("filterbank", filterbank, persistent=False)
         # Triangles of height 1 interpolate between their tips.
         triangles = front_end.filterbank / front_end.filterbank.amax(1, keepdim=True).clamp_min(1e-12)
         to_bins = weight[:, None] * triangles / triangles.sum(0).clamp_min(1e-3)
-        self.register_buffer("to_bins", to_bins[: self.bands, :bins], persistent=False)
+        to_bins = torch.cat([to_bins[: self.bands, : outside.bins.shape[1]], outside.bins])
+        self.register_buffer("to_bins", to_bins[:, :bins], persistent=False)
+        most = torch.cat([torch.full((self.bands,), MAX_GAIN), torch.zeros(len(outside.bins))])
+        self.register_buffer("most", most, persistent=False)
+        self.register_buffer("outside_weights", outside.weights[: self.bands], persistent=False)
+        self.register_buffer("outside_bias", outside.bias, persistent=False)
         self.nats = math.log(10.0) if spec.log == "log10" else 1.0  # a unit of the mel
 
     def forward(self, audio: Tensor, mel: Tensor, iterations: int) -> Tensor:
@@ -100,12 +115,25 @@ class MelConsistency(nn.Module):
         """The levels that a mel states, in nats: (B, n_mels, F) -> (B, F, bands)."""
         return self.nats * mel[:, : self.bands].transpose(1, 2)
 
+    def wanted(self, mel: Tensor) -> Tensor:
+        """The same, and the most outside of its range: (B, n_mels, F) -> (B, F, bands + E)."""
+        stated = self.target(mel)
+        if not len(self.outside_bias):
+            return stated
+        outside = stated @ self.outside_weights.to(mel.dtype) + self.outside_bias.to(mel.dtype)
+        return torch.cat([stated, outside], 2)
+
     def log_mel(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """The mel of frames, as `MelFrontEnd` defines it, and the spectra it is of.
 
         Shape:
             windows: (B, F, size) -> nats (B, F, bands), complex (B, F, size / 2 + 1)
         """
+        levels, spectrum = self._levels(windows)
+        return levels[..., : self.bands], spectrum
+
+    def _levels(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and the levels outside of the mel's range: nats (B, F, bands + E)."""
         spectrum = torch.fft.rfft(windows * self.window.to(windows.dtype))
         used = magnitude(spectrum[..., : len(self.filterbank)], max(self.spec.magnitude_eps, 1e-20))
         level = (used @ self.filterbank.to(windows.dtype)).clamp_min(self.spec.floor)
@@ -127,7 +155,7 @@ class MelConsistency(nn.Module):
             audio: (B, >= (F - 1) * stride + size), mel: (B, >= bands, F), inside: (B, F)
             -> (B, (F - 1 + ceil(size / stride)) * stride), zeros after the last frame
         """
-        change = self.change(frames(audio, self.size, self.stride, mel.shape[2]), self.target(mel), inside)
+        change = self.change(frames(audio, self.size, self.stride, mel.shape[2]), self.wanted(mel), inside)
         return overlap_add(change * self.synthesis.to(audio.dtype), self.stride)
 
     def change(self, windows: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
@@ -137,10 +165,10 @@ class MelConsistency(nn.Module):
             inside: which frames to correct, (B, F).
 
         Shape:
-            windows: (B, F, size), target: nats (B, F, bands) -> (B, F, size)
+            windows: (B, F, size), target: what `wanted` gives, (B, F, bands + E) -> (B, F, size)
         """
-        level, spectrum = self.log_mel(windows)
-        gain = (target - level).clamp(-MAX_GAIN, MAX_GAIN)
+        level, spectrum = self._levels(windows)
+        gain = torch.minimum((target - level).clamp_min(-MAX_GAIN), self.most.to(level.dtype))
         if inside is not None:
             gain = gain * inside[..., None]
         change = spectrum[..., : self.to_bins.shape[1]] * torch.expm1(gain @ self.to_bins.to(windows.dtype))
@@ -212,6 +240,13 @@ def synthesis_window(window: Tensor, stride: int) -> Tensor:
     padded = F.pad(window, (0, pieces * stride - len(window)))
     overlapped = padded.square().view(pieces, stride).sum(0).clamp_min(0.1)
     return (padded / overlapped.repeat(pieces))[: len(window)]
+
+
+def unit_level(bins: Tensor, window: Tensor) -> Tensor:
+    """Filters over the same bins, (E, K), that show noise of standard deviation 1 at the level 1."""
+    # The mean magnitude of a bin of noise, whose real and imaginary parts are normal.
+    noise = math.sqrt(math.pi / 4 * float(window.square().sum()))
+    return bins / (noise * bins.sum(1, keepdim=True))
 
 
 def low_band_weight(spec: MelSpec) -> Tensor:

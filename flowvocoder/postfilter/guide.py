@@ -97,7 +97,7 @@ class Guide(nn.Module):
         self.correlated, self.lags = round(CORRELATION_WINDOW * rate), math.ceil(LONGEST_PERIOD * rate) + 1
         self.shortest, self.creak = round(SHORTEST_PERIOD * rate), round(CREAK_PERIOD * rate)
         self.register_buffer("window", torch.hann_window(self.size), persistent=False)
-        self.register_buffer("unit", consistency.filterbank.sum(0).log(), persistent=False)
+        self.register_buffer("unit", consistency.filterbank[:, : consistency.bands].sum(0).log(), persistent=False)
         # A bin of the mel's window is as wide as two of these, and in the middle between them.
         hz = (torch.arange(self.bins, dtype=torch.float32) - 0.5).clamp_min(0.0) * rate / self.size
         to_bins = interpolation(band_centres(spec)[: consistency.bands], hz)

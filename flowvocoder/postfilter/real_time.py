@@ -131,26 +131,26 @@ class RealTimeIterations:
         last = min(hop + now.last, self._mel_start + mel.shape[2] - 1)
         if last < first:
             return buffer
-        target = step.target(mel[:, :, first - self._mel_start : last + 1 - self._mel_start])
+        stated = mel[:, :, first - self._mel_start : last + 1 - self._mel_start]
         rows = slice(first - hop - now.first, last + 1 - hop - now.first)
         inside = None
         if self._lengths is not None:
             numbers = torch.arange(first, last + 1, device=buffer.device)
             inside = (numbers.clamp_min(hop) < self._lengths[:, None]).to(buffer.dtype)
         fixed, changing = split(buffer, rows.start * step.hop)
-        return torch.cat([fixed, self._iterated(changing, target, rows, inside)], 1)
+        return torch.cat([fixed, self._iterated(changing, stated, rows, inside)], 1)
 
-    def _iterated(self, x: Tensor, target: Tensor, rows: slice, inside: Tensor | None) -> Tensor:
+    def _iterated(self, x: Tensor, stated: Tensor, rows: slice, inside: Tensor | None) -> Tensor:
         """Samples from the first frame's first on, (B, T), after the rounds of these frames."""
         if self._windows is None:
             self._windows = self._made_windows(self._consistency, x), self._made_windows(self._band.consistency, x)
         full, low = (table[rows] for table in self._windows)
         band = self._band
-        x = self._corrected(self._consistency, x, target, self._rounds, full, inside)
+        x = self._corrected(self._consistency, x, self._consistency.wanted(stated), self._rounds, full, inside)
         if not self._low_rounds:
             return x
         before = band.of(x)
-        target = target[..., : band.consistency.bands]
+        target = band.consistency.wanted(stated)
         change = self._corrected(band.consistency, before, target, self._low_rounds, low, inside) - before
         at = torch.arange(x.shape[1], device=x.device) + rows.start * self._consistency.hop
         # The filter reaches into what is fixed.

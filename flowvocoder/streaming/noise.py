@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.flows.density import dequantise
 from flowvocoder.inference import plain_defaults
 from flowvocoder.settings import whole
-from flowvocoder.units import ceil_div
+from flowvocoder.units import PCM16_STEP, ceil_div
 
 Seeds = int | Sequence[int] | torch.Generator | None
 """Where noise comes from. One seed is that of the first item of a batch, and its successors those of the others. It may
@@ -57,3 +58,10 @@ def item_seeds(seeds: Seeds, items: int) -> list[int]:
     if len(given) != items:
         raise ConfigError(f"{len(given)} seeds for {items} items")
     return [seed % 2**63 for seed in given]
+
+
+def dequantised(audio: Tensor, seed: Seeds) -> Tensor:
+    """16-bit audio (B, T) with uniform noise of one step, drawn on the CPU: the same in every precision."""
+    drawn = zip(audio.cpu().float(), item_seeds(seed, len(audio)), strict=True)
+    noisy = [dequantise(one, PCM16_STEP, torch.Generator().manual_seed(number)) for one, number in drawn]
+    return torch.stack(noisy).to(audio)

@@ -28,15 +28,19 @@ def pieces(
     noise: Callable[[int], Tensor],
     length: Tensor | None = None,
     postfilter: Stages | None = None,
+    for_flow: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """Audio of a whole mel, piece after piece, in memory that does not grow with its length.
 
     On a CPU, as many pieces at a time as `set_threads` says, each on one thread; the audio is the same, bit for bit.
 
+    Args:
+        for_flow: as in `Session`.
+
     Shape:
         mel: (B, n_mels, F); length: (B,) frames of each item -> (B, T), F * hop_length samples together
     """
-    session = Session(step, noise, postfilter)
+    session = Session(step, noise, postfilter, for_flow)
     size = max(1, CHUNK // len(mel))
     parts = mel.transpose(1, 2).split(size, 1)
     cut = (session.next_piece(part, length, ends=part is parts[-1]) for part in parts)

@@ -17,7 +17,8 @@ class Piece:
     """Frames that go through the layers at once.
 
     Attributes:
-        mel: (B, f, n_mels), the frames; padded: the same with zeros after the last, until all audio is out.
+        mel: (B, f, n_mels), the frames as the post-filter takes them; padded: the same as the flow does, with zeros
+            after the last, until all audio is out.
         noise: of the padded frames.
         start: frames before it.
         length: frames of each item in all, (B,); None while it is not known.
@@ -41,13 +42,20 @@ class Session:
         step: the model.
         noise: frames -> the noise (B, frames * rate, M) that goes with the next frames.
         postfilter: what the audio then goes through; None for nothing.
+        for_flow: what the flow takes of mels (B, n_mels, f) where that is not what the post-filter does.
     """
 
-    def __init__(self, step: FlowStep, noise: Callable[[int], Tensor], postfilter: Stages | None = None):
+    def __init__(
+        self,
+        step: FlowStep,
+        noise: Callable[[int], Tensor],
+        postfilter: Stages | None = None,
+        for_flow: Callable[[Tensor], Tensor] | None = None,
+    ):
         self.step = step
         self.frames = 0
         self.postfilter = postfilter or Stages()
-        self._noise = noise
+        self._noise, self._for_flow = noise, for_flow
         self._state: list[Tensor] | None = None
 
     def push(self, mel: Tensor, length: Tensor | None = None) -> Tensor:
@@ -64,12 +72,13 @@ class Session:
 
     def next_piece(self, mel: Tensor, length: Tensor | None = None, ends: bool = False) -> Piece:
         """The next frames with their noise and place."""
-        start, padded, step = self.frames, mel, self.step
+        start, step = self.frames, self.step
+        padded = mel if self._for_flow is None else self._for_flow(mel.transpose(1, 2)).transpose(1, 2)
         self.frames += mel.shape[1]
         early = max(0, step.delay - start * step.rate)
         late = None
         if ends:
-            padded = F.pad(mel, (0, 0, 0, ceil_div(step.delay, step.rate)))
+            padded = F.pad(padded, (0, 0, 0, ceil_div(step.delay, step.rate)))
             length = torch.full((len(mel),), self.frames, device=mel.device) if length is None else length
             late = (self.frames - start) * step.rate + min(step.delay, start * step.rate) + early
         samples = slice(early * step.block, None if late is None else late * step.block)

@@ -52,7 +52,7 @@ class Stream:
             raise MelError("this stream has ended: begin another")
         if np.shape(mel)[-1:] == (0,):
             return self._empty.new_zeros(0)
-        frames = as_mel(mel, self._spec, self._empty)
+        frames = self._conversion.source.undo(as_mel(mel, self._spec, self._empty))
         if len(frames) != 1:
             raise MelError(f"a stream is one utterance, not {len(frames)}")
         if self._plausible is not None:

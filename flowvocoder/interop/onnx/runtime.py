@@ -15,8 +15,9 @@ from flowvocoder.checks import as_lengths, as_mel, check_plausible, checked_synt
 from flowvocoder.errors import CheckpointError
 from flowvocoder.extras import library
 from flowvocoder.files import reading
-from flowvocoder.mel.conversion import MelConversion, as_spec
+from flowvocoder.mel.conversion import MelConversion, as_source
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.streaming.noise import NoiseSource, Seeds
@@ -70,22 +71,24 @@ class OnnxVocoder:
         low_band_iters: int | None = None,
         latency_ms: float | None = None,
         trust_mel: bool = False,
-        convention: str | MelSpec | None = None,
+        convention: str | MelSpec | Toolkit | None = None,
     ) -> Iterator[Tensor]:
         """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
 
         The file holds the flow; the post-filter runs in PyTorch, without a guide network.
         """
-        conversion = MelConversion(as_spec(convention, self.spec), self.spec)
-        given = as_mel(mel, self.spec, self._postfilter.consistency.window).detach()
+        conversion = MelConversion(as_source(convention, self.spec), self.spec)
+        postfilter = self._postfilter if conversion.exact else PostFilter(conversion.heard)
+        given = as_mel(mel, conversion.given, postfilter.consistency.window).detach()
+        given = conversion.source.undo(given)
         length = as_lengths(lengths, given)
         if not trust_mel:
             check_plausible(given, conversion.given, length)
         rest, moved, frames = conversion.mel(given, length), conversion.audio(length), given.shape[2]
         length = conversion.lengths(length)
-        settings = self._postfilter.choose(self.card.postfilter, self._delay, gl_iters, low_band_iters, latency_ms)
-        stages = self._postfilter.stages(settings, length)
-        for audio in self._flow_pieces(rest.numpy(), temperature, seed, length):
+        settings = postfilter.choose(self.card.postfilter, self._delay, gl_iters, low_band_iters, latency_ms)
+        stages = postfilter.stages(settings, length)
+        for audio in self._flow_pieces(conversion.for_flow(rest).numpy(), temperature, seed, length):
             yield checked_synthesis(moved.take(stages.push(rest[:, :, :CHUNK], audio), frames))
             rest = rest[:, :, CHUNK:]
         yield checked_synthesis(moved.take(stages.push(rest, audio[:, :0], ends=True), frames))
