@@ -1,6 +1,5 @@
 """Exported models give what PyTorch gives."""
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,15 @@ import torch
 from bijection import perturb
 from helpers import speech_like
 
-from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, load_checkpoint, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import override
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.flows.recursion.reference import past_samples, safe_stride, solve
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import convention
+from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.guide import Guide
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
@@ -26,8 +29,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytestmark = pytest.mark.slow  # an export takes half a minute
 
-from flowvocoder.interop.onnx.metadata import ENOUGH, metadata  # noqa: E402
-from flowvocoder.interop.onnx.modules import StepExport, WholeExport  # noqa: E402
+from flowvocoder.interop.onnx.export import OPSET  # noqa: E402
+from flowvocoder.interop.onnx.modules import StepExport  # noqa: E402
 from flowvocoder.interop.onnx.runtime import OnnxVocoder  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "onnx_example.py"
@@ -41,7 +44,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = build_model(experiment)
     perturb(model, 0.03)
     path = tmp_path_factory.mktemp("voice") / "checkpoint"
-    save_checkpoint(path, Checkpoint(model, experiment, VoiceCard(licence="CC0-1.0", temperature=0.7)))
+    save_checkpoint(
+        path,
+        Checkpoint(
+            model, experiment, VoiceCard(licence="CC0-1.0", temperature=0.7, postfilter=PostfilterSettings(2, 3))
+        ),
+    )
     return path
 
 
@@ -71,6 +79,9 @@ def test_onnx_runtime_gives_what_pytorch_gives(
         expected = vocoder.synthesize(mel, 0.7, seed=3, lengths=lengths)
         got = torch.cat(list(onnx.synthesize_pieces(mel, 0.7, seed=3, lengths=lengths)), 1)
         assert got.shape == expected.shape and (got - expected).abs().max() < 1e-4
+    if variant == "whole":
+        with pytest.raises(ConfigError, match="iterations are in the file"):
+            list(onnx.synthesize_pieces(mels, gl_iters=1))
 
 
 @pytest.mark.slow
@@ -83,7 +94,7 @@ def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_
     vocoder = Vocoder.from_pretrained(checkpoint)
     for mel in (mels, mels[:1, :, :33]):
         noise, length = vocoder.draw_noise(mel, 0.7, 3), torch.full((len(mel),), mel.shape[2])
-        assert (program(mel, noise, length) - vocoder.synthesize(mel, 0.7, seed=3)).abs().max() < 1e-4
+        assert (program(mel, noise, length) - vocoder.synthesize(mel, 0.7, seed=3, gl_iters=0)).abs().max() < 1e-4
 
 
 def test_synth_with_the_onnx_engine(
@@ -168,10 +179,36 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         StepExport(build_model(override(preset("lapglow-tiny"), ["model.block=16"])))
 
 
-def test_an_exported_file_has_no_iterations_that_need_the_guide(tmp_path: Path) -> None:
-    experiment = override(preset("lapglow-tiny"), ["postfilter.guide_channels=8", "postfilter.guide_layers=1"])
-    card = VoiceCard(postfilter=PostfilterSettings(4, 72))
-    voice = Checkpoint(build_model(experiment), experiment, card, build_postfilter(experiment))
-    assert metadata(voice, WholeExport(voice.model))["low_band_iters"] == ENOUGH
-    plain = dataclasses.replace(voice, postfilter=None)
-    assert metadata(plain, WholeExport(plain.model))["low_band_iters"] == 72
+@pytest.mark.parametrize("name", ["tacotron2", "parallelwavegan"])
+@pytest.mark.parametrize(("frames", "lengths"), [(40, None), (1, None), (33, [33, 14, 1])])
+def test_the_post_filter_as_products(name: str, frames: int, lengths: list[int] | None) -> None:
+    from onnx import TensorProto, helper
+
+    from flowvocoder.interop.onnx.graph import Graph
+    from flowvocoder.interop.onnx.postfilter import add_postfilter
+
+    spec, settings = convention(name), PostfilterSettings(3, 8 + 16 + 2)
+    torch.manual_seed(0)
+    guide = Guide(spec, 16, 2)
+    torch.nn.init.normal_(guide.last.weight, std=0.02)
+    postfilter = PostFilter(spec, guide).requires_grad_(False)
+    items = 1 if lengths is None else len(lengths)
+    recordings = torch.stack([torch.from_numpy(speech_like(1.0, 22050, seed)) for seed in range(items)])
+    mel = MelFrontEnd(spec)(recordings)[..., :frames]
+    audio = 0.3 * recordings[:, : frames * spec.hop_length] + 0.01 * torch.randn(items, frames * spec.hop_length)
+    length = torch.tensor(lengths or [frames])
+    audio = audio * (torch.arange(audio.shape[1]) < length[:, None] * spec.hop_length)
+    graph = Graph()
+    kinds = {"audio": (TensorProto.FLOAT, ["b", "t"]), "mel": (TensorProto.FLOAT, ["b", spec.n_mels, "f"]),
+             "length": (TensorProto.INT64, ["b"])}  # fmt: skip
+    inputs, out = ([helper.make_tensor_value_info(key, *kinds[of]) for key, of in names]
+                   for names in (zip(kinds, kinds, strict=True), [("out", "audio")]))  # fmt: skip
+    model = helper.make_model(
+        helper.make_graph([], "one", inputs, out), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9
+    )
+    graph.add_to(model, add_postfilter(graph, postfilter, settings, *kinds), "out")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = {"audio": audio.numpy(), "mel": mel.numpy(), "length": length.numpy()}
+    expected = postfilter(audio, mel, settings, None if lengths is None else length)
+    assert frames == 1 or (expected - audio).abs().max() > 0.01
+    assert np.abs(session.run(None, values)[0] - expected.numpy()).max() < 1e-5

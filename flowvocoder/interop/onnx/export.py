@@ -16,6 +16,7 @@ from flowvocoder.extras import library
 from flowvocoder.files import writing
 from flowvocoder.interop.onnx.metadata import metadata
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
+from flowvocoder.postfilter.chain import PostFilter
 
 OPSET = 18
 
@@ -23,12 +24,16 @@ OPSET = 18
 def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
     """Write the model with its metadata (mel spec, licence, state) inside.
 
+    The whole form holds the post-filter with the card's iterations. The step is the flow alone.
+
     Raises:
         ConfigError: the export tools are not installed, or the model cannot be exported.
         OutputError: the file cannot be written.
     """
     onnx, values = library("onnx", "onnx"), library("onnxscript.values", "onnx")
-    from flowvocoder.flows.recursion import onnx as recursion  # needs onnx
+    from flowvocoder.flows.recursion import onnx as recursion  # needs onnx, as do these
+    from flowvocoder.interop.onnx.graph import Graph
+    from flowvocoder.interop.onnx.postfilter import add_postfilter
 
     operator = values.Op(values.Opset(recursion.DOMAIN, 1), recursion.NAME, recursion.schema())
 
@@ -37,6 +42,8 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
 
     module: StepExport | WholeExport = (StepExport if step else WholeExport)(checkpoint.model)
     program, names = traced(module, batch=2)
+    if not step:
+        names = names[0], ["flow"]
     with _quiet():
         exported = torch.onnx.export(
             program,
@@ -53,7 +60,14 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
     for groups, past in recursions(program):
         model.functions.append(recursion.function(groups, past, OPSET))
         model.opset_import.append(onnx.helper.make_opsetid(recursion.DOMAIN, 1))
-    for key, value in metadata(checkpoint, module).items():
+    if not step:
+        postfilter = checkpoint.postfilter or PostFilter(checkpoint.experiment.mel)
+        graph = Graph()
+        audio = add_postfilter(graph, postfilter, checkpoint.card.postfilter, "flow", "mel", "length")
+        graph.add_to(model, audio, "audio")
+        model.graph.output[0].name = "audio"
+    inside = {"postfilter": "none" if step else "inside", "opset": OPSET}
+    for key, value in {**metadata(checkpoint, module), **inside}.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     onnx.checker.check_model(model)
     with writing(path) as temporary:

@@ -6,17 +6,11 @@ from flowvocoder import __version__
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 
-ENOUGH = 24
-"""Unguided low-band iterations: more of them make little difference."""
-
 
 def metadata(checkpoint: Checkpoint, module: StepExport | WholeExport) -> dict[str, Any]:
     """Mel spec, sizes, licence, and for a streaming step its state; values as JSON."""
     step = module.step
     card = checkpoint.card
-    low_band_iters = card.postfilter.low_band_iters
-    if checkpoint.postfilter is not None:
-        low_band_iters = min(low_band_iters, ENOUGH)  # the guide network is not in the file
     values: dict[str, Any] = {
         "format": "flowvocoder",
         "version": __version__,
@@ -26,9 +20,10 @@ def metadata(checkpoint: Checkpoint, module: StepExport | WholeExport) -> dict[s
         "hop_length": checkpoint.experiment.mel.hop_length,
         "block": step.block,
         "delay": step.delay * step.block,
+        "noise": "standard normal numbers times the temperature, (batch, block, frames * hop_length / block)",
         "temperature": card.temperature,
         "gl_iters": card.postfilter.gl_iters,
-        "low_band_iters": low_band_iters,
+        "low_band_iters": card.postfilter.low_band_iters,
         "licence": card.licence,
         "training_data": list(card.training_data),
     }

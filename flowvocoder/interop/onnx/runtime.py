@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowvocoder.audio.arrays import Numbers
 from flowvocoder.checks import as_lengths, as_mel, check_plausible, checked_synthesis
-from flowvocoder.errors import CheckpointError
+from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.extras import library
 from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion, as_source
@@ -56,6 +56,7 @@ class OnnxVocoder:
             self.spec, self.card = MelSpec.from_dict(values["mel_spec"]), _card(values)
             self.variant, self._block, self._delay = (values[k] for k in ("variant", "block", "delay"))
             self._state_shapes = values.get("state_shapes", [])
+            self._inside = values.get("postfilter") == "inside"
             self._rate = self.spec.hop_length // self._block
         self.sample_rate = self.spec.sample_rate
         self._postfilter = PostFilter(self.spec)
@@ -75,7 +76,10 @@ class OnnxVocoder:
     ) -> Iterator[Tensor]:
         """Audio (B, T) after (B, T) for a mel (n_mels, F) or (B, n_mels, F), as `Vocoder.synthesize_pieces`.
 
-        The file holds the flow; the post-filter runs in PyTorch, without a guide network.
+        A file for whole mels has the post-filter inside. Beside a step it runs in PyTorch, without a guide network.
+
+        Raises:
+            ConfigError: iterations that are not those in the file.
         """
         conversion = MelConversion(as_source(convention, self.spec), self.spec)
         postfilter = self._postfilter if conversion.exact else PostFilter(conversion.heard)
@@ -87,6 +91,12 @@ class OnnxVocoder:
         rest, moved, frames = conversion.mel(given, length), conversion.audio(length), given.shape[2]
         length = conversion.lengths(length)
         settings = postfilter.choose(self.card.postfilter, self._delay, gl_iters, low_band_iters, latency_ms)
+        if self._inside:
+            if settings != self.card.postfilter:
+                raise ConfigError(f"the iterations are in the file: it runs {self.card.postfilter}, not {settings}")
+            if not conversion.exact:
+                raise ConfigError(f"the post-filter is in the file, for {self.spec.name()} mels: use one of --step")
+            settings = PostfilterSettings()
         stages = postfilter.stages(settings, length)
         for audio in self._flow_pieces(conversion.for_flow(rest).numpy(), temperature, seed, length):
             yield checked_synthesis(moved.take(stages.push(rest[:, :, :CHUNK], audio), frames))

@@ -1,0 +1,69 @@
+"""A graph of ONNX operators, written one after the other."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+from torch import Tensor
+
+Array = npt.NDArray[np.generic]
+Given = str | Tensor | Array | float
+"""The name of a value, or a constant."""
+
+
+class Graph:
+    """Nodes and their constants, with names of their own, to be put at the end of a model.
+
+    Args:
+        prefix: of all names.
+    """
+
+    def __init__(self, prefix: str = "post"):
+        self._prefix = prefix
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._known: dict[bytes, str] = {}
+
+    def __call__(self, kind: str, *inputs: Given, outputs: int = 1, **attributes: Any) -> str:
+        """Adds a node and returns the name of its output, the first of several."""
+        names = [given if isinstance(given, str) else self.constant(given) for given in inputs]
+        made = [f"{self._prefix}_{len(self.nodes)}_{number}" for number in range(outputs)]
+        self.nodes.append(helper.make_node(kind, names, made, **attributes))
+        return made[0]
+
+    def constant(self, given: Tensor | Array | float) -> str:
+        """The name of a constant: numbers are float32, tensors and arrays what they are; each is stored once."""
+        array = given.detach().numpy() if isinstance(given, Tensor) else np.asarray(given)
+        array = np.ascontiguousarray(array, np.float32) if array.dtype == np.float64 else array
+        key = repr((array.dtype, array.shape)).encode() + array.tobytes()
+        if key not in self._known:
+            self._known[key] = f"{self._prefix}_constant_{len(self.constants)}"
+            self.constants.append(numpy_helper.from_array(array, self._known[key]))
+        return self._known[key]
+
+    def slice(self, x: str, start: int | str, end: int | str, axis: int, step: int = 1) -> str:
+        """x[start:end:step] along an axis; bounds are numbers or names of arrays of one."""
+        bounds = [whole(b) if isinstance(b, int) else b for b in (start, end)]
+        return self("Slice", x, *bounds, whole(axis), whole(step))
+
+    def pad(self, x: str, before: int | str, after: int | str, axis: int) -> str:
+        """x with zeros before and after along an axis."""
+        if isinstance(before, int) and isinstance(after, int):
+            sizes: Given = whole(before, after)
+        else:
+            both = [self.constant(whole(b)) if isinstance(b, int) else b for b in (before, after)]
+            sizes = self("Concat", *both, axis=0)
+        return self("Pad", x, sizes, 0.0, whole(axis))
+
+    def add_to(self, model: onnx.ModelProto, output: str, name: str) -> None:
+        """Put the graph at the end of a model, whose output is then `output`, called `name`."""
+        self.nodes.append(helper.make_node("Identity", [output], [name]))
+        model.graph.node.extend(self.nodes)
+        model.graph.initializer.extend(self.constants)
+
+
+def whole(*numbers: int) -> Array:
+    """An array of int64."""
+    return np.array(numbers, np.int64)

@@ -1,0 +1,352 @@
+"""The post-filter of whole signals as products of matrices: no FFT, no loop, no complex numbers."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flowvocoder.interop.onnx.graph import Graph, whole
+from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
+from flowvocoder.postfilter.guide import (
+    GUIDED,
+    LOWEST_LEVEL,
+    RELATIVE_FLOOR,
+    STRENGTH,
+    UNGUIDED,
+    UNGUIDED_FIRST,
+    Guide,
+    GuideLayer,
+)
+from flowvocoder.postfilter.low_band import ROW, LowBand
+from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.postfilter.stages import MOMENTUM
+
+END = 2**62
+
+
+def add_postfilter(
+    graph: Graph, postfilter: PostFilter, settings: PostfilterSettings, audio: str, mel: str, length: str
+) -> str:
+    """What `PostFilter.forward` gives, up to where that cuts long signals into pieces.
+
+    Args:
+        settings: its iterations, none of them by frame.
+        audio: (B, F * hop_length), mel: (B, n_mels, F), length: (B,) frames of each item.
+
+    Returns:
+        The name of the audio, (B, F * hop_length).
+    """
+    consistency, band, guide = postfilter.consistency, postfilter.low_band, postfilter.guide
+    hop, row = consistency.hop, ROW * band.decimate
+    # Zeros up to a number of frames that needs no rounding anywhere.
+    multiple = math.lcm(2, consistency.every, row // math.gcd(row, hop))
+    given = graph("Shape", mel, start=2, end=3)
+    rest = graph("Mod", graph("Sub", whole(multiple), graph("Mod", given, whole(multiple))), whole(multiple))
+    mel = graph.pad(mel, 0, rest, 2)
+    audio = graph.pad(audio, 0, graph("Mul", rest, whole(hop)), 1)
+    signal = Signal(graph, mel, graph("Unsqueeze", length, whole(1)))
+    if settings.gl_iters:
+        step = Consistency(signal, consistency)
+        for number in range(settings.gl_iters):
+            audio = graph("Add", audio, step.change(audio, number))
+    count = settings.low_band_iters
+    guided = 0 if guide is None else max(0, count - UNGUIDED_FIRST)
+    if count:
+        low_band = Low(signal, band)
+        audio = low_band.stage(audio, lambda low: low_band.iterate(low, count - guided))
+        if guide is not None and guided:
+            inner = Guided(signal, guide, low_band)
+            audio = low_band.stage(audio, lambda low: inner.iterate(low, guided), cut=True)
+    return graph.slice(audio, 0, graph("Mul", given, whole(hop)), 1)
+
+
+class Signal:
+    """What is known of a signal: its mel (B, n_mels, F), and the frames of each item, (B, 1)."""
+
+    def __init__(self, graph: Graph, mel: str, length: str):
+        self.graph, self.length = graph, length
+        self.mel = graph("Transpose", mel, perm=[0, 2, 1])
+        self.frames = graph("Squeeze", graph("Shape", mel, start=2, end=3), whole(0))
+
+    def places(self, per_frame: int) -> str:
+        """Numbers from 0 on, `per_frame` a frame."""
+        end = self.graph("Mul", self.frames, whole(per_frame)[0])
+        return self.graph("Range", whole(0)[0], end, whole(1)[0])
+
+    def mask(self, condition: str) -> str:
+        """0 or 1 in float32."""
+        return self.graph("Cast", condition, to=1)
+
+
+class Consistency:
+    """Iterations of `MelConsistency`."""
+
+    def __init__(self, signal: Signal, step: MelConsistency):
+        self.graph, self.step = signal.graph, step
+        graph, bands, bins = signal.graph, step.bands, len(step.filterbank)
+        self.target = graph("Mul", graph.slice(signal.mel, 0, bands, 2), float(step.nats))
+        start = graph("Sub", graph("Mul", signal.places(1), whole(step.hop)), whole(step.left))
+        last = graph("Sub", graph("Mul", signal.length, whole(step.hop)), whole(step.size))
+        inside = graph("And", graph("GreaterOrEqual", start, whole(0)), graph("LessOrEqual", start, last))
+        inside = graph("Unsqueeze", signal.mask(inside), whole(2))
+        wanted = self.target
+        if len(step.outside_bias):
+            outside = graph("Add", graph("MatMul", self.target, step.outside_weights), step.outside_bias)
+            wanted = graph("Concat", self.target, outside, axis=2)
+        self._inside, self._targets = [], []
+        for first in range(step.every):  # every `every`-th frame, also those that are not whole: they are masked
+            self._inside.append(graph.slice(inside, first, END, 1, step.every))
+            self._targets.append(graph.slice(wanted, first, END, 1, step.every))
+        self._analysis = whole_steps(fourier(step.size, bins, step.window), step.stride)
+        synthesis = inverse_fourier(step.size, bins, step.synthesis)
+        self._synthesis = whole_steps(synthesis.T, step.stride).T.contiguous()
+
+    def change(self, audio: str, number: int) -> str:
+        """What iteration `number` adds: (B, F * hop) -> (B, F * hop)."""
+        graph, step = self.graph, self.step
+        first = step.first_frame(number) % step.every
+        before = step.left - first * step.hop
+        spectrum, level = self.spectra(audio, before, step.stride)
+        gain = graph("Min", graph("Max", graph("Sub", self._targets[first], level), -MAX_GAIN), step.most)
+        gain = graph("Mul", gain, self._inside[first])
+        scale = graph("Sub", graph("Exp", graph("MatMul", gain, step.to_bins)), 1.0)
+        change = graph("MatMul", scaled(graph, spectrum, scale), self._synthesis)
+        return overlapped(graph, change, step.stride, self._synthesis.shape[1], before)
+
+    def spectra(self, audio: str, before: int, step: int) -> tuple[str, str]:
+        """Spectra of frames `step` apart, the first of which starts `before` samples early, and their levels: the
+        log-mel, then those outside of its range."""
+        graph = self.graph
+        analysis = whole_steps(self._analysis, step)
+        spectrum = graph("MatMul", stretches(graph, audio, before, len(analysis), step), analysis)
+        used = magnitude(graph, spectrum, max(self.step.spec.magnitude_eps, 1e-20))
+        level = graph("Max", graph("MatMul", used, self.step.filterbank), float(self.step.spec.floor))
+        return spectrum, graph("Log", level)
+
+
+class Low:
+    """`LowBand` over a whole signal."""
+
+    def __init__(self, signal: Signal, band: LowBand):
+        graph = signal.graph
+        self.graph, self._band, self.consistency = graph, band, Consistency(signal, band.consistency)
+        hop = band.consistency.hop * band.decimate
+        end = graph("Mul", signal.length, whole(hop))
+        self._ends = signal.mask(graph("Less", signal.places(hop), end))
+        self.low_ends = graph.slice(self._ends, 0, END, 1, band.decimate)
+        self._down = whole_steps(band.down, ROW * band.decimate)
+        self._up = whole_steps(band.up, ROW)
+
+    def stage(self, audio: str, inner: Callable[[str], str], cut: bool = False) -> str:
+        """Audio (B, T) with its low band as `inner` changes it.
+
+        Args:
+            cut: the low band ends where the item does.
+        """
+        graph, band = self.graph, self._band
+        low = self._rows(audio, band.reach, self._down, ROW * band.decimate)
+        low = graph("Mul", low, self.low_ends) if cut else low
+        change = graph("Sub", inner(low), low)
+        change = self._rows(change, band.reach // band.decimate, self._up, ROW)
+        return graph("Mul", graph("Add", audio, change), self._ends)
+
+    def iterate(self, low: str, count: int) -> str:
+        """As `LowBand.iterate`."""
+        return accelerated(self.graph, low, [self.consistency.change] * count)
+
+    def _rows(self, x: str, before: int, matrix: Tensor, step: int) -> str:
+        rows = self.graph("MatMul", stretches(self.graph, x, before, len(matrix), step), matrix)
+        return self.graph("Reshape", rows, whole(0, -1))
+
+
+class Guided:
+    """`Guide.iterate` over a whole signal."""
+
+    def __init__(self, signal: Signal, guide: Guide, low: Low):
+        graph = signal.graph
+        self.graph, self.guide, self.low = graph, guide, low
+        last = graph("Sub", signal.length, whole(1))
+        # After the end of an item, its last frame again: the partner of an odd one.
+        self._partner = graph("Unsqueeze", graph("Min", signal.places(1), last), whole(2))
+        self.stated = self._partnered(low.consistency.target)
+        even = graph.slice(signal.places(1), 0, END, 0, 2)
+        self.mine = graph("Unsqueeze", signal.mask(graph("LessOrEqual", even, last)), whole(2))
+        bands = guide.band.consistency.bands
+        both = graph("Reshape", graph("Sub", self.stated, guide.unit), whole(0, -1, 2, bands))
+        mean = graph("ReduceMean", both, whole(2), keepdims=0)
+        level = graph("Mul", graph("Exp", graph("MatMul", mean, guide.to_bins)), 2.0)
+        self.level = graph("Max", level, 2.0 * LOWEST_LEVEL)
+        self._left = guide.band.consistency.left - guide.band.consistency.size // 2
+        # n overlapping squared Hann windows sum to 3/8 n.
+        synthesis = guide.window / (0.375 * guide.size / guide.hop)
+        self._analysis = whole_steps(fourier(guide.size, guide.bins, guide.window), guide.hop)
+        synthesis = inverse_fourier(guide.size, guide.bins, synthesis)
+        self._synthesis = whole_steps(synthesis.T, guide.hop).T.contiguous()
+
+    def iterate(self, low: str, count: int) -> str:
+        """As `Guide.iterate`."""
+        graph = self.graph
+        while count >= GUIDED + UNGUIDED:
+            relative = graph("Div", magnitude(graph, self._spectra(low)), self.level)
+            own = graph("Log", graph("Add", relative, RELATIVE_FLOOR))
+            change = graph("Mul", self._change(low, own), STRENGTH)
+            target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
+            low = accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
+            low = self.low.iterate(low, UNGUIDED)
+            count -= GUIDED + UNGUIDED
+        return self.low.iterate(low, count)
+
+    def _partnered(self, x: str) -> str:
+        """(B, F, C) with the last frame of every item again after its end."""
+        index = self.graph("Expand", self._partner, self.graph("Shape", x))
+        return self.graph("GatherElements", x, index, axis=1)
+
+    def _spectra(self, low: str) -> str:
+        x = stretches(self.graph, low, self._left + self.guide.size // 2, len(self._analysis), self.guide.hop)
+        return self.graph("MatMul", x, self._analysis)
+
+    def _correction(self, target: str, low: str, number: int) -> str:
+        graph = self.graph
+        spectrum = self._spectra(low)
+        level = graph("Add", magnitude(graph, spectrum), graph("Mul", self.level, RELATIVE_FLOOR))
+        gain = graph("Clip", graph("Div", target, level), math.exp(-MAX_GAIN), math.exp(MAX_GAIN))
+        scale = graph("Mul", graph("Sub", gain, 1.0), self.mine)
+        change = graph("MatMul", scaled(graph, spectrum, scale), self._synthesis)
+        before = self._left + self.guide.size // 2
+        return overlapped(graph, change, self.guide.hop, self._synthesis.shape[1], before)
+
+    def _change(self, low: str, own: str) -> str:
+        """The predicted change of log magnitudes."""
+        graph, guide, step = self.graph, self.guide, self.low.consistency
+        level = step.spectra(low, step.step.left, step.step.hop)[1]
+        level = self._partnered(graph.slice(level, 0, step.step.bands, 2))
+        missing = graph("Mul", graph("Clip", graph("Sub", self.stated, level), -1.0, 1.0), 4.0)
+        stated = graph("Div", graph("Add", self.stated, 3.0), 2.5)
+        pairs = [graph("Reshape", x, whole(0, -1, 2 * guide.band.consistency.bands)) for x in (stated, missing)]
+        correlation = graph("Mul", self._autocorrelation(low), 2.0)
+        h = self._linear(graph("Concat", *pairs, own, correlation, axis=2), guide.start)
+        for layer in guide.layers:
+            assert isinstance(layer, GuideLayer)
+            h = self._layer(graph("Mul", h, self.mine), layer)
+        return graph.slice(self._linear(self._norm(h, guide.norm), guide.last), 0, guide.bins, 2)
+
+    def _layer(self, x: str, layer: GuideLayer) -> str:
+        graph, conv = self.graph, layer.over_time
+        assert conv.bias is not None
+        half = conv.weight.shape[2] // 2
+        h = graph("Transpose", x, perm=[0, 2, 1])
+        h = graph("Conv", h, conv.weight, conv.bias, group=len(conv.weight), pads=[half, half])
+        h = self._norm(graph("Transpose", h, perm=[0, 2, 1]), layer.norm)
+        h = self._linear(h, layer.inner)
+        erf = graph("Add", graph("Erf", graph("Mul", h, math.sqrt(0.5))), 1.0)
+        h = graph("Mul", graph("Mul", h, 0.5), erf)  # GELU
+        return graph("Add", x, graph("Mul", self._linear(h, layer.outer), layer.scale))
+
+    def _linear(self, x: str, linear: torch.nn.Linear) -> str:
+        return self.graph("Add", self.graph("MatMul", x, linear.weight.T.contiguous()), linear.bias)
+
+    def _norm(self, x: str, norm: torch.nn.LayerNorm) -> str:
+        return self.graph("LayerNormalization", x, norm.weight, norm.bias, axis=-1, epsilon=norm.eps)
+
+    def _autocorrelation(self, low: str, floor: float = 1e-9) -> str:
+        """As `audio.periodicity.autocorrelation`."""
+        graph, guide = self.graph, self.guide
+        window, lags = guide.correlated, guide.lags
+        size = window + lags - 1
+        length = 2 ** math.ceil(math.log2(size + window))
+        transform = fourier(length, length // 2 + 1)[:size]
+        x = stretches(graph, low, self._left + size // 2, size + -size % guide.hop, guide.hop)
+        first = transform * (torch.arange(size) < window)[:, None]
+        parts = [halves(graph, graph("MatMul", x, whole_steps(m, guide.hop)), length // 2 + 1)
+                 for m in (first, transform)]  # fmt: skip
+        (a, b), (c, d) = parts
+        real = graph("Add", graph("Mul", a, c), graph("Mul", b, d))
+        imaginary = graph("Sub", graph("Mul", a, d), graph("Mul", b, c))
+        inverse = inverse_fourier(length, length // 2 + 1)[:, :lags].contiguous()
+        product = graph("MatMul", graph("Concat", real, imaginary, axis=2), inverse)
+        offset = torch.arange(size)[:, None] - torch.arange(lags)
+        energies = whole_steps(((offset >= 0) & (offset < window)).float(), guide.hop)
+        energy = graph("MatMul", graph("Mul", x, x), energies)
+        both = graph("Mul", graph.slice(energy, 0, 1, 2), energy)
+        return graph("Div", product, graph("Sqrt", graph("Add", both, floor)))
+
+
+def accelerated(graph: Graph, x: str, changes: list[Callable[[str, int], str]], mask: str | None = None) -> str:
+    """As `FastIterations`: each from the last one's result, extrapolated.
+
+    Args:
+        changes: what each iteration adds, given the signal and its number.
+        mask: what results are multiplied with.
+    """
+    now = before = x
+    for number, change in enumerate(changes):
+        after = graph("Add", now, change(now, number))
+        after = after if mask is None else graph("Mul", after, mask)
+        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), MOMENTUM)), after
+    return before
+
+
+def halves(graph: Graph, spectrum: str, bins: int) -> tuple[str, str]:
+    """Real and imaginary parts."""
+    return graph.slice(spectrum, 0, bins, 2), graph.slice(spectrum, bins, END, 2)
+
+
+def scaled(graph: Graph, spectrum: str, scale: str) -> str:
+    """Both parts (..., 2 * bins) times (..., bins)."""
+    return graph("Mul", spectrum, graph("Concat", scale, scale, axis=2))
+
+
+def magnitude(graph: Graph, spectrum: str, floor: float = 0.0) -> str:
+    """(..., 2 * bins) -> (..., bins)."""
+    squares = graph("Reshape", graph("Mul", spectrum, spectrum), graph.constant(whole(0, 0, 2, -1)))
+    power = graph("ReduceSum", squares, whole(2), keepdims=0)
+    return graph("Sqrt", graph("Add", power, floor) if floor else power)
+
+
+def fourier(size: int, bins: int, window: Tensor | None = None) -> Tensor:
+    """The first bins of the real Fourier transform, real parts then imaginary ones, as a matrix (size, 2 * bins)."""
+    angle = _angles(size, bins).T
+    matrix = torch.cat([angle.cos(), -angle.sin()], 1)
+    return (matrix if window is None else window.double()[:, None] * matrix).float()
+
+
+def inverse_fourier(size: int, bins: int, window: Tensor | None = None) -> Tensor:
+    """What turns them back into samples, zeros in the bins above, times a window: (2 * bins, size)."""
+    angle = _angles(size, bins)
+    twice = torch.full((bins, 1), 2.0, dtype=torch.float64)
+    twice[0] = 1.0
+    twice[size // 2 :] = 1.0
+    matrix = torch.cat([twice * angle.cos(), -twice * angle.sin()]) / size
+    return (matrix if window is None else matrix * window.double()).float()
+
+
+def _angles(size: int, bins: int) -> Tensor:
+    steps = torch.arange(bins)[:, None] * torch.arange(size) % size
+    return 2 * math.pi / size * steps.double()
+
+
+def whole_steps(matrix: Tensor, step: int) -> Tensor:
+    """Zero rows at the end of a matrix up to whole steps."""
+    return F.pad(matrix, (0, 0, 0, -len(matrix) % step)).contiguous()
+
+
+def stretches(graph: Graph, x: str, before: int, size: int, step: int) -> str:
+    """Stretches of (B, n * step), `step` apart, of `size`, a multiple of that; the first starts `before` samples
+    early, zeros beyond the ends: (B, n, size)."""
+    last = size // step - 1
+    steps = graph("Reshape", graph.pad(x, before, last * step - before, 1), whole(0, -1, step))
+    parts = [graph.slice(steps, piece, piece - last if piece < last else END, 1) for piece in range(last + 1)]
+    return graph("Concat", *parts, axis=2)
+
+
+def overlapped(graph: Graph, rows: str, step: int, size: int, before: int) -> str:
+    """The sum of stretches in their places, undoing `stretches`: (B, n, size) -> (B, n * step)."""
+    last = size // step - 1
+    parts = [graph.slice(rows, piece * step, (piece + 1) * step, 2) for piece in range(last + 1)]
+    total = graph("Sum", *(graph.pad(part, piece, last - piece, 1) for piece, part in enumerate(parts)))
+    samples = graph("Reshape", total, whole(0, -1))
+    return graph.slice(samples, before, before - last * step if before < last * step else END, 1)
