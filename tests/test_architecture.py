@@ -35,7 +35,9 @@ LAYERS = [
     {"training"},
     {"evaluation", "adapt"},
     {"analysis"},
+    {"web"},
     {"demo"},
+    {"server"},
     {"cli"},
 ]
 

@@ -265,20 +265,52 @@ def write_audio(path: Path, samples: Samples | Iterable[Samples], sample_rate: i
     formats = {"wav": "WAV", "flac": "FLAC", "aiff": "AIFF", "aif": "AIFF"}
     if suffix not in formats:
         raise AudioError(f"{path}: unknown audio format {path.suffix!r}: use .wav or .flac")
-    clipped = 0
     with (
         writing(path) as temporary,
         _Disk(temporary) as disk,
         disk.errors(),
         sf.SoundFile(disk, "w", sample_rate, 1, "PCM_16", format=formats[suffix]) as file,
     ):
-        for piece in [samples] if isinstance(samples, np.ndarray) else samples:
-            bad = int(np.count_nonzero(~np.isfinite(piece)))
-            if bad:
-                raise AudioError(f"{path}: not written: {bad} of {len(piece)} samples came out as NaN or infinite")
-            pcm, over = to_pcm16(piece)
-            clipped += over
-            file.write(pcm)
+        return _write(file, [samples] if isinstance(samples, np.ndarray) else samples, path)
+
+
+ENCODED = ("wav", "flac", "opus", "pcm")
+"""What `encode_audio` makes; `pcm` is 16-bit little-endian numbers and nothing else."""
+
+_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+
+
+def encode_audio(samples: Samples, sample_rate: int, kind: str) -> tuple[bytes, int, int]:
+    """Audio (T,) as the bytes of a 16-bit file, which `write_audio` would write; Opus is at the next rate it knows.
+
+    Returns the bytes, their rate in Hz, and how many samples had to be clipped.
+
+    Raises:
+        AudioError: samples are not finite.
+    """
+    if kind == "opus":
+        rate = next((rate for rate in _OPUS_RATES if rate >= sample_rate), _OPUS_RATES[-1])
+        samples, sample_rate = resample(samples, sample_rate, rate) if rate != sample_rate else samples, rate
+    made = io.BytesIO()
+    how = {"format": "OGG", "subtype": "OPUS"} if kind == "opus" else {"format": kind.upper(), "subtype": "PCM_16"}
+    if kind == "pcm":
+        how = {"format": "RAW", "subtype": "PCM_16", "endian": "LITTLE"}
+    with sf.SoundFile(made, "w", sample_rate, 1, **how) as file:
+        blocks = (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK))
+        clipped = _write(file, blocks, Path("audio"))
+    return made.getvalue(), sample_rate, clipped
+
+
+def _write(file: sf.SoundFile, pieces: Iterable[Samples], path: Path) -> int:
+    """Write pieces of audio as they come; returns how many samples had to be clipped."""
+    clipped = 0
+    for piece in pieces:
+        bad = int(np.count_nonzero(~np.isfinite(piece)))
+        if bad:
+            raise AudioError(f"{path}: not written: {bad} of {len(piece)} samples came out as NaN or infinite")
+        pcm, over = to_pcm16(piece)
+        clipped += over
+        file.write(pcm)
     return clipped
 
 

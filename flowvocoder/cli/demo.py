@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: gradio would tell its makers of it
     library("gradio", "demo")
     from flowvocoder.demo.app import serve
-    from flowvocoder.demo.memory import give_back_freed_memory
     from flowvocoder.demo.service import Service
+    from flowvocoder.web.memory import give_back_freed_memory
 
     give_back_freed_memory()
     serve(Service(arguments.checkpoint, device), arguments.host, arguments.port, arguments.share, arguments.allow_host)

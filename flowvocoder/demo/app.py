@@ -13,9 +13,8 @@ import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
-from flowvocoder.demo import inputs
-from flowvocoder.demo.door import Door, UploadsOnly, impatient_connections, own_names
-from flowvocoder.demo.limits import KEEP_SECONDS, WAITING, Bodies, share_queue
+from flowvocoder.demo.door import Door, UploadsOnly
+from flowvocoder.demo.limits import KEEP_SECONDS, Bodies, share_queue
 from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import EXAMPLES
 from flowvocoder.demo.service import Service
@@ -24,6 +23,9 @@ from flowvocoder.demo.tabs import TABS
 from flowvocoder.ending import surely
 from flowvocoder.errors import ConfigError
 from flowvocoder.unfinished import scratch
+from flowvocoder.web.bodies import LARGEST_FILE, WAITING
+from flowvocoder.web.connections import impatient_connections
+from flowvocoder.web.names import own_names
 
 
 def build(service: Service) -> gr.Blocks:
@@ -73,7 +75,7 @@ def launch(blocks: gr.Blocks, host: str, port: int, share: bool, names: Sequence
             share=share,
             prevent_thread_lock=True,
             show_error=False,  # our own errors show all the same; the text of others tells of the server
-            max_file_size=inputs.LARGEST_FILE,
+            max_file_size=LARGEST_FILE,
             allowed_paths=[str(EXAMPLES)],
             ssr_mode=False,
             enable_monitoring=False,

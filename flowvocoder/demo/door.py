@@ -1,27 +1,21 @@
 """What the demo's server lets in.
 
 Gradio fetches addresses for whoever asks: through `file=`, and through every input, a slider's too. Here nothing is
-fetched: a file is one that was uploaded. The server also answers to its own name only, which a page of somebody else
-cannot take on, and hangs up on requests whose head never ends.
+fetched: a file is one that was uploaded.
 """
 
-import contextlib
 import html
-import ipaddress
 import math
 import re
-import socket
-from asyncio import Transport
 from collections.abc import Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import gradio as gr
-import uvicorn.config
 from gradio.exceptions import InvalidPathError
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from flowvocoder.web.names import is_own
 
 API = "/gradio_api/"
 
@@ -33,9 +27,6 @@ ROUTES = frozenset((
 
 LOCAL_FILE = re.compile(r"/(?![/\\])|[A-Za-z]:[/\\]")
 """How a file's full path starts, and no address."""
-
-HEAD_SECONDS = 10.0
-"""A connection's first request must have its head complete in this time, a later one in twice as much."""
 
 UPLOAD_IT = "Upload the file itself: this server fetches no addresses"
 
@@ -68,30 +59,6 @@ class Door:
         if route[0] == "proxy=" or (route[0] == "file=" and not LOCAL_FILE.match(path, route.end())):
             return UPLOAD_IT
         return "" if route[0] in ROUTES else "Not served here"
-
-
-def is_own(host: str, names: frozenset[str]) -> bool:
-    """Whether a Host header names an IP address, which nobody else's page can be served from, or one of `names`."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    return name in names or _is_address(name)
-
-
-def own_names(host: str, others: Sequence[str] = ()) -> list[str]:
-    """What a server on `host` is called: anything, if machines elsewhere may reach it."""
-    bare = host.strip("[]")
-    local = ipaddress.ip_address(bare).is_loopback if _is_address(bare) else host == "localhost"
-    return ["localhost", socket.gethostname(), *others] if local else []
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 class UploadsOnly(gr.Blocks):
@@ -131,35 +98,3 @@ def _paths(value: Any) -> Iterator[str]:
     if isinstance(value, list):
         for item in value:
             yield from _paths(item)
-
-
-class ImpatientProtocol(H11Protocol):
-    """Uvicorn's HTTP connection, closed if no request is in progress at one look and none has come by the next.
-
-    Uvicorn itself closes connections that are idle after an answer, but waits for the rest of a head for ever. Of its
-    two protocols this one bounds a head, to 64 KiB.
-    """
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Starts to look after the connection."""
-        super().connection_made(transport)
-        self.loop.call_later(HEAD_SECONDS, self._look, None)
-
-    def _look(self, before: Any) -> None:
-        request = self.cycle
-        if (request is None or request.response_complete) and request is before:
-            self.transport.close()
-        elif not self.transport.is_closing():
-            self.loop.call_later(HEAD_SECONDS, self._look, request)
-
-
-@contextlib.contextmanager
-def impatient_connections() -> Iterator[None]:
-    """Servers that start in here hang up on requests whose head never ends."""
-    protocols = uvicorn.config.HTTP_PROTOCOLS
-    before = protocols["auto"]
-    protocols["auto"] = f"{__name__}:{ImpatientProtocol.__name__}"
-    try:
-        yield
-    finally:
-        protocols["auto"] = before

@@ -13,12 +13,7 @@ from flowvocoder.mel.files import read_mel
 from flowvocoder.mel.frontend import edge_padding
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import seconds
-
-LONGEST = 60.0
-"""Seconds of audio in one request."""
-
-LARGEST_FILE = 64 * 2**20
-"""Bytes in one upload: a minute of 24-bit stereo at 192 kHz is 66 MB."""
+from flowvocoder.web.bodies import LONGEST
 
 
 @contextmanager

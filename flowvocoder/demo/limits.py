@@ -13,26 +13,18 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowvocoder.demo import inputs
+from flowvocoder.web.bodies import HANG_UP, LARGEST_FILE, WAITING_OF_ONE, in_time, length_of
 
-WAITING, WAITING_OF_ONE = 64, 16
-"""Requests that may wait, of all visitors and of one address. Further ones hear that the server is busy."""
-
-LARGEST_REQUEST, LARGEST_UPLOAD = 2**20, 4 * inputs.LARGEST_FILE
+LARGEST_REQUEST, LARGEST_UPLOAD = 2**20, 4 * LARGEST_FILE
 """Bytes of a request's body: settings and names of files; the files themselves, of which each has a limit too."""
-
-PAUSE_SECONDS, SLOWEST = 10.0, 64 * 2**10
-"""A body may pause for so long between two pieces, and must come with so many bytes a second on the whole."""
 
 MOST_STORED = 4 * 2**30
 """Bytes of visitors' files on the disk, those on their way included."""
 
 KEEP_SECONDS = 900
 """How long uploads and results stay on the server's disk."""
-
-HANG_UP = {"connection": "close"}
 
 
 class Bodies:
@@ -50,7 +42,7 @@ class Bodies:
         try:
             if scope["type"] == "http":
                 length = await self._admitted(scope)
-                receive = _in_time(receive, length)
+                receive = in_time(receive, length)
             self.arriving += length
             try:
                 await self.app(scope, receive, send)
@@ -65,11 +57,7 @@ class Bodies:
     async def _admitted(self, scope: Scope) -> int:
         """The length of a body. Raises HTTPException if it is refused."""
         headers, upload = Headers(scope=scope), scope["path"].endswith("/upload")
-        if "transfer-encoding" in headers:
-            raise HTTPException(411, "Say how long the request is")
-        length, most = int(headers.get("content-length", 0)), LARGEST_UPLOAD if upload else LARGEST_REQUEST
-        if length > most:
-            raise HTTPException(413, f"A request may have {most // 2**20} MiB here, not {length / 2**20:.1f}")
+        length = length_of(headers, LARGEST_UPLOAD if upload else LARGEST_REQUEST)
         if upload and await asyncio.to_thread(self._stored) + self.arriving + length > MOST_STORED:
             raise HTTPException(503, "There is no room for more files at the moment: try again in some minutes")
         return length
@@ -86,25 +74,6 @@ class Bodies:
                     else:
                         stored += status.st_size
         return stored
-
-
-def _in_time(receive: Receive, length: int) -> Receive:
-    """The same, but a body that comes too slowly raises HTTPException."""
-    now = asyncio.get_running_loop().time
-    end, coming = now() + PAUSE_SECONDS + length / SLOWEST, True
-
-    async def impatient() -> Message:
-        nonlocal coming
-        if not coming:  # waits for the end of the connection, which may take its time
-            return await receive()
-        try:
-            message = await asyncio.wait_for(receive(), min(PAUSE_SECONDS, end - now()))
-        except TimeoutError as error:
-            raise HTTPException(408, "The request came too slowly", HANG_UP) from error
-        coming = message.get("more_body", False)
-        return message
-
-    return impatient
 
 
 def share_queue(queue: Any) -> None:

@@ -127,6 +127,18 @@ def _pt(path: Path, most: int) -> Array:
             return _of_tensor(loaded, path, most)
 
 
+def of_safetensors(content: bytes, path: Path, most_values: int = MOST_VALUES) -> Array:
+    """The tensor called `mel`, or the only one, of a safetensors file. Raises MelError as `read_array`."""
+    import safetensors.torch
+
+    with reading(path, MelError, "not a safetensors file"):
+        tensors = safetensors.torch.load(content)
+    if "mel" not in tensors and len(tensors) != 1:
+        found = ", ".join(name[:40] for name in sorted(tensors)[:5]) or "none"
+        raise MelError(f"{path}: expected one tensor, or one called mel; there are {len(tensors)} ({found})")
+    return _of_tensor(tensors.get("mel", next(iter(tensors.values()))), path, most_values)
+
+
 def _of_tensor(loaded: object, path: Path, most: int) -> Array:
     import torch
 

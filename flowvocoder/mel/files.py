@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
-from flowvocoder.files import read_json, writing
-from flowvocoder.mel.arrays import MOST_VALUES, Array, check_finite, read_array, read_npy
+from flowvocoder.files import read_json, reading, writing
+from flowvocoder.mel.arrays import MOST_VALUES, Array, check_finite, of_safetensors, read_array, read_npy
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.spec import MelSpec
 
@@ -117,6 +117,31 @@ def spec_beside(path: Path) -> MelSpec | None:
         raise MelError(f"{path}: {error}") from error
 
 
-def decode_mel(content: bytes, path: Path, spec: MelSpec) -> Mel:
-    """(n_mels, F) from the content of a `.npy` file in the archive `path`. Raises MelError."""
-    return _fitting(read_npy(io.BytesIO(content), path), path, spec)
+def decode_mel(content: bytes, path: Path, spec: MelSpec, most_frames: int | None = None) -> Mel:
+    """(n_mels, F) from the content of a `.npy` or safetensors file. Raises MelError as `read_mel`.
+
+    Args:
+        path: for messages.
+    """
+    most = MOST_VALUES if most_frames is None else 4 * most_frames * spec.n_mels
+    array = read_npy(io.BytesIO(content), path, most) if is_npy(content) else of_safetensors(content, path, most)
+    return _fitting(array, path, spec, most_frames)
+
+
+def is_npy(content: bytes) -> bool:
+    """Whether the content of a file begins as a `.npy` file does."""
+    return content.startswith(np.lib.format.MAGIC_PREFIX)
+
+
+def is_safetensors(content: bytes) -> bool:
+    """Whether the content of a file begins as a safetensors file does."""
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content) - 8
+
+
+def mel_of_numbers(numbers: object, path: Path, spec: MelSpec, most_frames: int | None = None) -> Mel:
+    """(n_mels, F) from lists of numbers, as JSON gives them. Raises MelError as `read_mel`."""
+    with reading(path, MelError, "no list of lists of numbers, all as long"):
+        array = np.asarray(numbers)
+        if array.dtype.kind not in "fiu":
+            raise MelError(f"{path}: holds {array.dtype}, expected numbers")
+    return _fitting(array, path, spec, most_frames)

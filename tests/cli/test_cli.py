@@ -556,6 +556,7 @@ def test_threads_are_set(wav: Path, checkpoint: Path) -> None:
         ["evaluate", "--corpus", "none"],
         ["train", "--corpus", "none", "--out", "run"],
         ["demo", "--checkpoint", "none"],
+        ["serve", "--checkpoint", "none"],
     ],
     ids=lambda command: command[0],
 )

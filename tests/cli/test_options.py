@@ -103,6 +103,7 @@ def test_old_presets_and_settings_say_the_new_ones(
         "evaluate bundled --corpus a",
         "train --init-from bundled --corpus a --out b",
         "demo --checkpoint bundled",
+        "serve --checkpoint bundled",
         "bench infer --checkpoint bundled",
         "resynth a b --checkpoint bundled",
         "synth a b --checkpoint bundled",

@@ -23,8 +23,9 @@ import safehttpx
 import uvicorn
 from starlette.testclient import TestClient
 
-from flowvocoder.demo import door
-from flowvocoder.demo.door import ImpatientProtocol, impatient_connections, is_own, own_names
+from flowvocoder.web import connections
+from flowvocoder.web.connections import ImpatientProtocol, impatient_connections
+from flowvocoder.web.names import is_own, own_names
 
 pytestmark = pytest.mark.slow
 
@@ -183,7 +184,7 @@ def test_names_of_a_server() -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Port of a server that answers after a second, and wants heads in half of that."""
-    monkeypatch.setattr(door, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(1.3)

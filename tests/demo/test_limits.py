@@ -17,7 +17,9 @@ from demo_fixtures import Server
 pytest.importorskip("gradio")
 
 from flowvocoder.demo import limits
-from flowvocoder.demo.limits import LARGEST_REQUEST, LARGEST_UPLOAD, WAITING_OF_ONE, Bodies
+from flowvocoder.demo.limits import LARGEST_REQUEST, LARGEST_UPLOAD, Bodies
+from flowvocoder.web import bodies
+from flowvocoder.web.bodies import WAITING_OF_ONE
 
 pytestmark = pytest.mark.slow
 
@@ -109,9 +111,9 @@ def _through(folder: Path, length: int, pieces: list[bytes], wait: float = 0, pa
 
 def test_slow_bodies_are_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _through(tmp_path, 3, [b"a", b"b", b"c"]) == b"abc"
-    monkeypatch.setattr(limits, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "PAUSE_SECONDS", 0.2)
     assert _through(tmp_path, 2, [b"a", b"b"], wait=1.0) == 408, "a pause"
-    monkeypatch.setattr(limits, "SLOWEST", 1000)
+    monkeypatch.setattr(bodies, "SLOWEST", 1000)
     assert _through(tmp_path, 100, [b"a"] * 100, wait=0.1) == 408, "a piece now and then"
 
 

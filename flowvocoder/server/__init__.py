@@ -1,0 +1,1 @@
+"""The vocoder behind HTTP and websockets."""

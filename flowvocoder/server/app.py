@@ -1,0 +1,133 @@
+"""The application, and the server that runs it until it is told to stop."""
+
+import contextlib
+import dataclasses
+import socket
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from flowvocoder import __version__
+from flowvocoder.errors import ConfigError, FlowVocoderError
+from flowvocoder.server.answers import refused
+from flowvocoder.server.gate import Gate, Places
+from flowvocoder.server.limits import LARGEST_MESSAGE, MOST_CONNECTIONS, Limits
+from flowvocoder.server.metrics import Metrics
+from flowvocoder.server.page import docs
+from flowvocoder.server.queue import Queue
+from flowvocoder.server.routes import Api
+from flowvocoder.server.service import Service, option_problem
+from flowvocoder.server.stream import StreamApi
+from flowvocoder.vocoder import Vocoder
+from flowvocoder.web.connections import ImpatientProtocol
+from flowvocoder.web.names import own_names
+
+READERS = 2
+"""Bodies that are read at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Application:
+    """What is served, and the places in it."""
+
+    app: FastAPI
+    places: Places
+
+
+def build(vocoder: Vocoder, limits: Limits, names: Sequence[str] = (), key: str | None = None) -> Application:
+    """The application.
+
+    Args:
+        names: it answers to these and to IP addresses; empty for any.
+        key: that clients must show; None: none.
+    """
+    pools = [ThreadPoolExecutor(n, name) for n, name in
+             ((limits.workers, "synthesis"), (limits.workers, "streams"), (READERS, "reading"))]  # fmt: skip
+    service, places = Service(vocoder, limits.longest), Places(limits)
+    metrics = Metrics(lambda: places.requests, lambda: places.streams)
+    queue = Queue(pools[0], limits.workers, limits.batch, metrics.batches.observe)
+    api = Api(service, places, metrics, queue, pools[2], limits.timeout)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPI(
+        title="flowvocoder", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
+        description='A refusal is {"error": {"code": ..., "message": ..., "status": ...}}.',
+    )  # fmt: skip
+    app.include_router(api.router())
+    app.websocket("/v1/stream")(StreamApi(service, metrics, pools[1]).serve)
+    app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(docs(app.openapi())))
+    for kind in (FlowVocoderError, HTTPException, RequestValidationError, ValidationError, Exception):
+        app.add_exception_handler(kind, _refuse)
+    app.add_middleware(Gate, places=places, metrics=metrics, names=names, key=key)
+    return Application(app, places)
+
+
+async def _refuse(request: Request, problem: Exception) -> Response:
+    if isinstance(problem, RequestValidationError | ValidationError):
+        problem = option_problem(dict(problem.errors()[0]))
+    return refused(problem)
+
+
+class GracefulServer(uvicorn.Server):
+    """At the first signal it refuses what is new, finishes what it has, and ends; at the second it ends at once."""
+
+    def __init__(self, application: Application):
+        config = uvicorn.Config(
+            application.app, http=ImpatientProtocol, ws="websockets-sansio", ws_max_size=LARGEST_MESSAGE,
+            ws_per_message_deflate=False, limit_concurrency=MOST_CONNECTIONS, log_level="warning", access_log=False,
+            server_header=False, timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        super().__init__(config)
+        self.places = application.places
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal handler."""
+        if self.places.stopping:
+            super().handle_exit(sig, frame)
+        else:
+            self._captured_signals.append(sig)  # raised again at the end: the exit code is that of the signal
+            self.places.stop()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        self.should_exit = self.should_exit or self.places.is_done
+        return await super().on_tick(counter)
+
+
+def serve(
+    vocoder: Vocoder, limits: Limits, host: str, port: int, names: Sequence[str] = (), key: str | None = None
+) -> None:
+    """Serve until interrupted or terminated.
+
+    Args:
+        host, port: where to listen.
+        names: the server answers to these too, if only this machine can reach it.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    application = build(vocoder, limits, own_names(host, names), key)
+    bare = host.strip("[]")
+    try:
+        listening = socket.create_server(
+            (bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET, backlog=MOST_CONNECTIONS
+        )
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"port {port} of {host} cannot be used: choose another with --port") from error
+    with listening:
+        shown = f"[{bare}]" if ":" in bare else bare
+        print(f"flowvocoder serve at http://{shown}:{listening.getsockname()[1]} (Ctrl-C stops it)", flush=True)
+        GracefulServer(application).run([listening])

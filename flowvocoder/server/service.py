@@ -1,0 +1,279 @@
+"""What the server computes: from bytes and options to bytes and numbers. It knows no HTTP, and threads share it."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowvocoder.audio.files import Samples, encode_audio, read_audio
+from flowvocoder.audio.pcm16 import to_pcm16
+from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError, ImplausibleMelError, MelError
+from flowvocoder.files import reading
+from flowvocoder.mel.conversion import MelConversion, as_source
+from flowvocoder.mel.diagnose import implausible
+from flowvocoder.mel.files import Mel, decode_mel, is_npy, is_safetensors, mel_of_numbers
+from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
+from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.mel.toolkits import Toolkit
+from flowvocoder.server.limits import LARGEST_JSON, MOST_GL_ITERS, MOST_LOW_BAND_ITERS, MOST_TEMPERATURE
+from flowvocoder.server.queue import Abandoned, Alive
+from flowvocoder.units import bits_per_sample, seconds
+from flowvocoder.vocoder import Vocoder
+
+BODY = Path("the body")
+"""What error messages call it."""
+
+Convention = Field(None, max_length=40, description="of the mel, such as hifigan (default: the voice's)")
+
+
+class Options(BaseModel):
+    """What a client may set. Nothing else is taken."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Sampling(Options):
+    """How audio is drawn, as `Vocoder.synthesize` and `Vocoder.stream` take it."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="of the noise; the same seed gives the same samples")
+    temperature: float | None = Field(
+        None, ge=0, le=MOST_TEMPERATURE, description="standard deviation of the noise (default: the voice's)"
+    )
+    gl_iters: int | None = Field(
+        None, ge=0, le=MOST_GL_ITERS, description="mel-consistency iterations after the flow (default: the voice's)"
+    )
+    low_band_iters: int | None = Field(
+        None, ge=0, le=MOST_LOW_BAND_ITERS, description="further ones below 1 kHz (default: the voice's; 0 in streams)"
+    )
+    latency_ms: float | None = Field(
+        None, gt=0, le=10_000, description="from a frame to its samples in a stream, in place of the iterations"
+    )
+    convention: str | None = Convention
+    trust_mel: bool = Field(False, description="take a mel whatever it looks like")
+
+    def given(self) -> dict[str, Any]:
+        """All but the seed and the temperature."""
+        return self.model_dump(exclude={"seed", "temperature", "format"})
+
+
+class Vocode(Sampling):
+    """Options of /v1/vocode."""
+
+    format: Literal["wav", "flac", "opus", "pcm"] = Field("wav", description="of the answer; pcm: 16-bit little-endian")
+
+
+class Score(Options):
+    """Options of /v1/score."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="of the dequantisation noise")
+    by_frame: bool = Field(False, description="also the nats of every frame, as a list")
+
+
+class MelOptions(Options):
+    """Options of /v1/mel."""
+
+    convention: str | None = Convention
+    format: Literal["npy", "safetensors", "json"] = Field("npy", description="of the answer, float32 (n_mels, frames)")
+
+
+@dataclasses.dataclass(frozen=True)
+class ToVocode:
+    """A mel (n_mels, F) in the convention `spec`, and how to synthesise it; `samples`: cut to so many, None for all."""
+
+    mel: Mel
+    spec: MelSpec
+    options: Vocode
+    samples: int | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What goes into one synthesis has the same."""
+        given = {**self.options.given(), "convention": self.spec, "trust_mel": True}
+        return (self.options.temperature, *sorted(given.items(), key=lambda item: item[0]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """An answer of audio: the bytes of a file, its rate in Hz, seconds, and how many samples were clipped."""
+
+    content: bytes
+    sample_rate: int
+    seconds: float
+    clipped: int
+
+
+class Service:
+    """A voice, and what clients can have of it.
+
+    Args:
+        longest: seconds of audio in one request.
+
+    Every method raises AudioError, MelError or ConfigError for what it cannot take.
+    """
+
+    def __init__(self, vocoder: Vocoder, longest: float):
+        self.vocoder, self.spec, self.longest = vocoder, vocoder.spec, longest
+
+    def about(self) -> dict[str, Any]:
+        """What a client needs to know of the voice."""
+        card = self.vocoder.card
+        return {
+            "name": card.name, "licence": card.licence, "sample_rate": self.spec.sample_rate,
+            "n_mels": self.spec.n_mels, "hop_length": self.spec.hop_length, "mel": self.spec.to_dict(),
+            "convention": self.spec.name(), "temperature": self.vocoder.temperature, "longest_seconds": self.longest,
+        }  # fmt: skip
+
+    def read(self, content: bytes, options: Vocode) -> ToVocode:
+        """A mel, or a recording whose mel is then the voice's own."""
+        if content[:1] in b"{[" and content:
+            return self._of_json(content, options)
+        if not (is_npy(content) or is_safetensors(content)):
+            audio = self.recording(content)
+            return ToVocode(self.vocoder.mel_for(audio)[0].cpu().numpy(), self.spec, options, len(audio))
+        source = self._source(options)
+        mel = decode_mel(content, BODY, source.spec, self._most_frames(source.spec))
+        return self._checked(mel, source, options)
+
+    def _of_json(self, content: bytes, options: Vocode) -> ToVocode:
+        if len(content) > LARGEST_JSON:
+            raise MelError(f"{BODY}: JSON may have {LARGEST_JSON} bytes, not {len(content)}: send .npy or safetensors")
+        with reading(BODY, MelError, "is not JSON"):
+            values = json.loads(content.decode("utf-8"))
+        if not isinstance(values, dict) or "mel" not in values:
+            raise MelError(f'{BODY}: JSON is an object with "mel", a list of n_mels lists of numbers')
+        numbers = values.pop("mel")
+        options = Vocode.model_validate({**options.model_dump(exclude_unset=True), **values})
+        source = self._source(options)
+        return self._checked(
+            mel_of_numbers(numbers, BODY, source.spec, self._most_frames(source.spec)), source, options
+        )
+
+    def _checked(self, numbers: Mel, source: Toolkit, options: Vocode) -> ToVocode:
+        mel, spec = source.undo(numbers).astype(np.float32, copy=False), source.spec
+        problem = None if options.trust_mel else implausible(mel, spec)
+        if problem:
+            raise ImplausibleMelError(f"not a plausible {spec.name()} mel: {problem} (trust_mel=true takes it anyway)")
+        return ToVocode(mel, spec, options)
+
+    def _source(self, options: Sampling) -> Toolkit:
+        """Whose numbers the client sends."""
+        source = as_source(options.convention, self.spec)
+        MelConversion(source, self.spec)  # raises where the voice cannot serve it
+        self.vocoder.iterations(options.gl_iters, options.low_band_iters, options.latency_ms)
+        return source
+
+    def _most_frames(self, spec: MelSpec) -> int:
+        return max(1, int(self.longest * spec.sample_rate / spec.hop_length))
+
+    def recording(self, content: bytes) -> torch.Tensor:
+        """Audio (T,) at the voice's rate, long enough for a mel."""
+        read = read_audio(BODY, self.spec.sample_rate, content=content, longest=self.longest)
+        have, need = len(read.samples), max(edge_padding(self.spec)) + 1
+        if have < need:
+            times = [seconds(samples, self.spec.sample_rate) for samples in (have, need)]
+            raise AudioError(f"{BODY}: lasts {times[0]:.3f} s, at least {times[1]:.3f} s are needed")
+        return torch.from_numpy(read.samples)
+
+    def synthesize(self, batch: list[ToVocode], alive: Alive) -> Sequence[Samples | Exception]:
+        """Audio (T,) of each mel; all have the same `key`. Alone, each is what `flowvocoder synth` writes.
+
+        Raises:
+            Abandoned: as soon as `alive` says no.
+        """
+        try:
+            return self._together(batch, alive)
+        except FlowVocoderError as error:
+            if len(batch) == 1:
+                return [error]
+            return [self.synthesize([one], alive)[0] for one in batch]  # what is wrong with one is not with the others
+
+    def _together(self, batch: list[ToVocode], alive: Alive) -> list[Samples]:
+        first, lengths = batch[0], [one.mel.shape[1] for one in batch]
+        mels = np.zeros((len(batch), first.spec.n_mels, max(lengths)), np.float32)
+        for row, one in zip(mels, batch, strict=True):
+            row[:, : one.mel.shape[1]] = one.mel
+        given = {**first.options.given(), "convention": first.spec, "trust_mel": True}  # checked when it was read
+        pieces = self.vocoder.synthesize_pieces(
+            mels, first.options.temperature, seed=[one.options.seed for one in batch],
+            lengths=lengths if len(batch) > 1 else None, **given,
+        )  # fmt: skip
+        made = []
+        for piece in pieces:
+            made.append(piece.cpu().numpy())
+            if not alive():
+                raise Abandoned
+        audio = np.concatenate(made, 1)
+        hop = first.spec.hop_length
+        return [row[: n * hop][: one.samples] for row, n, one in zip(audio, lengths, batch, strict=True)]
+
+    def encode(self, samples: Samples, options: Vocode) -> Encoded:
+        """Audio as the bytes of an answer."""
+        content, rate, clipped = encode_audio(samples, self.spec.sample_rate, options.format)
+        return Encoded(content, rate, seconds(len(samples), self.spec.sample_rate), clipped)
+
+    def score(self, content: bytes, options: Score) -> dict[str, Any]:
+        """The exact likelihood of a recording."""
+        audio = self.recording(content)
+        nats = float(self.vocoder.score(audio, seed=options.seed))
+        said = {
+            "nats_per_sample": nats, "bits_per_sample": bits_per_sample(nats),
+            "seconds": seconds(len(audio), self.spec.sample_rate),
+        }  # fmt: skip
+        if options.by_frame:
+            return {**said, "nats_by_frame": self.vocoder.score_by_frame(audio, seed=options.seed)[0].tolist()}
+        return said
+
+    def mel(self, content: bytes, options: MelOptions) -> tuple[Mel, MelSpec]:
+        """The mel (n_mels, F) of a recording, in the voice's convention or the one named."""
+        if options.convention is None:
+            return self.vocoder.mel(self.recording(content))[0].cpu().numpy(), self.spec
+        spec = convention(options.convention)
+        audio = read_audio(BODY, spec.sample_rate, content=content, longest=self.longest).samples
+        return MelFrontEnd(spec)(torch.from_numpy(audio)).numpy(), spec
+
+    def stream(self, options: Sampling) -> "Streaming":
+        """A stream of frames to audio."""
+        spec = as_source(options.convention, self.spec).spec
+        stream = self.vocoder.stream(options.temperature, options.seed, **options.given())
+        return Streaming(stream.push, stream.flush, spec, stream.seconds_behind, self.spec.sample_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Streaming:
+    """One stream, from bytes of float32 frames to bytes of 16-bit samples."""
+
+    _push: Callable[[Any], torch.Tensor]
+    _flush: Callable[[], torch.Tensor]
+    spec: MelSpec
+    seconds_behind: float
+    sample_rate: int
+
+    def push(self, message: bytes) -> bytes:
+        """Frames, one after the other, little-endian -> the samples that they decide."""
+        size = 4 * self.spec.n_mels
+        if not message or len(message) % size:
+            raise MelError(
+                f"a message has whole frames of {size} bytes ({self.spec.n_mels} float32), not {len(message)}"
+            )
+        return _pcm(self._push(np.frombuffer(message, "<f4").reshape(-1, self.spec.n_mels).T))
+
+    def flush(self) -> bytes:
+        """What was waiting for frames to come."""
+        return _pcm(self._flush())
+
+
+def _pcm(audio: torch.Tensor) -> bytes:
+    return to_pcm16(audio.cpu().numpy())[0].astype("<i2").tobytes()
+
+
+def option_problem(error: dict[str, Any]) -> ConfigError:
+    """What pydantic says of an option, as one sentence."""
+    name = ".".join(str(part) for part in error["loc"] if part not in ("query", "body")) or "the options"
+    if error["type"] == "extra_forbidden":
+        return ConfigError(f"there is no option {name[:40]!r}")
+    return ConfigError(f"{name}: {error['msg']}, not {str(error.get('input'))[:40]!r}")

@@ -1,0 +1,1 @@
+"""What every server of this package lets in, and what it hangs up on."""
