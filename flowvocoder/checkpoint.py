@@ -18,6 +18,7 @@ from flowvocoder.config import Experiment
 from flowvocoder.errors import CheckpointError, ConfigError, OutputError
 from flowvocoder.files import read_json, readable_folder, reading, sha256_of, sha256_of_json, writing_folder
 from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.hub import fetched, is_on_hub
 from flowvocoder.inference import plain_defaults
 from flowvocoder.migration import FORMAT_VERSION, migrated, tensor_name
 from flowvocoder.postfilter.chain import PostFilter
@@ -125,8 +126,9 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     Raises:
         CheckpointError: missing, truncated, altered, of a newer format, or not a checkpoint at all.
     """
+    path = folder_of(path)
     config = read_config(path)
-    weights = readable_folder(path) / WEIGHTS
+    weights = path / WEIGHTS
     if not weights.is_file():
         raise CheckpointError(f"{path}: no {WEIGHTS} in this folder")
     if sha256_of(weights) != config.get("weights_sha256"):
@@ -147,13 +149,22 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     return Checkpoint(model, experiment, card, postfilter)
 
 
+def folder_of(path: Path) -> Path:
+    """Where a checkpoint is read from: its folder, or that of the cache if it is on the hub.
+
+    Raises:
+        CheckpointError: the hub has no such voice, or cannot be reached.
+    """
+    return fetched(path, (CONFIG, WEIGHTS)) if is_on_hub(path) else readable_folder(path)
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """`config.json` of a checkpoint folder, checked, with the names of today's format whatever its own.
 
     Raises:
         CheckpointError: as `load_checkpoint`.
     """
-    path = readable_folder(path)
+    path = fetched(path, (CONFIG,)) if is_on_hub(path) else readable_folder(path)
     if not path.exists():
         hint = "" if path.parent.name else f": `flowvocoder voices` lists {', '.join(voices())}"
         raise CheckpointError(f"{path}: no such checkpoint{hint}")

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from flowvocoder.audio.arrays import Numbers
-from flowvocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from flowvocoder.checkpoint import load_checkpoint
 from flowvocoder.checks import as_latent, as_lengths, check_plausible, finite
 from flowvocoder.config import Experiment
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.hub import hub_name
 from flowvocoder.inference import (
     gradients_if_required,
     own_precision,
@@ -27,6 +28,7 @@ from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.denoiser import Denoiser, Mode
 from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.saving import SavedVoice
 from flowvocoder.settings import number
 from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, reduced
 from flowvocoder.streaming.noise import NoiseSource, Seeds, dequantised
@@ -35,11 +37,10 @@ from flowvocoder.streaming.session import Session
 from flowvocoder.streaming.stream import Stream
 from flowvocoder.synthesis import NoiseOf, Synthesis
 from flowvocoder.units import PCM16_STEP
-from flowvocoder.voice import Voice
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard, checkpoint_folder
 
 
-class Vocoder(Voice):
+class Vocoder(SavedVoice):
     """A trained flow vocoder, ready for inference.
 
     Shape:
@@ -92,35 +93,27 @@ class Vocoder(Voice):
         device: str | torch.device = "cpu",
         engine: Engine = "eager",
         precision: Precision = "float32",
+        revision: str | None = None,
     ) -> "Vocoder":
         """Load a checkpoint.
 
         Args:
-            path: its folder, or the name of a voice of the package (`flowvocoder voices`); None: the default one.
+            path: its folder; the name of a voice of the package; or, on the Hugging Face Hub, `user/repo` (a folder
+                here goes first) or `hf:user/repo@revision`. None or "bundled": the bundled voice.
             engine: what runs synthesis: `eager`, PyTorch alone; `numba`, which compiles the pitch recursion; or
                 `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
                 CUDA graphs.
             precision: of most networks in synthesis; the rest, and encoding and likelihood, are float32.
+            revision: branch, tag or commit of a repository on the hub.
 
         Raises:
-            CheckpointError: it is missing, truncated, altered or of a newer format.
+            CheckpointError: it is missing, truncated, altered or of a newer format, or the hub has no such voice.
             ConfigError: engine or precision are unknown, or not installed.
         """
+        path = hub_name(path, revision)
         checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else checkpoint_folder(path), usable_device(device))
         voice = checkpoint.model, checkpoint.card, checkpoint.postfilter
         return cls(*voice, engine, precision, checkpoint.experiment)
-
-    def save_pretrained(self, path: str | Path) -> None:
-        """Write a checkpoint folder, which `from_pretrained` loads.
-
-        Raises:
-            OutputError: it cannot be written.
-            ConfigError: the vocoder was made of a model alone: use `flowvocoder.checkpoint.save_checkpoint`.
-        """
-        if self._experiment is None:
-            raise ConfigError("this vocoder does not know what it was trained with: use save_checkpoint")
-        postfilter = None if self._experiment.postfilter is None else self.postfilter
-        save_checkpoint(Path(path), Checkpoint(self.model, self._experiment, self.card, postfilter))
 
     def forward(self, mel: Numbers, *arguments: Any, **options: Any) -> Tensor:
         """As `synthesize`."""

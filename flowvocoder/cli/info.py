@@ -22,7 +22,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
-    from flowvocoder.checkpoint import WEIGHTS, load_checkpoint, modules, read_config
+    from flowvocoder.checkpoint import WEIGHTS, folder_of, load_checkpoint, modules, read_config
     from flowvocoder.mel.conversion import served
     from flowvocoder.streaming.engines import ModelSteps
     from flowvocoder.voice_card import BUNDLED_VOICE
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     step = ModelSteps(checkpoint.model).find()
     voice = modules(checkpoint.model, checkpoint.postfilter)
     parameters = sum(p.numel() for p in voice.parameters())
-    size = (path / WEIGHTS).stat().st_size
+    size = (folder_of(path) / WEIGHTS).stat().st_size
     behind = None if step is None else step.delay * step.block
     spec = checkpoint.experiment.mel
     if arguments.json:

@@ -25,6 +25,7 @@ from flowvocoder.evaluation.signals import RATE
 from flowvocoder.evaluation.work import Task, lag_of, measure, run
 from flowvocoder.extras import library
 from flowvocoder.files import sha256_of_json
+from flowvocoder.hub import is_on_hub
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import experiment_from_dict
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
@@ -165,7 +166,7 @@ def _of_corpus(name: str, utterance: Utterance) -> Utterance:
 def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample_rate: int) -> list[Candidate]:
     others = [Path(text) for text in settings.against if text != GRIFFIN_LIM]
     for other in others:
-        if not other.is_dir():
+        if not (is_on_hub(other) or other.is_dir()):
             raise ConfigError(f"--against {other}: no such folder, and not {GRIFFIN_LIM!r}")
     names = iter(distinct_names([path, *others]))
     systems: list[Candidate] = [_flow_system(next(names), path, settings)]
@@ -174,7 +175,7 @@ def _systems(path: Path, utterances: list[Utterance], settings: Settings, sample
             systems.append(GriffinLimCandidate(GRIFFIN_LIM, path, settings.seed, settings.draws))
             continue
         name, other = next(names), Path(text)
-        if (other / CONFIG).is_file():
+        if is_on_hub(other) or (other / CONFIG).is_file():
             systems.append(_flow_system(name, other, settings))
         else:
             systems.append(_folder_system(FolderCandidate(name, other, sample_rate), utterances, settings))
