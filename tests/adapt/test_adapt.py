@@ -1,6 +1,10 @@
 """`adapt`: a voice of a few recordings, in one command that can be stopped and repeated."""
 
+import contextlib
+import dataclasses
+import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +25,11 @@ pytestmark = pytest.mark.slow
 RATE = 22050
 
 
-@pytest.fixture
-def recordings(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four sentences of three seconds in one long recording of another rate, and a short one."""
     pause = np.zeros(16000, np.float32)
-    folder = tmp_path / "mine"
+    folder = tmp_path_factory.mktemp("recordings") / "mine"
     folder.mkdir()
     parts = [part for i in range(4) for part in (speech_like(3.0, 16000, i), pause)]
     sf.write(folder / "long.wav", np.concatenate(parts), 16000)
@@ -33,10 +37,23 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowvocoder.adapt.plan.BATCH", 1)
-    monkeypatch.setattr("flowvocoder.adapt.plan.VALIDATIONS", 2)  # each draws spectrograms
+@contextlib.contextmanager
+def little_work() -> Iterator[None]:
+    """Small batches, short segments, and few validations, which draw spectrograms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flowvocoder.adapt.plan.BATCH", 1)
+        patch.setattr("flowvocoder.adapt.plan.VALIDATIONS", 2)
+        patch.setitem(STAGES, "flow", dataclasses.replace(STAGES["flow"], preset="lapglow-tiny"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def adapted(recordings: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A voice made without a stop, and what was said."""
+    out = tmp_path_factory.mktemp("adapted") / "voice"
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert adapt(recordings, out, checkpoint, "--licence", "CC0-1.0") == 0
+    return out, said.getvalue()
 
 
 def adapt(recordings: Path, out: Path, checkpoint: Path, *more: str) -> int:
@@ -50,15 +67,14 @@ def adapt(recordings: Path, out: Path, checkpoint: Path, *more: str) -> int:
         "--minutes",
         "0.0001",
     ]  # ten steps, however fast
-    return main([*command, *more])
+    with little_work():
+        return main([*command, *more])
 
 
 def test_a_voice_in_one_command_and_again(
-    recordings: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    adapted: tuple[Path, str], recordings: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "voice"
-    assert adapt(recordings, out, checkpoint, "--licence", "CC0-1.0") == 0
-    said = capsys.readouterr().out
+    out, said = adapted
     before, after = (float(said.split(word)[0].split()[-1]) for word in (" nats a sample before", " after"))
     assert after > before
     assert {"recording.wav", "before.wav", "after.wav", "comparison.png"} <= {path.name for path in out.iterdir()}
@@ -75,10 +91,9 @@ def test_a_voice_in_one_command_and_again(
 
 
 def test_it_goes_on_where_it_was_stopped(
-    recordings: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    adapted: tuple[Path, str], recordings: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert adapt(recordings, whole, checkpoint) == 0
+    whole, stopped = adapted[0], tmp_path / "stopped"
     apply, calls = Updates.apply, iter(range(1000))
 
     def interrupted(self: Updates, *arguments: object) -> object:
@@ -107,7 +122,7 @@ def test_sentences_end_at_pauses_and_are_not_long() -> None:
 
 def test_a_plan_fits_the_time_and_the_speech() -> None:
     assert steps_for("flow", 60 * RATE, 300.0, 0.5) == 600
-    assert steps_for("flow", 10 * RATE, 300.0, 0.01) == 807  # sixty times the same ten seconds
+    assert steps_for("flow", 10 * RATE, 300.0, 0.01) == 101  # sixty times the same ten seconds
     assert steps_for("guide", 60 * RATE, 1.0, 10.0) == 10
     voice = preset("lapglow-tiny")
     for name in STAGES:

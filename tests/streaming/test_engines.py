@@ -1,5 +1,6 @@
 """Every engine and precision of synthesis gives what the plain one gives."""
 
+import functools
 import math
 
 import pytest
@@ -54,10 +55,16 @@ def test_numba() -> None:
 
 
 @pytest.mark.slow
-def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when the compiled size comes between others, in a second stream, and where no more sizes are compiled."""
+def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
+    """Also when the compiled size comes between others, in a second stream, and where no more sizes are compiled.
+
+    The graph is traced and taken apart always; what the C++ compiler makes of it costs minutes of processor time.
+    """
+    if not thorough:
+        monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     monkeypatch.setattr(graphs, "MOST_GRAPHS", 1)
-    model, mel = tiny(torch.float64), some_mel(1, dtype=torch.float64)
+    few = [*SETTINGS, "model.encoder_layers=1"]  # every operation takes long to compile
+    model, mel = tiny(torch.float64, few), some_mel(1, dtype=torch.float64)
     eager, compiled = Vocoder(model), Vocoder(model, engine="compile")
     expected = eager.synthesize(mel, 0.7, seed=3)[0]
     for size in (8, 8, 7):

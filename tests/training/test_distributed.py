@@ -75,33 +75,37 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty steps on one process."""
+def steps(thorough: bool) -> str:
+    """How long the runs are that are compared: beyond the warm-up."""
+    return "steps=20" if thorough else "steps=8"
+
+
+@pytest.fixture(scope="module")
+def alone(speech: Path, steps: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on one process."""
     out = tmp_path_factory.mktemp("alone") / "run"
-    assert main(command(speech, out, "steps=20", "save_every=5")) == 0
+    assert main(command(speech, out, steps, "save_every=4")) == 0
     return out
 
 
 @pytest.fixture(scope="module")
-def pair(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same twenty steps on two processes."""
+def pair(speech: Path, steps: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run on two processes."""
     out = tmp_path_factory.mktemp("pair") / "run"
-    ended = subprocess.run(
-        [*torchrun(), *command(speech, out, "steps=20", "save_every=5")], capture_output=True, text=True
-    )
+    ended = subprocess.run([*torchrun(), *command(speech, out, steps, "save_every=4")], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-5000:]
     assert "terminate" not in ended.stderr
     return out
 
 
-def assert_same_losses(a: Path, b: Path) -> None:
+def assert_same_losses(a: Path, b: Path, steps: str) -> None:
     ours, theirs = losses(a), losses(b)
-    assert len(ours) == len(theirs) == 20
+    assert steps == f"steps={len(ours)}" == f"steps={len(theirs)}"
     assert ours == pytest.approx(theirs, abs=1e-5, rel=0.0)
 
 
-def test_two_processes_train_as_one_does(alone: Path, pair: Path) -> None:
-    assert_same_losses(alone, pair)
+def test_two_processes_train_as_one_does(alone: Path, pair: Path, steps: str) -> None:
+    assert_same_losses(alone, pair, steps)
 
 
 WORKER = """
@@ -146,15 +150,15 @@ def test_no_thread_of_the_group_is_left_when_python_exits(how: str, code: int) -
         assert (worker.returncode, out) == (code, "1\n"), err[-3000:]
 
 
-def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, speech: Path, tmp_path: Path) -> None:
-    assert main(command(speech, tmp_path / "run", "steps=20", "accumulate=2")) == 0
-    assert_same_losses(alone, tmp_path / "run")
+def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, speech: Path, steps: str, tmp_path: Path) -> None:
+    assert main(command(speech, tmp_path / "run", steps, "accumulate=2")) == 0
+    assert_same_losses(alone, tmp_path / "run", steps)
 
 
-def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, speech: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, speech: Path, steps: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(
-        [*torchrun("--max-restarts=5"), *command(speech, out, "steps=20", "save_every=5")],
+        [*torchrun("--max-restarts=5"), *command(speech, out, steps, "save_every=4")],
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 300
@@ -200,31 +204,32 @@ def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_killed_at_ten_random_moments(corpus: Path, tmp_path: Path) -> None:
+def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) -> None:
     """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
-    settings = ("steps=80", "save_every=1", "batch=1")
+    steps, kills = (160, 20) if thorough else (20, 4)
+    settings = (f"steps={steps}", "save_every=1", "batch=1")
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
     arguments = [*command(corpus, tmp_path / "run", *settings), "--resume"]
     rng = random.Random(0)
     killed = 0
-    for _ in range(10):
+    for _ in range(kills):
         killed += in_a_fork(arguments, kill_after=rng.uniform(0.2, 1.2)) == -signal.SIGKILL
-    assert killed >= 5, "the runs ended before they could be killed"
+    assert killed >= kills // 2, "the runs ended before they could be killed"
     assert in_a_fork(arguments) == 0
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
     assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
 
 
 def test_full_disk_stops_the_run_and_leaves_the_last_state(corpus: Path, tmp_path: Path) -> None:
-    arguments = command(corpus, tmp_path / "run", "steps=20", "save_every=5")
-    assert main([*arguments, "--max-steps", "5"]) == 0
+    arguments = command(corpus, tmp_path / "run", "steps=6", "save_every=2")
+    assert main([*arguments, "--max-steps", "2"]) == 0
     before = weights(tmp_path / "run")
     assert in_a_fork([*arguments, "--resume"], file_limit=100_000) == 2
     after = weights(tmp_path / "run")
     assert all(torch.equal(before[k], after[k]) for k in before)
     assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
     assert main([*arguments, "--resume"]) == 0
-    assert len(losses(tmp_path / "run")) == 20
+    assert len(losses(tmp_path / "run")) == 6
 
 
 def test_batch_that_cannot_be_shared_is_refused(
@@ -255,10 +260,10 @@ def test_early_stop(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_float16_scale_resumes(corpus: Path, tmp_path: Path) -> None:
-    settings = ("precision=float16", "steps=6", "save_every=3")
+    settings = ("precision=float16", "steps=4", "save_every=2", "batch=1")
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
     parts = command(corpus, tmp_path / "parts", *settings)
-    assert main([*parts, "--max-steps", "3"]) == 0
+    assert main([*parts, "--max-steps", "2"]) == 0
     assert json.loads((tmp_path / "parts/state/state.json").read_text())["scaler"]["scale"] > 0
     assert main([*parts, "--resume"]) == 0
     assert_same_weights(tmp_path / "whole", tmp_path / "parts")
