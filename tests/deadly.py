@@ -27,3 +27,10 @@ def slow(item: int) -> int:
     """This process, at once for item 0; else after minutes."""
     time.sleep(200 if item else 0)
     return os.getpid()
+
+
+def pid_or_die(item: int) -> tuple[int, int]:
+    """The item and this process, which 13 kills."""
+    if item == 13:
+        os._exit(9)
+    return item, os.getpid()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import soxr
+from deadly import pid_or_die
 from helpers import make_corpus, make_manifest, speech_like
 
 from flowvocoder.audit.checks import clipped_samples
@@ -280,12 +281,6 @@ def test_tops_of_slow_waves_are_not_clipping(rate: int, peak: float) -> None:
         assert clipped_samples(wave, rate) == 0
     flat = np.clip(2.0 * wave, -peak, peak)
     assert clipped_samples(flat, rate) > 0.3 * rate
-
-
-def pid_or_die(item: int) -> tuple[int, int]:
-    if item == 13:
-        os._exit(9)
-    return item, os.getpid()
 
 
 @pytest.mark.slow

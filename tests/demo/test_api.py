@@ -85,7 +85,7 @@ def test_speaking_a_mel_streams_the_same_audio(
     mel = mel.repeat(1, 1, 4)  # longer than the passes over the lowest kilohertz are behind
     torch.save({"mel": mel[0]}, tmp_path / "m.pt")
     job = client.submit(handle_file(tmp_path / "m.pt"), True, 0.7, 5, api_name="/speak")
-    live, whole, figures, _ = job.result(60)
+    live, whole, figures, _ = job.result(300)
     assert len(job.outputs()) > 2, "came in one piece"
     assert live["done"] and live["pcm"].startswith(job.outputs()[0][0]["pcm"])
     audio = vocoder.synthesize(mel, 0.7, seed=5)[0].numpy()
@@ -111,7 +111,7 @@ def test_latent_score_walk_and_pair(client: "gradio_client.Client", wav: Path) -
 def test_a_flow_is_fitted_bit_by_bit_and_sampled(client: "gradio_client.Client", demo: Server) -> None:
     assert "press Fit" in refusal(client, 0, api_name="/sample_flow")
     job = client.submit("realnvp", "ring-of-eight", 200, 100, 0, api_name="/fit_flow")
-    figures, said, plot = job.result(120)
+    figures, said, plot = job.result(300)
     assert [answer[0][2]["value"] for answer in job.outputs()] == [50, 100]
     assert figures[0]["label"] == "Held out" and "truth has -0.3" in figures[0]["note"]
     assert "All 100 steps are done" in said and Path(plot).read_bytes()[1:4] == b"PNG"

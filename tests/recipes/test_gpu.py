@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -160,14 +159,22 @@ def test_a_session_trains_and_brings_back(corpus: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_step_ends_in_time_and_a_signal_ends_the_session(tmp_path: Path) -> None:
     session = Session(tmp_path, 1.0, "a test")
-    slow = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
+    begun = tmp_path / "begun"
+    slow = ["sh", "-c", 'echo here; touch "$0"; exec sleep 600', str(begun)]
+
+    def signal_when_begun() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        session.on_signal(signal.SIGTERM, None)
+
     started = time.monotonic()
-    code, text = session.step("slow", slow, 1.5)
+    code, text = session.step("slow", slow, 2.0)
     assert code == -signal.SIGTERM and "here" in text
-    threading.Timer(0.5, lambda: session.on_signal(signal.SIGTERM, None)).start()
-    session.step("stopped", slow, 50.0)
-    assert session.step("late", slow, 50.0) == (-1, "")
-    assert time.monotonic() - started < 10.0
+    begun.unlink()
+    threading.Thread(target=signal_when_begun, daemon=True).start()
+    session.step("stopped", slow, 500.0)
+    assert session.step("late", slow, 500.0) == (-1, "")
+    assert time.monotonic() - started < 40.0
     report = (tmp_path / "report.md").read_text()
     assert "stopped after its 2 s" in report and "stopped by a signal" in report and "not begun: stopped" in report
 
