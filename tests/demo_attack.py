@@ -283,7 +283,7 @@ class Attacker:
         file = {"path": json.loads(text)[0], "meta": {"_type": "gradio.FileData"}}
         if recording:
             return self.call("resynthesize", [file, *FINE[1:]])
-        return self.call("speak", [file, False, 0.7, 0, 0, False, False])
+        return self.call("speak", [file, False, 0.7, 0, 0, 0, False, False])
 
     def greed(self) -> Row:
         """One address asks for everything. It is refused in the end; what it got is cancelled."""

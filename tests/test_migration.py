@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,11 @@ ARCHITECTURES = sorted(set(EXPECTED) - {"run"})
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_checkpoint_gives_the_same_nats_and_the_same_audio(architecture: str, tmp_path: Path) -> None:
+def test_a_checkpoint_gives_the_same_nats_and_the_same_audio(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Levels above an 8 kHz mel are limited since.
+    monkeypatch.setattr("flowvocoder.postfilter.beyond.ABOVE", (math.inf,))
     audio = torch.from_numpy(speech_like(1.0, 22050)).float()
     save_checkpoint(tmp_path / "new", load_checkpoint(OLD / architecture))
     for path in (OLD / architecture, tmp_path / "new"):

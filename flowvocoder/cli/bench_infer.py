@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import iterations, set_machine
-from flowvocoder.cli.options import add_iterations, add_machine, add_settings, folder
+from flowvocoder.cli.options import add_iterations, add_latency, add_machine, add_settings, folder
 from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.presets import preset
@@ -43,6 +43,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=folder, help="also write results.json, table.md and chart.png there"
     )
     add_iterations(parser)
+    add_latency(parser)
     add_machine(parser)
 
 
@@ -93,12 +94,16 @@ def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[Sys
         model, postfilter = build_model(experiment).eval().to(device), build_postfilter(experiment)
         voices.append((name, Checkpoint(model, experiment, card, postfilter)))
     given = {name: number for name, number in iterations(arguments).items() if number is not None}
+    latency = given.pop("latency_ms", None)
     for index, (name, voice) in enumerate(voices):
         settings = dataclasses.replace(voice.card.postfilter, **given)
         card = dataclasses.replace(voice.card, postfilter=settings)
         voices[index] = name, dataclasses.replace(voice, card=card)
     engines, precisions, peers = map(_names, (arguments.engines, arguments.precision, arguments.peers))
-    systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, torch.get_num_threads())]
+    if latency is not None and (others := sorted({"reference", "onnx"} & set(engines))):
+        raise ConfigError(f"--latency: not with the engine {others[0]}")
+    threads = torch.get_num_threads()
+    systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, threads, latency)]
     return systems + [peer(name, device) for name in peers]
 
 

@@ -75,6 +75,11 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float,
                         help="standard deviation of the drawn noise (default: the checkpoint's)")  # fmt: skip
     add_iterations(parser)
+    add_latency(parser)
+
+
+def add_latency(parser: argparse.ArgumentParser) -> None:
+    """--latency."""
     parser.add_argument("--latency", type=float, metavar="MS",
                         help="milliseconds from a mel frame to its samples in a stream: the best iterations are chosen"
                         " for it (default in streams: see `flowvocoder info`)")  # fmt: skip

@@ -68,6 +68,12 @@ def postfilter_slider(own: int) -> gr.Slider:
                      info="Iterations towards the mel; 0 is the flow alone")  # fmt: skip
 
 
+def latency_choice(latencies: list[int]) -> gr.Dropdown:
+    """Milliseconds that a stream is behind its mel, or 0."""
+    choices = [("As a file: the post-filter above", 0), *((f"{ms} ms, as a stream", ms) for ms in latencies)]
+    return gr.Dropdown(choices, value=0, label="Latency", info="How a stream so far behind its mel would sound")
+
+
 def seed_input() -> gr.Number:
     """Of the noise."""
     return gr.Number(0, precision=0, minimum=0, label="Seed", info="The same seed gives the same samples")

@@ -16,6 +16,8 @@ from flowvocoder.demo import inputs
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.latency import delays
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.units import bits_per_sample
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.voice_card import BUNDLED_VOICE
@@ -126,18 +128,30 @@ class Service:
         """The mel (n_mels, F) in a file."""
         return inputs.mel(path, self.spec, trust)
 
-    def stream(self, mel: Tensor, temperature: float, seed: int, gl_iters: int, frames: int = 32) -> Iterator[Tensor]:
-        """Pieces of audio while they are synthesised; together they are what the mel gives in one go."""
-        gl_iters = _checked_iters(gl_iters)
-        low_band_iters = self.vocoder.low_band_iters if gl_iters else 0  # a file is there already: quality before delay
+    def latencies(self) -> list[int]:
+        """Milliseconds that a stream of the first voice can be behind its mel; none if it takes whole mels only."""
         try:
-            stream = self.vocoder.stream(
-                _checked(temperature),
-                inputs.seed(seed),
-                gl_iters=gl_iters,
-                low_band_iters=low_band_iters,
-                trust_mel=True,  # checked when read
-            )
+            return sorted(set(delays(self._delay, self.spec.sample_rate).values()))
+        except ConfigError:
+            return []
+
+    def _delay(self, settings: PostfilterSettings) -> int:
+        return self.vocoder.postfilter.delay(settings, self.vocoder.look_ahead)
+
+    def stream(
+        self, mel: Tensor, temperature: float, seed: int, gl_iters: int, latency_ms: float = 0, frames: int = 32
+    ) -> Iterator[Tensor]:
+        """Pieces of audio while they are synthesised; together they are what the mel gives in one go.
+
+        Args:
+            latency_ms: of a stream, whose iterations run in place of these; 0: a file is there, quality before delay.
+        """
+        gl_iters = _checked_iters(gl_iters)
+        low_band_iters = self.vocoder.low_band_iters if gl_iters else 0
+        files = {"gl_iters": gl_iters, "low_band_iters": low_band_iters}
+        settings = {"latency_ms": latency_ms} if latency_ms and self.latencies() else files
+        try:
+            stream = self.vocoder.stream(_checked(temperature), inputs.seed(seed), trust_mel=True, **settings)
         except ConfigError:  # an architecture that only decodes whole mels
             yield self._speak(self.vocoder, mel, temperature, seed, 0.0, gl_iters)
             return

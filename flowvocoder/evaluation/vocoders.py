@@ -28,6 +28,7 @@ class System:
         run: mel (B, n_mels, F) and a seed -> audio (B, F * hop_length).
         spec: of the mels it is given.
         vocoder: ours, for streaming; None for others and for engines that are not measured in streaming.
+        latency_ms: of its streams; None: the voice's own.
     """
 
     name: str
@@ -36,6 +37,7 @@ class System:
     run: Callable[[Tensor, int], Tensor]
     spec: MelSpec = dataclasses.field(default_factory=lambda: convention("tacotron2"))
     vocoder: Vocoder | None = None
+    latency_ms: float | None = None
 
     @property
     def seconds_per_frame(self) -> float:
@@ -43,7 +45,12 @@ class System:
 
 
 def ours(
-    name: str, checkpoint: Checkpoint, engines: list[str], precisions: list[str], threads: int
+    name: str,
+    checkpoint: Checkpoint,
+    engines: list[str],
+    precisions: list[str],
+    threads: int,
+    latency_ms: float | None = None,
 ) -> Iterator[System]:
     """One model in every requested engine, and in every precision where the engine has a choice.
 
@@ -60,7 +67,7 @@ def ours(
             vocoder = Vocoder(model, checkpoint.card, checkpoint.postfilter, engine, precision)  # type: ignore[arg-type]
             vocoder.prepare()  # before anything is counted or timed
             label = engine if precision == "float32" else f"{engine} {precision}"
-            yield of_vocoder(name, vocoder, label)
+            yield of_vocoder(name, vocoder, label, **({} if latency_ms is None else {"latency_ms": latency_ms}))
 
 
 def of_vocoder(name: str, vocoder: Vocoder, engine: str = "eager", **settings: Any) -> System:
@@ -70,7 +77,7 @@ def of_vocoder(name: str, vocoder: Vocoder, engine: str = "eager", **settings: A
     def run(mel: Tensor, seed: int) -> Tensor:
         return vocoder.synthesize(mel, seed=seed, trust_mel=True, **settings)  # of recordings, or checked when read
 
-    return System(name, engine, parameters, run, vocoder.spec, vocoder)
+    return System(name, engine, parameters, run, vocoder.spec, vocoder, settings.get("latency_ms"))
 
 
 def griffin_lim_system(name: str, spec: MelSpec, iterations: int = ITERATIONS) -> System:

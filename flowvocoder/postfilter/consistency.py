@@ -76,7 +76,7 @@ class MelConsistency(nn.Module):
         self.register_buffer("synthesis", synthesis_window(window, self.stride), persistent=False)
         weight = low_band_weight(spec) if low else torch.ones(spec.n_mels)
         self.bands = int(weight.count_nonzero())
-        outside = beyond(spec, self.size // 2 + 1)
+        outside = beyond(spec, self.size // 2 + 1, low)
         # Nothing above the last corrected band is measured or changed.
         stated = front_end.filterbank[: self.bands, : outside.bins.shape[1]]
         filters = torch.cat([stated, unit_level(outside.bins, front_end.window)])

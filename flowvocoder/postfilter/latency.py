@@ -30,6 +30,11 @@ def of_stream(voice: PostfilterSettings) -> PostfilterSettings:
     return with_delay(DEFAULT_HOPS) if voice.gl_iters else PostfilterSettings()
 
 
+def delays(delay: Callable[[PostfilterSettings], int], sample_rate: int) -> dict[int, int]:
+    """By hops of delay: milliseconds that a stream is behind its mel with the best iterations for it, rounded."""
+    return {hops: round(1000 * seconds(delay(with_delay(hops)), sample_rate)) for hops in ROUNDS}
+
+
 def within(latency_ms: float, delay: Callable[[PostfilterSettings], int], sample_rate: int) -> PostfilterSettings:
     """The best iterations for a latency.
 
@@ -41,9 +46,9 @@ def within(latency_ms: float, delay: Callable[[PostfilterSettings], int], sample
         ConfigError: shorter than the delay of the flow itself, or no number.
     """
     latency_ms = number("latency_ms", latency_ms)
-    delays = {hops: round(1000 * seconds(delay(with_delay(hops)), sample_rate)) for hops in ROUNDS}
-    fitting = [hops for hops, delay_ms in delays.items() if delay_ms <= latency_ms]
+    behind = delays(delay, sample_rate)
+    fitting = [hops for hops, delay_ms in behind.items() if delay_ms <= latency_ms]
     if not fitting:
-        least = min(delays.values())
+        least = min(behind.values())
         raise ConfigError(f"a latency of {latency_ms:g} ms is too short: this voice is {least} ms behind at least")
     return with_delay(max(fitting))

@@ -73,6 +73,10 @@ def test_the_post_filter_can_be_chosen(client: "gradio_client.Client", checkpoin
         assert np.abs(sf.read(vocoded)[0] - wanted[: len(sf.read(wav)[0])]).max() < 2 / 32768
         spoken = client.predict(file=handle_file(wav.with_suffix(".npy")), trust=True, **settings, api_name="/speak")[1]
         assert np.abs(sf.read(spoken)[0] - wanted).max() < 1e-3
+    streamed = {"temperature": 0.7, "seed": 3, "latency": 93, "trust": True}
+    spoken = client.predict(file=handle_file(wav.with_suffix(".npy")), **streamed, api_name="/speak")[1]
+    wanted = vocoder.synthesize(mel, 0.7, seed=3, latency_ms=93)[0].clamp(-1.0, 1.0).numpy()
+    assert np.abs(sf.read(spoken)[0] - wanted).max() < 1e-3
     for impossible in (2.5, 65, -1):
         refusal(client, handle_file(wav), 0.7, 0, 0, impossible, api_name="/resynthesize")
 

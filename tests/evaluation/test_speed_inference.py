@@ -50,6 +50,8 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
         (["--seconds", "ten"], "expected numbers"),
         (["--batch", "0"], "must be from 1"),
         (["--rounds", "0"], "--rounds"),
+        (["--latency", "93", "--engines", "eager,onnx"], "--latency: not with the engine onnx"),
+        (["--latency", "93", "--gl-iters", "1"], "--latency chooses the iterations"),
     ],
 )
 def test_bench_refuses(

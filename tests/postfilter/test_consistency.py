@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mel_pairs import FRAMES, ODD, distance, in_pieces, pair
+from torch import Tensor
 
 from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
@@ -36,18 +37,45 @@ def test_its_mel_is_the_front_ends(spec: MelSpec) -> None:
     assert (measured - expected)[..., inner].abs().max() < 1e-9
 
 
+def cut_off(audio: Tensor, rate: int, above: float, decibels: float = -20.0) -> Tensor:
+    """Audio that is weaker by so many decibels from a frequency on."""
+    spectrum = torch.fft.rfft(audio)
+    hz = torch.linspace(0, rate / 2, spectrum.shape[1])
+    return torch.fft.irfft(torch.where(hz < above, 1.0, 10 ** (decibels / 20)) * spectrum, audio.shape[1])
+
+
 def test_audio_that_has_the_mel_is_left_as_it_is() -> None:
     spec = convention("tacotron2")
-    _, audio = pair(spec)
+    audio = cut_off(pair(spec)[1], 22050, 8000.0)
     mel = MelFrontEnd(spec).double()(audio)[..., :FRAMES]
     assert (MelConsistency(spec).double()(audio, mel, 3) - audio).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("spec", "cut", "most"), [
+    (convention("tacotron2"), 7000.0, 0.05), (convention("tacotron2"), 5500.0, 0.02),
+    (MelSpec(fmax=11025.0), 11025.0, 1.01), (convention("vocos"), 12000.0, 1.01),
+])  # fmt: skip
+def test_above_an_8_khz_mel_a_level_falls_to_what_is_likely(spec: MelSpec, cut: float, most: float) -> None:
+    """Noise above 8 kHz where the mel's highest bands are empty: most of it goes. Nothing is ever added there."""
+    audio = pair(spec)[1]
+    mel = MelFrontEnd(spec).double()(cut_off(audio, spec.sample_rate, cut, -90.0))[..., :FRAMES]
+    consistency = MelConsistency(spec).double()
+    inner, high = slice(2048, -2048), torch.linspace(0, spec.sample_rate / 2, 1 + (audio.shape[1] - 4096) // 2) > 8500.0
+
+    def level(signal: Tensor) -> float:
+        return float(torch.fft.rfft(signal[:, inner])[:, high].abs().square().sum().sqrt())
+
+    assert level(consistency(audio, mel, 4)) < most * level(audio)
+    quiet = cut_off(audio, spec.sample_rate, 8000.0, -40.0)
+    assert cut < 8000.0 or level(consistency(quiet, mel, 1)) > level(quiet)
+    assert cut > 8000.0 or level(consistency(quiet, mel, 4)) < 1.05 * level(quiet)
 
 
 @pytest.mark.parametrize(("nats", "gain"), [(0.6931, 4.0), (5.0, 54.6)])
 def test_a_gain_of_the_mel_is_a_gain_of_the_audio(nats: float, gain: float) -> None:
     """Up to 2 nats in an iteration, a power of 54.6; wherever frames are whole, and not above the mel."""
     spec = convention("tacotron2")
-    _, audio = pair(spec)
+    audio = cut_off(pair(spec)[1], 22050, 8000.0)
     mel = MelFrontEnd(spec).double()(audio)[..., :FRAMES] + nats
     inner = slice(2048, -2048)
     after = torch.fft.rfft(MelConsistency(spec).double()(audio, mel, 1)[:, inner]).abs().square()

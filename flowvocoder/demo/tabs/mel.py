@@ -19,6 +19,7 @@ from flowvocoder.demo.parts import (
     PRIVATE,
     answer,
     answer_in_pieces,
+    latency_choice,
     number,
     numbers,
     pcm,
@@ -52,6 +53,7 @@ def build(service: Service, page: Page) -> None:
             trust = gr.Checkbox(False, label="Synthesise it whatever it looks like")
             temperature = temperature_slider(service.vocoder.temperature)
             gl_iters = postfilter_slider(service.vocoder.gl_iters)
+            latency = latency_choice(service.latencies())
             seed = seed_input()
             button = gr.Button("Speak", variant="primary")
         with tab.results("Drop a mel or take the example, and press Speak."):
@@ -71,9 +73,16 @@ def build(service: Service, page: Page) -> None:
 
     @answer_in_pieces
     def speak(
-        file: str | None, trust: bool, temperature: float, seed: int, gl_iters: int, narrow: bool, dark: bool
+        file: str | None,
+        trust: bool,
+        temperature: float,
+        seed: int,
+        gl_iters: int,
+        latency: float,
+        narrow: bool,
+        dark: bool,
     ) -> Iterator[Any]:
-        """A mel file to speech, in pieces as they are made.
+        """A mel file to speech, in pieces as they are made; `latency` is in ms, or 0 for the iterations of files.
 
         Returns the live player's value, at the end the whole recording, figures and a plot of the mel.
         """
@@ -81,7 +90,7 @@ def build(service: Service, page: Page) -> None:
         rate, seconds = service.spec.sample_rate, mel.shape[-1] * service.spec.hop_length / service.spec.sample_rate
         sound, pieces = LiveAudio(uuid.uuid4().hex, rate, seconds), []
         started, first = time.perf_counter(), 0.0
-        for piece in service.stream(mel, temperature, seed, gl_iters):
+        for piece in service.stream(mel, temperature, seed, gl_iters, latency):
             pieces.append(piece)
             if not len(piece):  # the model still looks ahead
                 continue
@@ -113,7 +122,7 @@ def build(service: Service, page: Page) -> None:
     tab.on_click(
         button,
         speak,
-        [file, trust, temperature, seed, gl_iters, *page.look],
+        [file, trust, temperature, seed, gl_iters, latency, *page.look],
         [live, whole, figures, drawn],
         api_name="speak",
         **MODEL_WORK,

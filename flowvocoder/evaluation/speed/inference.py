@@ -98,11 +98,11 @@ def measure_streaming(system: System, frames: int, seconds: float, device: torch
     """Chunk after chunk as a microphone would give them; None if the system cannot stream."""
     if system.vocoder is None:
         return None
-    warm_up = system.vocoder.stream()
+    warm_up = system.vocoder.stream(latency_ms=system.latency_ms)
     for _ in range(3):  # an engine that compiles does so at the second chunk
         warm_up.push(mel_of(system, frames * system.seconds_per_frame, 1, device)[0])
     mel = mel_of(system, seconds, 1, device)[0]
-    stream = system.vocoder.stream()
+    stream = system.vocoder.stream(latency_ms=system.latency_ms)
     first, times = None, []
     for at in range(0, mel.shape[1] - frames + 1, frames):
         started = time.perf_counter()
