@@ -12,6 +12,7 @@ from typing import Any
 
 from flowvocoder.server.app import Application, GracefulServer, build
 from flowvocoder.server.limits import Limits
+from flowvocoder.text.acoustic import Acoustic
 from flowvocoder.vocoder import Vocoder
 
 
@@ -47,9 +48,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(vocoder: Vocoder, limits: Limits | None = None, key: str | None = None) -> Iterator[Served]:
+def serving(
+    vocoder: Vocoder, limits: Limits | None = None, key: str | None = None, tts: Acoustic | None = None
+) -> Iterator[Served]:
     """A server on a free port; told to stop at the end, and waited for."""
-    application = build(vocoder, limits or Limits(), ["localhost"], key)
+    application = build(vocoder, limits or Limits(), ["localhost"], key, tts)
     server = GracefulServer(application)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))

@@ -32,7 +32,7 @@ LAYERS = [
     {"checkpoint", "data", "synthesis"},
     {"saving"},
     {"vocoder", "audit", "prepare"},
-    {"interop"},
+    {"interop", "text"},
     {"training"},
     {"evaluation", "adapt"},
     {"analysis"},

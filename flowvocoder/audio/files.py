@@ -274,7 +274,7 @@ def write_audio(path: Path, samples: Samples | Iterable[Samples], sample_rate: i
         return _write(file, [samples] if isinstance(samples, np.ndarray) else samples, path)
 
 
-ENCODED = ("wav", "flac", "opus", "pcm")
+ENCODED = ("wav", "flac", "opus", "mp3", "pcm")
 """What `encode_audio` makes; `pcm` is 16-bit little-endian numbers and nothing else."""
 
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
@@ -292,9 +292,10 @@ def encode_audio(samples: Samples, sample_rate: int, kind: str) -> tuple[bytes, 
         rate = next((rate for rate in _OPUS_RATES if rate >= sample_rate), _OPUS_RATES[-1])
         samples, sample_rate = resample(samples, sample_rate, rate) if rate != sample_rate else samples, rate
     made = io.BytesIO()
-    how = {"format": "OGG", "subtype": "OPUS"} if kind == "opus" else {"format": kind.upper(), "subtype": "PCM_16"}
-    if kind == "pcm":
-        how = {"format": "RAW", "subtype": "PCM_16", "endian": "LITTLE"}
+    how = {
+        "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {"format": "MP3", "subtype": "MPEG_LAYER_III"},
+        "pcm": {"format": "RAW", "subtype": "PCM_16", "endian": "LITTLE"},
+    }.get(kind, {"format": kind.upper(), "subtype": "PCM_16"})  # fmt: skip
     with sf.SoundFile(made, "w", sample_rate, 1, **how) as file:
         blocks = (samples[start : start + _BLOCK] for start in range(0, len(samples), _BLOCK))
         clipped = _write(file, blocks, Path("audio"))

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
@@ -37,6 +38,9 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="seconds until a request is given up (default 120)")  # fmt: skip
     parser.add_argument("--grace", type=float, metavar="S",
                         help="seconds to finish what was accepted, once told to stop (default 30)")  # fmt: skip
+    parser.add_argument("--tts", metavar="MODEL",
+                        help="acoustic model of /v1/audio/speech: hibari (default, where it is installed), or the JSON"
+                        " description of an ONNX file")  # fmt: skip
     add_checkpoint(parser, files=False)
     add_engine(parser)
 
@@ -50,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.parallel import usable_cores
     from flowvocoder.server.app import serve
     from flowvocoder.server.limits import Limits
+    from flowvocoder.text.acoustic import HIBARI, acoustic
     from flowvocoder.web.memory import give_back_freed_memory
 
     if not 0 <= arguments.port <= 65535:
@@ -62,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     give_back_freed_memory()
     vocoder = load_vocoder(arguments)
     vocoder.prepare()
-    serve(vocoder, limits, arguments.host, arguments.port, arguments.allow_host, key)
+    tts = acoustic(arguments.tts, vocoder) if arguments.tts or find_spec(HIBARI) else None
+    serve(vocoder, limits, arguments.host, arguments.port, arguments.allow_host, key, tts)
     return 0
 
 

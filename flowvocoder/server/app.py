@@ -26,6 +26,7 @@ from flowvocoder.server.queue import Queue
 from flowvocoder.server.routes import Api
 from flowvocoder.server.service import Service, option_problem
 from flowvocoder.server.stream import StreamApi
+from flowvocoder.text.acoustic import Acoustic
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.web.connections import ImpatientProtocol
 from flowvocoder.web.names import own_names
@@ -42,16 +43,19 @@ class Application:
     places: Places
 
 
-def build(vocoder: Vocoder, limits: Limits, names: Sequence[str] = (), key: str | None = None) -> Application:
+def build(
+    vocoder: Vocoder, limits: Limits, names: Sequence[str] = (), key: str | None = None, tts: Acoustic | None = None
+) -> Application:
     """The application.
 
     Args:
         names: it answers to these and to IP addresses; empty for any.
         key: that clients must show; None: none.
+        tts: what makes mels of text; None: nothing does.
     """
     pools = [ThreadPoolExecutor(n, name) for n, name in
              ((limits.workers, "synthesis"), (limits.workers, "streams"), (READERS, "reading"))]  # fmt: skip
-    service, places = Service(vocoder, limits.longest), Places(limits)
+    service, places = Service(vocoder, limits.longest, tts), Places(limits)
     metrics = Metrics(lambda: places.requests, lambda: places.streams)
     queue = Queue(pools[0], limits.workers, limits.batch, metrics.batches.observe)
     api = Api(service, places, metrics, queue, pools[2], limits.timeout)
@@ -108,18 +112,25 @@ class GracefulServer(uvicorn.Server):
 
 
 def serve(
-    vocoder: Vocoder, limits: Limits, host: str, port: int, names: Sequence[str] = (), key: str | None = None
+    vocoder: Vocoder,
+    limits: Limits,
+    host: str,
+    port: int,
+    names: Sequence[str] = (),
+    key: str | None = None,
+    tts: Acoustic | None = None,
 ) -> None:
     """Serve until interrupted or terminated.
 
     Args:
         host, port: where to listen.
         names: the server answers to these too, if only this machine can reach it.
+        key, tts: as `build`.
 
     Raises:
         ConfigError: the port is taken.
     """
-    application = build(vocoder, limits, own_names(host, names), key)
+    application = build(vocoder, limits, own_names(host, names), key, tts)
     bare = host.strip("[]")
     try:
         listening = socket.create_server(

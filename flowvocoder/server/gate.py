@@ -19,7 +19,8 @@ from flowvocoder.web.bodies import HANG_UP, LARGEST_FILE, in_time, length_of
 from flowvocoder.web.names import is_own
 
 PATHS = frozenset((
-    "/healthz", "/metrics", "/docs", "/openapi.json", "/v1/voice", "/v1/vocode", "/v1/score", "/v1/mel", "/v1/stream",
+    "/healthz", "/metrics", "/docs", "/openapi.json", "/v1/voice", "/v1/vocode", "/v1/audio/speech", "/v1/score",
+    "/v1/mel", "/v1/stream",
 ))  # fmt: skip
 """What figures are kept of; all else together."""
 

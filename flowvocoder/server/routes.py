@@ -17,12 +17,15 @@ from flowvocoder.mel.files import npy_bytes
 from flowvocoder.server.gate import Places, until_gone
 from flowvocoder.server.metrics import Metrics
 from flowvocoder.server.queue import Abandoned, Alive, Queue
-from flowvocoder.server.service import Encoded, MelOptions, Score, Service, ToVocode, Vocode
+from flowvocoder.server.service import Encoded, MelOptions, Score, Service, Speech, ToVocode, Vocode
 from flowvocoder.web.bodies import LARGEST_FILE
 
 T = TypeVar("T")
 
-_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg", "pcm": "audio/pcm"}
+_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "opus": "audio/ogg", "mp3": "audio/mpeg", "pcm": "audio/pcm"}
+
+SPEECH_RATE = 24_000
+"""Hz of raw samples, where a client expects them as OpenAI sends them."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _MEL = {
@@ -69,6 +72,10 @@ class Api:
             "/v1/vocode", summary="A mel, or a recording through its mel, to audio", openapi_extra=_MEL_OR_RECORDING,
             response_class=Response, responses=audio,
         )(self.vocode)  # fmt: skip
+        router.post(
+            "/v1/audio/speech", summary="Text to audio, as OpenAI's API has it", response_class=Response,
+            responses=audio,
+        )(self.speech)  # fmt: skip
         router.post("/v1/score", summary="The exact likelihood of a recording", openapi_extra=_RECORDING)(self.score)
         router.post(
             "/v1/mel", summary="The mel of a recording", openapi_extra=_RECORDING, response_class=Response,
@@ -94,10 +101,19 @@ class Api:
         return await self._in_time(request, self._vocode(await self._body(request), options))
 
     async def _vocode(self, content: bytes, options: Vocode) -> Response:
-        given: ToVocode = await self._read(self.service.read, content, options)
+        return await self._speak("/v1/vocode", await self._read(self.service.read, content, options))
+
+    async def speech(self, request: Request, asked: Speech) -> Response:
+        """The text goes through an acoustic model to a mel, and that through the flow."""
+        return await self._in_time(request, self._speech(asked))
+
+    async def _speech(self, asked: Speech) -> Response:
+        return await self._speak("/v1/audio/speech", await self._read(self.service.speech, asked), SPEECH_RATE)
+
+    async def _speak(self, path: str, given: ToVocode, pcm_rate: int | None = None) -> Response:
         samples = await self.queue.run(self.service.synthesize, given, given.key)
-        audio: Encoded = await self._read(self.service.encode, samples, given.options)
-        self.metrics.audio.labels("/v1/vocode").inc(audio.seconds)
+        audio: Encoded = await self._read(self.service.encode, samples, given.options, pcm_rate)
+        self.metrics.audio.labels(path).inc(audio.seconds)
         said = {"X-Sample-Rate": str(audio.sample_rate), "X-Clipped-Samples": str(audio.clipped)}
         return Response(audio.content, headers=said, media_type=_TYPES[given.options.format])
 

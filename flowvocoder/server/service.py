@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowvocoder.audio.files import Samples, encode_audio, read_audio
 from flowvocoder.audio.pcm16 import to_pcm16
+from flowvocoder.audio.resample import resample
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError, ImplausibleMelError, MelError
 from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion, as_source
@@ -22,6 +23,8 @@ from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.server.limits import LARGEST_JSON, MOST_GL_ITERS, MOST_LOW_BAND_ITERS, MOST_TEMPERATURE
 from flowvocoder.server.queue import Abandoned, Alive
+from flowvocoder.text.acoustic import Acoustic
+from flowvocoder.text.limits import FASTEST, MOST_CHARACTERS, SLOWEST
 from flowvocoder.units import bits_per_sample, seconds
 from flowvocoder.vocoder import Vocoder
 
@@ -64,7 +67,23 @@ class Sampling(Options):
 class Vocode(Sampling):
     """Options of /v1/vocode."""
 
-    format: Literal["wav", "flac", "opus", "pcm"] = Field("wav", description="of the answer; pcm: 16-bit little-endian")
+    format: Literal["wav", "flac", "opus", "mp3", "pcm"] = Field(
+        "wav", description="of the answer; pcm: 16-bit little-endian"
+    )
+
+
+class Speech(BaseModel):
+    """The body of /v1/audio/speech, as OpenAI has it. Of model, voice and instructions nothing depends here."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    input: str = Field(max_length=MOST_CHARACTERS, description="what to say")
+    model: str = Field("", max_length=200)
+    voice: str | dict[str, Any] = ""
+    response_format: Literal["wav", "flac", "opus", "mp3", "pcm"] = Field("mp3", description="pcm: 24 kHz, 16 bits")
+    speed: float = Field(1.0, ge=SLOWEST, le=FASTEST)
+    stream_format: Literal["audio"] = "audio"
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 class Score(Options):
@@ -112,12 +131,14 @@ class Service:
 
     Args:
         longest: seconds of audio in one request.
+        tts: what makes mels of text; None: nothing does.
 
     Every method raises AudioError, MelError or ConfigError for what it cannot take.
     """
 
-    def __init__(self, vocoder: Vocoder, longest: float):
+    def __init__(self, vocoder: Vocoder, longest: float, tts: Acoustic | None = None):
         self.vocoder, self.spec, self.longest = vocoder, vocoder.spec, longest
+        self.tts = tts
 
     def about(self) -> dict[str, Any]:
         """What a client needs to know of the voice."""
@@ -138,6 +159,17 @@ class Service:
         source = self._source(options)
         mel = decode_mel(content, BODY, source.spec, self._most_frames(source.spec))
         return self._checked(mel, source, options)
+
+    def speech(self, asked: Speech) -> ToVocode:
+        """The mel of a text."""
+        if self.tts is None:
+            raise ConfigError("this server has no acoustic model: pip install 'flowvocoder[say]', or serve with --tts")
+        numbers, source = self.tts(asked.input, asked.speed, asked.seed % 2**32)
+        most, frames = self._most_frames(source.spec), numbers.shape[1]
+        if frames > most:
+            raise MelError(f"the text takes {frames} frames, {most} ({self.longest:g} s) are synthesised in one go")
+        options = Vocode.model_validate({"seed": asked.seed, "trust_mel": True, "format": asked.response_format})
+        return self._checked(numbers, source, options)
 
     def _of_json(self, content: bytes, options: Vocode) -> ToVocode:
         if len(content) > LARGEST_JSON:
@@ -211,10 +243,14 @@ class Service:
         hop = first.spec.hop_length
         return [row[: n * hop][: one.samples] for row, n, one in zip(audio, lengths, batch, strict=True)]
 
-    def encode(self, samples: Samples, options: Vocode) -> Encoded:
-        """Audio as the bytes of an answer."""
-        content, rate, clipped = encode_audio(samples, self.spec.sample_rate, options.format)
-        return Encoded(content, rate, seconds(len(samples), self.spec.sample_rate), clipped)
+    def encode(self, samples: Samples, options: Vocode, pcm_rate: int | None = None) -> Encoded:
+        """Audio as the bytes of an answer; what says no rate of its own is at `pcm_rate`, None for the voice's."""
+        length = seconds(len(samples), self.spec.sample_rate)
+        rate = self.spec.sample_rate
+        if pcm_rate is not None and options.format == "pcm":
+            samples, rate = resample(samples, rate, pcm_rate), pcm_rate
+        content, rate, clipped = encode_audio(samples, rate, options.format)
+        return Encoded(content, rate, length, clipped)
 
     def score(self, content: bytes, options: Score) -> dict[str, Any]:
         """The exact likelihood of a recording."""

@@ -24,6 +24,7 @@ VALID: list[tuple[str, ...]] = [
     ("audit", "seeds/toy/manifest.jsonl", "--jobs", "1"),
     ("prove", "seeds/z.wav", "--as-it-stands", "--checkpoint", "seeds/voice"),
     ("edit", "seeds/z.wav", "out/y.wav", "--speed", "1.5", "--checkpoint", "seeds/voice"),
+    ("say", "good morning", "out/y.wav", "--checkpoint", "seeds/voice"),
 ]
 
 OPTIONS = [

@@ -1,0 +1,1 @@
+"""Text to mels, by acoustic models of other people."""
