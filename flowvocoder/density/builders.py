@@ -24,6 +24,10 @@ from flowvocoder.flows.spline import Spline
 from flowvocoder.flows.sylvester import Sylvester
 
 Builder = Callable[[Sizes], list[Bijection]]
+
+FEW, SPREAD = 2, 4.0
+"""Up to so many features the outermost bins of splines start about so many times as wide as the innermost."""
+
 BUILDERS: dict[str, Builder] = {}
 """The builder of every family."""
 
@@ -120,13 +124,13 @@ def iaf(sizes: Sizes) -> list[Bijection]:
 @family("nsf-c")
 def nsf_coupling(sizes: Sizes) -> list[Bijection]:
     """Invertible 1x1 convolutions and spline couplings. Kinks of the networks (ReLU) find islands sooner."""
-    return _rotating(sizes, lambda: coupling(sizes, Spline(), activation=F.relu), normalise=False)
+    return _rotating(sizes, lambda: _spread(coupling(sizes, Spline(), activation=F.relu), sizes), normalise=False)
 
 
 @family("nsf-ar")
 def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
     """Invertible 1x1 convolutions and spline autoregressions."""
-    return _rotating(sizes, lambda: autoregression(sizes, Spline(), activation=F.relu), normalise=False)
+    return _rotating(sizes, lambda: _spread(autoregression(sizes, Spline(), activation=F.relu), sizes), normalise=False)
 
 
 @family("cnf")
@@ -147,6 +151,19 @@ def autoregression(sizes: Sizes, transform: Elementwise, activation: Activation 
     """An autoregression of vectors, conditioned by a masked perceptron."""
     net = MaskedPerceptron(sizes.features, transform.parameters, sizes.context, sizes.hidden, activation=activation)
     return Autoregressive(net, transform)
+
+
+def _spread(layer: Coupling | Autoregressive, sizes: Sizes) -> Coupling | Autoregressive:
+    """A layer of splines, still the identity, whose bins are narrower in the middle if there are few features.
+
+    There they find edges and gaps sooner. With more features rows are far apart, and narrow bins learn them by heart.
+    """
+    if sizes.features <= FEW:
+        net, spline = layer.conditioner, layer.transform
+        assert isinstance(net, Perceptron | MaskedPerceptron) and isinstance(spline, Spline)
+        with torch.no_grad():
+            net.end.bias.view(spline.parameters, -1).copy_(spline.identity(SPREAD)[:, None])
+    return layer
 
 
 def _turning(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:

@@ -43,6 +43,11 @@ class Spline(Elementwise):
     def parameters(self) -> int:  # type: ignore[override]
         return 3 * self.bins - 1
 
+    def identity(self, spread: float) -> Tensor:
+        """Parameters (P,) of the identity whose outermost bins are about `spread` times as wide as innermost ones."""
+        sizes = torch.linspace(-1.0, 1.0, self.bins).square() * math.log(spread)
+        return torch.cat([sizes, sizes, torch.zeros(self.bins - 1)])
+
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         inside = x.abs() < self.bound
         at = self._bin(x, parameters, of_z=False)

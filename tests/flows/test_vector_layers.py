@@ -93,6 +93,17 @@ def test_a_spline_of_zeros_is_the_identity_and_tails_are_straight() -> None:
     assert spline.forward(edge, parameters[:, :2])[0].diff().abs() < 1e-8
 
 
+def test_a_spline_may_start_as_the_identity_with_narrow_bins_in_the_middle() -> None:
+    spline = Spline(8, 4.0)
+    parameters, x = spline.identity(4.0), torch.linspace(-6, 6, 1001, dtype=torch.float64)
+    given = parameters.double()[:, None].expand(-1, len(x))
+    z, log_slope = spline.forward(x, given)
+    assert torch.allclose(z, x, rtol=0, atol=1e-6) and log_slope.abs().max() < 1e-6
+    at = spline._bin(x, given, of_z=False)
+    widths = at.width[x.abs() < 4]
+    assert 3.8 < widths.max() / widths.min() < 4.0 and widths.min() < 0.5
+
+
 def test_splines_are_undone_in_float32() -> None:
     generator = torch.Generator().manual_seed(0)
     spline, x = Spline(), 3.0 * torch.randn(10_000, generator=generator)
