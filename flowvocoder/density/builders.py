@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from flowvocoder.density.continuous import Estimated, Matched
 from flowvocoder.density.families import Settings, Sizes
@@ -123,8 +124,12 @@ def iaf(sizes: Sizes) -> list[Bijection]:
 
 @family("nsf-c")
 def nsf_coupling(sizes: Sizes) -> list[Bijection]:
-    """Invertible 1x1 convolutions and spline couplings. Kinks of the networks (ReLU) find islands sooner."""
-    return _rotating(sizes, lambda: _spread(coupling(sizes, Spline(), activation=F.relu), sizes), normalise=False)
+    """Invertible 1x1 convolutions and spline couplings. Kinks of the networks (ReLU) find islands sooner.
+
+    More than a few features start in random orders, not rotated: what is not Gaussian in a column then stays in one.
+    """
+    start = random_rotation if sizes.features <= FEW else _random_order
+    return _rotating(sizes, lambda: _spread(coupling(sizes, Spline(), activation=F.relu), sizes), False, start)
 
 
 @family("nsf-ar")
@@ -174,13 +179,20 @@ def _turning(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:
     return layers
 
 
-def _rotating(sizes: Sizes, layer: Callable[[], Bijection], normalise: bool) -> list[Bijection]:
+def _random_order(channels: int) -> Tensor:
+    """Permutation matrix drawn from torch's global generator."""
+    return torch.eye(channels)[torch.randperm(channels)]
+
+
+def _rotating(
+    sizes: Sizes, layer: Callable[[], Bijection], normalise: bool, start: Callable[[int], Tensor] = random_rotation
+) -> list[Bijection]:
     """An invertible 1x1 convolution before every layer, and before that a normalisation."""
     layers: list[Bijection] = []
     for _ in range(sizes.layers):
         if normalise:
             layers.append(ActNorm(sizes.features))
-        layers += [PointwiseLU(random_rotation(sizes.features)), layer()]
+        layers += [PointwiseLU(start(sizes.features)), layer()]
     return layers
 
 
