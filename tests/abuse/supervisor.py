@@ -18,7 +18,7 @@ PATIENCE = 20.0
 """Seconds of processor time that an input may take."""
 
 FOR_WAITING = 60.0
-"""Seconds that it may do nothing; where the machine is busy, it still does a little."""
+"""Seconds that it may wait for something other than a processor, which a busy machine may keep from it for long."""
 
 
 @dataclasses.dataclass
@@ -58,12 +58,12 @@ class Worker:
     def run(self, name: str, number: int) -> dict[str, Any]:
         """What came of an input, with its faults."""
         self.connection.send((name, number))
-        began = before = self._used()
-        moved = time.monotonic()
+        began, _ = self._used()
+        before, moved = began, time.monotonic()
         try:
             while not self.connection.poll(0.5):
-                now = self._used()
-                if now > before:
+                now, runnable = self._used()
+                if now > before or runnable:
                     before, moved = now, time.monotonic()
                 if now - began > PATIENCE or time.monotonic() - moved > FOR_WAITING:
                     return self._lost(f"hang after {now - began:.0f} s")
@@ -97,13 +97,13 @@ class Worker:
         theirs.close()
         self.connection.recv()
 
-    def _used(self) -> float:
-        """Seconds of processor time so far."""
+    def _used(self) -> tuple[float, bool]:
+        """Seconds of processor time so far, and whether it would go on if it got a processor."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            return 0.0, False
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] == "R"
 
 
 def plan(inputs: int, only: str = "") -> Iterator[tuple[str, int]]:

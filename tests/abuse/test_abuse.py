@@ -4,7 +4,9 @@
 """
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from flowvocoder.presets import PRESETS, preset
 from flowvocoder.settings import leaves
 from flowvocoder.voice_card import VoiceCard
 from tests.abuse.case import FAMILIES
-from tests.abuse.supervisor import fuzz, table
+from tests.abuse.supervisor import Worker, fuzz, table
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -52,6 +54,17 @@ def test_the_fuzzer_sees_what_is_run_and_touched(tmp_path: Path) -> None:
         (tmp_path / "x").unlink()
         os.system("true")
     assert [line.split(":")[0] for line in guard.broken] == ["touched outside", "touched outside", "ran"]
+
+
+def test_a_worker_that_waits_for_a_processor_is_no_hang(tmp_path: Path) -> None:
+    worker = Worker(tmp_path, 0)
+    for code, runnable in (("while True: pass", True), ("import time; time.sleep(600)", False)):
+        with subprocess.Popen([sys.executable, "-S", "-c", code]) as worker.process:  # type: ignore[assignment]
+            end = time.monotonic() + 60
+            while worker._used()[1] != runnable and time.monotonic() < end:
+                time.sleep(0.05)
+            assert worker._used()[1] == runnable
+            worker.process.kill()
 
 
 @pytest.mark.slow
