@@ -151,7 +151,10 @@ def test_what_is_missing_or_cut_short_is_written_again(lost: str, toy: Path, who
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_workers_end_when_their_parent_is_killed(toy: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "flowvocoder", "prepare", str(toy), str(tmp_path / "out"), "--jobs", "2",
+    entries = list(read_manifest(toy))
+    many = toy.with_name("many.jsonl")  # seconds of work: it must not be over when it is to be killed
+    write_manifest(many, [dataclasses.replace(e, id=f"{e.id}-{n}") for n in range(50) for e in entries])
+    command = [sys.executable, "-m", "flowvocoder", "prepare", str(many), str(tmp_path / "out"), "--jobs", "2",
                "--shard-size", "1"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
