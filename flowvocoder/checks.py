@@ -7,17 +7,11 @@ import torch
 from torch import Tensor
 
 from flowvocoder.audio.arrays import Numbers, as_tensor, batched
-from flowvocoder.errors import ClippedWarning, ImplausibleMelError, MelError
-from flowvocoder.mel.diagnose import implausible
+from flowvocoder.errors import ClippedWarning, MelError
+from flowvocoder.mel.diagnose import implausible, refuse
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.settings import whole
-
-HIGHEST = 2.0
-"""Limit of synthesised samples, 6 dB above full scale: what a mel or a temperature that is far off could make of it
-would hurt ears."""
-
-MOST_CLIPPED = 0.03
-"""Share of samples above full scale that is passed over in silence."""
+from flowvocoder.units import HIGHEST, MOST_CLIPPED
 
 
 def as_mel(mel: Numbers, spec: MelSpec, like: Tensor) -> Tensor:
@@ -58,13 +52,6 @@ def check_plausible(mel: Tensor, spec: MelSpec, lengths: Tensor | None = None) -
     ends = [mel.shape[2]] * len(mel) if lengths is None else lengths.tolist()
     for item, end in zip(mel.detach().cpu().numpy(), ends, strict=True):
         refuse(implausible(item[:, :end], spec), spec)
-
-
-def refuse(problem: str | None, spec: MelSpec) -> None:
-    """Raises ImplausibleMelError if there is a problem."""
-    if problem:
-        hint = "--trust-mel or trust_mel=True takes it anyway"
-        raise ImplausibleMelError(f"not a plausible {spec.name()} mel: {problem} ({hint})")
 
 
 def finite(audio: Tensor) -> Tensor:

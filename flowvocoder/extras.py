@@ -1,6 +1,7 @@
 """Libraries that only some commands need: imported when used, and named where they are missing."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from flowvocoder.errors import ConfigError
@@ -20,3 +21,8 @@ def torchaudio() -> Any:
         return importlib.import_module("torchaudio")
     except (ImportError, OSError) as error:
         raise ConfigError(f"this needs torchaudio, built for the torch that is installed ({error})") from error
+
+
+def torch_is_there() -> bool:
+    """Whether PyTorch is installed; without it there is `flowvocoder.runtime`."""
+    return importlib.util.find_spec("torch") is not None

@@ -17,6 +17,13 @@ PCM16_SCALE = 32768
 PCM16_STEP = 1.0 / PCM16_SCALE
 """Width of one quantisation bin in amplitude."""
 
+HIGHEST = 2.0
+"""Limit of synthesised samples, 6 dB above full scale: what a mel or a temperature that is far off could make of it
+would hurt ears."""
+
+MOST_CLIPPED = 0.03
+"""Share of samples above full scale that is passed over in silence."""
+
 
 def bits_per_sample(nats_per_sample: float) -> float:
     """Bits per 16-bit sample of a density with `nats_per_sample` = log p(x) / T for x in [-1, 1)."""

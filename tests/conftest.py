@@ -124,3 +124,17 @@ def demo(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def train(corpus: Path, out: Path, *more: str) -> int:
     return main(["train", "--corpus", str(corpus), "--out", str(out), *TINY, *more])
+
+
+@pytest.fixture(scope="session")
+def exported_voice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A checkpoint and what `export` makes of it; as small as a voice can be, since exporting takes seconds a layer."""
+    experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.encoder_layers=1"])
+    torch.manual_seed(0)
+    model = build_model(experiment)
+    perturb(model, 0.03)
+    path = tmp_path_factory.mktemp("voice")
+    card = VoiceCard(licence="CC0-1.0", temperature=0.7, postfilter=PostfilterSettings(2, 3))
+    save_checkpoint(path / "checkpoint", Checkpoint(model, experiment, card))
+    assert main(["export", str(path / "checkpoint"), str(path / "onnx")]) == 0
+    return path / "checkpoint", path / "onnx"

@@ -25,6 +25,7 @@ LAYERS = [
     {"mel"},
     {"flows", "postfilter"},
     {"checks", "voice_card"},
+    {"runtime"},
     {"hub", "migration"},
     {"config"},
     {"models", "density"},

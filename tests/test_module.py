@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.walk import walk
 from flowvocoder.checkpoint import build_model
-from flowvocoder.checks import HIGHEST
 from flowvocoder.config import override
 from flowvocoder.errors import (
     AudioError,
@@ -33,6 +32,7 @@ from flowvocoder.errors import (
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.presets import preset
+from flowvocoder.units import HIGHEST
 from flowvocoder.vocoder import Vocoder
 
 AUDIO = torch.from_numpy(speech_like(0.4, 22050))[: 24 * 256]

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import say
 from flowvocoder.errors import AudioError, ConfigError, DataError, OutputError
+from flowvocoder.extras import torch_is_there
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import limits_of
 from flowvocoder.units import seconds
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 if TYPE_CHECKING:
     import torch
 
+    from flowvocoder import runtime
     from flowvocoder.audio.files import Recording, Samples
     from flowvocoder.vocoder import Vocoder
 
@@ -25,6 +28,9 @@ LONGEST, LONGEST_ENCODED = 1500.0, 600.0
 
 MANIFEST = "manifest.jsonl"
 """The name that recipes give it."""
+
+WITHOUT_TORCH = "mel", "synth", "resynth", "stream-resynth"
+"""Commands that `flowvocoder.runtime` can do."""
 
 LOUD_NOISE = -40.0  # dB of full scale
 
@@ -51,13 +57,39 @@ def check_threads(arguments: argparse.Namespace) -> int:
 
 
 def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":
-    """The vocoder of --checkpoint on --device."""
+    """The vocoder of --checkpoint on --device; without PyTorch, what `load_runtime` gives."""
+    if not torch_is_there() and arguments.command in WITHOUT_TORCH:
+        return load_runtime(arguments)  # type: ignore[return-value]
     from flowvocoder.vocoder import Vocoder
 
     device = set_machine(arguments)
     check_temperature(getattr(arguments, "temperature", None))
     engine, precision = getattr(arguments, "engine", "eager"), getattr(arguments, "precision", "float32")
     return Vocoder.from_pretrained(arguments.checkpoint, device, engine, precision)  # type: ignore[arg-type]
+
+
+def load_runtime(arguments: argparse.Namespace) -> "runtime.Vocoder":
+    """The voice of --checkpoint, a folder of `export`, where PyTorch is not installed."""
+    from flowvocoder import runtime
+
+    threads = check_threads(arguments)
+    check_temperature(getattr(arguments, "temperature", None))
+    usual: dict[str, list[Any]] = {
+        "device": ["cpu"],
+        "engine": ["eager", "onnx"],
+        "precision": ["float32"],
+        "denoise": [0.0],
+    }
+    for option, values in usual.items():
+        if (given := getattr(arguments, option, values[0])) not in values:
+            raise ConfigError(f"--{option} {given} needs PyTorch, which is not installed")
+    folder = None if arguments.checkpoint == BUNDLED_VOICE else arguments.checkpoint
+    return runtime.Vocoder.from_pretrained(folder, threads)
+
+
+def as_array(x: "torch.Tensor | Samples") -> "Samples":
+    """Numbers of either kind of vocoder."""
+    return x if not hasattr(x, "cpu") else x.cpu().numpy()
 
 
 def check_temperature(temperature: float | None) -> None:
@@ -102,7 +134,7 @@ def read_recording(path: Path, spec: MelSpec, longest: float = LONGEST) -> "Reco
         longest: seconds; memory grows with them.
     """
     from flowvocoder.audio.files import piped, read_audio
-    from flowvocoder.mel.frontend import edge_padding
+    from flowvocoder.mel.spec import edge_padding
 
     recording = read_audio(path, spec.sample_rate, content=piped(path), longest=longest)
     if recording.changes:

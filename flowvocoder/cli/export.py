@@ -13,7 +13,9 @@ from flowvocoder.voice_card import checkpoint_folder
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=checkpoint_folder,
                         help="checkpoint folder, or one of `voices`; `bundled`: the default")  # fmt: skip
-    parser.add_argument("output", metavar="OUT", type=Path, help="OUT.onnx or OUT.pt2")
+    parser.add_argument("output", metavar="OUT", type=Path, nargs="?",
+                        help="OUT.onnx or OUT.pt2; a name without suffix: a folder for machines without PyTorch;"
+                        " none: that folder where the bundled voice is looked for there")  # fmt: skip
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx",
                         help="onnx (default) or pt2 (torch.export)")  # fmt: skip
     parser.add_argument("--step", action="store_true",
@@ -22,24 +24,33 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """CHECKPOINT -> OUT.onnx or OUT.pt2, with mel spec and licence inside."""
+    """CHECKPOINT -> OUT.onnx, OUT.pt2 or a folder, with mel spec and licence inside."""
     import dataclasses
 
     from flowvocoder.checkpoint import load_checkpoint
-    from flowvocoder.interop.onnx.export import export_onnx, export_pt2
+    from flowvocoder.interop.onnx.export import export_folder, export_onnx, export_pt2
+    from flowvocoder.runtime.vocoder import ROUNDS, STEP, WHOLE, default_folder
     from flowvocoder.threads import set_threads
 
     set_threads(1)  # as other commands do by default
-    check_output(arguments.output, (f".{arguments.format}",))
+    output = arguments.output or default_folder()
+    in_folder = arguments.format == "onnx" and not arguments.step and not output.suffix
+    if not in_folder:
+        check_output(output, (f".{arguments.format}",))
     given = {name: number for name, number in iterations(arguments).items() if name != "latency_ms"}
     if arguments.step and any(number is not None for number in given.values()):
         raise ConfigError("--gl-iters and --low-band-iters are of whole mels: not with --step")
     checkpoint = load_checkpoint(arguments.checkpoint)
     card = dataclasses.replace(checkpoint.card, postfilter=checkpoint.card.postfilter.chosen(**given))
     checkpoint = dataclasses.replace(checkpoint, card=card)
-    {"onnx": export_onnx, "pt2": export_pt2}[arguments.format](checkpoint, arguments.output, arguments.step)
-    size = arguments.output.stat().st_size / 1e6
-    print(f"{arguments.output}: {'streaming step' if arguments.step else 'whole mels'}, {size:.1f} MB")
+    if in_folder:
+        export_folder(checkpoint, output)
+        size = sum((output / name).stat().st_size for name in (WHOLE, STEP, ROUNDS)) / 1e6
+        print(f"{output}: whole mels and streams without PyTorch, {size:.1f} MB")
+        return 0
+    {"onnx": export_onnx, "pt2": export_pt2}[arguments.format](checkpoint, output, arguments.step)
+    size = output.stat().st_size / 1e6
+    print(f"{output}: {'streaming step' if arguments.step else 'whole mels'}, {size:.1f} MB")
     return 0
 
 

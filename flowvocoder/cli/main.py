@@ -71,6 +71,10 @@ def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments:
         for one in getattr(error, "__notes__", ()):
             say(f"{program}: {one}")
         reason = str(error)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        reason = f"{getattr(arguments, 'command', 'this')} needs PyTorch, which is not installed"
     except KeyboardInterrupt:
         return INTERRUPTED
     except MemoryError as error:

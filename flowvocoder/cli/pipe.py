@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from flowvocoder.cli.common import iterations, load_vocoder, say_clipped
+from flowvocoder.cli.common import as_array, iterations, load_vocoder, say_clipped
 from flowvocoder.errors import AudioError, ConfigError, MelError
 from flowvocoder.units import seconds
 
@@ -43,7 +43,6 @@ def stream_mel(arguments: argparse.Namespace) -> int:
 def stream_audio(arguments: argparse.Namespace) -> int:
     """16-bit mono PCM at the checkpoint's rate to its mel, and that to PCM of the same length."""
     import numpy as np
-    import torch
 
     from flowvocoder.audio.pcm16 import from_pcm16
 
@@ -54,7 +53,7 @@ def stream_audio(arguments: argparse.Namespace) -> int:
         for data in pipe.chunks():
             samples = from_pcm16(np.frombuffer(data, np.int16))
             output.limit += len(samples)
-            output.write(stream.push(mels.push(torch.from_numpy(samples))))
+            output.write(stream.push(mels.push(samples)))
         output.write(stream.push(mels.flush()))
         output.write(stream.flush())
     if pipe.left:
@@ -119,7 +118,7 @@ class _Output:
 
         if self.limit:
             samples = samples[: self.limit - self._written]
-        pcm, clipped = to_pcm16(samples.cpu().numpy())
+        pcm, clipped = to_pcm16(as_array(samples))
         sys.stdout.buffer.write(pcm.tobytes())
         sys.stdout.buffer.flush()
         self._clipped += clipped

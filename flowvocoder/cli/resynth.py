@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flowvocoder.cli.bulk import AUDIO_OUT, Convert, add_paths, convert_files, recordings_to
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import (
+    as_array,
     check_not_input,
     check_output,
     iterations,
@@ -21,8 +22,7 @@ from flowvocoder.cli.options import add_checkpoint, add_denoiser, add_engine, ad
 from flowvocoder.errors import ConfigError, MelError
 
 if TYPE_CHECKING:
-    import torch
-
+    from flowvocoder.audio.files import Samples
     from flowvocoder.vocoder import Vocoder
 
 
@@ -42,9 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _resynthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
-    import torch
-
-    from flowvocoder.audio.plots import save_pair
+    import numpy as np
 
     if arguments.plot:
         if several:
@@ -55,41 +53,42 @@ def _resynthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)
     # Not a part of synthesis, but done once for any number of recordings: folding, and what PyTorch does at first use.
-    silence = vocoder.mel_for(torch.zeros(32 * vocoder.spec.hop_length + vocoder.spec.n_fft))
+    silence = vocoder.mel_for(np.zeros(32 * vocoder.spec.hop_length + vocoder.spec.n_fft, np.float32))
     vocoder.synthesize(silence, seed=arguments.seed, **given)
 
     def resynthesize(recording: Path, output: Path) -> str:
         samples = read_recording(recording, vocoder.spec).samples
-        audio = torch.from_numpy(samples)
-        mel = vocoder.mel_for(audio)
+        mel = vocoder.mel_for(samples)
         started = time.perf_counter()
         try:
             synthesised = vocoder.synthesize(mel, arguments.temperature, seed=arguments.seed, **given)
-            vocoded = denoise(synthesised)[0, : len(audio)].cpu()
+            vocoded = as_array(denoise(synthesised))[0, : len(samples)]
         except MelError as error:
             raise MelError(f"{recording}: {error}") from error
         elapsed = time.perf_counter() - started
-        write_speech(output, [vocoded.numpy()], vocoder.sample_rate)
+        write_speech(output, [vocoded], vocoder.sample_rate)
         said = []
         if arguments.plot:
-            save_pair(arguments.plot, samples, vocoded.numpy(), vocoder.sample_rate)
+            from flowvocoder.audio.plots import save_pair
+
+            save_pair(arguments.plot, samples, vocoded, vocoder.sample_rate)
             said.append(f"{arguments.plot}: recording, vocoded, difference")
         if arguments.denoise:
-            said += _tones(vocoder, synthesised[0, : len(audio)].cpu(), vocoded)
-        length = len(audio) / vocoder.sample_rate
-        distance = float((vocoder.mel(vocoded) - vocoder.mel(audio)).abs().mean())
-        speed = f"{length / elapsed:.1f} x real time on {torch.get_num_threads()} thread(s)"
+            said += _tones(vocoder, as_array(synthesised)[0, : len(samples)], vocoded)
+        length = len(samples) / vocoder.sample_rate
+        distance = np.abs(as_array(vocoder.mel(vocoded)) - as_array(vocoder.mel(samples))).mean()
+        speed = f"{length / elapsed:.1f} x real time on {arguments.threads} thread(s)"
         return "\n".join([*said, f"{output}: {length:.2f} s, {speed}, mel distance {distance:.3f}"])
 
     return resynthesize
 
 
-def _tones(vocoder: "Vocoder", before: "torch.Tensor", after: "torch.Tensor") -> list[str]:
+def _tones(vocoder: "Vocoder", before: "Samples", after: "Samples") -> list[str]:
     """What the denoiser did to the block-rate tones, if the model has blocks."""
     from flowvocoder.evaluation import measure_block_tones
 
     period = vocoder.model.block
-    tones = [measure_block_tones(audio.numpy(), vocoder.sample_rate, period).mean for audio in (before, after)]
+    tones = [measure_block_tones(audio, vocoder.sample_rate, period).mean for audio in (before, after)]
     if not all(map(math.isfinite, tones)):
         return []
     return [f"block-rate tones, every {vocoder.sample_rate / period:.0f} Hz: {tones[0]:.2f} dB above the spectrum"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from flowvocoder.cli.bulk import AUDIO_OUT, Convert, Formats, add_paths, convert_files
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import (
+    as_array,
     check_temperature,
     iterations,
     load_denoiser,
@@ -18,6 +19,7 @@ from flowvocoder.cli.common import (
 from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling
 from flowvocoder.cli.pipe import stream_mel
 from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
+from flowvocoder.extras import torch_is_there
 from flowvocoder.units import seconds
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def _synthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
 def _load(arguments: argparse.Namespace) -> "Voice":
     """The engine that synthesises, and what --denoise does to its audio: None where nothing."""
     iterations(arguments)  # impossible numbers are refused before anything is loaded
-    if arguments.engine == "onnx":
+    if arguments.engine == "onnx" and torch_is_there():
         return _load_onnx(arguments), None
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)
@@ -93,22 +95,22 @@ def _load_onnx(arguments: argparse.Namespace) -> "OnnxVocoder":
 
 def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
     """Returns the duration in seconds."""
-    import torch
-
     from flowvocoder.mel.files import read_mel
 
     vocoder, denoise = voice
     source = _source(mel_file, vocoder.spec, arguments)
     try:
-        mel = torch.from_numpy(read_mel(mel_file, source.spec, arguments.trust_mel, undo=source.undo))
+        mel = read_mel(mel_file, source.spec, arguments.trust_mel, undo=source.undo)
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
     given = {**iterations(arguments), "trust_mel": True, "convention": source.spec}  # checked when it was read
     pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **given)
     if denoise is not None:
+        import torch
+
         pieces = iter([denoise(torch.cat(list(pieces), 1))])
     try:
-        write_speech(output, (piece[0].cpu().numpy() for piece in pieces), vocoder.sample_rate)
+        write_speech(output, (as_array(piece)[0] for piece in pieces), vocoder.sample_rate)
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
     return seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate)
@@ -120,19 +122,26 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
     Raises:
         MelError: the two differ, or the voice cannot serve it.
     """
-    from flowvocoder.mel.conversion import MelConversion, as_source
     from flowvocoder.mel.files import spec_beside
+    from flowvocoder.mel.toolkits import Toolkit, toolkit
 
     beside = None if arguments.trust_mel else spec_beside(mel_file)
-    source = as_source(arguments.convention, beside or wanted)
+    source = toolkit(arguments.convention) if arguments.convention else Toolkit(beside or wanted)
     if beside is not None and source.spec != beside:
         difference = beside.difference(source.spec)
         raise MelError(f"{mel_file}: is a {beside.name()} mel, --convention says {arguments.convention}: {difference}")
     try:
-        MelConversion(source, wanted)
+        if not torch_is_there():
+            from flowvocoder.runtime.vocoder import same_convention
+
+            same_convention(source.spec, wanted)
+        else:
+            from flowvocoder.mel.conversion import MelConversion
+
+            MelConversion(source, wanted)
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
-    return source if beside is None else as_source(beside, wanted)
+    return source if beside is None else Toolkit(beside)
 
 
 COMMAND = Command("synth", "mel spectrograms to audio", options, run)

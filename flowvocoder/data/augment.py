@@ -15,8 +15,8 @@ from flowvocoder.audio.bandwidth import band_edge
 from flowvocoder.audio.files import Recording, Samples, at_rate
 from flowvocoder.audio.levels import frame_levels, speech_level
 from flowvocoder.config import DataSettings
-from flowvocoder.mel.frontend import band_centres, edge_padding
-from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.frontend import band_centres
+from flowvocoder.mel.spec import MelSpec, edge_padding
 from flowvocoder.units import PCM16_STEP
 
 Curve = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ from flowvocoder.data.balance import weights
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError, FlowVocoderError, MelError, together
 from flowvocoder.mel.files import Mel
-from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
-from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import MelSpec, edge_padding
 from flowvocoder.progress import progress
 
 SILENT = "digital silence"

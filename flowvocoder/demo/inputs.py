@@ -10,8 +10,7 @@ import torch
 from flowvocoder.audio.files import Recording, read_audio
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError, MelError
 from flowvocoder.mel.files import read_mel
-from flowvocoder.mel.frontend import edge_padding
-from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.spec import MelSpec, edge_padding
 from flowvocoder.units import seconds
 from flowvocoder.web.bodies import LONGEST
 

@@ -108,8 +108,10 @@ def _npz(path: Path, most: int) -> Array:
 
 
 def _pt(path: Path, most: int) -> Array:
-    import torch  # not for the other files: processes that prepare and audit start in a tenth of the time
-
+    try:
+        import torch
+    except ImportError as error:
+        raise MelError(f"{path}: a .pt file needs PyTorch, which is not installed: save a .npy file") from error
     problem = "not a tensor: a .pt file may hold one tensor and no other Python objects"
     with reading(path, MelError, problem):
         if not zipfile.is_zipfile(path):

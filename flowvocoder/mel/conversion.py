@@ -9,8 +9,8 @@ from torch import Tensor
 
 from flowvocoder.errors import MelError
 from flowvocoder.inference import plain_defaults
-from flowvocoder.mel.frontend import band_centres, edge_padding, interpolation, mel_filterbank
-from flowvocoder.mel.spec import CONVENTIONS, MelSpec
+from flowvocoder.mel.frontend import band_centres, interpolation, mel_filterbank
+from flowvocoder.mel.spec import CONVENTIONS, MelSpec, edge_padding
 from flowvocoder.mel.toolkits import TOOLKITS, Toolkit, toolkit
 
 GRID = "sample_rate", "hop_length"

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.errors import ImplausibleMelError
+from flowvocoder.mel.filterbank import filterbank
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec
 
 Array = npt.NDArray[np.generic]
@@ -75,6 +77,13 @@ def implausible(mel: Array, spec: MelSpec) -> str | None:
     return None
 
 
+def refuse(problem: str | None, spec: MelSpec) -> None:
+    """Raises ImplausibleMelError if there is a problem."""
+    if problem:
+        hint = "--trust-mel or trust_mel=True takes it anyway"
+        raise ImplausibleMelError(f"not a plausible {spec.name()} mel: {problem} ({hint})")
+
+
 class StreamedMel:
     """Looks at a mel whose frames come in pieces.
 
@@ -113,9 +122,7 @@ def frame_levels(mel: Doubles, spec: MelSpec) -> Doubles:
 @functools.lru_cache(maxsize=8)
 def _power_of_bands(spec: MelSpec) -> Doubles:
     """What the square of each band's value contributes to the mean square of the audio, (n_mels,)."""
-    from flowvocoder.mel.frontend import mel_filterbank  # imports torch
-
-    filters = mel_filterbank(spec).double().numpy()
+    filters = filterbank(spec)
     total = filters.sum(1)  # a band narrower than a bin may be empty
     bins = total / np.maximum(filters.max(1), 1e-12)
     window_energy = 0.375 * spec.win_length  # of a Hann window

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError
 from flowvocoder.inference import plain_defaults
-from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.spec import MelSpec, edge_padding
 
 MOST_BINS = 2**25
 """Of a spectrogram that is computed for a model: a mel with long frames, close together, would take any memory."""
@@ -86,14 +86,6 @@ def _filterbank_of_librosa(spec: MelSpec, norm: Literal["slaney"] | None) -> Ten
             htk=spec.mel_scale == "htk", norm=norm,
         )
     )  # fmt: skip
-
-
-def edge_padding(spec: MelSpec) -> tuple[int, int]:
-    """Samples of reflection at the start and the end."""
-    if spec.padding == "center":
-        return spec.n_fft // 2, spec.n_fft // 2
-    total = spec.n_fft - spec.hop_length
-    return total // 2, total - total // 2
 
 
 @plain_defaults()

@@ -79,6 +79,14 @@ class MelSpec:
         return next((name for name, spec in CONVENTIONS.items() if spec == self), "custom")
 
 
+def edge_padding(spec: MelSpec) -> tuple[int, int]:
+    """Samples of reflection at the start and the end."""
+    if spec.padding == "center":
+        return spec.n_fft // 2, spec.n_fft // 2
+    total = spec.n_fft - spec.hop_length
+    return total // 2, total - total // 2
+
+
 CONVENTIONS: dict[str, MelSpec] = {
     # Tacotron 2, WaveGlow, FastPitch, FastSpeech 2 (NVIDIA's STFT layer).
     "tacotron2": MelSpec(),

@@ -7,7 +7,8 @@ from torch import Tensor
 from flowvocoder.audio.arrays import Numbers, as_audio
 from flowvocoder.errors import AudioError
 from flowvocoder.inference import without_gradients
-from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import edge_padding
 from flowvocoder.units import ceil_div
 
 

@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
 
-Values = TypeVar("Values", Tensor, np.ndarray)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Values = TypeVar("Values", "Tensor", np.ndarray)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Toolkit:
         if not self.added:
             return values
         unit = math.log(10.0) if self.spec.log == "log10" else 1.0
-        if isinstance(values, Tensor):
-            return (torch.exp(unit * values) - self.added).clamp_min(self.spec.floor).log() / unit
-        return np.log(np.maximum(np.exp(unit * values) - self.added, self.spec.floor)) / unit
+        if isinstance(values, np.ndarray):
+            return np.log(np.maximum(np.exp(unit * values) - self.added, self.spec.floor)) / unit
+        return ((unit * values).exp() - self.added).clamp_min(self.spec.floor).log() / unit
 
 
 TOOLKITS: dict[str, Toolkit] = {

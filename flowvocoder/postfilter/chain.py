@@ -7,11 +7,12 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.consistency import Iteration, MelConsistency
+from flowvocoder.postfilter.geometry import in_whole_hops
 from flowvocoder.postfilter.guide import UNGUIDED_FIRST, Guide
 from flowvocoder.postfilter.guided import GuidedIterations
 from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
-from flowvocoder.postfilter.real_time import RealTimeIterations, in_whole_hops
+from flowvocoder.postfilter.real_time import RealTimeIterations
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stage, Stages
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.audio.stft import frames, magnitude, overlap_add
-from flowvocoder.mel.frontend import MelFrontEnd, band_centres, edge_padding
-from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.frontend import MelFrontEnd, band_centres
+from flowvocoder.mel.spec import MelSpec, edge_padding
 from flowvocoder.postfilter.beyond import beyond
 from flowvocoder.postfilter.stages import joined, split
 from flowvocoder.units import ceil_div

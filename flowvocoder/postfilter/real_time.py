@@ -1,56 +1,16 @@
 """Mel consistency frame by frame on one buffer, so that iterations cost computing and not delay."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from flowvocoder.audio.stft import frames
 from flowvocoder.postfilter.consistency import MelConsistency, synthesis_window
+from flowvocoder.postfilter.geometry import FADE, PARTIAL, geometry
 from flowvocoder.postfilter.low_band import LowBand
-from flowvocoder.postfilter.settings import PostfilterSettings
-from flowvocoder.postfilter.stages import MOMENTUM, joined, split
+from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
+from flowvocoder.postfilter.stages import joined, split
 from flowvocoder.units import ceil_div
-
-PARTIAL = {0: 2, 1: 1}
-"""By hops of delay: how many hops of a frame's window may be missing. Momentum would smear pulses there."""
-
-FADE = 4
-"""Changes begin, and what was expected gives way to what has come, over 1 / FADE of a hop: a step would click."""
-
-
-class Geometry(NamedTuple):
-    """Which frames and samples a step works on. Hops and frames count from the newest hop, which is 0.
-
-    Attributes:
-        first, last: frames that are corrected.
-        known: samples from the start of frame `first` to the end of the newest hop.
-        open: of these, the ones at the end that may still change.
-        beyond: samples after them that frames reach into.
-    """
-
-    first: int
-    last: int
-    known: int
-    open: int
-    beyond: int
-
-
-def geometry(consistency: MelConsistency, late: int) -> Geometry:
-    """The geometry of a step that gives out what lies `late` hops back, as `RealTimeIterations` says."""
-    spec, hop, left = consistency.spec, consistency.hop, consistency.left
-    start = (spec.n_fft - spec.win_length) // 2 - left  # of the window's support, for frame 0 of a signal
-    stop = start + spec.win_length
-    missing = min(PARTIAL.get(late, 0) * hop, spec.win_length // 2)
-    first, last = (-late * hop - stop) // hop + 1, (hop + missing - stop) // hop
-    known = hop - (first * hop - left)
-    return Geometry(first, last, known, (late + 1) * hop, max(0, (last - first) * hop + consistency.size - known))
-
-
-def in_whole_hops(before: int, consistency: MelConsistency, late: int) -> int:
-    """Samples behind the mel at which a hop can be worked on, where its audio comes `before` samples behind."""
-    return max(ceil_div(before, consistency.hop), geometry(consistency, late).last) * consistency.hop
 
 
 class RealTimeIterations:

@@ -4,6 +4,10 @@ import dataclasses
 
 from flowvocoder.settings import check_limits, limited, whole
 
+MOMENTUM = 0.9
+"""Share of its last change by which an iteration is extrapolated (fast Griffin-Lim, Perraudin et al. 2013). Above 1
+the iterations diverge."""
+
 
 @dataclasses.dataclass(frozen=True)
 class PostfilterSettings:

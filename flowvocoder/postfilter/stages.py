@@ -6,9 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-MOMENTUM = 0.9
-"""Share of its last change by which an iteration is extrapolated (fast Griffin-Lim, Perraudin et al. 2013). Above 1
-the iterations diverge."""
+from flowvocoder.postfilter.settings import MOMENTUM
 
 
 class Stage(Protocol):

@@ -18,8 +18,8 @@ from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion, as_source
 from flowvocoder.mel.diagnose import implausible
 from flowvocoder.mel.files import Mel, decode_mel, is_npy, is_safetensors, mel_of_numbers
-from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
-from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import MelSpec, convention, edge_padding
 from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.server.limits import LARGEST_JSON, MOST_GL_ITERS, MOST_LOW_BAND_ITERS, MOST_TEMPERATURE
 from flowvocoder.server.queue import Abandoned, Alive

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from flowvocoder.audio.arrays import Numbers
-from flowvocoder.checks import as_mel, checked_synthesis, refuse
+from flowvocoder.checks import as_mel, checked_synthesis
 from flowvocoder.errors import MelError
 from flowvocoder.inference import without_gradients
 from flowvocoder.mel.conversion import MelConversion
-from flowvocoder.mel.diagnose import StreamedMel
+from flowvocoder.mel.diagnose import StreamedMel, refuse
 from flowvocoder.streaming.session import Session
 from flowvocoder.units import seconds
 

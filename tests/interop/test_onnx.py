@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from bijection import perturb
 from helpers import speech_like
 
-from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from flowvocoder.checkpoint import build_model, load_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import override
 from flowvocoder.errors import CheckpointError, ConfigError
@@ -23,7 +22,6 @@ from flowvocoder.postfilter.guide import Guide
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
-from flowvocoder.voice_card import VoiceCard
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -37,29 +35,13 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "onnx_example.py"
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As small as a voice can be: exporting takes seconds a layer."""
-    experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.encoder_layers=1"])
-    torch.manual_seed(0)
-    model = build_model(experiment)
-    perturb(model, 0.03)
-    path = tmp_path_factory.mktemp("voice") / "checkpoint"
-    save_checkpoint(
-        path,
-        Checkpoint(
-            model, experiment, VoiceCard(licence="CC0-1.0", temperature=0.7, postfilter=PostfilterSettings(2, 3))
-        ),
-    )
-    return path
+def checkpoint(exported_voice: tuple[Path, Path]) -> Path:
+    return exported_voice[0]
 
 
 @pytest.fixture(scope="module")
-def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("export")
-    paths = {"whole": folder / "whole.onnx", "step": folder / "step.onnx"}
-    assert main(["export", str(checkpoint), str(paths["whole"])]) == 0
-    assert main(["export", str(checkpoint), str(paths["step"]), "--step"]) == 0
-    return paths
+def exported(exported_voice: tuple[Path, Path]) -> dict[str, Path]:
+    return {name: exported_voice[1] / f"{name}.onnx" for name in ("whole", "step")}
 
 
 @pytest.fixture(scope="module")

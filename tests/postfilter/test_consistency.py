@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from mel_pairs import FRAMES, ODD, distance, in_pieces, pair
 from torch import Tensor
 
-from flowvocoder.mel.frontend import MelFrontEnd, edge_padding
-from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention, edge_padding
 from flowvocoder.postfilter.consistency import Iteration, MelConsistency
 from flowvocoder.postfilter.stages import Stages
 

@@ -14,7 +14,6 @@ from bijection import perturb
 from tiny_models import TINY, tiny
 from torch import nn
 
-from flowvocoder.checks import HIGHEST
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection, Chain
@@ -31,6 +30,7 @@ from flowvocoder.flows.scale_coupling import scale_couplings
 from flowvocoder.flows.separable import SeparableNet
 from flowvocoder.flows.wavenet import WaveNet
 from flowvocoder.mel.spec import convention
+from flowvocoder.units import HIGHEST
 from flowvocoder.vocoder import Vocoder
 
 SPEC = dataclasses.replace(convention("tacotron2"), n_mels=8)

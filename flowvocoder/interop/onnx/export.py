@@ -16,7 +16,9 @@ from flowvocoder.extras import library
 from flowvocoder.files import writing
 from flowvocoder.interop.onnx.metadata import metadata
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
+from flowvocoder.interop.onnx.rounds import rounds_file
 from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.runtime.vocoder import ROUNDS, STEP, WHOLE
 
 OPSET = 18
 
@@ -72,6 +74,18 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
     onnx.checker.check_model(model)
     with writing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
+
+
+def export_folder(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write what `flowvocoder.runtime` needs: both forms, and the constants of frame-by-frame iterations.
+
+    Raises:
+        as `export_onnx`.
+    """
+    with writing(folder / ROUNDS) as temporary:
+        temporary.write_bytes(rounds_file(checkpoint.postfilter or PostFilter(checkpoint.experiment.mel)))
+    export_onnx(checkpoint, folder / STEP, step=True)
+    export_onnx(checkpoint, folder / WHOLE, step=False)
 
 
 def recursions(program: torch.export.ExportedProgram) -> set[tuple[int, int]]:

@@ -22,8 +22,7 @@ from flowvocoder.postfilter.guide import (
     GuideLayer,
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
-from flowvocoder.postfilter.settings import PostfilterSettings
-from flowvocoder.postfilter.stages import MOMENTUM
+from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
 
 END = 2**62
 
