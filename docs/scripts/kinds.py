@@ -85,14 +85,14 @@ def row(kind: str, rest: str, vocoder: Vocoder, given: argparse.Namespace) -> tu
         copy = rounded(vocoder.resynthesize(torch.from_numpy(recording), seed=0)[0].numpy())
         values = evaluate_pair(recording, copy, RATE)
         results.append((name, {**values, "above": above(copy) - above(recording)}))
-        if values["quality"] < worst:
+        if not math.isfinite(worst) or values["quality"] < worst:  # a whisper has no quality
             worst = values["quality"]
             save_pair(given.out / f"{kind}.png", recording, copy, RATE)
             write_audio(given.out / f"{kind}.wav", iter([copy]), RATE)
     if not results:
         raise SystemExit(f"{rest}: no such clips")
     means = [np.nanmean([values[name] for _, values in results]) for name in (*MEASURES, "above")]
-    lowest = min(results, key=lambda one: one[1]["quality"])[0]
+    lowest = min(results, key=lambda one: np.nan_to_num(one[1]["quality"]))[0]
     return (kind, str(len(results)), *(f"{mean:.3g}" for mean in means), lowest)
 
 
