@@ -1,15 +1,17 @@
 """A whole manifest: every utterance by itself, then what only shows between them; and writing it without the faults."""
 
 import array
+import collections
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.audit.measure import KINDS, Finding, Limits, Measurement, measure
+from flowvocoder.audit.deep import Deep, DeepReport, Row
+from flowvocoder.audit.measure import KINDS, Finding, Limits, Measurement, measure, measure_deep
 from flowvocoder.data.manifest import Entry, Line, path_from, read_lines, read_manifest, write_manifest
 from flowvocoder.errors import DataError
 from flowvocoder.mel.spec import MelSpec
@@ -43,22 +45,29 @@ class Audit:
         limits: where a fault begins.
         spec: convention of mels that say none.
         jobs: processes.
+        deep: how an anomaly detector hears the utterances too, and
+        report: where it writes that down, to go on from there.
 
     Raises:
         DataError: the manifest cannot be read, or is empty.
     """
 
-    def __init__(self, manifest: Path, limits: Limits, spec: MelSpec, jobs: int = 1):
+    def __init__(self, manifest: Path, limits: Limits, spec: MelSpec, jobs: int = 1, deep: Deep | None = None,
+                 report: Path | None = None):  # fmt: skip
         self.manifest, self.limits = manifest, limits
         self.tallies = {kind: Tally() for kind in KINDS}
         self._seconds, self._level, self._bandwidth = (array.array("f") for _ in range(3))
         self._content = array.array("Q")
         self._harmed = bytearray()  # by entry: whether it has a harmful fault that no correction fixes
         self._corrections: dict[int, tuple[int, int]] = {}  # entry: (rate in Hz, duration in samples) of the file
-        work = functools.partial(measure, folder=manifest.parent, limits=limits, spec=spec)
-        results = ordered_map(work, read_lines(manifest), jobs, ahead=16)
-        for result in progress(results, "audit", "file"):
-            self._take(_of_crash(result) if isinstance(result, Crashed) else result)
+        if deep is None or report is None:
+            work = functools.partial(measure, folder=manifest.parent, limits=limits, spec=spec)
+            results = ordered_map(work, read_lines(manifest), jobs, ahead=16)
+            for result in progress(results, "audit", "file"):
+                self._take(_of_crash(result.item) if isinstance(result, Crashed) else result)
+        else:
+            hear = functools.partial(measure_deep, folder=manifest.parent, limits=limits, spec=spec, deep=deep)
+            self._hear(DeepReport(report, deep), hear, jobs)
         if not self._harmed:
             raise DataError(f"{manifest}: holds no utterance")
         self._find_duplicates()
@@ -118,6 +127,20 @@ class Audit:
                 )
             yield entry
 
+    def _hear(self, report: DeepReport, work: Callable[[tuple[Line, Row | None]], Measurement], jobs: int) -> None:
+        known = collections.deque[bool]()  # of what is in work: whether the report has it
+
+        def items() -> Iterator[tuple[Line, Row | None]]:
+            for line, row in report.known(read_lines(self.manifest)):
+                known.append(row is not None)
+                yield line, row
+
+        for result in progress(ordered_map(work, items(), jobs, ahead=16), "audit --deep", "file"):
+            one = _of_crash(result.item[0]) if isinstance(result, Crashed) else result
+            self._take(one)
+            if not known.popleft():
+                report.add(one.deep or {"line": one.line, "id": one.id, "score": None})
+
     def _take(self, result: Measurement) -> None:
         place = len(self._harmed)
         for finding in result.findings:
@@ -146,8 +169,8 @@ class Audit:
                 self._corrections.pop(place, None)
 
 
-def _of_crash(crashed: Crashed[Line]) -> Measurement:
-    entry, line, _ = crashed.item
+def _of_crash(item: Line) -> Measurement:
+    entry, line, _ = item
     finding = Finding("unreadable", True, f"{entry.path} crashes the decoder or needs more memory than there is")
     return Measurement(entry.id, line, (finding,), entry.duration / entry.rate)
 

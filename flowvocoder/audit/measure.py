@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from flowvocoder.audio.bandwidth import band_edge
 from flowvocoder.audio.files import open_audio
 from flowvocoder.audio.levels import Downmix, frame_levels, speech_level
 from flowvocoder.audit import checks
+from flowvocoder.audit.deep import Deep, Row
 from flowvocoder.data.manifest import Entry, Line
 from flowvocoder.errors import AudioError, MelError
 from flowvocoder.mel.files import check_length, read_mel, spec_beside
@@ -20,7 +22,7 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.units import seconds
 
 KINDS = ("missing", "unreadable", "changed", "length", "rate", "channels", "non-finite", "clipping", "dc", "level",
-         "silence", "bandwidth", "short", "duplicate", "mel")  # fmt: skip
+         "silence", "bandwidth", "short", "duplicate", "mel", "anomaly")  # fmt: skip
 """What the audit looks for, in the order of its table."""
 
 
@@ -61,14 +63,33 @@ class Measurement:
     rate: int = 0  # Hz, of the file; 0 if it cannot be read
     duration: int = 0  # samples that are there of the stretch
     fixable: bool = False  # all that is harmful is in the manifest, and can be corrected from the file
+    deep: Row | None = None  # what the deep audit writes down
 
 
-def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurement:
+def measure_deep(item: tuple[Line, Row | None], folder: Path, limits: Limits, spec: MelSpec, deep: Deep) -> Measurement:
+    """As `measure`, and as an anomaly detector hears it; a row that is known says what it heard before."""
+    line, row = item
+    heard: list[tuple[checks.Signal, int]] = []
+    found = measure(line, folder, limits, spec, None if row else heard.append)
+    row = row or deep.row(line, *(heard[0] if heard else (None, 0)))
+    detail = deep.detail(row)
+    findings = found.findings if detail is None else (*found.findings, Finding("anomaly", False, detail))
+    return dataclasses.replace(found, findings=findings, deep=row)
+
+
+def measure(
+    line: Line,
+    folder: Path,
+    limits: Limits,
+    spec: MelSpec,
+    hear: Callable[[tuple[checks.Signal, int]], object] | None = None,
+) -> Measurement:
     """Read the audio (and mel) of one manifest line and look at it; never raises for what is wrong with them.
 
     Args:
         folder: of the manifest.
         spec: convention of mels that have none beside them.
+        hear: takes audio (T,) and its rate, where there is audio.
     """
     entry = line.entry
     path = entry.audio_file(folder)
@@ -98,6 +119,8 @@ def measure(line: Line, folder: Path, limits: Limits, spec: MelSpec) -> Measurem
         findings.append(Finding("non-finite", True, f"{bad} of {data.size} samples are NaN or infinite"))
         return empty((*wrong, *findings), rate=rate, duration=len(data))
     signal = data.mean(axis=1, dtype=np.float64)
+    if hear is not None:
+        hear((signal, rate))
     levels = frame_levels(signal, rate)
     edge, nothing_above = band_edge(signal, rate)
     findings += [*_clipping(signal, rate, limits), *_offset(signal, limits), *_levels(levels, limits)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import named_manifest
-from flowvocoder.cli.options import add_jobs, positive_int
+from flowvocoder.cli.options import add_jobs, positive, positive_int
 from flowvocoder.errors import ConfigError, OutputError
 
 HARMFUL = 1
@@ -25,12 +25,20 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--convention", default="tacotron2",
                         help="mel convention to train, and of mels without a spec beside them (default"
                         " tacotron2)")  # fmt: skip
+    parser.add_argument("--deep", metavar="REPORT.jsonl", type=Path,
+                        help="an anomaly detector hears every utterance too; scores and spans go to this file, from"
+                        " which an interrupted audit goes on")  # fmt: skip
+    parser.add_argument("--detector", metavar="DIR", type=Path,
+                        help="folder that `anomaly fit` wrote, for --deep (default: the package's own)")  # fmt: skip
+    parser.add_argument("--false-alarms", metavar="SHARE", type=positive, default=0.01,
+                        help="share of clean utterances that --deep may call anomalous (default 0.01)")  # fmt: skip
     add_jobs(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is wrong with a corpus; 1 if something would harm training."""
     from flowvocoder.audit.audit import Audit
+    from flowvocoder.audit.deep import Deep
     from flowvocoder.audit.measure import Limits
     from flowvocoder.audit.report import as_json, save_plot, table
     from flowvocoder.mel.spec import convention
@@ -39,11 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.segment < 1:
         raise ConfigError(f"--segment must be 1 sample or more, not {arguments.segment}")
     manifest = named_manifest(arguments.manifest)
-    for path, suffix in ((arguments.plot, ".png"), (arguments.fix, ".jsonl")):
+    for path, suffix in ((arguments.plot, ".png"), (arguments.fix, ".jsonl"), (arguments.deep, ".jsonl")):
         _check(path, suffix, manifest)
     spec = convention(arguments.convention)
     limits = Limits(arguments.rate or spec.sample_rate, arguments.segment)
-    found = Audit(manifest, limits, spec, check_jobs(arguments.jobs))
+    deep = Deep(arguments.detector, arguments.false_alarms) if arguments.deep else None
+    found = Audit(manifest, limits, spec, check_jobs(arguments.jobs), deep, arguments.deep)
     if arguments.json:
         print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
     else:

@@ -16,7 +16,7 @@ from flowvocoder.ending import leaving_at_signals
 from flowvocoder.errors import ClippedWarning, FlowVocoderError
 from flowvocoder.renamed import RenamedWarning
 
-GROUPS = {"bench": "measure speed", "density": "densities of vectors"}
+GROUPS = {"anomaly": "find what is broken in speech", "bench": "measure speed", "density": "densities of vectors"}
 """Commands of two words begin with one of these."""
 
 MOVED = {"bench family": "python docs/scripts/family.py, in a clone"}

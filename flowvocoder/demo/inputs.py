@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from flowvocoder.audio.files import Recording, read_audio
+from flowvocoder.audio.files import Recording, read_as_stored, read_audio
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError, MelError
 from flowvocoder.mel.files import read_mel
 from flowvocoder.mel.spec import MelSpec, edge_padding
@@ -40,6 +40,14 @@ def recording(path: str | None, spec: MelSpec) -> Recording:
             times = [seconds(samples, spec.sample_rate) for samples in (have, need)]
             raise AudioError(f"{file}: lasts {times[0]:.3f} s, at least {times[1]:.3f} s are needed")
     return read
+
+
+def recording_as_stored(path: str | None) -> Recording:
+    """A recording at its own rate. Raises AudioError: none given, unreadable, or too long."""
+    if not path:
+        raise AudioError("Choose a recording first: upload one, record one, or take an example")
+    with nameless(Path(path)):
+        return read_as_stored(Path(path), longest=LONGEST)
 
 
 def mel(path: str | None, spec: MelSpec, trust: bool) -> torch.Tensor:

@@ -1,16 +1,22 @@
 """What the demo computes: from a visitor's file and settings to arrays and numbers. Knows nothing of the page."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from flowvocoder.analysis.damage import Damage
 from flowvocoder.analysis.latent import FrameLikelihood, Gaussianity, gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import LayerState, walk
+from flowvocoder.anomaly import AnomalyDetector
+from flowvocoder.anomaly.plots import draw_verdict
+from flowvocoder.anomaly.spans import Verdict
 from flowvocoder.audio.files import Samples
 from flowvocoder.demo import inputs
 from flowvocoder.errors import ConfigError
@@ -23,6 +29,9 @@ from flowvocoder.vocoder import Vocoder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
 MOST_TEMPERATURE, MOST_GL_ITERS = 1.5, 64
+MOST_FILES = 20
+"""In one request."""
+
 GRIFFIN_LIM, ORIGINAL = "Griffin-Lim", "the recording itself"
 
 
@@ -68,6 +77,21 @@ class Likelihood:
         return float(which.nats.sum()) / (len(which.nats) * self.hop)
 
 
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A recording (T,) and what is broken in it; `evidence` (F, M) is of each frame and local damage."""
+
+    name: str
+    samples: Samples
+    sample_rate: int
+    verdict: Verdict
+    evidence: npt.NDArray[np.float64]
+
+    def picture(self) -> npt.NDArray[np.uint8]:
+        """Pixels (height, width, 3)."""
+        return draw_verdict(self.samples, self.sample_rate, self.verdict, self.evidence, self.name)
+
+
 class Service:
     """The vocoders, loaded once, and what the demo does with them.
 
@@ -97,6 +121,20 @@ class Service:
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.vocoder.model.parameters())
+
+    @functools.cached_property
+    def detector(self) -> AnomalyDetector:
+        """The package's own, loaded when it is needed first."""
+        return AnomalyDetector.load()
+
+    def faults(self, path: str | None) -> Fault:
+        """What is broken in a recording, heard at its own rate."""
+        recording = inputs.recording_as_stored(path)
+        samples, rate = recording.samples, recording.sample_rate
+        with inputs.nameless(Path(path or "")):
+            verdict = self.detector.score(samples, rate)
+            evidence = np.concatenate([piece.frames for piece in self.detector.pieces(samples, rate)])
+        return Fault(Path(path or "").name, samples, rate, verdict, evidence)
 
     def samples(self, path: str | None) -> Samples:
         """A recording at the first vocoder's rate."""

@@ -22,6 +22,7 @@ VALID: list[tuple[str, ...]] = [
     ("voices", "--json"),
     ("synth", "--stream", "--checkpoint", "seeds/voice"),
     ("audit", "seeds/toy/manifest.jsonl", "--jobs", "1"),
+    ("anomaly", "score", "seeds/z.wav"),
     ("prove", "seeds/z.wav", "--as-it-stands", "--checkpoint", "seeds/voice"),
     ("edit", "seeds/z.wav", "out/y.wav", "--speed", "1.5", "--checkpoint", "seeds/voice"),
     ("say", "good morning", "out/y.wav", "--checkpoint", "seeds/voice"),
@@ -30,7 +31,8 @@ VALID: list[tuple[str, ...]] = [
 OPTIONS = [
     "--seed", "--temperature", "--gl-iters", "--low-band-iters", "--threads", "--device", "--denoise", "--denoise-mode",
     "--precision", "--engine", "--checkpoint", "--chunk", "--convention", "--segment", "--rate", "--jobs", "--plot",
-    "--fix", "--mel-from", "--mel", "--redo", "--speed", "--false-alarms", "--json", "--force", "--trust-mel",
+    "--fix", "--mel-from", "--mel", "--redo", "--speed", "--false-alarms", "--detector", "--json", "--force",
+    "--trust-mel",
     "--match",
 ]  # fmt: skip
 

@@ -296,3 +296,29 @@ def test_items_are_taken_as_they_are_needed() -> None:
     results = ordered_map(math.sqrt, (taken.append(i) or i for i in range(1000)), jobs=2, ahead=2)
     assert next(results) == 0.0 and len(taken) <= 5
     results.close()
+
+
+def test_a_deep_audit_goes_on_within_a_line_and_names_its_manifest(
+    clean: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = clean.parent / "deep.jsonl"
+    code, found = report(clean, capsys, "--deep", str(out))
+    assert code == 0
+    content = out.read_text()
+    header, *rows = map(json.loads, content.splitlines())
+    assert header["deep_report"] == 1 and [row["line"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all({"score", "p_value", "spans"} <= set(row) for row in rows)
+    anomalous = [row["id"] for row in rows if row["p_value"] <= 0.01 or row["spans"]]
+    assert [one["id"] for one in found["checks"]["anomaly"]["utterances"]] == anomalous
+    out.write_text(content[: content.index('"line": 4') + 20])  # as a killed program leaves it
+    heard = []
+    monkeypatch.setattr("flowvocoder.audit.deep.Deep.row", lambda self, line, *_: heard.append(line.number) or rows[line.number - 1])  # fmt: skip  # noqa: E501
+    assert report(clean, capsys, "--deep", str(out)) == (code, found)
+    assert heard == [4, 5, 6] and out.read_text() == content
+    out.write_text(content.replace(rows[1]["id"], "another"))
+    for more, said in (((), "another manifest"), (("--false-alarms", "0.05"), "another detector or --false-alarms")):
+        assert main(["audit", str(clean), "--jobs", "1", "--deep", str(out), *more]) == 2
+        assert said in capsys.readouterr().err
+    out.write_text("{}\n")
+    assert main(["audit", str(clean), "--jobs", "1", "--deep", str(out)]) == 2
+    assert "is no report" in capsys.readouterr().err

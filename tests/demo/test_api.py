@@ -1,5 +1,6 @@
 """The demo over its API: what it answers, what it refuses, and many visitors at once."""
 
+import json
 import struct
 import tempfile
 import threading
@@ -110,6 +111,9 @@ def test_latent_score_walk_and_pair(client: "gradio_client.Client", wav: Path) -
     assert sorted(Path(p).name for p in (a, b)) == ["audio.wav", "audio.wav"], "the names would tell"
     scores = client.predict([handle_file(wav), handle_file(wav)], api_name="/score_files")
     assert scores.count("in.wav") == 2
+    shown, _, listed = client.predict([handle_file(wav), handle_file(wav)], api_name="/faults")
+    assert shown.count("in.wav") == 2
+    assert [list(row) for row in json.loads(Path(listed).read_text())] == [["file", "score", "p_value", "spans"]] * 2
 
 
 def test_a_flow_is_fitted_bit_by_bit_and_sampled(client: "gradio_client.Client", demo: Server) -> None:

@@ -20,7 +20,7 @@ from flowvocoder.demo.parts import (
     recording_input,
     table,
 )
-from flowvocoder.demo.service import Service
+from flowvocoder.demo.service import MOST_FILES, Service
 from flowvocoder.demo.switch import fill, switch
 from flowvocoder.errors import AudioError, FlowVocoderError
 from flowvocoder.units import bits_per_sample
@@ -32,7 +32,7 @@ Silence and missing bands *raise* it, because they are easy to predict: likely i
 both: 1 is as expected of speech, above is odd, below is too smooth."""
 
 OWN, CLEAN = "its own mel", "the clean recording's mel"
-NO_NOISE, FIRST_NOISE, MOST_FILES = -60, -45, 20
+NO_NOISE, FIRST_NOISE = -60, -45
 
 
 def build(service: Service, page: Page) -> None:

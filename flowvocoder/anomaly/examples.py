@@ -1,0 +1,169 @@
+"""Examples to fit a detector to: crops of clean recordings, altered as other microphones would, whole or damaged."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import flowvocoder.anomaly.vocoders  # noqa: F401 (registers its damages)
+from flowvocoder.anomaly.damages import DAMAGES, Clean, Spans, to_16_bit
+from flowvocoder.anomaly.features import FRAMES, RATE, Features, features
+from flowvocoder.audio.files import EXTENSIONS, Recording, Samples, read_as_stored
+from flowvocoder.audio.resample import resample
+from flowvocoder.data.speakers import read_speakers
+from flowvocoder.errors import AudioError, DataError
+
+KINDS = tuple(dict.fromkeys(damage.kind for damage in DAMAGES.values()))
+"""What a span can look like."""
+
+SHORTEST, LONGEST = 1.5, 4.0
+"""Seconds of an example."""
+
+DAMAGED = 3
+"""Damaged copies of each crop."""
+
+RATES = 22050, 24000, 44100, 48000
+
+
+class Example(NamedTuple):
+    """Features (F, D) of a crop, which kinds each frame shows (F, K), and the damage: -1 for none."""
+
+    features: Features
+    targets: npt.NDArray[np.bool_]
+    damage: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Files by speaker."""
+
+    speakers: tuple[tuple[Path, ...], ...]
+
+    @classmethod
+    def of(cls, folders: Sequence[Path]) -> "Corpus":
+        """Of all recordings below folders. `speakers.csv` says who speaks; without it each folder is one speaker.
+
+        Raises:
+            DataError: a folder has no recordings.
+        """
+        groups: dict[tuple[Path, str | None], list[Path]] = {}
+        for folder in folders:
+            files = sorted(
+                p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
+            )
+            if not files:
+                raise DataError(f"{folder}: no {', '.join(EXTENSIONS)} files there")
+            for file, speaker in zip(files, read_speakers(folder, [f.stem for f in files]), strict=True):
+                groups.setdefault((folder, speaker), []).append(file)
+        return cls(tuple(map(tuple, groups.values())))
+
+    def split(self, share: float, seed: int) -> "tuple[Corpus, Corpus]":
+        """Two corpora without a common speaker, or without a common recording where there is but one speaker.
+
+        Speakers of more than a tenth of all recordings are in the first.
+
+        Raises:
+            DataError: too few recordings.
+        """
+        total = sum(map(len, self.speakers))
+        if total < 8:
+            raise DataError(f"{total} recordings are too few to fit and to calibrate: 8 at least")
+        large = [s for s in self.speakers if len(s) > 0.1 * total]
+        small = [s for s in self.speakers if len(s) <= 0.1 * total]
+        if len(small) < 4:
+            return Corpus(tuple(s[::2] for s in self.speakers)), Corpus(
+                tuple(s[1::2] for s in self.speakers if s[1::2])
+            )
+        order = np.random.default_rng(seed).permutation(len(small)).tolist()
+        held = round(share * len(small))
+        rest = [small[i] for i in order[held:]]
+        return Corpus(tuple(large + rest)), Corpus(tuple(small[i] for i in order[:held]))
+
+    def recording(self, rng: np.random.Generator, speaker: int | None = None) -> tuple[Recording, int]:
+        """A random recording of a random speaker or of that one. Raises AudioError: none of ten tried can be used."""
+        error = AudioError("no recording can be used")
+        for _ in range(10):
+            who = int(rng.integers(len(self.speakers))) if speaker is None else speaker
+            files = self.speakers[who]
+            try:
+                recording = read_as_stored(files[int(rng.integers(len(files)))])
+                if len(recording.samples) > 0.5 * recording.sample_rate and float(np.abs(recording.samples).max()) > 0:
+                    return recording, who
+            except AudioError as problem:
+                error = problem
+        raise error
+
+
+def examples(index: int, corpus: Corpus, seed: int) -> list[Example]:
+    """A crop as it is, and damaged in `DAMAGED` ways: a function of the arguments."""
+    rng = np.random.default_rng([seed, index])
+    clean = crop(corpus, rng)
+    found = [untouched(clean)]
+    for turn in range(DAMAGED):
+        chosen = (index * DAMAGED + turn) % len(DAMAGES)  # in turns, so that there are as many of each
+        damage = list(DAMAGES.values())[chosen]
+        samples, spans = damage.apply(clean, float(rng.uniform()), rng)
+        features_ = features(to_16_bit(samples), clean.rate)
+        targets = np.zeros((len(features_), len(KINDS)), bool)
+        targets[:, KINDS.index(damage.kind)] = frames_of(spans, len(features_))
+        found.append(Example(features_, targets, chosen))
+    return found
+
+
+def untouched(clean: Clean) -> Example:
+    """The example of a clean crop."""
+    found = features(clean.samples, clean.rate)
+    return Example(found, np.zeros((len(found), len(KINDS)), bool), -1)
+
+
+def crop(corpus: Corpus, rng: np.random.Generator, longest: float = LONGEST, altered: bool = True) -> Clean:
+    """A stretch of a recording, 16 bits at `RATE` or more; `altered`: as another microphone would have given it."""
+    recording, who = corpus.recording(rng)
+    first, length = int(rng.integers(2**31)), rng.uniform(SHORTEST, longest)
+    change, others = altered and rng.uniform() < 0.4, rng.integers(2**31, size=2).tolist()
+    rate = int(rng.choice(RATES)) if recording.sample_rate < RATE or change else recording.sample_rate
+    samples = _cut(recording, first, length, rate)
+    samples = to_16_bit(_altered(samples, rate, rng) if altered else samples)
+
+    def other(number: int, speaker: int) -> Samples:
+        own = np.random.default_rng(number)
+        return _cut(corpus.recording(own, speaker)[0], int(own.integers(2**31)), longest, rate)
+
+    speakers = len(corpus.speakers)
+    second = (who + 1 + others[1] % max(1, speakers - 1)) % speakers
+    return Clean(samples, rate, lambda: other(others[0], who), lambda: other(others[1], second))
+
+
+def _cut(recording: Recording, first: int, seconds: float, rate: int) -> Samples:
+    """So many seconds from a place that a large number says, at another rate."""
+    length = round(seconds * recording.sample_rate)
+    start = first % max(1, len(recording.samples) - length + 1)
+    samples = recording.samples[start : start + length]
+    return samples if rate == recording.sample_rate else resample(samples, recording.sample_rate, rate)
+
+
+def frames_of(spans: Spans | None, count: int) -> npt.NDArray[np.bool_]:
+    """The frames (F,) that spans touch; all of them for None."""
+    touched = np.zeros(count, bool)
+    for start, end in [(0.0, count / FRAMES)] if spans is None else spans:
+        touched[int(start * FRAMES) : int(end * FRAMES) + 1] = True
+    return touched
+
+
+def _altered(samples: Samples, rate: int, rng: np.random.Generator) -> Samples:
+    """Through another microphone, at another level, perhaps upside down: nothing of that is a fault."""
+    if rng.uniform() < 0.6:
+        hz = np.fft.rfftfreq(len(samples), 1.0 / rate)
+        octaves = np.log2(np.maximum(hz, 40.0) / 1000.0)
+        db = rng.uniform(-1.5, 1.5) * octaves.clip(-3, 3)
+        for _ in range(3):
+            db += rng.uniform(-5.0, 5.0) * np.exp(
+                -0.5 * ((octaves - rng.uniform(-4, 3.4)) / rng.uniform(0.4, 1.5)) ** 2
+            )
+        samples = np.fft.irfft(np.fft.rfft(samples) * 10.0 ** (db / 20.0), len(samples)).astype(np.float32)
+    loudest = float(np.abs(samples).max()) + 1e-9
+    gain = rng.choice([-1.0, 1.0]) * 10.0 ** (-rng.uniform(0.0, 20.0) / 20.0) / loudest if rng.uniform() < 0.8 else 1.0
+    return samples * np.float32(gain)

@@ -1,0 +1,320 @@
+"""What audio looks like every 11 ms: spectrum, its floor and lines, transients, samples, and the flow's latent.
+
+All of it is relative to the loudest speech within two seconds, so that a recording's level does not matter. It depends
+on no more than `REACH` seconds to each side.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from flowvocoder.audio.files import Samples
+from flowvocoder.audio.resample import resample
+from flowvocoder.audio.stft import power, stft
+from flowvocoder.flows.pitch import PitchPredictor
+from flowvocoder.flows.scale import ConditionalScale
+from flowvocoder.units import PCM16_SCALE
+from flowvocoder.vocoder import Vocoder
+
+RATE, HOP = 22050, 245
+"""Hz that spectra are taken at, and samples from one frame to the next."""
+
+FRAMES = RATE // HOP
+"""A second."""
+
+REACH = 2.5
+"""Seconds to each side that a frame's features may depend on."""
+
+SHORTEST = 0.1
+"""Seconds of audio that have features."""
+
+BANDS, EDGES, SPECTRUM, SHORT, ORDER = 40, 32, 1024, 128, 20
+"""Mel bands, linear bands, samples of the two transforms' windows, order of the linear prediction."""
+
+FURTHEST = 60.0
+"""No feature is further from 0."""
+
+SPAN, SHORT_HOP = 2.0, HOP // 7
+"""Seconds to each side within which the loudest speech is looked for; samples between short spectra."""
+
+MAINS = 50.0, 60.0
+
+NAMES = (
+    *(f"mel {band}" for band in range(BANDS)),
+    "level",
+    *(f"highest {band}" for band in range(EDGES)),
+    *(f"floor {band}" for band in range(BANDS // 2)),
+    *(f"flatness {part}" for part in range(4)),
+    *(f"line {part}" for part in range(4)),
+    "low line", "three low lines", "lines of 50 Hz", "lines of 60 Hz",
+    *(f"peaks {band}" for band in range(8)),
+    *(f"coherence {band}" for band in range(7)),
+    "impulse", "rise", "fall",
+    "prediction gain", "residual crest", "residual burst", "residual kurtosis", "residual skew",
+    "constant run", "flat top", "near the top", "near the top of seconds", "exact repeat", "offset",
+    *(f"latent {band}" for band in range(16)),
+    "pitch gain", "likelihood", "latent energy", "latent kurtosis", "latent peak", "latent lag",
+)  # fmt: skip
+"""Of the columns."""
+
+Features = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
+
+_LEAST = 1e-10
+
+
+@functools.cache
+def voice() -> Vocoder:
+    """The bundled voice, whose latent is looked at; loaded once."""
+    return Vocoder.from_pretrained()
+
+
+def features(samples: Samples, rate: int) -> Features:
+    """Features (F, `len(NAMES)`) of audio (T,) at a rate in Hz, `FRAMES` of them a second."""
+    audio = torch.from_numpy(samples if rate == RATE else resample(samples, rate, RATE))
+    count = len(audio) // HOP
+    spectra = power(stft(_padded(audio, SPECTRUM, HOP, count), SPECTRUM, HOP, center=False))[:, :count]
+    short = _short(audio, count)
+    total = np.log(spectra.sum(0).numpy().astype(np.float64) + _LEAST)
+    loud = _extreme(_smooth(total, 5), SPAN, np.maximum)
+    columns = [
+        *_spectral(spectra, loud, total),
+        *_low_lines(audio, count),
+        *_transients(short, count),
+        *_residual(audio, spectra, count),
+        *_sampled(samples, rate, count),
+        *_latent(audio, count, voice()),
+    ]
+    return np.nan_to_num(np.stack(columns, 1)).clip(-FURTHEST, FURTHEST).astype(np.float32)
+
+
+def _spectral(spectra: Tensor, loud: Array, total: Array) -> list[Array]:
+    bands = np.log((_mel_bands() @ spectra).numpy().astype(np.float64) + _LEAST)
+    linear = np.log(spectra[1:].unflatten(0, (EDGES, -1)).sum(1).numpy().astype(np.float64) + _LEAST)
+    pairs = np.logaddexp(bands[::2], bands[1::2])
+    floor = _extreme(_smooth(pairs, 3), 1.0, np.minimum)
+    logs = np.log(spectra.numpy().astype(np.float64) + _LEAST)
+    return [
+        *(np.maximum(bands - loud, -22.0)),
+        total - loud,
+        *np.maximum(_extreme(linear, 1.0, np.maximum) - loud, -22.0),
+        *np.maximum(floor - loud, -22.0),
+        *_flatness(logs),
+        *_lines(logs),
+    ]
+
+
+def _flatness(logs: Array) -> list[Array]:
+    """Geometric over arithmetic mean, in four ranges."""
+    parts = np.array_split(logs[1:], 4)
+    return [part.mean(0) - np.log(np.exp(part).mean(0)) for part in parts]
+
+
+def _lines(logs: Array) -> list[Array]:
+    """How far the strongest line of the spectrum that stays for a second is above its neighbours, in four ranges."""
+    floor = _extreme(logs, 0.5, np.minimum)
+    return [part.max(0) for part in np.array_split(_above_neighbours(floor, 15)[3:], 4)]
+
+
+def _above_neighbours(logs: Array, width: int) -> Array:
+    from scipy import ndimage
+
+    return logs - ndimage.median_filter(logs, (width, 1), mode="nearest")
+
+
+def _low_lines(audio: Tensor, count: int, size: int = 4096, every: int = 6) -> list[Array]:
+    """The same below 700 Hz, where mains hum is, at 5 Hz: the strongest, and means over multiples of 50 and 60 Hz."""
+    few = max(1, -(-count // every))
+    spectra = power(stft(_padded(audio, size, HOP * every, few), size, HOP * every, center=False))[:135, :few]
+    logs = np.log(spectra.numpy().astype(np.float64) + _LEAST)
+    lines = _above_neighbours(_extreme(logs, 0.6, np.minimum, FRAMES // every), 21)[4:]
+    ordered = np.sort(lines, axis=0)
+    found = [ordered[-1], ordered[-3:].mean(0)]
+    for mains in MAINS:
+        at = [round(k * mains * size / RATE) - 4 for k in range(1, 9)]
+        found.append(np.mean([lines[a - 1 : a + 2].max(0) for a in at], axis=0))
+    return [np.repeat(line, every)[:count] for line in found]
+
+
+def _short(audio: Tensor, count: int) -> Array:
+    """Log power of eight bands, (8, 7 * frames), every 1.6 ms."""
+    steps = count * HOP // SHORT_HOP
+    spectra = power(stft(_padded(audio, SHORT, SHORT_HOP, steps), SHORT, SHORT_HOP, center=False))[1:, :steps]
+    return np.log(spectra.unflatten(0, (8, -1)).sum(1).numpy().astype(np.float64) + _LEAST)
+
+
+def _transients(short: Array, count: int) -> list[Array]:
+    """How peaked the bands are in time, how alike neighbouring bands are, and what is sudden in all of them."""
+    from scipy import ndimage
+
+    each = HOP // SHORT_HOP
+    linear = np.exp(short - short.max(1, keepdims=True))
+    window = 3 * each
+    peaks = np.log(_mean(linear, window) + 1e-9) - _mean(np.log(linear + 1e-9), window)
+    centred = short - _mean(short, 5 * each)
+    spread = _mean(centred**2, 5 * each) + 1e-3
+    alike = _mean(centred[1:] * centred[:-1], 5 * each) / np.sqrt(spread[1:] * spread[:-1])
+    usual = ndimage.median_filter(short, (1, 15 * each), mode="nearest")
+    impulse = (short - usual).min(0).reshape(count, each).max(1)
+    whole = np.log(np.exp(short).sum(0))
+    step = np.zeros_like(whole)
+    step[2:-2] = whole[4:] - whole[:-4]
+    middle = slice(each // 2, None, each)
+    steps = step.reshape(count, each)
+    return [*peaks[:, middle], *alike[:, middle], impulse, steps.max(1), steps.min(1)]
+
+
+def _residual(audio: Tensor, spectra: Tensor, count: int) -> list[Array]:
+    """Of linear prediction: how well it predicts, and how peaked, sudden and lopsided the rest is."""
+    from scipy import ndimage
+
+    lags = torch.fft.irfft(spectra.double(), dim=0)[: ORDER + 1].T  # (F, ORDER + 1)
+    lags = lags + _LEAST
+    lags[:, 0] *= 1.0 + 1e-6
+    apart = torch.arange(ORDER)
+    matrices = lags[:, (apart[:, None] - apart).abs()]
+    weights = torch.linalg.solve(matrices, lags[:, 1:])  # (F, ORDER)
+    gain = torch.log(lags[:, 0] / (lags[:, 0] - (weights * lags[:, 1:]).sum(1)).clamp_min(1e-12))
+    before = torch.nn.functional.pad(audio.double(), (ORDER, 0))[: count * HOP + ORDER]
+    windows = before.unfold(0, HOP + ORDER, HOP)[:count].unfold(1, ORDER + 1, 1)  # (F, HOP, ORDER + 1)
+    filters = torch.cat([-weights.flip(1), torch.ones(count, 1)], 1)
+    rest = torch.bmm(windows, filters[:, :, None])[:, :, 0].numpy()
+    size = np.sqrt((rest**2).mean(1)) + 1e-7
+    peak = np.abs(rest).max(1)
+    usual = ndimage.median_filter(size, 25, mode="nearest")
+    scaled = rest / size[:, None]
+    wide = _mean(np.stack([(scaled**3).mean(1)]), 91)[0]
+    return [
+        gain.numpy(),
+        np.log(peak / size + 1e-9),
+        np.log(peak / usual + 1e-9),
+        np.log((scaled**4).mean(1) + 1e-9),
+        wide,
+    ]
+
+
+def _sampled(samples: Samples, rate: int, count: int) -> list[Array]:
+    """What only the samples as they are stored show: runs, flat tops, repeats, an offset."""
+    whole = np.rint(samples.astype(np.float64) * PCM16_SCALE)
+    size = np.abs(whole)
+    runs = _run_lengths(np.diff(whole) == 0.0)
+    near, wide = (_block_max(size, round(seconds * rate)) for seconds in (0.15, 1.0))
+    enough = near > 300.0
+    flat = (_run_lengths(np.abs(np.diff(whole)) <= 1.0) >= 3) & (size > 0.6 * near) & enough
+    at = np.minimum((np.arange(count + 1) * (HOP * rate / RATE)).astype(int), len(whole) - 1)
+    width = np.maximum(np.diff(at), 1)
+    longest = np.maximum.reduceat(runs, at[:-1])[:count] * 1000.0 / rate
+    ones = (flat, (size > 0.85 * near) & enough, (size > 0.85 * wide) & enough, _repeats(whole, rate))
+    shares = [np.add.reduceat(one.astype(np.float64), at[:-1])[:count] / width for one in ones]
+    frame_mean = np.add.reduceat(whole, at[:-1])[:count] / width
+    offset = (
+        np.abs(_mean(frame_mean[None], 2 * FRAMES + 1)[0]) / (_mean(np.abs(frame_mean)[None] + 3.0, 2 * FRAMES + 1)[0])
+    )
+    large = np.log1p(np.abs(_mean(frame_mean[None], 2 * FRAMES + 1)[0]))
+    return [np.log1p(longest), *(np.log(share + 1e-3) for share in shares), offset * large]
+
+
+def _run_lengths(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Of each sample, how many lie in its run; `same` (T - 1,) says whether the next one continues it."""
+    starts = np.flatnonzero(np.r_[True, ~same])
+    return np.repeat(lengths := np.diff(np.r_[starts, len(same) + 1]), lengths)
+
+
+def _repeats(whole: Array, rate: int, window: int = 16, longest: float = 0.1) -> npt.NDArray[np.bool_]:
+    """Where 16 samples in a row that are no silence stood exactly so up to 0.1 s earlier."""
+    if len(whole) <= window:
+        return np.zeros(len(whole), bool)
+    odd = np.random.default_rng(0).integers(1, 2**62, window, dtype=np.int64) | 1
+    numbers = whole.astype(np.int64)
+    with np.errstate(over="ignore"):
+        hashes = sum(numbers[k : len(numbers) - window + k] * odd[k] for k in range(window))
+    order = np.argsort(hashes, kind="stable")
+    equal = (np.diff(hashes[order]) == 0) & (np.diff(order) <= longest * rate)
+    loud = np.abs(np.diff(whole, prepend=0.0))[: len(hashes)] > 3.0
+    found = np.zeros(len(whole), bool)
+    found[order[1:][equal]] = True
+    found[: len(hashes)] &= loud
+    return found
+
+
+def _latent(audio: Tensor, count: int, vocoder: Vocoder) -> list[Array]:
+    """The flow on the way to its latent: energy by band given the mel, how much pitch explains, and how normal z is."""
+    mel = vocoder.mel_for(audio)
+    frames, hop = mel.shape[2], vocoder.spec.hop_length
+    x = torch.nn.functional.pad(audio, (0, frames * hop - len(audio)))[None, None]
+    own = _energy(x[0, 0].view(frames, hop))
+    bands = predicted = z = x
+    logdet = torch.zeros(1, frames)
+    with torch.inference_mode():
+        for layer, z, by_column in vocoder.model.flow.layer_outputs(x, vocoder.model.encoder(mel)):
+            logdet = logdet + by_column.unflatten(1, (frames, -1)).sum(2)
+            if isinstance(layer, PitchPredictor):
+                predicted = z
+            if isinstance(layer, ConditionalScale):
+                bands = z
+    gain = own - _energy(predicted[0, 0].view(frames, hop))
+    if bands.shape[1] == 1:
+        bands = z
+    levels = _energy(bands[0].unflatten(0, (16, -1)).unflatten(2, (frames, -1)).permute(0, 2, 1, 3).flatten(2))
+    columns = z[0].unflatten(1, (frames, -1)).permute(1, 0, 2).flatten(1).double()  # (frames, M * rate)
+    square = columns.square().mean(1)
+    nats = logdet[0].double() / hop - 0.5 * square + 0.5 * own
+    lag = torch.zeros(frames, dtype=torch.float64)
+    lag[1:] = (columns[1:] * columns[:-1]).mean(1) / (square[1:] * square[:-1]).sqrt().clamp_min(1e-6)
+    kurtosis = (columns**4).mean(1) / square.square().clamp_min(1e-9)
+    found = [*levels, gain, nats, square.clamp_min(1e-6).log(), kurtosis.log1p(), columns.abs().amax(1).log1p(), lag]
+    at = np.minimum((np.arange(count) * HOP + HOP // 2) // hop, frames - 1)
+    return [np.asarray(column.double())[at] for column in found]
+
+
+def _energy(x: Tensor) -> Tensor:
+    """Log mean square over the last axis."""
+    return (x.double().square().mean(-1) + 1e-9).log()
+
+
+@functools.cache
+def _mel_bands() -> Tensor:
+    import librosa
+
+    return torch.from_numpy(librosa.filters.mel(sr=RATE, n_fft=SPECTRUM, n_mels=BANDS, fmax=RATE / 2))
+
+
+def _padded(audio: Tensor, size: int, hop: int, count: int) -> Tensor:
+    """So that window f lies around the middle of `hop` samples from f * hop on, for `count` windows."""
+    left = (size - hop) // 2
+    right = max(0, (count - 1) * hop + size - left - len(audio))
+    return torch.nn.functional.pad(audio, (left, right))
+
+
+def _extreme(values: Array, seconds: float, take: Any, rate: int = FRAMES) -> Array:
+    """The largest or smallest within so many seconds to each side."""
+    from scipy import ndimage
+
+    size = 2 * round(seconds * rate) + 1
+    keep = ndimage.maximum_filter1d if take is np.maximum else ndimage.minimum_filter1d
+    return np.asarray(keep(values, size, axis=-1, mode="nearest"))
+
+
+def _smooth(values: Array, size: int) -> Array:
+    return np.log(_mean(np.exp(np.atleast_2d(values)), size) + 1e-30).reshape(values.shape)
+
+
+def _mean(values: Array, size: int) -> Array:
+    """Moving mean over the last axis."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.uniform_filter1d(values, size, axis=-1, mode="nearest"))
+
+
+def _block_max(values: Array, reach: int) -> Array:
+    """The largest within about `reach` samples to each side: of blocks of an eighth of that, for speed."""
+    from scipy import ndimage
+
+    block = max(1, reach // 8)
+    padded = np.pad(values, (0, -len(values) % block))
+    blocks = ndimage.maximum_filter1d(padded.reshape(-1, block).max(1), 17, mode="nearest")
+    return np.repeat(blocks, block)[: len(values)]

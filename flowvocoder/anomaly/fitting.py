@@ -1,0 +1,95 @@
+"""The data of a fit: examples and calibration, made in processes, kept until the fit is done."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from flowvocoder.anomaly.examples import Corpus, Example, crop, examples, untouched
+from flowvocoder.errors import DataError
+from flowvocoder.files import writing
+from flowvocoder.parallel import Crashed, ordered_map
+from flowvocoder.progress import progress
+
+SHARD = 8
+"""Crops that are worked on, and kept, together."""
+
+LONGEST_CALIBRATION = 6.0
+"""Seconds of a crop that calibrates."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Of a fit.
+
+    Attributes:
+        crops: to learn from, each as it is and damaged in three ways.
+        calibration: crops of the speakers who are held out; p-values go down to one of them.
+        held_out: share of the speakers.
+        seed: the fit is a function of it and of the recordings.
+    """
+
+    crops: int = 480
+    calibration: int = 320
+    held_out: float = 0.3
+    seed: int = 0
+
+
+def training_examples(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> list[Example]:
+    """Crops of speakers to learn from, clean and damaged."""
+    make = functools.partial(examples, corpus=corpus, seed=settings.seed)
+    return _made("examples", make, corpus, settings.crops, settings.seed, work, jobs)
+
+
+def calibration_crops(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> list[Example]:
+    """Clean crops, unaltered, of speakers who are held out."""
+    make = functools.partial(_clean, corpus=corpus, seed=settings.seed + 1)
+    return _made("calibration", make, corpus, settings.calibration, settings.seed, work, jobs)
+
+
+def _clean(index: int, corpus: Corpus, seed: int) -> list[Example]:
+    return [untouched(crop(corpus, np.random.default_rng([seed, index]), LONGEST_CALIBRATION, altered=False))]
+
+
+def _made(what: str, make: Callable[[int], list[Example]], corpus: Corpus, count: int, seed: int, work: Path | None,
+          jobs: int) -> list[Example]:  # fmt: skip
+    names = "\n".join(str(file) for files in corpus.speakers for file in files)
+    key = hashlib.sha256(f"{seed} {names}".encode()).hexdigest()[:12]
+    shards = [(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
+    one = functools.partial(_shard, make=make, name=f"{what}-{key}", work=work)
+    found: list[Example] = []
+    for shard, result in zip(shards, progress(ordered_map(one, shards, jobs), what, "shard", len(shards)), strict=True):
+        if isinstance(result, Crashed):
+            raise DataError(
+                f"{what} {shard[0]} to {shard[1]}: the process that made them died: less --jobs need less memory"
+            )
+        found += result
+    return found
+
+
+def _shard(shard: tuple[int, int], make: Callable[[int], list[Example]], name: str, work: Path | None) -> list[Example]:
+    path = None if work is None else work / f"{name}-{shard[0]:06d}-{shard[1]:06d}.npz"
+    if path is not None and path.is_file():
+        return _read(path)
+    each = (one for index in range(*shard) for one in make(index))
+    made = [Example(one.features.astype(np.float16), one.targets, one.damage) for one in each]
+    if path is not None:
+        with writing(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                features=np.concatenate([one.features for one in made]),
+                targets=np.concatenate([one.targets for one in made]),
+                lengths=[len(one.features) for one in made],
+                damages=[one.damage for one in made],
+            )
+    return made
+
+
+def _read(path: Path) -> list[Example]:
+    with np.load(path) as kept:
+        ends = np.cumsum(kept["lengths"])[:-1]
+        parts = np.split(kept["features"], ends), np.split(kept["targets"], ends), kept["damages"].tolist()
+    return [Example(*one) for one in zip(*parts, strict=True)]

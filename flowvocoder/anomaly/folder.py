@@ -1,0 +1,120 @@
+"""A detector as a folder: two sets of tensors and a configuration. Never a pickle."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from flowvocoder.anomaly.calibration import Calibration
+from flowvocoder.anomaly.evidence import Evidence
+from flowvocoder.anomaly.features import NAMES
+from flowvocoder.anomaly.novelty import COLUMNS, Novelty
+from flowvocoder.density import FlowDensity
+from flowvocoder.errors import CheckpointError, OutputError
+from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
+from flowvocoder.voice_card import BUNDLED_VOICE
+
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG, NOVELTY = "model.safetensors", "config.json", "novelty"
+VOICE_WEIGHTS = "model.safetensors"
+KEYS = {"detector_format", "kinds", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
+
+Kinds = tuple[tuple[str, ...], tuple[str, ...]]
+"""Of all damages, and of the local ones."""
+
+Parts = tuple[Evidence, Novelty, tuple[float, float], Calibration, Kinds]
+"""What `AnomalyDetector` is made of."""
+
+
+def check(path: Path) -> None:
+    """Raises OutputError where no detector can be saved: a file, or a folder that holds something else."""
+    check_folder(path)
+    others = sorted({file.name for file in path.iterdir()} - {WEIGHTS, CONFIG, NOVELTY}) if path.is_dir() else []
+    if others:
+        raise OutputError(f"{path}: holds {others[0]}, and so is not replaced: name another folder")
+
+
+def save(path: Path, evidence: Evidence, novelty: Novelty, usual: tuple[float, float], calibration: Calibration,
+         kinds: Kinds) -> None:  # fmt: skip
+    """Write the folder under a temporary name, then rename it. Raises OutputError as `check`, or for a full disk."""
+    check(path)
+    arrays = {
+        "novelty.middle": novelty.middle, "novelty.scale": novelty.scale,
+        "calibration.scores": calibration.scores, "calibration.peaks": calibration.peaks,
+    }  # fmt: skip
+    arrays |= {f"evidence.{field.name}": getattr(evidence, field.name) for field in dataclasses.fields(evidence)}
+    tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    with writing_folder(path) as folder:
+        novelty.save(folder / NOVELTY)
+        save_file(tensors, folder / WEIGHTS)
+        config = {
+            "detector_format": FORMAT_VERSION,
+            "kinds": [list(some) for some in kinds],
+            "usual": [float(value) for value in usual],
+            "seconds": float(calibration.seconds),
+            "features": list(NAMES),
+            "voice_sha256": voice_sha256(),
+            "weights_sha256": sha256_of(folder / WEIGHTS),
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> Parts:
+    """Read a folder.
+
+    Raises:
+        CheckpointError: missing, truncated, altered, of a newer format, or fitted with another bundled voice.
+    """
+    config_file, weights = readable_folder(path) / CONFIG, readable_folder(path) / WEIGHTS
+    if not (config_file.is_file() and weights.is_file()):
+        raise CheckpointError(f"{path}: not a detector: expected a folder with {WEIGHTS}, {CONFIG} and {NOVELTY}")
+    config = _config(config_file)
+    if sha256_of(weights) != config["weights_sha256"]:
+        raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
+    if config["features"] != list(NAMES) or config["voice_sha256"] != voice_sha256():
+        raise CheckpointError(f"{path}: was fitted to features of another version or voice: `anomaly fit` fits it anew")
+    with reading(weights, CheckpointError, "not the weights of a detector"):
+        tensors = load_file(weights)
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise CheckpointError(f"{weights}: holds values that are not finite")
+        found = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+        evidence = Evidence(**{field.name: found[f"evidence.{field.name}"] for field in dataclasses.fields(Evidence)})
+        middle, scale, scores, peaks = (
+            found[name] for name in ("novelty.middle", "novelty.scale", "calibration.scores", "calibration.peaks")
+        )
+        kinds = tuple(map(str, config["kinds"][0])), tuple(map(str, config["kinds"][1]))
+        usual = float(config["usual"][0]), float(config["usual"][1])
+        calibration = Calibration(scores, peaks, float(config["seconds"]))
+        columns = len(NAMES)
+        shapes = (len(kinds[0]), 4 * columns + 1), (len(kinds[1]), 3 * columns + 1), (len(COLUMNS),), (columns,)
+        if (evidence.whole.shape, evidence.frame.shape, middle.shape, evidence.middle.shape) != shapes:
+            raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
+        if not len(scores) == len(peaks) > 0:
+            raise CheckpointError(f"{weights}: the calibration is not complete")
+    density = FlowDensity.load(readable_folder(path) / NOVELTY)
+    if density.n_features_in_ != len(COLUMNS):
+        raise CheckpointError(f"{path / NOVELTY}: of {density.n_features_in_} columns, expected {len(COLUMNS)}")
+    return evidence, Novelty(density, middle, scale), usual, calibration, kinds
+
+
+def voice_sha256() -> str:
+    """Of the weights of the voice whose latent is looked at."""
+    stated: str = read_json(BUNDLED_VOICE / CONFIG, CheckpointError).get("weights_sha256", "")
+    return stated or sha256_of(BUNDLED_VOICE / VOICE_WEIGHTS)
+
+
+def _config(file: Path) -> dict[str, Any]:
+    problem = "not the configuration of a detector"
+    config = read_json(file, CheckpointError, problem)
+    if not isinstance(config, dict) or "detector_format" not in config:
+        raise CheckpointError(f"{file}: {problem}")
+    version = config["detector_format"]
+    if type(version) is int and version > FORMAT_VERSION:
+        newer = f"format {version} is newer than this program's {FORMAT_VERSION}"
+        raise CheckpointError(f"{file}: {newer}: update flowvocoder")
+    if set(config) != KEYS:
+        raise CheckpointError(f"{file}: altered: {problem}")
+    return config

@@ -1,0 +1,198 @@
+"""The detector finds what was broken where it was broken, and its p-values and files are what they say."""
+
+import io
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from helpers import make_corpus
+
+import flowvocoder
+import flowvocoder.anomaly.vocoders
+from flowvocoder.anomaly import AnomalyDetector, AnomalyStream
+from flowvocoder.anomaly.calibration import Calibration
+from flowvocoder.anomaly.damages import DAMAGES, Clean
+from flowvocoder.anomaly.detector import LOCAL as LOCAL_DAMAGES
+from flowvocoder.anomaly.features import FRAMES, NAMES, features
+from flowvocoder.anomaly.fitting import Settings
+from flowvocoder.anomaly.spans import find_spans
+from flowvocoder.cli.main import main
+from flowvocoder.errors import AudioError, CheckpointError, ConfigError
+
+EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
+LOCAL = [name for name, damage in DAMAGES.items() if damage.kind in ("loss", "click")]
+
+
+@pytest.fixture(scope="module")
+def speech() -> tuple[np.ndarray, int]:
+    return sf.read(EXAMPLES / "kerstin.flac", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def detector() -> AnomalyDetector:
+    return AnomalyDetector.load()
+
+
+@pytest.fixture(scope="module")
+def clean(speech: tuple[np.ndarray, int]) -> Clean:
+    other = sf.read(EXAMPLES / "kathleen.flac", dtype="float32")[0]
+    return Clean(*speech, lambda: other, lambda: other)
+
+
+@pytest.fixture(scope="module")
+def gap(clean: Clean) -> tuple[np.ndarray, float, float]:
+    """Speech with 30 ms of zeros where it is loud, and the seconds of their start and end."""
+    at = int(np.argmax(np.convolve(clean.samples**2, np.ones(2000), "same")))
+    broken = clean.samples.copy()
+    broken[at - 330 : at + 330] = 0.0
+    return broken, (at - 330) / clean.rate, (at + 330) / clean.rate
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_a_local_damage_changes_nothing_outside_its_spans(name: str, strength: float, clean: Clean) -> None:
+    broken, spans = DAMAGES[name].apply(clean, strength, np.random.default_rng(1))
+    assert spans and len(broken) == len(clean.samples)
+    changed = np.flatnonzero(broken != clean.samples) / clean.rate
+    assert len(changed)
+    inside = np.any([(changed >= start) & (changed <= end) for start, end in spans], axis=0)
+    assert inside.all()
+
+
+def test_features_are_finite_and_do_not_know_the_level(speech: tuple[np.ndarray, int]) -> None:
+    samples, rate = speech[0][: speech[1]], speech[1]
+    loud, quiet = features(samples, rate), features(samples * np.float32(0.25), rate)
+    assert loud.shape == (len(samples) * FRAMES // rate, len(NAMES)) and np.isfinite(loud).all()
+    middle = [i for i, name in enumerate(NAMES) if name.startswith(("mel", "level", "highest", "impulse", "latent "))]
+    assert np.median(np.abs(loud - quiet)[:, middle]) < 0.1
+
+
+def test_a_gap_is_found_where_it_is(detector: AnomalyDetector, gap: tuple, clean: Clean) -> None:
+    broken, start, end = gap
+    assert not [s for s in detector.spans(clean.samples, clean.rate) if s.start < end and start < s.end]
+    verdict = detector.score(broken, clean.rate)
+    (span,) = [s for s in verdict.spans if s.start < end and start < s.end]
+    assert abs(span.start - start) < 0.05 and abs(span.end - end) < 0.05 and span.kind == "loss"
+    assert verdict.p_value <= 0.05 and verdict.score > detector.score(clean.samples, clean.rate).score
+
+
+@pytest.mark.slow
+def test_a_stream_gives_the_spans_of_the_file(detector: AnomalyDetector, gap: tuple, clean: Clean) -> None:
+    broken = np.concatenate([clean.samples, gap[0]])
+    stream, found = AnomalyStream(detector, clean.rate), []
+    for first in range(0, len(broken), 5000):
+        found += stream.push(broken[first : first + 5000])
+    found += stream.flush()
+    whole = detector.spans(broken, clean.rate)
+    at = len(clean.samples) / clean.rate + gap[1]
+    for spans in (found, whole):
+        assert any(abs(s.start - at) < 0.05 and s.kind == "loss" for s in spans), spans
+    assert all(a.end <= b.start for a, b in itertools.pairwise(found))
+
+
+def test_p_values_are_how_often_clean_speech_scores_as_high() -> None:
+    calibration = Calibration.of(np.arange(99.0)[::-1], np.arange(99.0), 1.0)
+    assert [calibration.p_value(x) for x in (-1.0, 98.0, 99.0, 49.0)] == pytest.approx([1.0, 0.02, 0.01, 0.51])
+    assert calibration.p_value(99.0, pieces=2) == pytest.approx(1 - 0.99**2)
+    assert np.mean(np.arange(99.0) >= calibration.threshold(0.1)) == pytest.approx(0.1, abs=0.01)
+    for share in (0.001, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match="false alarms"):
+            calibration.threshold(share)
+
+
+def test_spans_begin_and_end_where_the_evidence_does() -> None:
+    evidence = np.full((200, 2), -5.0)
+    evidence[50:70, 1] = 8.0
+    evidence[75:80, 1] = 8.0  # near enough to be of the same span
+    evidence[150:151, 0] = 6.0
+    first, second = find_spans(evidence, ("a", "b"), 5.0)
+    assert (first.start, first.end, first.kind) == (50 / FRAMES, 80 / FRAMES, "b")
+    assert (second.start, second.end, second.kind, second.score) == (150 / FRAMES, 151 / FRAMES, "a", 6.0)
+
+
+@pytest.mark.slow
+def test_fit_goes_on_where_it_was_ended_and_saves_what_it_is(
+    tmp_path: Path, speech: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_corpus(tmp_path / "toy", utterances=8, seconds=1.6)
+    monkeypatch.setattr("flowvocoder.anomaly.fitting.SHARD", 2)
+    monkeypatch.setattr("flowvocoder.anomaly.fitting.LONGEST_CALIBRATION", 1.6)
+    monkeypatch.setattr("flowvocoder.anomaly.novelty.STEPS", 5)
+    settings, work = Settings(crops=4, calibration=4), tmp_path / "work"
+    work.mkdir()
+    first = AnomalyDetector.fit([root], settings, work)
+    kept = {path: path.stat().st_mtime_ns for path in work.iterdir()}
+    next(iter(kept)).unlink()
+    second = AnomalyDetector.fit([root], settings, work)
+    assert sum(path.stat().st_mtime_ns != time for path, time in kept.items()) == 1
+    first.save(tmp_path / "detector")
+    loaded = AnomalyDetector.load(tmp_path / "detector")
+    part = speech[0][: 2 * speech[1]]
+    verdicts = [d.score(part, speech[1], 0.5) for d in (first, second, loaded)]
+    assert verdicts[0] == verdicts[1] and verdicts[0].score == pytest.approx(verdicts[2].score, abs=1e-4)
+    weights = tmp_path / "detector" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="truncated or altered"):
+        AnomalyDetector.load(tmp_path / "detector")
+
+
+def test_it_refuses_what_is_no_speech(detector: AnomalyDetector) -> None:
+    with pytest.raises(AudioError, match="too few"):
+        detector.score(np.zeros(100, np.float32), 22050)
+    with pytest.raises(AudioError, match="2 channels"):
+        detector.score(np.zeros((2, 22050), np.float32), 22050)
+    assert tuple(DAMAGES)[: len(LOCAL_DAMAGES)] == LOCAL_DAMAGES
+    assert detector.kinds == tuple(damage.kind for damage in DAMAGES.values()), (
+        "the bundled detector was fitted with other damages: fit it again"
+    )
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_fixed_form(
+    tmp_path: Path, gap: tuple, clean: Clean, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sf.write(tmp_path / "broken.wav", gap[0], clean.rate)
+    shutil.copy(EXAMPLES / "kathleen.flac", tmp_path)
+    outputs = ["--out", str(tmp_path / "report.json"), "--plot", str(tmp_path / "plots")]
+    assert main(["anomaly", "score", str(tmp_path), "--json", *outputs]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows == json.loads((tmp_path / "report.json").read_text())
+    assert [list(row) for row in rows] == [["file", "score", "p_value", "spans"]] * 2
+    assert list(rows[0]["spans"][0]) == ["start", "end", "score", "kind"]
+    assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["broken.png", "kathleen.png"]
+
+
+def test_the_command_listens_to_a_pipe(
+    gap: tuple, clean: Clean, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pcm"
+    (np.clip(gap[0], -1, 1) * 32767).astype(np.int16).tofile(path)
+    with path.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        assert main(["anomaly", "score", "-", "--rate", str(clean.rate)]) == 0
+    spans = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert any(abs(span["start"] - gap[1]) < 0.05 and span["kind"] == "loss" for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score", "ghost.wav"], "ghost.wav: no such file"),
+        (["score", str(EXAMPLES / "kathleen.flac"), "--false-alarms", "1e-9"], "false alarms must be"),
+        (["score", str(EXAMPLES / "kathleen.flac"), "--detector", str(EXAMPLES)], "not a detector"),
+        (["score", "-", "a.wav"], "standard input"),
+        (["fit", str(EXAMPLES), "--out", str(EXAMPLES)], "not replaced"),
+        (["fit", str(EXAMPLES), "--out", "detector"], "too few"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["anomaly", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not list(tmp_path.iterdir())
