@@ -1,6 +1,7 @@
 """The endpoints as a page that fetches nothing from elsewhere."""
 
 import html
+import re
 from typing import Any
 
 _STYLE = (
@@ -15,14 +16,29 @@ def docs(schema: dict[str, Any]) -> str:
     for path, methods in schema["paths"].items():
         for method, about in methods.items():
             parts.append(f"<h2><code>{method.upper()} {path}</code></h2>")
-            parts += [f"<p>{html.escape(about[key])}</p>" for key in ("summary", "description") if about.get(key)]
-            rows = [_row(parameter) for parameter in about.get("parameters", [])]
+            parts += [f"<p>{_text(about[key])}</p>" for key in ("summary", "description") if about.get(key)]
+            rows = [_row(parameter) for parameter in (*about.get("parameters", []), *_of_body(schema, about))]
             parts.append(f"<table><tr><th>option<th>values<th>default<th></tr>{''.join(rows)}</table>" * bool(rows))
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(info['title'])}</title>"
         f"<style>{_STYLE}</style><h1>{html.escape(info['title'])}</h1><p>{html.escape(info['description'])}</p>"
         f"{''.join(parts)}<p>For machines: <a href=openapi.json>openapi.json</a></p>"
     )
+
+
+def _text(words: str) -> str:
+    """Words as HTML; what stands in backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(words))
+
+
+def _of_body(schema: dict[str, Any], about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The keys of a JSON body that is a model, as if they were parameters."""
+    content = about.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    _, found, name = content.get("$ref", "").rpartition("/")
+    fields = schema["components"]["schemas"][name]["properties"] if found else {}
+    return [
+        {"name": key, "schema": field, "description": field.get("description", "")} for key, field in fields.items()
+    ]
 
 
 def _row(parameter: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import json
+import re
 import signal
 import socket
 import time
@@ -95,6 +96,13 @@ def test_recordings(served: Served, vocoder: Vocoder) -> None:
     ):
         mel = read(served.ask("POST", f"/v1/mel?format={kind}", body)[1])
         assert np.array_equal(mel, vocoder.mel(audio)[0].numpy())
+
+
+def test_the_documentation_names_all_and_fetches_nothing(served: Served) -> None:
+    page, schema = (served.ask("GET", path)[1].decode() for path in ("/docs", "/openapi.json"))
+    for path in json.loads(schema)["paths"]:
+        assert path in page
+    assert "<code>latency_ms</code>" in page and not re.search("src=|https?:|//", page)
 
 
 def test_a_stream_gives_what_a_stream_gives(served: Served, vocoder: Vocoder, mels: list[np.ndarray]) -> None:
