@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from flowvocoder.audio.pcm16 import to_pcm16
@@ -33,7 +33,7 @@ from tests.soak.verdict import Memory
 
 EXAMPLES = Path(__file__).parents[1] / "flowvocoder/examples"
 CHUNK = 16
-LOST = (ConnectionError, http.client.HTTPException, ConnectionClosed, TimeoutError, EOFError, OSError)
+LOST = (http.client.HTTPException, WebSocketException, EOFError, OSError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +176,7 @@ def load(batch: int, arguments: argparse.Namespace, asked: list[Question]) -> tu
     took = time.monotonic() - started
     audio, tally.stopped = tally.audio, time.monotonic()
     server.send_signal(signal.SIGTERM)
-    code = server.wait(120)
+    code = server.wait(300)
     ended = time.monotonic() - tally.stopped
     over.set()
     for client in clients:

@@ -37,7 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=positive, metavar="S",
                         help="seconds until a request is given up (default 120)")  # fmt: skip
     parser.add_argument("--grace", type=float, metavar="S",
-                        help="seconds to finish what was accepted, once told to stop (default 30)")  # fmt: skip
+                        help="seconds to finish what was accepted, once told to stop (default 120)")  # fmt: skip
     parser.add_argument("--tts", metavar="MODEL",
                         help="acoustic model of /v1/audio/speech: hibari (default, where it is installed), or the JSON"
                         " description of an ONNX file")  # fmt: skip

@@ -30,6 +30,10 @@ from flowvocoder.text.acoustic import Acoustic
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.web.connections import ImpatientProtocol
 from flowvocoder.web.names import own_names
+from flowvocoder.web.sockets import RefusingProtocol
+
+SAYING_SECONDS = 5.0
+"""To tell those whose time is over."""
 
 READERS = 2
 """Bodies that are read at a time."""
@@ -71,7 +75,7 @@ def build(
         description='A refusal is {"error": {"code": ..., "message": ..., "status": ...}}.',
     )  # fmt: skip
     app.include_router(api.router())
-    app.websocket("/v1/stream")(StreamApi(service, metrics, pools[1]).serve)
+    app.websocket("/v1/stream")(StreamApi(service, places, metrics, pools[1]).serve)
     app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(docs(app.openapi())))
     for kind in (FlowVocoderError, HTTPException, RequestValidationError, ValidationError, Exception):
         app.add_exception_handler(kind, _refuse)
@@ -90,7 +94,7 @@ class GracefulServer(uvicorn.Server):
 
     def __init__(self, application: Application):
         config = uvicorn.Config(
-            application.app, http=ImpatientProtocol, ws="websockets-sansio", ws_max_size=LARGEST_MESSAGE,
+            application.app, http=ImpatientProtocol, ws=RefusingProtocol, ws_max_size=LARGEST_MESSAGE,
             ws_per_message_deflate=False, limit_concurrency=MOST_CONNECTIONS, log_level="warning", access_log=False,
             server_header=False, timeout_graceful_shutdown=5,
         )  # fmt: skip
@@ -107,7 +111,11 @@ class GracefulServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
-        self.should_exit = self.should_exit or self.places.is_done
+        places = self.places
+        if places.late():
+            places.ended.set()  # what is left hears of it, for which it has some seconds
+        if places.stopping and (places.requests + places.streams == 0 or places.late(SAYING_SECONDS)):
+            self.should_exit = True
         return await super().on_tick(counter)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -17,6 +18,8 @@ from flowvocoder.server.limits import MOST_HELD, Limits
 from flowvocoder.server.metrics import Metrics
 from flowvocoder.web.bodies import HANG_UP, LARGEST_FILE, in_time, length_of
 from flowvocoder.web.names import is_own
+
+T = TypeVar("T")
 
 PATHS = frozenset((
     "/healthz", "/metrics", "/docs", "/openapi.json", "/v1/voice", "/v1/vocode", "/v1/audio/speech", "/v1/score",
@@ -40,6 +43,7 @@ class Places:
         self.limits, self.stopping_since = limits, 0.0
         self.requests, self.streams, self.held = 0, 0, 0
         self._of: collections.Counter[str] = collections.Counter()
+        self.ended = asyncio.Event()
         self._spent: collections.OrderedDict[str, float] = collections.OrderedDict()
 
     @property
@@ -50,11 +54,22 @@ class Places:
         """From now on, nothing new is taken."""
         self.stopping_since = self.stopping_since or time.monotonic()
 
-    @property
-    def is_done(self) -> bool:
-        """Whether a server that stops has finished what it had, or has no more time for it."""
-        over = time.monotonic() - self.stopping_since > self.limits.grace
-        return self.stopping and (over or self.requests + self.streams == 0)
+    def late(self, seconds: float = 0.0) -> bool:
+        """Whether a server that stops has no more time, and so many seconds beyond it."""
+        return self.stopping and time.monotonic() - self.stopping_since > self.limits.grace + seconds
+
+    async def while_serving(self, work: "asyncio.Future[T]") -> T:
+        """The result of the work. Raises HTTPException if the server has no more time for it; the work is cancelled."""
+        ended = asyncio.create_task(self.ended.wait())
+        try:
+            both: set[asyncio.Future[Any]] = {work, ended}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise HTTPException(503, "The server stopped before this was done", HANG_UP)
+            return work.result()
+        finally:
+            work.cancel()
+            ended.cancel()
 
     @contextlib.contextmanager
     def request(self, address: str, length: int) -> Iterator[None]:

@@ -51,7 +51,7 @@ class Limits:
     streams: int = limited(32, 0, 10_000)
     rate: int = limited(0, 0, 1_000_000)
     timeout: float = limited(120.0, 0.1, 3600.0)
-    grace: float = limited(30.0, 0.0, 3600.0)
+    grace: float = limited(120.0, 0.0, 3600.0)
 
     def __post_init__(self) -> None:
         check_limits("serve", self)

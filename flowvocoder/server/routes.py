@@ -158,7 +158,7 @@ class Api:
 
     async def _in_time(self, request: Request, answer: Awaitable[T]) -> T:
         """The answer. Raises HTTPException if it takes too long; it is given up if the client hangs up."""
-        task = asyncio.ensure_future(answer)
+        task = asyncio.ensure_future(self.places.while_serving(asyncio.ensure_future(answer)))
         gone = asyncio.create_task(until_gone(request.receive))
         try:
             await asyncio.wait({task, gone}, timeout=self.timeout, return_when=asyncio.FIRST_COMPLETED)

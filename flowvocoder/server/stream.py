@@ -6,6 +6,7 @@ many samples there were, and closes. A refusal is an error object, after which i
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from flowvocoder.errors import MelError
 from flowvocoder.server.answers import refusal
+from flowvocoder.server.gate import Places
 from flowvocoder.server.limits import IDLE_SECONDS, STREAM_MINUTES
 from flowvocoder.server.metrics import Metrics
 from flowvocoder.server.service import Sampling, Service, Streaming, option_problem
@@ -34,20 +36,21 @@ class StreamApi:
         executor: whose threads synthesise.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, executor: Executor):
-        self.service, self.metrics, self.executor = service, metrics, executor
+    def __init__(self, service: Service, places: Places, metrics: Metrics, executor: Executor):
+        self.service, self.places, self.metrics, self.executor = service, places, metrics, executor
 
     async def serve(self, socket: WebSocket) -> None:
         """One stream, from the handshake to its end."""
         await socket.accept()
         try:
-            await self._stream(socket)
+            await self.places.while_serving(asyncio.ensure_future(self._stream(socket)))
         except WebSocketDisconnect:
             return
         except Exception as problem:
             status, content, _ = refusal(problem)
-            await _soon(socket.send_json(content))
-            await socket.close(BROKEN if status == 500 else REFUSED)
+            with contextlib.suppress(WebSocketDisconnect):
+                await _soon(socket.send_json(content))
+                await socket.close(BROKEN if status == 500 else REFUSED)
             if status == 500:
                 raise
 

@@ -217,7 +217,7 @@ def test_a_bad_stream_gets_an_error_object(served: Served, name: str) -> None:
     assert said[-1]["error"]["code"] == code and closed == 1008
 
 
-def test_streams_that_are_not_let_in(served: Served) -> None:
+def test_streams_that_are_not_let_in(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(InvalidStatus) as refusal:
         talk(served, "", [], Origin="http://evil.example")
     assert json.loads(refusal.value.response.body)["error"]["code"] == "forbidden"
@@ -225,3 +225,4 @@ def test_streams_that_are_not_let_in(served: Served) -> None:
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
                "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Host": "evil.example"}  # fmt: skip
     assert served.error("GET", "/v1/stream", b"", upgrade)["code"] == "forbidden"
+    assert "handshake" not in caplog.text, "a log that anybody can fill"

@@ -164,6 +164,20 @@ def test_stopping_finishes_what_was_accepted(vocoder: Vocoder, mels: list[np.nda
         served.server._captured_signals.clear()
 
 
+def test_what_is_not_done_in_time_hears_so(vocoder: Vocoder, mels: list[np.ndarray]) -> None:
+    long = npy_bytes(np.tile(mels[5], (1, 40)))
+    with serving(vocoder, Limits(grace=0.0)) as served, concurrent.futures.ThreadPoolExecutor(2) as clients:
+        with connect(f"ws://127.0.0.1:{served.port}/v1/stream", proxy=None) as stream:
+            stream.recv()
+            asked = clients.submit(served.error, "POST", f"{V}?trust_mel=true", long)
+            while not served.application.places.requests:
+                time.sleep(0.005)
+            served.server.handle_exit(signal.SIGTERM, None)
+            assert json.loads(stream.recv())["error"]["code"] == "busy"
+        assert "stopped before this was done" in asked.result()["message"]
+        served.server._captured_signals.clear()
+
+
 def test_limits_hold(vocoder: Vocoder, mels: list[np.ndarray]) -> None:
     long = npy_bytes(np.tile(mels[5], (1, 12)))
     limits = Limits(workers=1, waiting=4, waiting_of_one=2, streams=1, rate=30, timeout=1.5)
