@@ -97,6 +97,7 @@ class GracefulServer(uvicorn.Server):
             application.app, http=ImpatientProtocol, ws=RefusingProtocol, ws_max_size=LARGEST_MESSAGE,
             ws_per_message_deflate=False, limit_concurrency=MOST_CONNECTIONS, log_level="warning", access_log=False,
             server_header=False, timeout_graceful_shutdown=5,
+            ws_ping_interval=None,  # a client whose frames wait could not answer; `IDLE_SECONDS` ends dead ones
         )  # fmt: skip
         super().__init__(config)
         self.places = application.places
