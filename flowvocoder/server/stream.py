@@ -48,9 +48,9 @@ class StreamApi:
             return
         except Exception as problem:
             status, content, _ = refusal(problem)
-            with contextlib.suppress(WebSocketDisconnect):
+            with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # closed already
                 await _soon(socket.send_json(content))
-                await socket.close(BROKEN if status == 500 else REFUSED)
+                await _soon(socket.close(BROKEN if status == 500 else REFUSED))
             if status == 500:
                 raise
 
@@ -71,7 +71,7 @@ class StreamApi:
             raise MelError("no frames came")
         samples += await self._send(socket, await self._work(stream.flush))
         await _soon(socket.send_json({"samples": samples, "seconds": samples / stream.sample_rate}))
-        await socket.close(DONE)
+        await _soon(socket.close(DONE))
 
     def _about(self, stream: Streaming) -> dict[str, Any]:
         return {

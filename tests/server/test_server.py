@@ -179,8 +179,8 @@ def test_what_is_not_done_in_time_hears_so(vocoder: Vocoder, mels: list[np.ndarr
 
 
 def test_limits_hold(vocoder: Vocoder, mels: list[np.ndarray]) -> None:
-    long = npy_bytes(np.tile(mels[5], (1, 12)))
-    limits = Limits(workers=1, waiting=4, waiting_of_one=2, streams=1, rate=30, timeout=1.5)
+    long = npy_bytes(np.tile(mels[5], (1, 6)))
+    limits = Limits(workers=1, waiting=4, waiting_of_one=2, streams=1, rate=30, timeout=60.0)
     with serving(vocoder, limits, key="secret") as served, concurrent.futures.ThreadPoolExecutor(9) as clients:
         shown = {"Authorization": "Bearer secret"}
         for head in ({}, {"Authorization": "Bearer no"}, {"X-API-Key": "secrets"}, {"Authorization": "Basic secret"}):
@@ -191,7 +191,7 @@ def test_limits_hold(vocoder: Vocoder, mels: list[np.ndarray]) -> None:
             return served.ask("POST", f"{V}?trust_mel=true", long, shown, address=address)[0]
 
         answers = list(clients.map(ask, [f"10.0.1.{n % 3}" for n in range(9)]))
-        assert 200 in answers and set(answers) <= {200, 429, 503, 504} and {429, 503} & set(answers), answers
+        assert 200 in answers and set(answers) <= {200, 429, 503} and len(set(answers)) > 1, answers
         address = f"ws://127.0.0.1:{served.port}/v1/stream"
         with connect(address, proxy=None, additional_headers=shown) as stream:
             stream.recv()
