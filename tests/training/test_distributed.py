@@ -45,6 +45,11 @@ def torchrun(*options: str) -> list[str]:
             "flowvocoder"]  # fmt: skip
 
 
+def temporary(run: Path) -> dict[str, str]:
+    """The environment of a torchrun, which leaves a folder for logs among the temporary files."""
+    return {**os.environ, "TMPDIR": str(run.parent)}
+
+
 def losses(run: Path) -> list[float]:
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [e["loss"] for e in entries if "loss" in e]
@@ -92,7 +97,9 @@ def alone(speech: Path, steps: str, tmp_path_factory: pytest.TempPathFactory) ->
 def pair(speech: Path, steps: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run on two processes."""
     out = tmp_path_factory.mktemp("pair") / "run"
-    ended = subprocess.run([*torchrun(), *command(speech, out, steps, "save_every=4")], capture_output=True, text=True)
+    ended = subprocess.run(
+        [*torchrun(), *command(speech, out, steps, "save_every=4")], capture_output=True, text=True, env=temporary(out)
+    )
     assert ended.returncode == 0, ended.stderr[-5000:]
     assert "terminate" not in ended.stderr
     return out
@@ -159,7 +166,7 @@ def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, speech: Pa
     out = tmp_path / "run"
     process = subprocess.Popen(
         [*torchrun("--max-restarts=5"), *command(speech, out, steps, "save_every=4")],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=temporary(out),
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (out / "state").exists():
