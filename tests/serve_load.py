@@ -77,7 +77,8 @@ def questions(longest: float, count: int = 24) -> list[Question]:
         part = mel[:, start : start + frames].clone()
         whole = vocoder.synthesize(part, seed=seed, trust_mel=True)[0]
         stream = vocoder.stream(seed=seed, trust_mel=True)
-        pushed = [stream.push(chunk) for chunk in part.split(CHUNK, 1)]
+        # As they come over a websocket, frame after frame: another order in memory can be a step of 16 bits away.
+        pushed = [stream.push(chunk.T.contiguous().T) for chunk in part.split(CHUNK, 1)]
         streamed = torch.cat([*pushed, stream.flush()])
         pcm = [to_pcm16(samples.numpy())[0] for samples in (whole, streamed)]
         made.append(Question(part.numpy(), seed, *pcm))
