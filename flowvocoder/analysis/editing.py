@@ -47,8 +47,8 @@ def redo(
     inside = slice((first - begin) // block, math.ceil((last - begin) / block))
     z[..., inside] = fresh[..., inside]
     made = vocoder.decode(z, mel)[0].to(audio)[first - begin : last - begin]
-    weight = torch.ones(last - first)
-    ramp = torch.sin(0.5 * math.pi * (torch.arange(fade) + 0.5) / fade).square()
+    weight = torch.ones(last - first, dtype=audio.dtype)
+    ramp = torch.sin(0.5 * math.pi * (torch.arange(fade, dtype=audio.dtype) + 0.5) / fade).square()
     weight[:fade], weight[-fade:] = ramp, ramp.flip(0)
     done = audio.clone()
     done[first:last] = torch.lerp(audio[first:last], made.clamp(-1.0, 1.0), weight)

@@ -54,16 +54,16 @@ def beyond(spec: MelSpec, bins: int, low: bool = False) -> Beyond:
     Args:
         low: only what lies below.
     """
-    hz = torch.arange(bins) * (spec.sample_rate / spec.n_fft)
+    hz = torch.arange(bins, dtype=torch.float32) * (spec.sample_rate / spec.n_fft)
     noise = unit_noise_level(spec) * (math.log(10.0) if spec.log == "log10" else 1.0)
     parts = [Beyond(torch.zeros(0, bins), torch.zeros(spec.n_mels, 0), torch.zeros(0))]
     if spec.fmin > LOWEST:
         lowest = torch.eye(spec.n_mels)[:, :1]
         parts.append(Beyond((hz < spec.fmin).float()[None], lowest, BELOW - noise[:1]))
     if not low and ENDS[0] <= spec.fmax <= ENDS[1] and spec.sample_rate / 2 > ABOVE[-1]:
-        *linear, constant = torch.tensor(WEIGHTS).T
+        *linear, constant = torch.tensor(WEIGHTS, dtype=torch.float32).T
         weights = readings(band_centres(spec)) @ torch.stack(linear)
-        inside = interpolation(torch.tensor(ABOVE), hz) * (hz > spec.fmax)
+        inside = interpolation(torch.tensor(ABOVE, dtype=torch.float32), hz) * (hz > spec.fmax)
         parts.append(Beyond(inside, weights, constant + MARGIN - noise @ weights))
     return Beyond(
         *(torch.cat(tensors, axis) for tensors, axis in zip(zip(*parts, strict=True), (0, 1, 0), strict=True))
@@ -74,4 +74,4 @@ def readings(centres: Tensor) -> Tensor:
     """What reads TOP and MEANS off an envelope at the centres of bands, (n_mels, 6)."""
     means = [((centres >= low) & (centres < high)).float() for low, high in MEANS]
     means = [inside / inside.sum().clamp_min(1.0) for inside in means]
-    return torch.cat([interpolation(centres, torch.tensor(TOP)), torch.stack(means, 1)], 1)
+    return torch.cat([interpolation(centres, torch.tensor(TOP, dtype=torch.float32)), torch.stack(means, 1)], 1)

@@ -90,7 +90,7 @@ class MelConsistency(nn.Module):
         to_bins = weight[:, None] * triangles / triangles.sum(0).clamp_min(1e-3)
         to_bins = torch.cat([to_bins[: self.bands, : outside.bins.shape[1]], outside.bins])
         self.register_buffer("to_bins", to_bins[:, :bins], persistent=False)
-        most = torch.cat([torch.full((self.bands,), MAX_GAIN), torch.zeros(len(outside.bins))])
+        most = torch.cat([MAX_GAIN * torch.ones(self.bands), torch.zeros(len(outside.bins))])
         self.register_buffer("most", most, persistent=False)
         self.register_buffer("outside_weights", outside.weights[: self.bands], persistent=False)
         self.register_buffer("outside_bias", outside.bias, persistent=False)

@@ -159,7 +159,8 @@ def test_resynthesize_a_recording_from_the_microphone(visit: Visit) -> None:
     panel.get_by_label("Record audio").first.click()
     press(panel, "Record")
     visit.page.wait_for_timeout(1500)
-    press(panel, "Stop")
+    with visit.page.expect_response(lambda response: "/upload" in response.url):  # the player is there before the file
+        press(panel, "Stop")
     expect(panel.get_by_label("Play", exact=True).first).to_be_visible()
     press(panel, "Resynthesize")
     expect(figure(panel, "Length")).not_to_have_text("1.2 s")
