@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A process a core, each with one thread. Neighbours, which share fixtures, mostly stay together.
 PYTEST = $(PY) -m pytest tests --numprocesses auto --dist worksteal
 
-# All tests but those of more than a third of a second.
+# All tests but those of more than a quarter of a second.
 quick: $(VENV)/installed-dev
 	$(PYTEST) -m "not slow"
 

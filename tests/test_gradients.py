@@ -55,6 +55,7 @@ def test_likelihood_of_every_architecture(name: str) -> None:
     assert_gradient(lambda mel: vocoder.synthesize(mel, 0.1, seed=0, gradients=True), mel)
 
 
+@pytest.mark.slow
 def test_mel_and_latent(vocoder: Vocoder, mel: Tensor) -> None:
     latent = vocoder.encode(AUDIO)[0]
     assert_gradient(vocoder.mel, AUDIO[None], 1e-9, 1e-4)
@@ -63,6 +64,7 @@ def test_mel_and_latent(vocoder: Vocoder, mel: Tensor) -> None:
     assert_gradient(lambda mel: vocoder.decode(latent, mel), mel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iterations", [(0, 0), (2, 0), (1, 8), (1, 24)], ids=str)
 def test_synthesis(iterations: tuple[int, int], vocoder: Vocoder, mel: Tensor) -> None:
     """Pitch, excitation, envelope, mel consistency and guide: all that the mel decides."""
@@ -88,6 +90,7 @@ def test_nothing_is_recorded_without_request(vocoder: Vocoder, mel: Tensor) -> N
     assert not vocoder.log_prob(AUDIO, mel).requires_grad
 
 
+@pytest.mark.slow
 def test_autocast_around_gradients_changes_nothing(small_voice: Path) -> None:
     vocoder = Vocoder.from_pretrained(small_voice)
     mel = vocoder.mel_for(AUDIO[: 8 * 256]).requires_grad_()

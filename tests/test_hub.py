@@ -130,6 +130,7 @@ def _with_hash(config: dict[str, object], weights: bytes) -> dict[str, bytes]:
     return {WEIGHTS: weights, CONFIG: signed(stated).encode()}
 
 
+@pytest.mark.slow
 def test_what_claims_too_much_is_not_fetched(hub: Hub, voice: Path) -> None:
     hub.commit("me/small", files(voice))
     hub.sizes[WEIGHTS] = 2**40

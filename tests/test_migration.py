@@ -28,6 +28,7 @@ EXPECTED = json.loads((OLD / "expected.json").read_text())
 ARCHITECTURES = sorted(set(EXPECTED) - {"run"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_checkpoint_gives_the_same_nats_and_the_same_audio(
     architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -105,6 +105,7 @@ def test_as_a_part_of_another_module(vocoder: Vocoder, mel: Tensor) -> None:
     assert [name for name, p in outer.named_parameters() if p.requires_grad] == ["bias"]
 
 
+@pytest.mark.slow
 def test_its_state_goes_into_another(vocoder: Vocoder, mel: Tensor, small_voice: Path) -> None:
     other = Vocoder.from_pretrained(small_voice)
     perturb(other)

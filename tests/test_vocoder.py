@@ -100,6 +100,7 @@ def test_recording_scores_above_a_noisy_copy_and_a_foreign_mel(vocoder: Vocoder,
     assert 4.5 < own < 8.0
 
 
+@pytest.mark.slow
 def test_vocoded_speech_has_the_mel_it_was_made_from(vocoder: Vocoder, speech: torch.Tensor) -> None:
     """Real speech out: its mel is close to the recording's, far closer than noise of the same envelope gets."""
     mel = vocoder.mel(speech)
@@ -108,6 +109,7 @@ def test_vocoded_speech_has_the_mel_it_was_made_from(vocoder: Vocoder, speech: t
     assert 0.7 < float(vocoded.square().mean().sqrt() / speech.square().mean().sqrt()) < 1.4
 
 
+@pytest.mark.slow
 def test_vocoded_speech_has_the_pitch_of_the_recording(vocoder: Vocoder, speech: torch.Tensor) -> None:
     from flowvocoder.audio.periodicity import lag_range, pitch_periods
     from flowvocoder.flows.pitch import fractional_lag

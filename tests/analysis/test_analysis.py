@@ -135,6 +135,7 @@ def test_walk_ends_in_the_latent_and_its_likelihood(vocoder: Vocoder, audio: tor
     assert [step.bands for step in steps[:5]] == [True, True, True, True, False]
 
 
+@pytest.mark.slow
 def test_every_layer_of_the_bundled_voice_is_explained() -> None:
     """Without a sentence the walk shows the class's name, which says nothing to a stranger."""
     layers = {type(layer) for layer in Vocoder.from_pretrained().model.flow.modules() if isinstance(layer, Bijection)}

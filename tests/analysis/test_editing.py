@@ -24,6 +24,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_all_outside_a_span_stays_bit_by_bit(recording: Path, tmp_path: Path) -> None:
     outputs = [tmp_path / name for name in ("a.wav", "b.wav", "c.wav")]
     for output, seed in zip(outputs, ("7", "7", "8"), strict=True):
@@ -38,6 +39,7 @@ def test_all_outside_a_span_stays_bit_by_bit(recording: Path, tmp_path: Path) ->
     assert np.array_equal(after[0], after[1]) and not np.array_equal(after[0], after[2])
 
 
+@pytest.mark.slow
 def test_a_transition_has_no_step() -> None:
     audio = torch.from_numpy(sf.read(EXAMPLE, dtype="float32")[0][:22050])
     done = redo(Vocoder.from_pretrained(), audio, 0.3, 0.6)
@@ -46,12 +48,14 @@ def test_a_transition_has_no_step() -> None:
         assert float((done - audio)[place - 2 : place + 2].abs().max()) < 0.01 * float(audio.abs().max())
 
 
+@pytest.mark.slow
 def test_a_speed_is_exact_and_1_is_the_recording() -> None:
     vocoder, audio = Vocoder.from_pretrained(), torch.from_numpy(sf.read(EXAMPLE, dtype="float32")[0][:20000])
     assert float((at_speed(vocoder, audio, 1.0) - audio).abs().max()) < 1e-3
     assert [len(at_speed(vocoder, audio, speed)) for speed in (0.8, 1.25)] == [25000, 16000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -27,6 +27,7 @@ def recording() -> torch.Tensor:
     return torch.from_numpy(sf.read(EXAMPLE, dtype="float32")[0][:16384])
 
 
+@pytest.mark.slow
 def test_its_own_synthesis_is_proven_and_nothing_else(vocoder: Vocoder, recording: torch.Tensor) -> None:
     made = vocoder.resynthesize(recording, seed=5)[0]
     stored = (made * 0.4 * 32768).round() / 32768

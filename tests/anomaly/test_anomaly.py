@@ -63,6 +63,7 @@ def test_a_local_damage_changes_nothing_outside_its_spans(name: str, strength: f
     assert inside.all()
 
 
+@pytest.mark.slow
 def test_features_are_finite_and_do_not_know_the_level(speech: tuple[np.ndarray, int]) -> None:
     samples, rate = speech[0][: speech[1]], speech[1]
     loud, quiet = features(samples, rate), features(samples * np.float32(0.25), rate)
@@ -71,6 +72,7 @@ def test_features_are_finite_and_do_not_know_the_level(speech: tuple[np.ndarray,
     assert np.median(np.abs(loud - quiet)[:, middle]) < 0.1
 
 
+@pytest.mark.slow
 def test_a_gap_is_found_where_it_is(detector: AnomalyDetector, gap: tuple, clean: Clean) -> None:
     broken, start, end = gap
     assert not [s for s in detector.spans(clean.samples, clean.rate) if s.start < end and start < s.end]
@@ -166,6 +168,7 @@ def test_the_command_writes_the_fixed_form(
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["broken.png", "kathleen.png"]
 
 
+@pytest.mark.slow
 def test_the_command_listens_to_a_pipe(
     gap: tuple, clean: Clean, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +181,7 @@ def test_the_command_listens_to_a_pipe(
     assert any(abs(span["start"] - gap[1]) < 0.05 and span["kind"] == "loss" for span in spans)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -298,6 +298,7 @@ def test_items_are_taken_as_they_are_needed() -> None:
     results.close()
 
 
+@pytest.mark.slow
 def test_a_deep_audit_goes_on_within_a_line_and_names_its_manifest(
     clean: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_synth_of_a_folder_skips_what_is_done(
     assert len(list((tmp_path / "globbed").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_synth_of_a_folder_goes_on_past_a_bad_mel(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_resynth_resamples_and_says_so(checkpoint: Path, tmp_path: Path, capsys:
     assert sf.info(tmp_path / "o.wav").frames == 22050
 
 
+@pytest.mark.slow
 def test_encode_then_decode_gives_the_recording_back(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     latent, out = tmp_path / "z.npz", tmp_path / "o.wav"
     assert run("encode", wav, latent, "--checkpoint", checkpoint) == 0
@@ -102,6 +104,7 @@ def test_encode_then_decode_gives_the_recording_back(wav: Path, checkpoint: Path
     assert len(original) == len(back) and np.abs(original.astype(int) - back).max() <= 2  # 1e-4 is 3 steps
 
 
+@pytest.mark.slow
 def test_score(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     noisy = tmp_path / "noisy.wav"
     audio, _ = sf.read(wav)
@@ -125,6 +128,7 @@ def test_info(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["format_version"] == 2
 
 
+@pytest.mark.slow
 def test_voices_are_listed_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("voices", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -218,6 +222,7 @@ def test_an_output_never_replaces_the_recording(
     assert recording.read_bytes() == before and {p.name for p in tmp_path.iterdir()} == {recording.name, out.name}
 
 
+@pytest.mark.slow
 def test_an_output_never_replaces_a_mel_or_a_latent(
     wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,6 +329,7 @@ def test_bad_numbers_are_refused_in_one_line(
     assert arguments[0] in refused(capsys, "resynth", wav, tmp_path / "o.wav", *arguments)
 
 
+@pytest.mark.slow
 def test_a_full_gpu_is_one_line(
     wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,6 +381,7 @@ def test_recordings_of_hours_are_refused_by_their_header(tmp_path: Path, capsys:
     assert "is 1501 s long, at most 1500 s" in refused(capsys, "resynth", path, tmp_path / "o.wav")
 
 
+@pytest.mark.slow
 def test_no_memory_is_one_line(
     wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -481,6 +488,7 @@ def test_bad_corpora_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_outputs_that_cannot_be_written(
     wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -257,6 +257,7 @@ def test_a_missing_library_is_named_with_its_extra(
         evaluate_checkpoint(checkpoint, [corpus])
 
 
+@pytest.mark.slow
 def test_one_file_cannot_stand_for_two_utterances(checkpoint: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -79,6 +79,7 @@ def test_corpus_is_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert outputs[0] == outputs[1] and "CC BY 4.0" in outputs[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -24,6 +24,7 @@ def mels(tmp_path: Path) -> Path:
     return tmp_path / "mels"
 
 
+@pytest.mark.slow
 def test_two_programs_share_the_work(
     mels: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

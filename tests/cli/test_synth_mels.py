@@ -29,6 +29,7 @@ def stream(mel: np.ndarray, monkeypatch: pytest.MonkeyPatch, *arguments: object)
     return code, out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_pipe_is_checked_as_files_are(
     mel: np.ndarray, small_voice: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,6 +42,7 @@ def test_a_pipe_is_checked_as_files_are(
     assert stream(mel, monkeypatch, "--checkpoint", small_voice)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_folder_is_read_in_every_format_and_what_is_passed_over_is_named(
     mel: np.ndarray, small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,6 +57,7 @@ def test_a_folder_is_read_in_every_format_and_what_is_passed_over_is_named(
     assert "mels: passed over: d.pth, e.ckpt\n" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_trust_overrules_a_spec_beside_the_mel(
     mel: np.ndarray, small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_short_recording_is_not_made_shorter_than_a_segment() -> None:
         assert np.abs(segment).max() > 0.05 and np.std(segment) == pytest.approx(0.05, rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [RATE, 24000, 48000])
 @pytest.mark.parametrize("seconds", [0.75, 0.8, 3.0])
 def test_every_speed_fits_both_ends_of_a_recording(rate: int, seconds: float) -> None:

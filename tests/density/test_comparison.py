@@ -104,6 +104,7 @@ def test_the_table_has_mean_and_spread_and_the_best_first() -> None:
     assert lines[4] == "| b | 5.500 ± 0.500 |" and lines[5].startswith("| a ")
 
 
+@pytest.mark.slow
 def test_only_numbers_that_a_convolution_reads_are_parameters() -> None:
     """W of a layer has C^2 numbers in all factors, though two C x C matrices hold them."""
     data, budget = data_set("mixture-8", 20), dataclasses.replace(QUICK, steps=1)

@@ -147,6 +147,7 @@ def test_float64_is_computed_in_float64(fitted: FlowDensity) -> None:
     )  # float32 sees no difference
 
 
+@pytest.mark.slow
 def test_quantised_values_are_fitted_with_noise() -> None:
     """Sixteen equally likely integers: with noise one wide they are uniform, a sixteenth at each."""
     x = np.random.default_rng(0).integers(0, 16, (500, 2)).astype(float)

@@ -75,6 +75,7 @@ def test_a_vae_gives_bounds_that_tighten(fitted: dict[str, GenerativeModel]) -> 
     assert elbo < tighter
 
 
+@pytest.mark.slow
 def test_the_bound_reaches_a_density_that_is_known() -> None:
     """A VAE whose decoder ignores its latent has the decoder's normal as its density."""
     vae = quick("vae", dtype="float64").fit(rows())

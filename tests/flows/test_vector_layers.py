@@ -66,6 +66,7 @@ def test_a_root_is_found_where_newton_alone_runs_away() -> None:
     assert torch.allclose(found, torch.tan(target), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [Planar(3), Radial(3), Sylvester(3, 3)], ids=lambda layer: type(layer).__name__)
 def test_no_parameters_break_a_constrained_layer(layer: Bijection) -> None:
     """However large they are: the constraint is in how they are used."""

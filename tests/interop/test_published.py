@@ -234,6 +234,7 @@ def waveflow_by_hand(state: dict[str, Tensor], audio: Tensor, mel: Tensor, bipar
     return x[:, 0, torch.tensor(where).argsort()], logdet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bipartite", [True, False])
 @pytest.mark.parametrize("fused", [True, False])
 def test_waveflow_has_the_numbers_of_its_layout(

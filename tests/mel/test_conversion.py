@@ -131,6 +131,7 @@ def vocoder_and_name(request: pytest.FixtureRequest, small_voice: Path) -> tuple
     return vocoder, "tacotron2"
 
 
+@pytest.mark.slow
 def test_audio_is_moved_by_half_a_hop(vocoder_and_name: tuple[Vocoder, str]) -> None:
     vocoder, name = vocoder_and_name
     mel = some_mel()
@@ -141,6 +142,7 @@ def test_audio_is_moved_by_half_a_hop(vocoder_and_name: tuple[Vocoder, str]) -> 
     assert torch.equal(audio, own[:, 128 : 128 + 40 * 256])
 
 
+@pytest.mark.slow
 def test_items_and_chunks_get_what_they_get_alone(vocoder_and_name: tuple[Vocoder, str]) -> None:
     vocoder, name = vocoder_and_name
     mel, lengths = some_mel(items=2), [40, 17]
@@ -157,6 +159,7 @@ def test_items_and_chunks_get_what_they_get_alone(vocoder_and_name: tuple[Vocode
         assert (torch.cat([*parts, stream.flush()]) - alone).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parallelwavegan", "coqui"])
 def test_an_approximate_mel_streams_and_batches_like_any(small_voice: Path, name: str) -> None:
     vocoder, source = Vocoder.from_pretrained(small_voice), toolkit(name)

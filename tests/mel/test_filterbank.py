@@ -22,6 +22,7 @@ def test_librosa_has_the_same_filters(spec: MelSpec) -> None:
     assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * float(ours.max()))
 
 
+@pytest.mark.slow
 def test_everything_but_griffin_lim_works_without_torchaudio(
     wav: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,6 +192,7 @@ def test_pieces_have_enough_context() -> None:
     assert change > 0 and (parts - whole).square().mean() < 1e-6 * change
 
 
+@pytest.mark.slow
 def test_few_frames_are_no_error() -> None:
     for frames in (1, 2, 5):
         mel, audio = pair(SPEC)

@@ -64,6 +64,7 @@ def test_it_is_so_many_hops_late(hops: int) -> None:
     assert (whole - plain)[:, out : out + hop].abs().max() > 1e-6, "it could have come out earlier"
 
 
+@pytest.mark.slow
 def test_an_item_of_a_batch_is_what_it_is_alone() -> None:
     mel, audio = pair(SPEC)
     samples = 40 * SPEC.hop_length
@@ -75,6 +76,7 @@ def test_an_item_of_a_batch_is_what_it_is_alone() -> None:
     assert (together[0] - stage(SPEC, with_delay(4)).push(mel[:1], audio[:1], ends=True)[0]).abs().max() < 1e-12
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_audio() -> None:
     mel, audio = pair(SPEC)
     audio.requires_grad_()

@@ -71,6 +71,7 @@ def test_pieces_that_hold_everything_continue_as_if_nothing_had_been(run: Path, 
     assert sha256_of(tmp_path / "here/state/state.safetensors") == sha256_of(tmp_path / "there/state/state.safetensors")
 
 
+@pytest.mark.slow
 def test_pieces_that_hold_weights_alone_continue_with_a_new_warm_up(
     run: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

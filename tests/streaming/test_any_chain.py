@@ -120,6 +120,7 @@ def test_synthesize_and_stream(seed: int) -> None:
     assert_streams(Vocoder(draw.model()), draw.streams)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::flowvocoder.errors.ClippedWarning")
 @pytest.mark.parametrize("name", TINY)
 def test_an_architecture_streams(name: str) -> None:

@@ -23,6 +23,7 @@ def mel() -> Tensor:
     return torch.randn(2, 80, 60, generator=generator) - 5.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [2, 50])
 def test_the_audio_is_the_same_to_the_last_bit(small_voice: Path, mel: Tensor, threads: int) -> None:
     vocoder = Vocoder.from_pretrained(small_voice)

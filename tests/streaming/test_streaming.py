@@ -99,6 +99,7 @@ def test_the_bundled_voice_streams_in_float32() -> None:
     assert (whole - reference).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_chunks_of_a_long_mel_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     vocoder = tiny(SETTINGS[0])
     mel = some_mel(vocoder, items=2)
@@ -108,6 +109,7 @@ def test_chunks_of_a_long_mel_leave_no_trace(monkeypatch: pytest.MonkeyPatch) ->
     assert (vocoder.synthesize(mel, 1.0, seed=3) - whole).abs().max() < 1e-9
 
 
+@pytest.mark.slow
 def test_a_padded_batch_gives_each_item_what_it_gets_alone() -> None:
     vocoder = tiny(SETTINGS[0])
     lengths = [20, FRAMES, 1, 41]
@@ -159,6 +161,7 @@ def test_a_stream_is_exactly_as_late_as_it_says_and_gives_the_whole(settings: li
         assert (vocoder.synthesize(mel, 1.0, seed=3)[0] - whole).abs().max() > 1e-3, "this voice has no iterations"
 
 
+@pytest.mark.slow
 def test_a_frame_reaches_back_no_further_than_stated() -> None:
     vocoder = tiny(["model.pitch=false"])
     mel = some_mel(vocoder)
@@ -172,6 +175,7 @@ def test_a_frame_reaches_back_no_further_than_stated() -> None:
     assert tiny(["model.pitch=true"]).look_back == math.inf
 
 
+@pytest.mark.slow
 def test_live_preset_looks_ahead_at_most_50_ms() -> None:
     vocoder = Vocoder(build_model(preset("lapglow-streaming")))
     assert 0 < vocoder.look_ahead / vocoder.sample_rate <= 0.050
@@ -198,6 +202,7 @@ def test_folded_weights_are_never_stale() -> None:
     assert not torch.equal(before, after) and (after - reference).abs().max() < 1e-9
 
 
+@pytest.mark.slow
 def test_stream_refuses() -> None:
     vocoder = tiny(SETTINGS[0])
     stream = vocoder.stream()

@@ -40,6 +40,7 @@ def sampler(path: Path, data: DataSettings = ALTERED) -> Sampler:
     return open_sampler([open_corpus(path)], SPEC, 4096, 3, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "shards"])
 def test_workers_make_the_batches_of_their_steps(kind: str, corpora: dict[str, Path]) -> None:
     one_of_two = DistributedContext(1, 2, torch.device("cpu"))

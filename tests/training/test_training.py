@@ -114,6 +114,7 @@ def test_sigterm_saves_and_exits_with_143(corpus: Path, tmp_path: Path) -> None:
     assert state["step"] == log(tmp_path / "run")[-1]["step"] > 0
 
 
+@pytest.mark.slow
 def test_changes_to_recordings_are_reported(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "mixed"
     shutil.copytree(corpus, root)
@@ -249,6 +250,7 @@ def test_resume_of_a_damaged_state_is_refused(run: Path, corpus: Path, tmp_path:
         Trainer(override(preset("lapglow-tiny"), ["segment=4096"]), [corpus], tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_init_from_takes_the_weights(checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     experiment = override(preset("lapglow-tiny"), ["batch=2", "segment=4096"])
     trainer = Trainer(experiment, [corpus], tmp_path / "run", init_from=checkpoint)
