@@ -1,6 +1,5 @@
 """Exported ONNX files in ONNX Runtime, with the interface of `Vocoder` that synthesis needs."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from torch import Tensor
 from flowvocoder.audio.arrays import Numbers
 from flowvocoder.checks import as_lengths, as_mel, check_plausible, checked_synthesis
 from flowvocoder.errors import CheckpointError, ConfigError
-from flowvocoder.extras import library
 from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion, as_source
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.runtime.graph import ExportedGraph
 from flowvocoder.streaming.noise import NoiseSource, Seeds
 from flowvocoder.streaming.pieces import CHUNK
 from flowvocoder.units import ceil_div
@@ -44,15 +43,9 @@ class OnnxVocoder:
     """
 
     def __init__(self, path: Path, threads: int = 1):
-        onnxruntime = library("onnxruntime", "onnx")
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such file: the engine `onnx` runs what `flowvocoder export` wrote")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        self._graph = ExportedGraph(path, threads)
         with reading(path, CheckpointError, "not an ONNX file of `flowvocoder export`"):
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            texts = self._session.get_modelmeta().custom_metadata_map
-            values = {key: _value(text) for key, text in texts.items()}
+            values = self._graph.about
             self.spec, self.card = MelSpec.from_dict(values["mel_spec"]), _card(values)
             self.variant, self._block, self._delay = (values[k] for k in ("variant", "block", "delay"))
             self._state_shapes = values.get("state_shapes", [])
@@ -115,7 +108,7 @@ class OnnxVocoder:
         length = np.array([batch.shape[2]] * len(batch) if lengths is None else lengths.tolist(), np.int64)
         if self.variant == "whole":
             inputs = {"mel": batch, "noise": noise(batch.shape[2]), "length": length}
-            yield torch.from_numpy(self._session.run(["audio"], inputs)[0])
+            yield torch.from_numpy(self._graph(**inputs)[0])
             return
         state = self.first_state(len(batch))
         samples, early = batch.shape[2] * self.spec.hop_length, self._delay
@@ -138,7 +131,7 @@ class OnnxVocoder:
         """One step of a streaming export: audio (B, f * hop_length), `delay` samples late, and the new state."""
         inputs = {"mel": mel, "noise": noise, "position": np.array(position, np.int64), "length": length}
         inputs |= {f"state_{i}": tensor for i, tensor in enumerate(state)}
-        audio, *new = self._session.run(None, inputs)
+        audio, *new = self._graph(**inputs)
         return audio, new
 
 
@@ -148,10 +141,3 @@ def _card(values: dict[str, Any]) -> VoiceCard:
     return VoiceCard(
         licence=values["licence"], training_data=data, temperature=values["temperature"], postfilter=iterations
     )
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
