@@ -7,12 +7,12 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.consistency import Iteration, MelConsistency
+from flowvocoder.postfilter.frame_by_frame import FrameByFrame
 from flowvocoder.postfilter.geometry import in_whole_hops
 from flowvocoder.postfilter.guide import UNGUIDED_FIRST, Guide
 from flowvocoder.postfilter.guided import GuidedIterations
 from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
-from flowvocoder.postfilter.real_time import RealTimeIterations
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stage, Stages
 
@@ -62,7 +62,7 @@ class PostFilter(nn.Module):
         """
         chain: list[Stage] = []
         if settings.rounds:
-            chain.append(RealTimeIterations(self.consistency, self.low_band, settings, lengths))
+            chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths))
         chain += [Iteration(self.consistency, number, lengths) for number in range(settings.gl_iters)]
         count = settings.low_band_iters
         guided = 0 if self.guide is None else max(0, count - UNGUIDED_FIRST)

@@ -15,11 +15,11 @@ from flowvocoder.mel.diagnose import StreamedMel, implausible, refuse
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.postfilter.geometry import in_whole_hops
 from flowvocoder.postfilter.latency import of_stream, within
+from flowvocoder.postfilter.rounds import Consistency, Rounds
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.runtime.frontend import MelFrontEnd, MelStream
 from flowvocoder.runtime.graph import ExportedGraph, Flow
 from flowvocoder.runtime.noise import NoiseSource
-from flowvocoder.runtime.rounds import Consistency, Rounds
 from flowvocoder.settings import number, whole
 from flowvocoder.units import HIGHEST, MOST_CLIPPED, PCM16_STEP, ceil_div, seconds
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard

@@ -11,6 +11,7 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.latency import ROUNDS, of_stream, with_delay, within
+from flowvocoder.postfilter.real_time import RealTimeIterations
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stages
 
@@ -43,6 +44,17 @@ def test_pieces_of_any_size_give_the_whole(seed: int, hops: int, spec: MelSpec) 
     whole = stage(spec, with_delay(hops)).push(mel, audio, ends=True)
     parts, _ = in_pieces(stage(spec, with_delay(hops)), mel, audio, seed, spec.hop_length)
     assert (parts - whole).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("spec", [SPEC, ODD, convention("parallelwavegan")], ids=lambda spec: spec.name())
+@pytest.mark.parametrize("hops", [0, 4])
+def test_one_item_on_the_cpu_by_numpy_is_what_pytorch_makes_of_it(spec: MelSpec, hops: int) -> None:
+    mel, audio = (x[:1].float() for x in pair(spec))
+    postfilter = PostFilter(spec)
+    general = RealTimeIterations(postfilter.consistency, postfilter.low_band, with_delay(hops))
+    expected = general.push(mel, audio, ends=True)
+    parts, _ = in_pieces(postfilter.stages(with_delay(hops)), mel, audio, 3, spec.hop_length)
+    assert (parts - expected).abs().max() < 2e-5
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from flowvocoder.checkpoint import Checkpoint
@@ -16,8 +17,8 @@ from flowvocoder.extras import library
 from flowvocoder.files import writing
 from flowvocoder.interop.onnx.metadata import metadata
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
-from flowvocoder.interop.onnx.rounds import rounds_file
 from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.frame_by_frame import constants
 from flowvocoder.runtime.vocoder import ROUNDS, STEP, WHOLE
 
 OPSET = 18
@@ -83,7 +84,10 @@ def export_folder(checkpoint: Checkpoint, folder: Path) -> None:
         as `export_onnx`.
     """
     with writing(folder / ROUNDS) as temporary:
-        temporary.write_bytes(rounds_file(checkpoint.postfilter or PostFilter(checkpoint.experiment.mel)))
+        postfilter = checkpoint.postfilter or PostFilter(checkpoint.experiment.mel)
+        written = io.BytesIO()  # `savez` would add a suffix to a path
+        np.savez(written, **constants(postfilter.consistency, postfilter.low_band))
+        temporary.write_bytes(written.getvalue())
     export_onnx(checkpoint, folder / STEP, step=True)
     export_onnx(checkpoint, folder / WHOLE, step=False)
 

@@ -1,0 +1,57 @@
+"""Frame-by-frame iterations by what is quickest: NumPy for one item on the CPU, PyTorch for all else."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
+from flowvocoder.postfilter.low_band import LowBand
+from flowvocoder.postfilter.real_time import RealTimeIterations
+from flowvocoder.postfilter.rounds import Rounds
+from flowvocoder.postfilter.settings import PostfilterSettings
+
+
+class FrameByFrame:
+    """`RealTimeIterations` as a `Stage`, by `Rounds` where the audio is one float32 signal on the CPU.
+
+    Args:
+        as of `RealTimeIterations`.
+    """
+
+    def __init__(
+        self,
+        consistency: MelConsistency,
+        band: LowBand,
+        settings: PostfilterSettings,
+        lengths: Tensor | None = None,
+    ):
+        self._general = RealTimeIterations(consistency, band, settings, lengths)
+        self._made = consistency, band, settings
+        self._plain: Rounds | None = None
+        self._one = lengths is None
+        self.behind = self._general.behind
+
+    def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
+        """As `Stage.push`."""
+        plain = self._one and len(audio) == 1 and audio.dtype == torch.float32 and audio.device.type == "cpu"
+        if not plain or (torch.is_grad_enabled() and audio.requires_grad):
+            return self._general.push(mel, audio, ends)
+        if self._plain is None:
+            consistency, band, settings = self._made
+            self._plain = Rounds(consistency.spec, constants(consistency, band), settings)
+        return torch.from_numpy(self._plain.push(mel[0].numpy(), audio[0].numpy(), ends))[None]
+
+
+def constants(consistency: MelConsistency, band: LowBand) -> dict[str, Any]:
+    """What `Rounds` computes with, over all bands and, named `low_...`, over the low one."""
+    filters = {"down": band.down.numpy(), "up": band.up.numpy(), "reach": np.array(band.reach)}
+    return {**_of_frames(consistency, ""), **_of_frames(band.consistency, "low_"), **filters}
+
+
+def _of_frames(step: MelConsistency, prefix: str) -> dict[str, Any]:
+    buffers = {name: value.numpy() for name, value in step.named_buffers()}
+    numbers = {name: getattr(step, name) for name in ("hop", "size", "left", "decimate", "bands", "nats")}
+    values = {**buffers, **numbers, "max_gain": MAX_GAIN}
+    return {prefix + name: np.asarray(value) for name, value in values.items()}
