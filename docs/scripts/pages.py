@@ -7,6 +7,7 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from nbconvert import MarkdownExporter
 
 SCRIPTS = Path(__file__).parent
 sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parents[1])]
@@ -25,7 +26,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
-    for path, content in generated().items():
+    for path, content in {**generated(), **notebooks()}.items():
         files.append(File.generated(config, path, content=content))
     return files
 
@@ -46,3 +47,14 @@ def generated() -> dict[str, str]:
         "api/index.md": api_index(),
         **{f"api/{room}.md": api(room) for room in api_rooms()},
     }
+
+
+def notebooks() -> dict[str, str | bytes]:
+    """A page of each notebook, and its plots."""
+    pages: dict[str, str | bytes] = {}
+    for path in sorted((SCRIPTS.parent / "notebooks").glob("*.ipynb")):
+        page, resources = MarkdownExporter().from_filename(path, {"output_files_dir": path.stem})
+        title, _, rest = page.replace(".ipynb)", ".md)").partition("\n")
+        pages[f"notebooks/{path.stem}.md"] = f"{title}\n\n[The notebook]({path.name}), to run it yourself.\n{rest}"
+        pages |= {f"notebooks/{name}": plot for name, plot in resources["outputs"].items()}
+    return pages

@@ -31,7 +31,7 @@ from flowvocoder.interop.onnx.export import OPSET  # noqa: E402
 from flowvocoder.interop.onnx.modules import StepExport  # noqa: E402
 from flowvocoder.interop.onnx.runtime import OnnxVocoder  # noqa: E402
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "onnx_example.py"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "onnx_stream.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A mel to speech with onnxruntime and numpy alone: python onnx_example.py step.onnx mel.npy out.wav
+"""A mel to speech with onnxruntime and numpy alone: python onnx_stream.py step.onnx mel.npy out.wav
 
 `flowvocoder export --step bundled step.onnx` makes the first: one step of synthesis, with its state as inputs.
 """
