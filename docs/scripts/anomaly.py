@@ -87,9 +87,9 @@ def stretches(corpus: Corpus, count: int, rng: np.random.Generator) -> Iterator[
 
 
 def judged(detector: AnomalyDetector, samples: Samples, rate: int) -> tuple[dict[str, float], Any]:
-    verdict = detector.score(samples, rate)
-    (piece,) = detector.pieces(samples, rate)
-    return {"detector": verdict.score, "flow": piece.novelty}, verdict
+    pieces = list(detector.pieces(samples, rate))
+    verdict = detector.verdict(pieces)
+    return {"detector": verdict.score, "flow": max(piece.novelty for piece in pieces)}, verdict
 
 
 def errors(true: list[tuple[float, float]], found: list[Any]) -> list[tuple[float, float] | None]:

@@ -124,13 +124,13 @@ def _repeated(clean: Clean, strength: float, rng: Rng) -> Damaged:
 
 @damage("packets lost, concealed", "loss")
 def _concealed(clean: Clean, strength: float, rng: Rng) -> Damaged:
-    """Pitch periods before the gap go on, softer and softer, and are cross-faded with what follows."""
+    """Pitch periods before the gap go on, softer and softer, to silence in 57 ms, and are cross-faded with the rest."""
     samples, spans = clean.samples.copy(), []
     for first, end in _packets(clean, strength, rng):
         period, fade = _period(clean.samples[:first], clean.rate), round(0.004 * clean.rate)
         size = min(end - first + fade, len(samples) - first)
         last = samples[first - period : first]
-        made = np.resize(last, size) * np.linspace(1.0, 0.3, size, dtype=np.float32)
+        made = np.resize(last, size) * (1.0 - np.arange(size, dtype=np.float32) / (0.057 * clean.rate)).clip(0.0)
         weight = np.ones(size, np.float32)
         weight[-min(fade, size) :] = np.linspace(1.0, 0.0, min(fade, size), dtype=np.float32)
         samples[first : first + size] = weight * made + (1.0 - weight) * samples[first : first + size]
@@ -318,13 +318,15 @@ def _where(broken: npt.NDArray[np.bool_], clean: Clean, join: float = 0.05) -> S
 
 
 def _packets(clean: Clean, strength: float, rng: Rng) -> list[tuple[int, int]]:
-    """First and end of one to five packets of 10 to 40 ms, in speech, apart from each other."""
-    length = round(_between(0.010, 0.040, strength) * clean.rate)
+    """First and end of one to five packets of 10 ms up to 20 or 250, in speech, apart from each other."""
     found: list[tuple[int, int]] = []
     for _ in range(round(_between(1, 5, strength))):
+        seconds = _between(0.010, _between(0.020, 0.250, strength), float(rng.uniform()))
+        length = min(round(seconds * clean.rate), len(clean.samples) // 6)
         first = _speech_at(clean, rng, 0.1, 0.9)
-        if first > 2 * length and all(abs(first - other) > 3 * length for other, _ in found):
+        if first > 2 * length and all(first > b + 2 * length or first + 2 * length < a for a, b in found):
             found.append((first, min(first + length, len(clean.samples))))
+    length = round(0.010 * clean.rate)
     return sorted(found) or [(len(clean.samples) // 2, len(clean.samples) // 2 + length)]
 
 

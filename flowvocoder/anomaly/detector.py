@@ -13,9 +13,11 @@ import torch
 from flowvocoder.anomaly.calibration import Calibration
 from flowvocoder.anomaly.evidence import MOST, Evidence, train
 from flowvocoder.anomaly.features import FRAMES, REACH, SHORTEST, Features, features
+from flowvocoder.anomaly.folder import Kinds
 from flowvocoder.anomaly.folder import load as load_folder
 from flowvocoder.anomaly.folder import save as save_folder
 from flowvocoder.anomaly.novelty import Novelty
+from flowvocoder.anomaly.signals import LINES
 from flowvocoder.anomaly.spans import Span, Verdict, find_spans
 from flowvocoder.audio.arrays import Numbers
 from flowvocoder.audio.files import Samples
@@ -55,8 +57,8 @@ class Piece:
     """What was found in a piece.
 
     Attributes:
-        frames: (F, M), what speaks for each local damage in each frame; 1 is rare in clean speech.
-        odds: (N,), log-odds of each damage in the piece as a whole.
+        frames: (F, M + K), what speaks for each local damage and line in each frame; 1 is rare in clean speech.
+        odds: (N + M + K,), log-odds of each damage in the piece as a whole, and by its frames.
         novelty: how many deviations less likely than clean speech it is.
     """
 
@@ -85,7 +87,7 @@ class AnomalyDetector:
         novelty: the flow.
         usual: mean and deviation of the novelty of clean speech.
         calibration: what clean speech scores.
-        kinds: of all damages, (N,), and of the local ones, (M,).
+        kinds: of all damages, (N,), and of the local ones, (M,), which are the first.
     """
 
     def __init__(
@@ -94,10 +96,12 @@ class AnomalyDetector:
         novelty: Novelty,
         usual: tuple[float, float],
         calibration: Calibration,
-        kinds: tuple[tuple[str, ...], tuple[str, ...]],
+        kinds: Kinds,
     ):
         self.evidence, self.novelty, self.usual = evidence, novelty, usual
-        self.calibration, (self.kinds, self.local_kinds) = calibration, kinds
+        self.calibration, self.damages, lines = calibration, kinds, tuple(LINES.values())
+        self.local_kinds = kinds[1] + lines
+        self.kinds = kinds[0] + self.local_kinds
 
     @classmethod
     def fit(cls, folders: Sequence[str | Path], settings: "Settings | None" = None, work: Path | None = None,
@@ -124,7 +128,7 @@ class AnomalyDetector:
 
     @classmethod
     def fitted(cls, examples: "Sequence[Example]", clean: "Sequence[Example]", seed: int = 0) -> "AnomalyDetector":
-        """Of examples, and clean crops of others: every other one tells what is usual, the rest gives p-values."""
+        """Of examples, and clean crops of others."""
         from flowvocoder.anomaly.damages import DAMAGES
 
         names = list(DAMAGES)
@@ -133,11 +137,18 @@ class AnomalyDetector:
         with own_threads():
             evidence = train(examples, clean[::2], len(names), local, seed)
             novelty = Novelty.fit([e.features for e in examples if e.damage < 0], seed)
+        return cls.calibrated(evidence, novelty, kinds, clean)
+
+    @classmethod
+    def calibrated(cls, evidence: Evidence, novelty: Novelty, kinds: Kinds,
+                   clean: "Sequence[Example]") -> "AnomalyDetector":  # fmt: skip
+        """Of what was learned, and clean crops of others: half of them say what is usual, half give p-values."""
         values = np.array([float(novelty(e.features).mean()) for e in clean[::2]])
         usual = float(np.median(values)), float(values.std()) + 1e-6
         held = clean[1::2]
         seconds = sum(len(e.features) for e in held) / FRAMES
-        detector = cls(evidence, novelty, usual, Calibration(np.zeros(0), np.zeros(0), seconds), kinds)
+        nothing = Calibration(np.zeros(0), np.zeros(0), seconds)
+        detector = cls(evidence.calibrated(clean[::2]), novelty, usual, nothing, kinds)
         pieces = [detector.look(e.features) for e in held]
         scores, peaks = [p.score for p in pieces], [p.frames.max() for p in pieces]
         detector.calibration = Calibration.of(np.array(scores), np.array(peaks), seconds)
@@ -154,8 +165,7 @@ class AnomalyDetector:
 
     def save(self, path: str | Path) -> None:
         """Writes the folder `path`. Raises OutputError: it cannot be written, or something else is there."""
-        save_folder(Path(path), self.evidence, self.novelty, self.usual, self.calibration,
-                    (self.kinds, self.local_kinds))  # fmt: skip
+        save_folder(Path(path), self.evidence, self.novelty, self.usual, self.calibration, self.damages)  # fmt: skip
 
     def score(self, audio: Numbers, sample_rate: int, false_alarms: float = FALSE_ALARMS) -> Verdict:
         """Score, p-value and spans of audio (T,) in [-1, 1) at any rate in Hz.
@@ -164,12 +174,17 @@ class AnomalyDetector:
             AudioError: not one channel of numbers in that range, or less than 0.1 s.
             ConfigError: the calibration cannot give so few false alarms.
         """
+        self.calibration.threshold(false_alarms)
+        return self.verdict(list(self.pieces(as_samples(audio), sample_rate)), false_alarms)
+
+    def verdict(self, pieces: Sequence[Piece], false_alarms: float = FALSE_ALARMS) -> Verdict:
+        """What all pieces of a recording say together. Raises ConfigError as `score`."""
         threshold = self.calibration.threshold(false_alarms)
-        pieces = list(self.pieces(as_samples(audio), sample_rate))
         score = max(piece.score for piece in pieces)
         p_value = self.calibration.p_value(score, len(pieces))
         evidence = np.concatenate([piece.frames for piece in pieces])
-        local = np.max([piece.odds[: len(self.local_kinds)] for piece in pieces], 0)
+        local = np.zeros(len(self.local_kinds))  # what speaks for local damages in the whole; nothing for lines
+        local[: len(self.damages[1])] = np.max([piece.odds[: len(self.damages[1])] for piece in pieces], 0)
         spans = find_spans(evidence, self.local_kinds, threshold, local)
         if not spans and self.calibration.p_value(score) <= false_alarms:
             spans = self._wholes(pieces, false_alarms)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.anomaly.features import NAMES
+from flowvocoder.anomaly.signals import LINES
 from flowvocoder.progress import progress
 
 if TYPE_CHECKING:
@@ -38,19 +40,25 @@ MOST_STEPS = 200
 MOST = 20.0
 """Log-odds are no further from 0."""
 
+RARE = 0.02
+"""The share of clean pieces in which evidence of 1 or more is seen, and of 0 or more in half of them."""
+
+LEAST = 0.5
+"""Of a line: how much more than usual is rare, at least."""
+
 Array = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """Weights of all regressions, for N damages, M of them local, and D features.
+    """Weights of all regressions, for N damages, M of them local, and D features; and what is usual of K lines.
 
     Attributes:
         middle, scale: of the features, (D,).
         whole: weights (N, 4 D + 1), the constant last.
         odds: slope and constant of the log-odds, (N, 2).
         frame: weights (M, 3 D + 1), the constant last.
-        usual: the highest of a clean piece's frames, (M, 2): its median, and how far above that one in fifty is.
+        usual: the highest of a clean piece's frames, (M + K, 2): its median, and how far above that `RARE` ones are.
     """
 
     middle: Array
@@ -61,15 +69,32 @@ class Evidence:
     usual: Array
 
     def of_piece(self, x: Array) -> Array:
-        """Features (F, D) to the log-odds of each damage (N,), as likely as none of them before."""
-        return np.clip(self.odds[:, 0] * _apply(self.whole, pooled(self.scaled(x))) + self.odds[:, 1], -MOST, MOST)
+        """Features (F, D + K) to log-odds (N + M + K,) of each damage, and by the frames of each local one and line.
+
+        Any damage is as likely as none before. The evidence of frames falls off exponentially in clean speech; odds are
+        even where it is rare.
+        """
+        whole = self.odds[:, 0] * _apply(self.whole, pooled(self.scaled(x))) + self.odds[:, 1]
+        frames = (self.of_frames(x).max(0) - 1.0) * np.log(0.5 / RARE)
+        return np.concatenate([whole, frames]).clip(-MOST, MOST)
 
     def of_frames(self, x: Array) -> Array:
-        """Features (F, D) to what speaks for each local damage in each frame, (F, M): 1 is rare in clean speech."""
-        return (_apply(self.frame, around(self.scaled(x))) - self.usual[:, 0]) / self.usual[:, 1]
+        """Features (F, D + K) to what speaks for each local damage and line in each frame, (F, M + K)."""
+        found = np.concatenate([_apply(self.frame, around(self.scaled(x))), x[:, len(self.middle) :]], 1)
+        return (found - self.usual[:, 0]) / self.usual[:, 1]
 
     def scaled(self, x: Array) -> Array:
-        return FURTHEST * np.tanh((x - self.middle) / (FURTHEST * self.scale))
+        return FURTHEST * np.tanh((x[:, : len(self.middle)] - self.middle) / (FURTHEST * self.scale))
+
+    def calibrated(self, clean: "Sequence[Example]") -> "Evidence":
+        """With what is usual of clean examples."""
+        raw = dataclasses.replace(self, usual=np.tile([0.0, 1.0], (len(self.frame) + len(LINES), 1)))
+        tops = np.array([raw.of_frames(e.features.astype(np.float64)).max(0) for e in clean])
+        middle = np.median(tops, 0)
+        spread = np.maximum(
+            np.quantile(tops, 1.0 - RARE, axis=0) - middle, np.repeat([1e-3, LEAST], [len(self.frame), len(LINES)])
+        )
+        return dataclasses.replace(self, usual=np.stack([middle, spread], 1))
 
 
 def _apply(weights: Array, x: Array) -> Array:
@@ -102,7 +127,7 @@ def train(
         local: which of them are local.
     """
     rng = np.random.default_rng(seed)
-    rows = np.concatenate([e.features[::7].astype(np.float64) for e in examples])
+    rows = np.concatenate([e.features[::7, : len(NAMES)].astype(np.float64) for e in examples])
     nothing = np.zeros((0, 0))
     scale = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, nothing, nothing, nothing, nothing)
     found = np.array([e.damage for e in examples])
@@ -111,10 +136,10 @@ def train(
         x = scale.scaled(example.features.astype(np.float64))
         wholes.append(pooled(x))
         some = rng.choice(len(x), DRAWN)
-        if example.damage in local and example.targets.any():
-            some = rng.choice(np.flatnonzero(example.targets.any(1)), DRAWN)
+        if example.damage in local and example.broken.any():
+            some = rng.choice(np.flatnonzero(example.broken), DRAWN)
         frames.append(around(x)[some])
-        broken.append(example.targets[some].any(1))
+        broken.append(example.broken[some])
     whole, quiet = np.array(wholes), np.array([pooled(scale.scaled(e.features.astype(np.float64))) for e in clean])
     fold = np.arange(len(examples)) // FOLDS % FOLDS
     fits = [_whole(whole, found, k, fold, quiet) for k in progress(range(damages), "fit", "damage")]
@@ -122,12 +147,7 @@ def train(
     which, each, marks = np.repeat(found, DRAWN), np.concatenate(frames), np.concatenate(broken)
     rare = [_regression(each, (which == k) & marks, (which == -1) | ((which == k) & marks), FRAME_STRENGTH)
             for k in progress(local, "fit frames", "damage")]  # fmt: skip
-    fitted = dataclasses.replace(
-        scale, whole=weights, odds=odds, frame=np.array(rare), usual=np.tile([0.0, 1.0], (len(rare), 1))
-    )
-    tops = np.array([fitted.of_frames(e.features.astype(np.float64)).max(0) for e in clean])
-    middle = np.median(tops, 0)
-    return dataclasses.replace(fitted, usual=np.stack([middle, np.quantile(tops, 0.98, axis=0) - middle + 1e-3], 1))
+    return dataclasses.replace(scale, whole=weights, odds=odds, frame=np.array(rare)).calibrated(clean)
 
 
 def _whole(

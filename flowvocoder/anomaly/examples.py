@@ -1,7 +1,7 @@
 """Examples to fit a detector to: crops of clean recordings, altered as other microphones would, whole or damaged."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +16,8 @@ from flowvocoder.audio.resample import resample
 from flowvocoder.data.speakers import read_speakers
 from flowvocoder.errors import AudioError, DataError
 
-KINDS = tuple(dict.fromkeys(damage.kind for damage in DAMAGES.values()))
-"""What a span can look like."""
-
-SHORTEST, LONGEST = 1.5, 4.0
-"""Seconds of an example."""
+SHORTEST, LONGEST = 1.0, 8.0
+"""Seconds of an example, of which each doubling is as frequent."""
 
 DAMAGED = 3
 """Damaged copies of each crop."""
@@ -28,11 +25,24 @@ DAMAGED = 3
 RATES = 22050, 24000, 44100, 48000
 
 
+class Take(NamedTuple):
+    """Audio (T,) at a rate in Hz, the number of the damage done to it, -1 for none, and where it is broken."""
+
+    samples: Samples
+    rate: int
+    damage: int = -1
+    spans: Spans | None = None
+
+    def example(self) -> "Example":
+        found = features(self.samples, self.rate)
+        return Example(found, frames_of(self.spans, len(found)) & (self.damage >= 0), self.damage)
+
+
 class Example(NamedTuple):
-    """Features (F, D) of a crop, which kinds each frame shows (F, K), and the damage: -1 for none."""
+    """Features (F, D) of a take, which frames (F,) are broken, and the damage: -1 for none."""
 
     features: Features
-    targets: npt.NDArray[np.bool_]
+    broken: npt.NDArray[np.bool_]
     damage: int
 
 
@@ -97,32 +107,22 @@ class Corpus:
         raise error
 
 
-def examples(index: int, corpus: Corpus, seed: int) -> list[Example]:
+def takes(index: int, corpus: Corpus, seed: int) -> Iterator[Take]:
     """A crop as it is, and damaged in `DAMAGED` ways: a function of the arguments."""
     rng = np.random.default_rng([seed, index])
     clean = crop(corpus, rng)
-    found = [untouched(clean)]
+    yield Take(clean.samples, clean.rate)
     for turn in range(DAMAGED):
         chosen = (index * DAMAGED + turn) % len(DAMAGES)  # in turns, so that there are as many of each
         damage = list(DAMAGES.values())[chosen]
         samples, spans = damage.apply(clean, float(rng.uniform()), rng)
-        features_ = features(to_16_bit(samples), clean.rate)
-        targets = np.zeros((len(features_), len(KINDS)), bool)
-        targets[:, KINDS.index(damage.kind)] = frames_of(spans, len(features_))
-        found.append(Example(features_, targets, chosen))
-    return found
-
-
-def untouched(clean: Clean) -> Example:
-    """The example of a clean crop."""
-    found = features(clean.samples, clean.rate)
-    return Example(found, np.zeros((len(found), len(KINDS)), bool), -1)
+        yield Take(to_16_bit(samples), clean.rate, chosen, spans)
 
 
 def crop(corpus: Corpus, rng: np.random.Generator, longest: float = LONGEST, altered: bool = True) -> Clean:
     """A stretch of a recording, 16 bits at `RATE` or more; `altered`: as another microphone would have given it."""
     recording, who = corpus.recording(rng)
-    first, length = int(rng.integers(2**31)), rng.uniform(SHORTEST, longest)
+    first, length = int(rng.integers(2**31)), SHORTEST * (longest / SHORTEST) ** float(rng.uniform())
     change, others = altered and rng.uniform() < 0.4, rng.integers(2**31, size=2).tolist()
     rate = int(rng.choice(RATES)) if recording.sample_rate < RATE or change else recording.sample_rate
     samples = _cut(recording, first, length, rate)

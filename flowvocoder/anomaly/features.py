@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from flowvocoder.anomaly.signals import block_max, repeats, run_lengths, signal_lines
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.resample import resample
 from flowvocoder.audio.stft import power, stft
@@ -74,7 +75,7 @@ def voice() -> Vocoder:
 
 
 def features(samples: Samples, rate: int) -> Features:
-    """Features (F, `len(NAMES)`) of audio (T,) at a rate in Hz, `FRAMES` of them a second."""
+    """Features (F, `len(NAMES)`) of audio (T,) at a rate in Hz, `FRAMES` of them a second; then the `LINES`."""
     audio = torch.from_numpy(samples if rate == RATE else resample(samples, rate, RATE))
     count = len(audio) // HOP
     spectra = power(stft(_padded(audio, SPECTRUM, HOP, count), SPECTRUM, HOP, center=False))[:, :count]
@@ -88,6 +89,7 @@ def features(samples: Samples, rate: int) -> Features:
         *_residual(audio, spectra, count),
         *_sampled(samples, rate, count),
         *_latent(audio, count, voice()),
+        *signal_lines(samples, rate, count, FRAMES),
     ]
     return np.nan_to_num(np.stack(columns, 1)).clip(-FURTHEST, FURTHEST).astype(np.float32)
 
@@ -201,14 +203,14 @@ def _sampled(samples: Samples, rate: int, count: int) -> list[Array]:
     """What only the samples as they are stored show: runs, flat tops, repeats, an offset."""
     whole = np.rint(samples.astype(np.float64) * PCM16_SCALE)
     size = np.abs(whole)
-    runs = _run_lengths(np.diff(whole) == 0.0)
-    near, wide = (_block_max(size, round(seconds * rate)) for seconds in (0.15, 1.0))
+    runs = run_lengths(np.diff(whole) == 0.0)
+    near, wide = (block_max(size, round(seconds * rate)) for seconds in (0.15, 1.0))
     enough = near > 300.0
-    flat = (_run_lengths(np.abs(np.diff(whole)) <= 1.0) >= 3) & (size > 0.6 * near) & enough
+    flat = (run_lengths(np.abs(np.diff(whole)) <= 1.0) >= 3) & (size > 0.6 * near) & enough
     at = np.minimum((np.arange(count + 1) * (HOP * rate / RATE)).astype(int), len(whole) - 1)
     width = np.maximum(np.diff(at), 1)
     longest = np.maximum.reduceat(runs, at[:-1])[:count] * 1000.0 / rate
-    ones = (flat, (size > 0.85 * near) & enough, (size > 0.85 * wide) & enough, _repeats(whole, rate))
+    ones = (flat, (size > 0.85 * near) & enough, (size > 0.85 * wide) & enough, repeats(whole, rate) > 0.0)
     shares = [np.add.reduceat(one.astype(np.float64), at[:-1])[:count] / width for one in ones]
     frame_mean = np.add.reduceat(whole, at[:-1])[:count] / width
     offset = (
@@ -216,29 +218,6 @@ def _sampled(samples: Samples, rate: int, count: int) -> list[Array]:
     )
     large = np.log1p(np.abs(_mean(frame_mean[None], 2 * FRAMES + 1)[0]))
     return [np.log1p(longest), *(np.log(share + 1e-3) for share in shares), offset * large]
-
-
-def _run_lengths(same: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Of each sample, how many lie in its run; `same` (T - 1,) says whether the next one continues it."""
-    starts = np.flatnonzero(np.r_[True, ~same])
-    return np.repeat(lengths := np.diff(np.r_[starts, len(same) + 1]), lengths)
-
-
-def _repeats(whole: Array, rate: int, window: int = 16, longest: float = 0.1) -> npt.NDArray[np.bool_]:
-    """Where 16 samples in a row that are no silence stood exactly so up to 0.1 s earlier."""
-    if len(whole) <= window:
-        return np.zeros(len(whole), bool)
-    odd = np.random.default_rng(0).integers(1, 2**62, window, dtype=np.int64) | 1
-    numbers = whole.astype(np.int64)
-    with np.errstate(over="ignore"):
-        hashes = sum(numbers[k : len(numbers) - window + k] * odd[k] for k in range(window))
-    order = np.argsort(hashes, kind="stable")
-    equal = (np.diff(hashes[order]) == 0) & (np.diff(order) <= longest * rate)
-    loud = np.abs(np.diff(whole, prepend=0.0))[: len(hashes)] > 3.0
-    found = np.zeros(len(whole), bool)
-    found[order[1:][equal]] = True
-    found[: len(hashes)] &= loud
-    return found
 
 
 def _latent(audio: Tensor, count: int, vocoder: Vocoder) -> list[Array]:
@@ -308,13 +287,3 @@ def _mean(values: Array, size: int) -> Array:
     from scipy import ndimage
 
     return np.asarray(ndimage.uniform_filter1d(values, size, axis=-1, mode="nearest"))
-
-
-def _block_max(values: Array, reach: int) -> Array:
-    """The largest within about `reach` samples to each side: of blocks of an eighth of that, for speed."""
-    from scipy import ndimage
-
-    block = max(1, reach // 8)
-    padded = np.pad(values, (0, -len(values) % block))
-    blocks = ndimage.maximum_filter1d(padded.reshape(-1, block).max(1), 17, mode="nearest")
-    return np.repeat(blocks, block)[: len(values)]

@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from flowvocoder.anomaly.examples import Corpus, Example, crop, examples, untouched
+from flowvocoder.anomaly.examples import Corpus, Example, Take, crop, takes
 from flowvocoder.errors import DataError
 from flowvocoder.files import writing
 from flowvocoder.parallel import Crashed, ordered_map
@@ -17,7 +17,7 @@ from flowvocoder.progress import progress
 SHARD = 8
 """Crops that are worked on, and kept, together."""
 
-LONGEST_CALIBRATION = 6.0
+LONGEST_CALIBRATION = 8.0
 """Seconds of a crop that calibrates."""
 
 
@@ -40,7 +40,7 @@ class Settings:
 
 def training_examples(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> list[Example]:
     """Crops of speakers to learn from, clean and damaged."""
-    make = functools.partial(examples, corpus=corpus, seed=settings.seed)
+    make = functools.partial(takes, corpus=corpus, seed=settings.seed)
     return _made("examples", make, corpus, settings.crops, settings.seed, work, jobs)
 
 
@@ -50,11 +50,12 @@ def calibration_crops(corpus: Corpus, settings: Settings, work: Path | None, job
     return _made("calibration", make, corpus, settings.calibration, settings.seed, work, jobs)
 
 
-def _clean(index: int, corpus: Corpus, seed: int) -> list[Example]:
-    return [untouched(crop(corpus, np.random.default_rng([seed, index]), LONGEST_CALIBRATION, altered=False))]
+def _clean(index: int, corpus: Corpus, seed: int) -> list[Take]:
+    one = crop(corpus, np.random.default_rng([seed, index]), LONGEST_CALIBRATION, altered=False)
+    return [Take(one.samples, one.rate)]
 
 
-def _made(what: str, make: Callable[[int], list[Example]], corpus: Corpus, count: int, seed: int, work: Path | None,
+def _made(what: str, make: Callable[[int], Iterable[Take]], corpus: Corpus, count: int, seed: int, work: Path | None,
           jobs: int) -> list[Example]:  # fmt: skip
     names = "\n".join(str(file) for files in corpus.speakers for file in files)
     key = hashlib.sha256(f"{seed} {names}".encode()).hexdigest()[:12]
@@ -70,18 +71,20 @@ def _made(what: str, make: Callable[[int], list[Example]], corpus: Corpus, count
     return found
 
 
-def _shard(shard: tuple[int, int], make: Callable[[int], list[Example]], name: str, work: Path | None) -> list[Example]:
+def _shard(
+    shard: tuple[int, int], make: Callable[[int], Iterable[Take]], name: str, work: Path | None
+) -> list[Example]:
     path = None if work is None else work / f"{name}-{shard[0]:06d}-{shard[1]:06d}.npz"
     if path is not None and path.is_file():
         return _read(path)
-    each = (one for index in range(*shard) for one in make(index))
-    made = [Example(one.features.astype(np.float16), one.targets, one.damage) for one in each]
+    each = (take.example() for index in range(*shard) for take in make(index))
+    made = [one._replace(features=one.features.astype(np.float16)) for one in each]
     if path is not None:
         with writing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 features=np.concatenate([one.features for one in made]),
-                targets=np.concatenate([one.targets for one in made]),
+                broken=np.concatenate([one.broken for one in made]),
                 lengths=[len(one.features) for one in made],
                 damages=[one.damage for one in made],
             )
@@ -91,5 +94,5 @@ def _shard(shard: tuple[int, int], make: Callable[[int], list[Example]], name: s
 def _read(path: Path) -> list[Example]:
     with np.load(path) as kept:
         ends = np.cumsum(kept["lengths"])[:-1]
-        parts = np.split(kept["features"], ends), np.split(kept["targets"], ends), kept["damages"].tolist()
+        parts = np.split(kept["features"], ends), np.split(kept["broken"], ends), kept["damages"].tolist()
     return [Example(*one) for one in zip(*parts, strict=True)]

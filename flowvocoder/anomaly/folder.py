@@ -12,6 +12,7 @@ from flowvocoder.anomaly.calibration import Calibration
 from flowvocoder.anomaly.evidence import Evidence
 from flowvocoder.anomaly.features import NAMES
 from flowvocoder.anomaly.novelty import COLUMNS, Novelty
+from flowvocoder.anomaly.signals import LINES
 from flowvocoder.density import FlowDensity
 from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
@@ -55,7 +56,7 @@ def save(path: Path, evidence: Evidence, novelty: Novelty, usual: tuple[float, f
             "kinds": [list(some) for some in kinds],
             "usual": [float(value) for value in usual],
             "seconds": float(calibration.seconds),
-            "features": list(NAMES),
+            "features": [*NAMES, *LINES],
             "voice_sha256": voice_sha256(),
             "weights_sha256": sha256_of(folder / WEIGHTS),
         }
@@ -74,7 +75,7 @@ def load(path: Path) -> Parts:
     config = _config(config_file)
     if sha256_of(weights) != config["weights_sha256"]:
         raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
-    if config["features"] != list(NAMES) or config["voice_sha256"] != voice_sha256():
+    if config["features"] != [*NAMES, *LINES] or config["voice_sha256"] != voice_sha256():
         raise CheckpointError(f"{path}: was fitted to features of another version or voice: `anomaly fit` fits it anew")
     with reading(weights, CheckpointError, "not the weights of a detector"):
         tensors = load_file(weights)
@@ -90,7 +91,10 @@ def load(path: Path) -> Parts:
         calibration = Calibration(scores, peaks, float(config["seconds"]))
         columns = len(NAMES)
         shapes = (len(kinds[0]), 4 * columns + 1), (len(kinds[1]), 3 * columns + 1), (len(COLUMNS),), (columns,)
-        if (evidence.whole.shape, evidence.frame.shape, middle.shape, evidence.middle.shape) != shapes:
+        usual_shape = len(kinds[1]) + len(LINES), 2
+        if (evidence.whole.shape, evidence.frame.shape, middle.shape, evidence.middle.shape) != shapes or (
+            evidence.usual.shape != usual_shape
+        ):
             raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
         if not len(scores) == len(peaks) > 0:
             raise CheckpointError(f"{weights}: the calibration is not complete")

@@ -95,7 +95,8 @@ def _score(detector: Any, arguments: argparse.Namespace, path: Path) -> dict[str
 
     try:
         recording = read_as_stored(path, content=piped(path))
-        verdict = detector.score(recording.samples, recording.sample_rate, arguments.false_alarms)
+        pieces = list(detector.pieces(recording.samples, recording.sample_rate))
+        verdict = detector.verdict(pieces, arguments.false_alarms)
     except OutputError:
         raise
     except AudioError as error:
@@ -105,7 +106,7 @@ def _score(detector: Any, arguments: argparse.Namespace, path: Path) -> dict[str
 
         from flowvocoder.anomaly.plots import save_verdict
 
-        evidence = np.concatenate([p.frames for p in detector.pieces(recording.samples, recording.sample_rate)])
+        evidence = np.concatenate([piece.frames for piece in pieces])
         to = arguments.plot if arguments.plot.suffix.lower() == ".png" else arguments.plot / f"{path.stem}.png"
         save_verdict(to, recording.samples, recording.sample_rate, verdict, evidence, path.name)
     result: dict[str, Any] = verdict.as_json(str(path))

@@ -132,8 +132,8 @@ class Service:
         recording = inputs.recording_as_stored(path)
         samples, rate = recording.samples, recording.sample_rate
         with inputs.nameless(Path(path or "")):
-            verdict = self.detector.score(samples, rate)
-            evidence = np.concatenate([piece.frames for piece in self.detector.pieces(samples, rate)])
+            pieces = list(self.detector.pieces(samples, rate))
+            verdict, evidence = self.detector.verdict(pieces), np.concatenate([piece.frames for piece in pieces])
         return Fault(Path(path or "").name, samples, rate, verdict, evidence)
 
     def samples(self, path: str | None) -> Samples:
