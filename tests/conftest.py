@@ -19,6 +19,7 @@ from helpers import make_corpus, speech_like
 from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import GuideConfig, override
+from flowvocoder.parallel import usable_cores
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.threads import set_threads
@@ -43,11 +44,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return (quick and "\npytestmark = pytest.mark.slow" in collection_path.read_text(encoding="utf-8")) or None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test of the served demo waits for a server and, mostly, a browser."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+    if not config.option.thorough:
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests also wait, for servers, browsers and what they started."""
+    return usable_cores() + 1
 
 
 TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]

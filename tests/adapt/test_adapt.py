@@ -90,6 +90,7 @@ def test_a_voice_in_one_command_and_again(
     assert "was begun with other stages" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_it_goes_on_where_it_was_stopped(
     adapted: tuple[Path, str], recordings: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_full_scale_sine_is_at_0_db() -> None:
     assert db.shape == (513, 33) and db[64, 10] == pytest.approx(0.0, abs=1e-3) and db[300, 10] < -100
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_plots_are_as_large_for_a_long_recording(tmp_path: Path) -> None:
     speech = speech_like(1.0, RATE)

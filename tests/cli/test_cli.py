@@ -516,6 +516,7 @@ def test_full_disk(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_full_disk_in_training_leaves_no_half_checkpoint(corpus: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "run"

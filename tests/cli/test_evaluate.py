@@ -125,6 +125,7 @@ def test_a_second_run_measures_only_what_is_new(
     assert colder.rows[0].values["mel_l1"] != first.rows[0].values["mel_l1"]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_processes_measure_the_same_as_one(corpus: Path, checkpoint: Path) -> None:
     settings = Settings(everything=True, limit=2)

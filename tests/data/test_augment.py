@@ -218,6 +218,7 @@ def test_alterations_depend_on_seed_and_step_only(tmp_path: Path) -> None:
     assert not any(torch.equal(x, y) for x, y in itertools.combinations(whole.audio, 2))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_altered_training_resumes_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
     data = preset("universal-22k-stage1").train.data

@@ -241,6 +241,7 @@ def test_short_utterances_in_shards_are_left_out(tmp_path: Path) -> None:
         ShardSampler(open_corpus(tmp_path / "out").shards, SPEC, 65536)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_training_on_shards_resumes_bit_for_bit(shards: Path, tmp_path: Path) -> None:
     settings = [*TINY, "--set", "save_every=3", "--set", "validate_every=6"]

@@ -195,6 +195,7 @@ def test_bad_uploads_are_refused_and_nothing_is_run(
     assert len(client.predict(handle_file(wav), 0.7, 0, 0, api_name="/resynthesize")) == 5
 
 
+@pytest.mark.thorough
 def test_many_clients_at_once(demo: Server, checkpoint: Path, wav: Path, tmp_path: Path, thorough: bool) -> None:
     """All answered, each with its own seed's samples, in flat memory. tests/demo/load.py does it for a minute."""
     clients, rounds = 20 if thorough else 8, 2

@@ -77,6 +77,7 @@ def test_widths_meet_the_number_of_parameters() -> None:
         assert 4 < width < 200 and 0.8 < row["parameters"] / QUICK.parameters < 1.25, name
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_comparison_becomes_a_report(tmp_path: Path) -> None:
     data = data_set("ring-of-eight", 100)

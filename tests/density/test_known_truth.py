@@ -7,6 +7,7 @@ from flowvocoder.density import FlowDensity
 from flowvocoder.density.sets import Mixture
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_mixture_of_gaussians_is_found() -> None:
     truth, generator = Mixture.of(2), np.random.default_rng(0)

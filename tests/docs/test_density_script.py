@@ -20,6 +20,7 @@ def script() -> object:
     return module
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_table_has_a_row_for_each_family(script: object, tmp_path: Path) -> None:
     sizes = ["--dims", "1", "2", "--rows", "200", "--test-rows", "100"]

@@ -103,6 +103,7 @@ def test_other_hops_than_256(name: str, settings: list[str]) -> None:
     assert (vocoder.decode(noise, mel)[0, : len(audio)] - audio).abs().max() < 1e-9
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_training_raises_the_likelihood(name: str) -> None:

@@ -320,6 +320,7 @@ def test_mels_are_the_audios_or_the_ones_given(toy: Path, tmp_path: Path) -> Non
     assert isinstance(made, Skipped) and "has 40 frames, its audio of 13230 samples has 51" in made.reason
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_manifest(tmp_path: Path) -> None:
     """Measured in a process of its own, for ten thousand lines and for two hundred thousand."""

@@ -72,11 +72,11 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def runner(thorough: bool) -> Iterator[Runner]:
-    """Tries four moments of a command, or ten."""
+    """Tries two moments of a command, or ten."""
     with subprocess.Popen(
         [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        yield Runner(process, 10 if thorough else 4)
+        yield Runner(process, 10 if thorough else 2)
         assert process.stdin
         process.stdin.close()  # and it ends
 

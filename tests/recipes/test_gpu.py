@@ -141,6 +141,7 @@ def test_a_run_travels_at_half_precision(run: Path, tmp_path: Path, capsys: pyte
     assert "do not fit" in capsys.readouterr().err and not list((tmp_path / "none").iterdir())
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_session_trains_and_brings_back(corpus: Path, tmp_path: Path) -> None:
     packed, out, run = tmp_path / "packed", tmp_path / "out", tmp_path / "run"

@@ -138,7 +138,7 @@ world.leave()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux does it")
-@pytest.mark.parametrize(("how", "code"), [("leaves", 0), ("fails", 2)])
+@pytest.mark.parametrize(("how", "code"), [("leaves", 0), pytest.param("fails", 2, marks=pytest.mark.thorough)])
 def test_no_thread_of_the_group_is_left_when_python_exits(how: str, code: int) -> None:
     """One that waits for Python's lock then aborts the process ("terminate called without an active exception")."""
     with socket.socket() as probe:
@@ -162,6 +162,7 @@ def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, speech: Path, st
     assert_same_losses(alone, tmp_path / "run", steps)
 
 
+@pytest.mark.thorough
 def test_a_killed_worker_is_restarted_and_nothing_is_lost(pair: Path, speech: Path, steps: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(
@@ -213,7 +214,7 @@ def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit:
 
 def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) -> None:
     """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
-    steps, kills = (160, 20) if thorough else (20, 4)
+    steps, kills = (160, 20) if thorough else (12, 2)
     settings = (f"steps={steps}", "save_every=1", "batch=1")
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
     arguments = [*command(corpus, tmp_path / "run", *settings), "--resume"]
@@ -266,6 +267,7 @@ def test_early_stop(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert f"stopped early: no better validation in the last 2 at step {step}" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_float16_scale_resumes(corpus: Path, tmp_path: Path) -> None:
     settings = ("precision=float16", "steps=4", "save_every=2", "batch=1")
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0

@@ -172,6 +172,7 @@ def test_a_range_test_leaves_room_for_the_run(corpus: Path, tmp_path: Path) -> N
     assert train(corpus, tmp_path / "run", "--set", "steps=1") == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_run_in_float16_that_diverged_ends(corpus: Path, tmp_path: Path) -> None:
     """A loss scale looks for gradients that are finite; it must not look for ever."""

@@ -154,6 +154,7 @@ def test_non_finite_step_is_skipped_and_names_its_files(
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_state_of_a_killed_run_is_whole(corpus: Path, tmp_path: Path) -> None:
     """kill -9 while it saves at every step: what is on the disk loads and goes on."""
