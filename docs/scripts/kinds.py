@@ -5,8 +5,8 @@
 A kind is a corpus folder, the clips of it whose names fit one of some patterns, and what is done to them: `child` (a
 fifth higher and quicker, by resampling), `telephone` (300 to 3400 Hz), `noise` (white, 15 dB below), or a number, the
 Hz of a low-pass. The measures are those of `flowvocoder evaluate`, seed 0. `above` is the level above 8.5 kHz over the
-recording's, both with the noise of 16 bits, but for a tenth of a second at either end, where the post-filter has no
-whole frames.
+recording's, both with the noise of 16 bits, before peaks are clipped. It leaves out a tenth of a second at either end,
+where the post-filter has no whole frames.
 """
 
 import argparse
@@ -82,9 +82,10 @@ def row(kind: str, rest: str, vocoder: Vocoder, given: argparse.Namespace) -> tu
     worst = math.inf
     for name, samples in clips(Path(folder), patterns.split(","), given.limit):
         recording = rounded(changed(samples[: int(given.seconds * RATE)], change))
-        copy = rounded(vocoder.resynthesize(torch.from_numpy(recording), seed=0)[0].numpy())
+        spoken = vocoder.resynthesize(torch.from_numpy(recording), seed=0)[0].numpy()
+        copy = rounded(spoken)
         values = evaluate_pair(recording, copy, RATE)
-        results.append((name, {**values, "above": above(copy) - above(recording)}))
+        results.append((name, {**values, "above": above(spoken) - above(recording)}))
         if not math.isfinite(worst) or values["quality"] < worst:  # a whisper has no quality
             worst = values["quality"]
             save_pair(given.out / f"{kind}.png", recording, copy, RATE)

@@ -186,7 +186,8 @@ class Guard:
             self.broken.append(f"ran: {event} {str(arguments)[:100]}")
         elif (writes or event in self.CHANGE) and isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.path.abspath(os.fsdecode(arguments[0]))  # noqa: PTH100  (a link at the end is not followed)
-            if not path.startswith(self.home) and not path.startswith("/dev/"):
+            compiled = path.endswith("__pycache__")  # where numba tries whether it can keep what it compiles
+            if not path.startswith(self.home) and not path.startswith("/dev/") and not compiled:
                 self.broken.append(f"touched outside: {event} {path[:100]}")
 
 
