@@ -30,7 +30,7 @@ from flowvocoder.errors import AudioError
 from flowvocoder.progress import progress
 
 STRENGTHS = (0.0, 0.5, 1.0)
-SECONDS = 3.0
+SECONDS = 4.0
 CALIBRATED = (0.01, 0.02, 0.05, 0.1)
 LOCAL = (
     "clicks",
@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--merge", nargs="*", type=Path, default=[], help="files that --out wrote")
     parser.add_argument("--dnsmos", action="store_true", help="at the middle strength")
     parser.add_argument("--only", default="", help="damages whose name has this in it")
+    parser.add_argument("--alone", action="store_true", help="without the programs beside it")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     detector, settings = AnomalyDetector.load(arguments.detector), Settings()
@@ -127,7 +128,7 @@ def main() -> None:
         return
     known, held = Corpus.of(arguments.corpora).split(settings.held_out, settings.seed)
     unseen = Corpus.of([arguments.unseen])
-    rivals = Rivals(known, 0)
+    rivals = None if arguments.alone else Rivals(known, 0)
     rows: list[dict[str, Any]] = []
 
     def take(name: str, strength: float, group: str, one: Clean, rng: np.random.Generator) -> None:
@@ -137,7 +138,8 @@ def main() -> None:
             scores, verdict = judged(detector, samples, one.rate)
         except AudioError:
             return
-        scores |= rivals(samples, one.rate, arguments.dnsmos and strength == 0.5)
+        if rivals is not None:
+            scores |= rivals(samples, one.rate, arguments.dnsmos and strength == 0.5)
         spans = [] if damaged is None or damaged.spans is None else damaged.spans
         rows.append({
             "damage": name, "strength": strength, "group": group, "scores": scores, "p": verdict.p_value,
@@ -219,7 +221,7 @@ def calibration(detector: AnomalyDetector, folder: Path) -> str:
             for share in CALIBRATED:
                 found[share].append(detector.calibration.p_value(piece.score) <= share)
                 threshold = detector.calibration.threshold(share)
-                spans[share] += len(find_spans(piece.frames, detector.local_kinds, threshold))
+                spans[share] += len(find_spans(piece.frames, threshold))
     lines = [f"{folder.name}: {seconds / 60:.1f} min, {len(found[CALIBRATED[0]])} crops of 4 s"]
     lines += ["| asked | crops called anomalous | spans an hour |", "|---|---|---|"]
     lines += [f"| {a} | {np.mean(found[a]):.3f} | {spans[a] * 3600 / seconds:.0f} |" for a in CALIBRATED]

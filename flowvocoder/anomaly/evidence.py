@@ -1,7 +1,7 @@
-"""From features to evidence: for each damage a logistic regression on a piece, and for local ones another on a frame.
+"""From features to evidence: a logistic regression for each damage, and the lines of signal evidence.
 
-A recording has one damage or none. So the odds that a piece has any are the mean of its odds for each. A regression
-that cannot tell a damage from clean speech says nothing: its odds are those that held-out examples had (Platt 1999).
+A regression that cannot tell a damage from clean speech says nothing: its odds are those that held-out examples had
+(Platt 1999). A line says how rare its highest value is in clean speech.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.anomaly.features import NAMES
-from flowvocoder.anomaly.signals import LINES
 from flowvocoder.progress import progress
 
 if TYPE_CHECKING:
@@ -22,17 +21,11 @@ if TYPE_CHECKING:
 FURTHEST = 8.0
 """Deviations that a feature counts; beyond, it is as far away as anything."""
 
-NEAR = 2
-"""Frames to each side that belong to what is said of a frame."""
-
-STRENGTH, FRAME_STRENGTH = 0.3, 0.01
-"""Inverse strength of the ridge penalty of both kinds of regressions."""
+STRENGTH = 0.3
+"""Inverse strength of the ridge penalty."""
 
 FOLDS = 4
 """Parts of the examples, each of which is judged by regressions on the others, to know their odds."""
-
-DRAWN = 8
-"""Frames of an example that are learned from."""
 
 MOST_STEPS = 200
 """Of the optimiser."""
@@ -44,56 +37,49 @@ RARE = 0.02
 """The share of clean pieces in which evidence of 1 or more is seen, and of 0 or more in half of them."""
 
 LEAST = 0.5
-"""Of a line: how much more than usual is rare, at least."""
+"""How much more than usual is rare, at least."""
+
+SLOPE = 2.0
+"""How much faster lines fall off in clean speech than exponentially: chosen on the speakers held out."""
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """Weights of all regressions, for N damages, M of them local, and D features; and what is usual of K lines.
+    """Weights of all regressions, for N damages and D features; and what is usual of K lines.
 
     Attributes:
         middle, scale: of the features, (D,).
         whole: weights (N, 4 D + 1), the constant last.
         odds: slope and constant of the log-odds, (N, 2).
-        frame: weights (M, 3 D + 1), the constant last.
-        usual: the highest of a clean piece's frames, (M + K, 2): its median, and how far above that `RARE` ones are.
+        usual: the highest of a line in a clean piece, (K, 2): its median, and how far above that `RARE` ones are.
     """
 
     middle: Array
     scale: Array
     whole: Array
     odds: Array
-    frame: Array
     usual: Array
 
     def of_piece(self, x: Array) -> Array:
-        """Features (F, D + K) to log-odds (N + M + K,) of each damage, and by the frames of each local one and line.
-
-        Any damage is as likely as none before. The evidence of frames falls off exponentially in clean speech; odds are
-        even where it is rare.
-        """
+        """Features and lines (F, D + K) to log-odds (N + K,) of each damage and line; even where a line is rare."""
         whole = self.odds[:, 0] * _apply(self.whole, pooled(self.scaled(x))) + self.odds[:, 1]
-        frames = (self.of_frames(x).max(0) - 1.0) * np.log(0.5 / RARE)
-        return np.concatenate([whole, frames]).clip(-MOST, MOST)
+        lines = SLOPE * (self.of_frames(x).max(0) - 1.0) * np.log(0.5 / RARE)
+        return np.concatenate([whole, lines]).clip(-MOST, MOST)
 
     def of_frames(self, x: Array) -> Array:
-        """Features (F, D + K) to what speaks for each local damage and line in each frame, (F, M + K)."""
-        found = np.concatenate([_apply(self.frame, around(self.scaled(x))), x[:, len(self.middle) :]], 1)
-        return (found - self.usual[:, 0]) / self.usual[:, 1]
+        """Features and lines (F, D + K) to what each line says of each frame, (F, K): 1 is rare in clean speech."""
+        return (x[:, len(self.middle) :] - self.usual[:, 0]) / self.usual[:, 1]
 
     def scaled(self, x: Array) -> Array:
         return FURTHEST * np.tanh((x[:, : len(self.middle)] - self.middle) / (FURTHEST * self.scale))
 
     def calibrated(self, clean: "Sequence[Example]") -> "Evidence":
         """With what is usual of clean examples."""
-        raw = dataclasses.replace(self, usual=np.tile([0.0, 1.0], (len(self.frame) + len(LINES), 1)))
-        tops = np.array([raw.of_frames(e.features.astype(np.float64)).max(0) for e in clean])
+        tops = np.array([e.features[:, len(self.middle) :].max(0) for e in clean], np.float64)
         middle = np.median(tops, 0)
-        spread = np.maximum(
-            np.quantile(tops, 1.0 - RARE, axis=0) - middle, np.repeat([1e-3, LEAST], [len(self.frame), len(LINES)])
-        )
+        spread = np.maximum(np.quantile(tops, 1.0 - RARE, axis=0) - middle, LEAST)
         return dataclasses.replace(self, usual=np.stack([middle, spread], 1))
 
 
@@ -106,48 +92,24 @@ def pooled(x: Array) -> Array:
     return np.concatenate([x.mean(0), x.max(0), x.min(0), x.std(0)])
 
 
-def around(x: Array) -> Array:
-    """Each frame, and both ends of what lies around it: (F, D) -> (F, 3 D)."""
-    from scipy import ndimage
-
-    size = 2 * NEAR + 1
-    ends = [f(x, size, axis=0, mode="nearest") for f in (ndimage.maximum_filter1d, ndimage.minimum_filter1d)]
-    return np.concatenate([x, *ends], 1)
-
-
-def train(
-    examples: "Sequence[Example]", clean: "Sequence[Example]", damages: int, local: Sequence[int], seed: int
-) -> Evidence:
+def train(examples: "Sequence[Example]", clean: "Sequence[Example]", damages: int) -> Evidence:
     """Fits all regressions.
 
     Args:
         examples: to learn from.
         clean: of other speakers, which tell what is usual.
         damages: N.
-        local: which of them are local.
     """
-    rng = np.random.default_rng(seed)
     rows = np.concatenate([e.features[::7, : len(NAMES)].astype(np.float64) for e in examples])
     nothing = np.zeros((0, 0))
-    scale = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, nothing, nothing, nothing, nothing)
-    found = np.array([e.damage for e in examples])
-    wholes, frames, broken = [], [], []
-    for example in progress(examples, "look", "example"):
-        x = scale.scaled(example.features.astype(np.float64))
-        wholes.append(pooled(x))
-        some = rng.choice(len(x), DRAWN)
-        if example.damage in local and example.broken.any():
-            some = rng.choice(np.flatnonzero(example.broken), DRAWN)
-        frames.append(around(x)[some])
-        broken.append(example.broken[some])
-    whole, quiet = np.array(wholes), np.array([pooled(scale.scaled(e.features.astype(np.float64))) for e in clean])
-    fold = np.arange(len(examples)) // FOLDS % FOLDS
+    scale = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, nothing, nothing, nothing)
+    whole, quiet = (
+        np.array([pooled(scale.scaled(e.features.astype(np.float64))) for e in some]) for some in (examples, clean)
+    )
+    found, fold = np.array([e.damage for e in examples]), np.arange(len(examples)) // FOLDS % FOLDS
     fits = [_whole(whole, found, k, fold, quiet) for k in progress(range(damages), "fit", "damage")]
     weights, odds = (np.array(part) for part in zip(*fits, strict=True))
-    which, each, marks = np.repeat(found, DRAWN), np.concatenate(frames), np.concatenate(broken)
-    rare = [_regression(each, (which == k) & marks, (which == -1) | ((which == k) & marks), FRAME_STRENGTH)
-            for k in progress(local, "fit frames", "damage")]  # fmt: skip
-    return dataclasses.replace(scale, whole=weights, odds=odds, frame=np.array(rare)).calibrated(clean)
+    return dataclasses.replace(scale, whole=weights, odds=odds).calibrated(clean)
 
 
 def _whole(

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 import flowvocoder.anomaly.vocoders  # noqa: F401 (registers its damages)
-from flowvocoder.anomaly.damages import DAMAGES, Clean, Spans, to_16_bit
-from flowvocoder.anomaly.features import FRAMES, RATE, Features, features
+from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
+from flowvocoder.anomaly.features import RATE, Features, features
 from flowvocoder.audio.files import EXTENSIONS, Recording, Samples, read_as_stored
 from flowvocoder.audio.resample import resample
 from flowvocoder.data.speakers import read_speakers
@@ -25,24 +24,10 @@ DAMAGED = 3
 RATES = 22050, 24000, 44100, 48000
 
 
-class Take(NamedTuple):
-    """Audio (T,) at a rate in Hz, the number of the damage done to it, -1 for none, and where it is broken."""
-
-    samples: Samples
-    rate: int
-    damage: int = -1
-    spans: Spans | None = None
-
-    def example(self) -> "Example":
-        found = features(self.samples, self.rate)
-        return Example(found, frames_of(self.spans, len(found)) & (self.damage >= 0), self.damage)
-
-
 class Example(NamedTuple):
-    """Features (F, D) of a take, which frames (F,) are broken, and the damage: -1 for none."""
+    """Features and lines (F, D + K) of a crop, and the number of the damage done to it: -1 for none."""
 
     features: Features
-    broken: npt.NDArray[np.bool_]
     damage: int
 
 
@@ -107,16 +92,20 @@ class Corpus:
         raise error
 
 
-def takes(index: int, corpus: Corpus, seed: int) -> Iterator[Take]:
+def examples(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
     """A crop as it is, and damaged in `DAMAGED` ways: a function of the arguments."""
     rng = np.random.default_rng([seed, index])
     clean = crop(corpus, rng)
-    yield Take(clean.samples, clean.rate)
+    yield untouched(clean)
     for turn in range(DAMAGED):
         chosen = (index * DAMAGED + turn) % len(DAMAGES)  # in turns, so that there are as many of each
-        damage = list(DAMAGES.values())[chosen]
-        samples, spans = damage.apply(clean, float(rng.uniform()), rng)
-        yield Take(to_16_bit(samples), clean.rate, chosen, spans)
+        samples, _ = list(DAMAGES.values())[chosen].apply(clean, float(rng.uniform()), rng)
+        yield Example(features(to_16_bit(samples), clean.rate), chosen)
+
+
+def untouched(clean: Clean) -> Example:
+    """The example of a clean crop."""
+    return Example(features(clean.samples, clean.rate), -1)
 
 
 def crop(corpus: Corpus, rng: np.random.Generator, longest: float = LONGEST, altered: bool = True) -> Clean:
@@ -143,14 +132,6 @@ def _cut(recording: Recording, first: int, seconds: float, rate: int) -> Samples
     start = first % max(1, len(recording.samples) - length + 1)
     samples = recording.samples[start : start + length]
     return samples if rate == recording.sample_rate else resample(samples, recording.sample_rate, rate)
-
-
-def frames_of(spans: Spans | None, count: int) -> npt.NDArray[np.bool_]:
-    """The frames (F,) that spans touch; all of them for None."""
-    touched = np.zeros(count, bool)
-    for start, end in [(0.0, count / FRAMES)] if spans is None else spans:
-        touched[int(start * FRAMES) : int(end * FRAMES) + 1] = True
-    return touched
 
 
 def _altered(samples: Samples, rate: int, rng: np.random.Generator) -> Samples:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowvocoder.anomaly.examples import Corpus, Example, Take, crop, takes
+from flowvocoder.anomaly.examples import Corpus, Example, crop, examples, untouched
 from flowvocoder.errors import DataError
 from flowvocoder.files import writing
 from flowvocoder.parallel import Crashed, ordered_map
@@ -40,7 +40,7 @@ class Settings:
 
 def training_examples(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> list[Example]:
     """Crops of speakers to learn from, clean and damaged."""
-    make = functools.partial(takes, corpus=corpus, seed=settings.seed)
+    make = functools.partial(examples, corpus=corpus, seed=settings.seed)
     return _made("examples", make, corpus, settings.crops, settings.seed, work, jobs)
 
 
@@ -50,12 +50,11 @@ def calibration_crops(corpus: Corpus, settings: Settings, work: Path | None, job
     return _made("calibration", make, corpus, settings.calibration, settings.seed, work, jobs)
 
 
-def _clean(index: int, corpus: Corpus, seed: int) -> list[Take]:
-    one = crop(corpus, np.random.default_rng([seed, index]), LONGEST_CALIBRATION, altered=False)
-    return [Take(one.samples, one.rate)]
+def _clean(index: int, corpus: Corpus, seed: int) -> list[Example]:
+    return [untouched(crop(corpus, np.random.default_rng([seed, index]), LONGEST_CALIBRATION, altered=False))]
 
 
-def _made(what: str, make: Callable[[int], Iterable[Take]], corpus: Corpus, count: int, seed: int, work: Path | None,
+def _made(what: str, make: Callable[[int], Iterable[Example]], corpus: Corpus, count: int, seed: int, work: Path | None,
           jobs: int) -> list[Example]:  # fmt: skip
     names = "\n".join(str(file) for files in corpus.speakers for file in files)
     key = hashlib.sha256(f"{seed} {names}".encode()).hexdigest()[:12]
@@ -72,19 +71,18 @@ def _made(what: str, make: Callable[[int], Iterable[Take]], corpus: Corpus, coun
 
 
 def _shard(
-    shard: tuple[int, int], make: Callable[[int], Iterable[Take]], name: str, work: Path | None
+    shard: tuple[int, int], make: Callable[[int], Iterable[Example]], name: str, work: Path | None
 ) -> list[Example]:
     path = None if work is None else work / f"{name}-{shard[0]:06d}-{shard[1]:06d}.npz"
     if path is not None and path.is_file():
         return _read(path)
-    each = (take.example() for index in range(*shard) for take in make(index))
+    each = (one for index in range(*shard) for one in make(index))
     made = [one._replace(features=one.features.astype(np.float16)) for one in each]
     if path is not None:
         with writing(path) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
                 features=np.concatenate([one.features for one in made]),
-                broken=np.concatenate([one.broken for one in made]),
                 lengths=[len(one.features) for one in made],
                 damages=[one.damage for one in made],
             )
@@ -94,5 +92,4 @@ def _shard(
 def _read(path: Path) -> list[Example]:
     with np.load(path) as kept:
         ends = np.cumsum(kept["lengths"])[:-1]
-        parts = np.split(kept["features"], ends), np.split(kept["broken"], ends), kept["damages"].tolist()
-    return [Example(*one) for one in zip(*parts, strict=True)]
+        return [Example(*one) for one in zip(np.split(kept["features"], ends), kept["damages"].tolist(), strict=True)]

@@ -21,12 +21,9 @@ from flowvocoder.voice_card import BUNDLED_VOICE
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG, NOVELTY = "model.safetensors", "config.json", "novelty"
 VOICE_WEIGHTS = "model.safetensors"
-KEYS = {"detector_format", "kinds", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
+KEYS = {"detector_format", "damages", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
 
-Kinds = tuple[tuple[str, ...], tuple[str, ...]]
-"""Of all damages, and of the local ones."""
-
-Parts = tuple[Evidence, Novelty, tuple[float, float], Calibration, Kinds]
+Parts = tuple[Evidence, Novelty, tuple[float, float], Calibration, tuple[str, ...]]
 """What `AnomalyDetector` is made of."""
 
 
@@ -39,7 +36,7 @@ def check(path: Path) -> None:
 
 
 def save(path: Path, evidence: Evidence, novelty: Novelty, usual: tuple[float, float], calibration: Calibration,
-         kinds: Kinds) -> None:  # fmt: skip
+         damages: tuple[str, ...]) -> None:  # fmt: skip
     """Write the folder under a temporary name, then rename it. Raises OutputError as `check`, or for a full disk."""
     check(path)
     arrays = {
@@ -53,7 +50,7 @@ def save(path: Path, evidence: Evidence, novelty: Novelty, usual: tuple[float, f
         save_file(tensors, folder / WEIGHTS)
         config = {
             "detector_format": FORMAT_VERSION,
-            "kinds": [list(some) for some in kinds],
+            "damages": list(damages),
             "usual": [float(value) for value in usual],
             "seconds": float(calibration.seconds),
             "features": [*NAMES, *LINES],
@@ -86,22 +83,19 @@ def load(path: Path) -> Parts:
         middle, scale, scores, peaks = (
             found[name] for name in ("novelty.middle", "novelty.scale", "calibration.scores", "calibration.peaks")
         )
-        kinds = tuple(map(str, config["kinds"][0])), tuple(map(str, config["kinds"][1]))
+        damages = tuple(map(str, config["damages"]))
         usual = float(config["usual"][0]), float(config["usual"][1])
         calibration = Calibration(scores, peaks, float(config["seconds"]))
         columns = len(NAMES)
-        shapes = (len(kinds[0]), 4 * columns + 1), (len(kinds[1]), 3 * columns + 1), (len(COLUMNS),), (columns,)
-        usual_shape = len(kinds[1]) + len(LINES), 2
-        if (evidence.whole.shape, evidence.frame.shape, middle.shape, evidence.middle.shape) != shapes or (
-            evidence.usual.shape != usual_shape
-        ):
+        shapes = (len(damages), 4 * columns + 1), (len(LINES), 2), (len(COLUMNS),), (columns,)
+        if (evidence.whole.shape, evidence.usual.shape, middle.shape, evidence.middle.shape) != shapes:
             raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
         if not len(scores) == len(peaks) > 0:
             raise CheckpointError(f"{weights}: the calibration is not complete")
     density = FlowDensity.load(readable_folder(path) / NOVELTY)
     if density.n_features_in_ != len(COLUMNS):
         raise CheckpointError(f"{path / NOVELTY}: of {density.n_features_in_} columns, expected {len(COLUMNS)}")
-    return evidence, Novelty(density, middle, scale), usual, calibration, kinds
+    return evidence, Novelty(density, middle, scale), usual, calibration, damages
 
 
 def voice_sha256() -> str:

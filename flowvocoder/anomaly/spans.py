@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.anomaly.features import FRAMES
+from flowvocoder.anomaly.signals import LINES
 
 Array = npt.NDArray[np.float64]
 
@@ -15,10 +16,6 @@ JOIN = 0.1
 
 EDGE = 0.5
 """A span goes on to both sides as long as its frames have this share of its highest evidence."""
-
-
-WHOLE = 1.0
-"""What the log-odds of the whole count beside the evidence of frames, where a kind is named."""
 
 
 class Span(NamedTuple):
@@ -53,12 +50,8 @@ class Verdict:
         return {"file": file, "score": round(self.score, 4), "p_value": round(self.p_value, 5), "spans": spans}
 
 
-def find_spans(evidence: Array, kinds: tuple[str, ...], threshold: float, odds: Array | None = None) -> list[Span]:
-    """Spans in which the evidence (F, M) for any of M damages, of these kinds, reaches a threshold above 0.
-
-    Args:
-        odds: log-odds (M,) of each in the whole, which help to name the kind.
-    """
+def find_spans(evidence: Array, threshold: float) -> list[Span]:
+    """Spans in which the evidence (F, K) of any line reaches a threshold above 0."""
     highest = evidence.max(1)
     found: list[tuple[int, int]] = []
     for first, end in _runs(highest >= threshold):
@@ -70,12 +63,11 @@ def find_spans(evidence: Array, kinds: tuple[str, ...], threshold: float, odds: 
         if found and first - found[-1][1] <= JOIN * FRAMES:
             first, end = found[-1][0], max(end, found.pop()[1])
         found.append((first, end))
-    more = np.zeros(evidence.shape[1]) if odds is None else WHOLE * odds.clip(-5.0, 5.0)
-    return [_span(evidence[first:end], first, kinds, more) for first, end in found]
+    return [_span(evidence[first:end], first) for first, end in found]
 
 
-def _span(evidence: Array, first: int, kinds: tuple[str, ...], more: Array) -> Span:
-    kind = kinds[int((evidence.max(0) + more).argmax())]
+def _span(evidence: Array, first: int) -> Span:
+    kind = list(LINES.values())[int(evidence.max(0).argmax())]
     return Span(first / FRAMES, (first + len(evidence)) / FRAMES, float(evidence.max()), kind)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from flowvocoder.anomaly.detector import FALSE_ALARMS, MARGIN, PIECE, AnomalyDetector
 from flowvocoder.anomaly.features import FRAMES, SHORTEST, features
+from flowvocoder.anomaly.signals import LINES
 from flowvocoder.anomaly.spans import JOIN, Span, find_spans
 from flowvocoder.audio.files import Samples
 
@@ -34,10 +35,7 @@ class AnomalyStream:
         self._threshold = detector.calibration.threshold(false_alarms)
         self._buffer = np.zeros(0, np.float32)
         self._before = 0  # seconds of the buffer that were judged already
-        self._evidence, self._origin = (
-            np.zeros((0, len(detector.local_kinds))),
-            0,
-        )  # frames not given out, the first's number
+        self._evidence, self._origin = np.zeros((0, len(LINES))), 0  # frames not given out, the first's number
         self._piece: list[np.ndarray] = []
         self._piece_start, self._found_in_piece = 0, False
 
@@ -68,7 +66,7 @@ class AnomalyStream:
         self._piece.append(found[first:end])
 
     def _ended(self, last: bool) -> list[Span]:
-        spans = find_spans(self._evidence, self._detector.local_kinds, self._threshold)
+        spans = find_spans(self._evidence, self._threshold)
         open_from = len(self._evidence) - (0 if last else JOIN * FRAMES + 1)
         given = [s for s in spans if s.end * FRAMES <= open_from or s.end - s.start > LONGEST]
         done = round(given[-1].end * FRAMES) if given else 0
