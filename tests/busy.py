@@ -35,7 +35,7 @@ MOST = 1.1
 def works() -> dict[str, Callable[[], object]]:
     """What is timed."""
     vocoder = Vocoder.from_pretrained()
-    service = Service()
+    service = Service.load()
     audio = torch.from_numpy(sf.read(EXAMPLES / "kathleen.flac", dtype="float32")[0][: SECONDS * vocoder.sample_rate])
     mel = vocoder.mel_for(audio)[0]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flowvocoder.server.app import Application, GracefulServer, build
+from flowvocoder.server.app import Application, GracefulServer, build, with_demo
 from flowvocoder.server.limits import Limits
 from flowvocoder.text.acoustic import Acoustic
 from flowvocoder.vocoder import Vocoder
@@ -49,12 +49,17 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-    vocoder: Vocoder, limits: Limits | None = None, key: str | None = None, tts: Acoustic | None = None
+    vocoder: Vocoder,
+    limits: Limits | None = None,
+    key: str | None = None,
+    tts: Acoustic | None = None,
+    demo: str | None = None,
+    wyoming: socket.socket | None = None,
 ) -> Iterator[Served]:
     """A server on a free port; told to stop at the end, and waited for."""
-    application = build(vocoder, limits or Limits(), ["localhost"], key, tts)
+    application = build(vocoder, limits or Limits(), ["localhost"], key, tts, wyoming)
     server = GracefulServer(application)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0)) as listening, with_demo(application, vocoder, demo, tts):
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         while not server.started:

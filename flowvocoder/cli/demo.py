@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.web.memory import give_back_freed_memory
 
     give_back_freed_memory()
-    serve(Service(arguments.checkpoint, device), arguments.host, arguments.port, arguments.share, arguments.allow_host)
+    service = Service.load(arguments.checkpoint, device)
+    serve(service, arguments.host, arguments.port, arguments.share, arguments.allow_host)
     return 0
 
 

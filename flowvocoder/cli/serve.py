@@ -11,6 +11,7 @@ from flowvocoder.cli.common import load_vocoder
 from flowvocoder.cli.options import add_checkpoint, add_engine, positive, positive_int
 from flowvocoder.errors import ConfigError
 from flowvocoder.files import reading
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 KEY = "FLOWVOCODER_API_KEY"
 
@@ -41,6 +42,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tts", metavar="MODEL",
                         help="acoustic model of /v1/audio/speech: hibari (default, where it is installed), or the JSON"
                         " description of an ONNX file")  # fmt: skip
+    parser.add_argument("--wyoming", type=int, metavar="PORT", nargs="?", const=10200,
+                        help="also text to speech by the Wyoming protocol, for Home Assistant (default port 10200); not"
+                        " with a key")  # fmt: skip
+    parser.add_argument("--demo", action="store_true", help="also the demo's page, at /demo; not with a key")
     add_checkpoint(parser, files=False)
     add_engine(parser)
 
@@ -64,11 +69,22 @@ def run(arguments: argparse.Namespace) -> int:
     on_cpu = arguments.device == "cpu"
     own = {"workers": usable_cores() if on_cpu else 1, "batch": 1 if on_cpu else 8}
     limits, key = Limits(**{**own, **given}), _key(arguments.api_key_file)
+    for name in ("demo", "wyoming"):
+        if key is not None and getattr(arguments, name):
+            raise ConfigError(f"--{name} needs a server without a key: it cannot show one")
+    if arguments.wyoming is not None:
+        if not 0 <= arguments.wyoming <= 65535:
+            raise ConfigError(f"--wyoming must be from 0 to 65535, not {arguments.wyoming}")
+        library("wyoming", "serve")
+    if arguments.demo:
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: gradio would tell its makers of it
+        library("gradio", "demo")
     give_back_freed_memory()
     vocoder = load_vocoder(arguments)
     vocoder.prepare()
     tts = acoustic(arguments.tts, vocoder) if arguments.tts or find_spec(HIBARI) else None
-    serve(vocoder, limits, arguments.host, arguments.port, arguments.allow_host, key, tts)
+    demo = (vocoder.card.name or (arguments.checkpoint or BUNDLED_VOICE).name) if arguments.demo else None
+    serve(vocoder, limits, arguments.host, arguments.port, arguments.allow_host, key, tts, demo, arguments.wyoming)
     return 0
 
 

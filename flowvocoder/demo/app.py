@@ -5,12 +5,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # Before gradio is imported: it would tell its makers that it was, and keep requests with a service of theirs.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
 
 import gradio as gr
 import torch
+from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from flowvocoder.demo.door import Door, UploadsOnly
@@ -74,20 +76,40 @@ def launch(blocks: gr.Blocks, host: str, port: int, share: bool, names: Sequence
             server_port=port,
             share=share,
             prevent_thread_lock=True,
-            show_error=False,  # our own errors show all the same; the text of others tells of the server
-            max_file_size=LARGEST_FILE,
-            allowed_paths=[str(EXAMPLES)],
-            ssr_mode=False,
-            enable_monitoring=False,
-            footer_links=["api"],
-            theme=THEME,
-            css=CSS,
             quiet=True,
             _frontend=False,  # no look at the own page within 3 s: on a busy machine that takes longer, and ends it all
-            app_kwargs={"middleware": [Middleware(Door, hosts=hosts), Middleware(Bodies, Path(blocks.GRADIO_CACHE))]},
+            **_common(blocks, hosts),
         )
     print(f"flowvocoder demo at {address} (Ctrl-C stops it)", flush=True)
     return str(address)
+
+
+@contextmanager
+def mounted(service: Service, app: FastAPI, path: str) -> Iterator[None]:
+    """The page is at `path` of another server, which checks the names it is asked by. Files of visitors are deleted in
+    the end."""
+    with _own_folder():
+        blocks = build(service)
+        gr.mount_gradio_app(app, blocks, path, **_common(blocks, []))
+        try:
+            yield
+        finally:
+            blocks.close()
+
+
+def _common(blocks: gr.Blocks, hosts: Sequence[str]) -> dict[str, Any]:
+    """What holds wherever the page is served."""
+    return {
+        "show_error": False,  # our own errors show all the same; the text of others tells of the server
+        "max_file_size": LARGEST_FILE,
+        "allowed_paths": [str(EXAMPLES)],
+        "ssr_mode": False,
+        "enable_monitoring": False,
+        "footer_links": ["api"],
+        "theme": THEME,
+        "css": CSS,
+        "app_kwargs": {"middleware": [Middleware(Door, hosts=hosts), Middleware(Bodies, Path(blocks.GRADIO_CACHE))]},
+    }
 
 
 def _head(service: Service) -> str:

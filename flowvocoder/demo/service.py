@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.latency import delays
 from flowvocoder.postfilter.settings import PostfilterSettings
+from flowvocoder.text.acoustic import HIBARI, Acoustic, acoustic
 from flowvocoder.units import bits_per_sample
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.voice_card import BUNDLED_VOICE
@@ -31,6 +33,9 @@ from flowvocoder.voice_card import BUNDLED_VOICE
 MOST_TEMPERATURE, MOST_GL_ITERS = 1.5, 64
 MOST_FILES = 20
 """In one request."""
+
+MOST_CHARACTERS = 600
+"""Of a text: some 40 s of speech."""
 
 GRIFFIN_LIM, ORIGINAL = "Griffin-Lim", "the recording itself"
 
@@ -92,27 +97,45 @@ class Fault:
         return draw_verdict(self.samples, self.sample_rate, self.verdict, self.evidence, self.name)
 
 
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """A text's mel (n_mels, F) and its speech (T,)."""
+
+    mel: Tensor
+    samples: Samples
+    sample_rate: int
+    seconds: float
+    text_seconds: float
+    """That the acoustic model took."""
+    times_real_time: float
+
+
 class Service:
-    """The vocoders, loaded once, and what the demo does with them.
+    """The vocoders, and what the demo does with them.
 
     Args:
-        checkpoints: folders; the first is used everywhere, all of them in comparisons. None loads the bundled voice.
-        device: of the models.
+        vocoders: by name; the first is used everywhere, all of them in comparisons.
+        tts: what makes mels of text; None: hibari, where it is installed.
 
-    Raises:
-        CheckpointError: one cannot be loaded. Every method raises AudioError, MelError or ConfigError for bad input.
+    Every method raises AudioError, MelError or ConfigError for bad input.
     """
 
-    def __init__(self, checkpoints: list[Path] | None = None, device: str | torch.device = "cpu"):
+    def __init__(self, vocoders: Mapping[str, Vocoder], tts: Acoustic | None = None):
+        self.vocoders, self._tts = vocoders, tts
+        self.name, self.vocoder = next(iter(vocoders.items()))
+
+    @classmethod
+    def load(cls, checkpoints: list[Path] | None = None, device: str | torch.device = "cpu") -> "Service":
+        """Of checkpoint folders; None: of the bundled voice. Raises CheckpointError: one cannot be loaded."""
         paths = checkpoints or [BUNDLED_VOICE]
         names = [path.resolve().name for path in paths]
         if names.count("checkpoint") > 1:  # as training names them: runs/NAME/checkpoint
             names = [path.resolve().parent.name for path in paths]
-        self.vocoders = {
+        vocoders = {
             name if names.count(name) == 1 else f"{name} {index + 1}": Vocoder.from_pretrained(path, device)
             for index, (name, path) in enumerate(zip(names, paths, strict=True))
         }
-        self.name, self.vocoder = next(iter(self.vocoders.items()))
+        return cls(vocoders)
 
     @property
     def spec(self) -> MelSpec:
@@ -161,6 +184,28 @@ class Service:
             mel_distance=float((self.vocoder.mel(vocoded) - self.vocoder.mel(audio)).abs().mean()),
             changes=recording.changes,
         )
+
+    @property
+    def says(self) -> bool:
+        """Whether there is an acoustic model."""
+        return self._tts is not None or find_spec(HIBARI) is not None
+
+    @functools.cached_property
+    def tts(self) -> Acoustic:
+        """The acoustic model, loaded when it is needed first. Raises ConfigError: it is not installed."""
+        return self._tts or acoustic(HIBARI, self.vocoder)
+
+    def say(self, text: str, speed: float, temperature: float, seed: int, gl_iters: int) -> Spoken:
+        """Text to a mel, and that to speech."""
+        if len(text) > MOST_CHARACTERS:
+            raise ConfigError(f"the text has {len(text)} characters, {MOST_CHARACTERS} are said here in one go")
+        started = time.perf_counter()
+        numbers, source = self.tts(text, speed, inputs.seed(seed))
+        mel, between = torch.from_numpy(source.undo(numbers)), time.perf_counter()
+        audio = self._speak(self.vocoder, mel[None], temperature, seed, 0.0, gl_iters, source.spec)
+        length = len(audio) / self.spec.sample_rate
+        elapsed = time.perf_counter() - between
+        return Spoken(mel, audio.numpy(), self.spec.sample_rate, length, between - started, length / elapsed)
 
     def mel(self, path: str | None, trust: bool) -> Tensor:
         """The mel (n_mels, F) in a file."""
@@ -262,11 +307,19 @@ class Service:
         return walk(self.vocoder, torch.from_numpy(self.samples(path)))
 
     def _speak(
-        self, vocoder: Vocoder, mel: Tensor, temperature: float, seed: int, denoise: float, gl_iters: int
+        self,
+        vocoder: Vocoder,
+        mel: Tensor,
+        temperature: float,
+        seed: int,
+        denoise: float,
+        gl_iters: int,
+        convention: MelSpec | None = None,
     ) -> Tensor:
         audio = vocoder.synthesize(
-            mel, _checked(temperature), seed=inputs.seed(seed), gl_iters=_checked_iters(gl_iters), trust_mel=True
-        )
+            mel, _checked(temperature), seed=inputs.seed(seed), gl_iters=_checked_iters(gl_iters), trust_mel=True,
+            convention=convention,
+        )  # fmt: skip
         if denoise > 0.0:
             audio = vocoder.denoiser()(audio, denoise)
         return audio[0].cpu()

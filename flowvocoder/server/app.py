@@ -35,6 +35,9 @@ from flowvocoder.web.sockets import RefusingProtocol
 SAYING_SECONDS = 5.0
 """To tell those whose time is over."""
 
+DEMO = "/demo"
+"""Where the demo's page is."""
+
 READERS = 2
 """Bodies that are read at a time."""
 
@@ -48,7 +51,12 @@ class Application:
 
 
 def build(
-    vocoder: Vocoder, limits: Limits, names: Sequence[str] = (), key: str | None = None, tts: Acoustic | None = None
+    vocoder: Vocoder,
+    limits: Limits,
+    names: Sequence[str] = (),
+    key: str | None = None,
+    tts: Acoustic | None = None,
+    wyoming: socket.socket | None = None,
 ) -> Application:
     """The application.
 
@@ -56,6 +64,7 @@ def build(
         names: it answers to these and to IP addresses; empty for any.
         key: that clients must show; None: none.
         tts: what makes mels of text; None: nothing does.
+        wyoming: where it listens for the Wyoming protocol, too.
     """
     pools = [ThreadPoolExecutor(n, name) for n, name in
              ((limits.workers, "synthesis"), (limits.workers, "streams"), (READERS, "reading"))]  # fmt: skip
@@ -64,9 +73,15 @@ def build(
     queue = Queue(pools[0], limits.workers, limits.batch, metrics.batches.observe)
     api = Api(service, places, metrics, queue, pools[2], limits.timeout)
 
+    def spoken_to(listening: socket.socket) -> contextlib.AbstractAsyncContextManager[None]:
+        from flowvocoder.server.wyoming import WyomingApi  # of a library that only this needs
+
+        return WyomingApi(service, places, queue, pools[2], limits.timeout).serving(listening)
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with contextlib.nullcontext() if wyoming is None else spoken_to(wyoming):
+            yield
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -128,6 +143,8 @@ def serve(
     names: Sequence[str] = (),
     key: str | None = None,
     tts: Acoustic | None = None,
+    demo: str | None = None,
+    wyoming: int | None = None,
 ) -> None:
     """Serve until interrupted or terminated.
 
@@ -135,19 +152,44 @@ def serve(
         host, port: where to listen.
         names: the server answers to these too, if only this machine can reach it.
         key, tts: as `build`.
+        demo: what the demo calls the voice, which it then shows at `DEMO`; None: no demo.
+        wyoming: port for the Wyoming protocol; None: none.
 
     Raises:
         ConfigError: the port is taken.
     """
-    application = build(vocoder, limits, own_names(host, names), key, tts)
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(_listen(host, port))
+        spoken = None if wyoming is None else stack.enter_context(_listen(host, wyoming))
+        application = build(vocoder, limits, own_names(host, names), key, tts, spoken)
+        stack.enter_context(with_demo(application, vocoder, demo, tts))
+        bare = host.strip("[]")
+        shown = f"[{bare}]" if ":" in bare else bare
+        address = f"http://{shown}:{listening.getsockname()[1]}"
+        also = f", the demo at {address}{DEMO}" * (demo is not None)
+        if spoken is not None:
+            also += f", Wyoming at tcp://{shown}:{spoken.getsockname()[1]}"
+        print(f"flowvocoder serve at {address}{also} (Ctrl-C stops it)", flush=True)
+        GracefulServer(application).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
     bare = host.strip("[]")
     try:
-        listening = socket.create_server(
+        return socket.create_server(
             (bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET, backlog=MOST_CONNECTIONS
         )
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"port {port} of {host} cannot be used: choose another with --port") from error
-    with listening:
-        shown = f"[{bare}]" if ":" in bare else bare
-        print(f"flowvocoder serve at http://{shown}:{listening.getsockname()[1]} (Ctrl-C stops it)", flush=True)
-        GracefulServer(application).run([listening])
+        raise ConfigError(f"port {port} of {host} cannot be used: choose another with --port or --wyoming") from error
+
+
+def with_demo(
+    application: Application, vocoder: Vocoder, name: str | None, tts: Acoustic | None
+) -> contextlib.AbstractContextManager[None]:
+    """While the demo's page is on the server, if it has a name for the voice."""
+    if name is None:
+        return contextlib.nullcontext()
+    from flowvocoder.demo.app import mounted  # imports Gradio
+    from flowvocoder.demo.service import Service as Demo
+
+    return mounted(Demo({name: vocoder}, tts), application.app, DEMO)

@@ -40,6 +40,8 @@ class Hibari:
         ConfigError: it is not installed.
     """
 
+    language = "en"
+
     def __init__(self, vocoder: Vocoder):
         hibari = library("hibari", "say")
         self._vocoder, self._model, self._lock = vocoder, hibari.Hibari(), threading.Lock()

@@ -37,6 +37,7 @@ class Description:
         inputs: by name: one of the words above, or a list of numbers and words.
         output: name of the mel, (1, n_mels, F).
         transposed: it is (1, F, n_mels).
+        language: of the texts, ISO 639-1; programs that offer several voices ask for it.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Description:
     blank: int | None = None
     lower: bool = False
     transposed: bool = False
+    language: str = "en"
 
 
 class OnnxAcoustic:
@@ -69,7 +71,7 @@ class OnnxAcoustic:
             self._numbers = {symbol: number for number, symbol in enumerate(self.about.symbols)}
             if not isinstance(self.about.inputs, dict) or Path(self.about.model).name != self.about.model:
                 raise ConfigError(f"{description}: model is the name of a file beside it, inputs an object")
-        self.source = toolkit(self.about.convention)
+        self.source, self.language = toolkit(self.about.convention), self.about.language
         MelConversion(self.source, wanted)
         runtime = library("onnxruntime", "say")
         model = description.parent / self.about.model

@@ -11,7 +11,7 @@ from flowvocoder.demo.parts import MODEL_WORK, answer, number, numbers, pcm, pla
 from flowvocoder.demo.service import MOST_TEMPERATURE, Service
 from flowvocoder.demo.switch import fill, switch
 
-PLACE = 3
+PLACE = 4
 
 LEAD = """The flow turns a recording into a latent z, with as many numbers as samples. It holds what the mel does not
 say. If the model is good, z is Gaussian noise and shows no speech. Decoded with its mel, it gives the recording back.

@@ -1,0 +1,127 @@
+"""Text to speech by the Wyoming protocol, for Home Assistant: events of one JSON line each over TCP."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event
+from wyoming.info import Attribution, Describe, Info, TtsProgram, TtsVoice
+from wyoming.server import AsyncEventHandler
+from wyoming.tts import Synthesize
+
+from flowvocoder import __version__
+from flowvocoder.audio.files import Samples
+from flowvocoder.audio.pcm16 import to_pcm16
+from flowvocoder.errors import FlowVocoderError
+from flowvocoder.server.answers import refusal
+from flowvocoder.server.gate import Places
+from flowvocoder.server.limits import IDLE_SECONDS, LARGEST_MESSAGE
+from flowvocoder.server.queue import Queue
+from flowvocoder.server.service import Service, Speech, option_problem
+
+CHUNK = 2048
+"""Samples of one event of audio."""
+
+
+class WyomingApi:
+    """What answers over Wyoming; requests share queue and places with those over HTTP.
+
+    Args:
+        reading: where texts become mels.
+        timeout: seconds.
+    """
+
+    def __init__(self, service: Service, places: Places, queue: Queue, reading: Executor, timeout: float):
+        self.service, self.places, self.queue = service, places, queue
+        self.reading, self.timeout = reading, timeout
+
+    @contextlib.asynccontextmanager
+    async def serving(self, listening: socket.socket) -> AsyncIterator[None]:
+        """While it accepts connections."""
+        server = await asyncio.start_server(lambda *streams: _Connection(self, *streams).run(), sock=listening)
+        try:
+            yield
+        finally:
+            server.close()
+
+    def info(self) -> Info:
+        """What Home Assistant asks first."""
+        card, language = self.service.vocoder.card, getattr(self.service.tts, "language", "en")
+        about: dict[str, Any] = {
+            "attribution": Attribution("flowvocoder", ""), "installed": self.service.tts is not None,
+            "version": __version__,
+        }  # fmt: skip
+        voice = TtsVoice(
+            name=card.name or "default", description=f"licence: {card.licence}", languages=[language], **about
+        )
+        return Info(tts=[TtsProgram(name="flowvocoder", description="normalizing flow", voices=[voice], **about)])
+
+    async def say(self, text: str, address: str) -> Samples:
+        """Samples (T,) of a text. Raises what `refusal` takes."""
+        if self.places.stopping:
+            raise HTTPException(503, "The server is stopping")
+        with self.places.request(address, len(text)):
+            work = asyncio.ensure_future(self._say(Speech.model_validate({"input": text})))
+            try:
+                return await asyncio.wait_for(self.places.while_serving(work), self.timeout)
+            except TimeoutError as error:
+                raise HTTPException(504, f"This took more than {self.timeout:g} s") from error
+
+    async def _say(self, asked: Speech) -> Samples:
+        given = await asyncio.get_running_loop().run_in_executor(self.reading, self.service.speech, asked)
+        samples: Samples = await self.queue.run(self.service.synthesize, given, given.key)
+        return samples
+
+
+class _Bounded:
+    """A stream reader that waits, and takes, no more than it should; the library then hangs up."""
+
+    def __init__(self, reader: asyncio.StreamReader):
+        self._reader = reader
+
+    async def readline(self) -> bytes:
+        return await asyncio.wait_for(self._reader.readline(), IDLE_SECONDS)
+
+    async def readexactly(self, size: int) -> bytes:
+        if size > LARGEST_MESSAGE:
+            raise ValueError
+        return await asyncio.wait_for(self._reader.readexactly(size), IDLE_SECONDS)
+
+
+class _Connection(AsyncEventHandler):
+    def __init__(self, api: WyomingApi, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        super().__init__(_Bounded(reader), writer)  # type: ignore[arg-type]
+        self._api, self._address = api, writer.get_extra_info("peername")[0]
+
+    async def run(self) -> None:
+        """Until the client goes, or sends what is no event."""
+        with contextlib.suppress(Exception):
+            await super().run()
+
+    async def handle_event(self, event: Event) -> bool:
+        """Answers one event; whether to stay connected."""
+        if Describe.is_type(event.type):
+            await self.write_event(self._api.info().event())
+        elif Synthesize.is_type(event.type):
+            try:
+                await self._send(await self._api.say(Synthesize.from_event(event).text, self._address))
+            except (FlowVocoderError, HTTPException, ValidationError) as problem:
+                known = option_problem(dict(problem.errors()[0])) if isinstance(problem, ValidationError) else problem
+                said = refusal(known)[1]["error"]
+                await self.write_event(Error(said["message"], said["code"]).event())
+        return True
+
+    async def _send(self, samples: Samples) -> None:
+        form = {"rate": self._api.service.spec.sample_rate, "width": 2, "channels": 1}
+        await self.write_event(AudioStart(**form).event())
+        whole = to_pcm16(samples)[0].astype("<i2")
+        for start in range(0, len(whole), CHUNK):
+            await self.write_event(AudioChunk(audio=whole[start : start + CHUNK].tobytes(), **form).event())
+        await self.write_event(AudioStop().event())

@@ -1,0 +1,41 @@
+"""The demo's page on the server."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+pytest.importorskip("fastapi")
+pytest.importorskip("gradio")
+pytest.importorskip("hibari")
+gradio_client = pytest.importorskip("gradio_client")
+
+from serving import serving  # noqa: E402
+
+from flowvocoder.cli.main import main  # noqa: E402
+from flowvocoder.vocoder import Vocoder  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_text_is_said_on_the_page_and_the_server_serves_on(
+    small_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with serving(Vocoder.from_pretrained(small_voice), demo="small") as served:
+        address = f"http://127.0.0.1:{served.port}/demo"
+        client = gradio_client.Client(address, verbose=False, download_files=str(tmp_path))
+        spoken, figures, _ = client.predict("Hello there.", api_name="/say")
+        assert sf.info(spoken).duration == pytest.approx(figures[2]["value"], abs=0.01) and figures[2]["value"] > 0.4
+        with pytest.raises(gradio_client.exceptions.AppError, match="601 characters, 600 are said"):
+            client.predict("a" * 601, api_name="/say")
+        assert served.ask("GET", "/v1/voice")[0] == 200 and served.application.places.requests == 0
+        assert served.ask("GET", "/demo/gradio_api/proxy=http://elsewhere.example/")[0] == 403
+
+
+def test_a_page_shows_no_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FLOWVOCODER_API_KEY", "secret")
+    for option in ("--demo", "--wyoming"):
+        assert main(["serve", option]) == 2
+        assert f"{option} needs a server without a key" in capsys.readouterr().err
