@@ -1,6 +1,7 @@
 """What is known about a voice: the part of a checkpoint that describes it. Plain data, no torch."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,21 @@ BUNDLED = "bundled"
 DEFAULT_TEMPERATURE = 0.8
 
 
+def added_voices() -> Path:
+    """The folder of the voices that `voices add` keeps for this user."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "flowvocoder" / "voices"
+
+
 def voices() -> dict[str, Path]:
-    """The folders of the package's voices by name, the default first."""
-    folders = sorted(VOICES.iterdir(), key=lambda folder: (folder != BUNDLED_VOICE, folder.name))
-    return {folder.name: folder for folder in folders if (folder / "config.json").is_file()}
+    """The folders of voices by name: the package's, the default first, then those that were added."""
+    own = sorted(VOICES.iterdir(), key=lambda folder: (folder != BUNDLED_VOICE, folder.name))
+    added = sorted(added_voices().iterdir()) if added_voices().is_dir() else []
+    return {folder.name: folder for folder in (*own, *added) if (folder / "config.json").is_file()}
 
 
 def checkpoint_folder(name: str | Path) -> Path:
-    """A checkpoint's folder: of the package's voice of that name, or as it stands (`./bundled` is always a folder)."""
+    """A checkpoint's folder: of the voice of that name, or as it stands (`./bundled` is always a folder)."""
     return {BUNDLED: BUNDLED_VOICE, **voices()}.get(str(name), Path(name)) if isinstance(name, str) else name
 
 

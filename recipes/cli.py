@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowvocoder.cli.command import INTERRUPTED, Parser
+from flowvocoder.cli.common import named_manifest
 from flowvocoder.cli.main import as_program, carry_out
 from flowvocoder.data.splits import VALIDATION
 from flowvocoder.errors import ConfigError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from recipes.facts import Recipe
 
 FOLDER = "folder"
-ACTIONS = ("list", "show", "download", "prepare")
+ACTIONS = ("list", "show", "download", "prepare", "export")
 OWN_ONLY = ("language", "speaker", "speaker_folders")
 PUBLISHED_ONLY = ("part", "mirror")
 """Options of `prepare` that make sense for your own recordings, or for published corpora, alone."""
@@ -39,12 +40,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_actions(parser: argparse.ArgumentParser) -> None:
-    """list, show, download and prepare."""
+    """list, show, download, prepare and export."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
     actions.add_parser("list", help="a table of all corpora").set_defaults(act=_list)
     show = actions.add_parser("show", help="licence, parts, addresses and checksums of a corpus")
     download = actions.add_parser("download", help="download, check and unpack a corpus")
     prepare = actions.add_parser("prepare", help="write OUT/manifest.jsonl; downloads what is missing")
+    export = actions.add_parser("export", help="write a manifest in the form of Kaldi or Lhotse")
+    export.set_defaults(act=_export)
+    export.add_argument(
+        "manifest", metavar="MANIFEST.jsonl", type=Path, help="manifest, or a folder with its manifest.jsonl"
+    )
+    export.add_argument("out", metavar="OUT", type=Path, help="a folder for Kaldi, or cuts.jsonl.gz for Lhotse")
     for sub, act in ((show, _show), (download, _download), (prepare, _prepare)):
         sub.set_defaults(act=act)
         sub.add_argument("name", metavar="NAME", help="corpus, as `list` names it" if sub is not prepare
@@ -143,6 +150,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
         print(f"no {VALIDATION} split in it: {'add a part that has one' if recipe.parts[1:] else 'too few recordings'}")
     if not is_own:
         print(f"licence: {recipe.licence}")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from recipes.exports import export
+
+    print(f"{arguments.out}: {export(named_manifest(arguments.manifest), arguments.out)}")
 
 
 def _list(_: argparse.Namespace) -> None:

@@ -1,11 +1,15 @@
-"""Layouts of other toolkits that people's own recordings come in: Kaldi folders and NVIDIA's file lists."""
+"""Layouts of other toolkits that people's own recordings come in: Kaldi folders, NVIDIA's file lists, Lhotse's cuts."""
 
 import dataclasses
+import gzip
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from flowvocoder.errors import DataError
+from flowvocoder.files import reading
 from recipes.facts import Report, Utterance
 from recipes.layouts import files, find_audio, lines, official, without_extension
 
@@ -15,6 +19,12 @@ SPLITS = {
     r"(?:^|[^a-z])train(?:ing)?(?:[^a-z]|$)": "train",
 }
 """Words in the names of lists and folders; a word ends where the letters end."""
+
+
+PATTERNS = "*cuts*.jsonl.gz", "*cuts*.jsonl"
+
+LONGEST_LINE = 2**24
+"""Bytes: a file of some kilobytes can unpack to a line of gigabytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +118,38 @@ class FileList:
         return next((found for n in names if n for f in folders if (found := find_audio(f / n))), None)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cuts:
+    """A `CutSet` of `MonoCut` as JSON Lines, packed with gzip or not; the split by the file's name.
+
+    A path is looked for where it says, and below the folder of the cuts.
+    """
+
+    title: str = "Lhotse cuts"
+
+    def found(self, root: Path) -> bool:
+        return bool(self._files(root))
+
+    def read(self, root: Path, problem: Report) -> Iterator[Utterance]:
+        for path in self._files(root):
+            split = official(SPLITS, path.name.lower())
+            for number, line in _packed_lines(path):
+                where = Path(f"{path}: line {number}")
+                with reading(where, DataError, "no cut of one recording"):
+                    name, place, start, end, speaker, text = _cut(where, json.loads(line))
+                    audio = find_audio(path.parent / place) or find_audio(Path(place))
+                if audio is None:
+                    problem(f"{where}: no recording {path.parent / place} for this cut")
+                    continue
+                yield Utterance(name, audio, speaker or None, text or None, split, None, start, end)
+
+    @staticmethod
+    def _files(root: Path) -> list[Path]:
+        if root.is_file():
+            return [root] if root.name.endswith((".jsonl", ".jsonl.gz")) else []
+        return files(root, *PATTERNS) if root.is_dir() else []
+
+
 def _column(path: Path) -> dict[str, str]:
     """The second column, to the line's end, by the first; empty where the file is not there."""
     return {name: rest for _, (name, rest) in _fields(path, 2, "NAME VALUE")} if path.is_file() else {}
@@ -132,3 +174,27 @@ def _seconds(text: str, where: str) -> float:
     if not math.isfinite(value):
         raise DataError(f"{where}: {text!r} is no time in seconds")
     return value
+
+
+def _packed_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with reading(path, DataError, "is damaged"), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+            if len(line) == LONGEST_LINE:
+                raise DataError(f"{path}: line {number} has {LONGEST_LINE} bytes or more")
+            if line.strip():
+                yield number, line
+
+
+def _cut(where: Path, cut: dict[str, Any]) -> tuple[str, str, float, float, str, str]:
+    """Name, path, start and end in seconds, speaker and text. Raises DataError: it is of another kind."""
+    if cut["type"] != "MonoCut":
+        raise DataError(f"{where}: is a {str(cut['type'])[:40]}; only cuts of one recording (MonoCut) are read")
+    (source,) = cut["recording"]["sources"]
+    if source["type"] != "file":
+        raise DataError(f"{where}: its audio comes from a {str(source['type'])[:40]}; save it as a file")
+    spoken = cut.get("supervisions") or [{}]
+    speaker, text = str(spoken[0].get("speaker") or ""), " ".join(str(one.get("text") or "") for one in spoken)
+    start, duration = float(cut["start"]), float(cut["duration"])
+    if not (math.isfinite(start + duration) and start >= 0.0 and duration > 0.0):
+        raise DataError(f"{where}: a cut from {start} of {duration} seconds holds nothing")
+    return str(cut["id"]), str(source["source"]), start, start + duration, speaker, text.strip()

@@ -174,3 +174,25 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub_name("bundled") == "bundled" and hub_name(None) is None and hub_name("a/b/c") == "a/b/c"
     with pytest.raises(CheckpointError, match="a revision is of a voice on the hub"):
         hub_name("bundled", "v1")
+
+
+@pytest.mark.slow
+def test_a_voice_is_added_under_a_name(
+    hub: Hub, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    hub.commit("me/small", files(voice))
+    assert main(["voices", "add", "me/small"]) == main(["voices", "add", str(voice), "--name", "other"]) == 0
+    capsys.readouterr()
+    assert main(["voices", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows][-2:] == ["other", "small"] and rows[0]["default"]
+    assert same(Vocoder.from_pretrained("small"), Vocoder.from_pretrained(voice)) and main(["info", "other"]) == 0
+    hub.commit("me/broken", {**files(voice), WEIGHTS: b"no weights"})
+    for arguments, problem in (
+        (["me/small"], "is there already"), ([str(voice), "--name", "../x"], "cannot be a voice's name"),
+        (["me/small", "--name", rows[0]["name"]], "a voice of the package"), (["me/broken"], "truncated or altered"),
+    ):  # fmt: skip
+        assert main(["voices", "add", *arguments]) == 2 and problem in capsys.readouterr().err
+    assert main(["voices", "add", "me/small", "--force"]) == 0
+    assert {path.name for path in (tmp_path / "data" / "flowvocoder" / "voices").iterdir()} == {"other", "small"}

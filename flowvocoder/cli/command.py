@@ -25,7 +25,7 @@ def say(message: object) -> None:
     print(one_line(str(message)), file=sys.stderr)
 
 
-TWO_WORDS = "mel convert", "mel doctor"
+TWO_WORDS = "mel convert", "mel doctor", "voices add"
 """Commands whose first word is one, too. A file of the second word's name is given as `./convert`."""
 
 RENAMED = {"--match": "--gl-iters", "--low-match": "--low-band-iters", "--picture": "--plot"}

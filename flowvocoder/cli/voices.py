@@ -1,4 +1,4 @@
-"""`voices`: the voices that come with the package."""
+"""`voices`: the voices that come with the package, and those that were added."""
 
 import argparse
 import json
@@ -53,4 +53,4 @@ def _lines(row: dict[str, Any]) -> str:
     return "\n".join([f"{row['name']}{default}", *(f"  {key:<10}  {value}" for key, value in values.items())])
 
 
-COMMAND = Command("voices", "the voices that come with the package", options, run)
+COMMAND = Command("voices", "the voices of the package, and those that `voices add` keeps", options, run)

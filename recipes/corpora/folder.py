@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recipes.facts import Part, Recipe
 from recipes.layouts import Table, Tree
-from recipes.lists import FileList, Kaldi
+from recipes.lists import Cuts, FileList, Kaldi
 
 TREE = Tree(folders=True)
 
@@ -22,10 +22,11 @@ RECIPE = Recipe(
     layouts=(
         Kaldi(),
         FileList(),
+        Cuts(),
         Table(speaker=r"^[^/]+/([^/]+)/metadata\.csv$", tables=("metadata.csv", "*/metadata.csv"), folders=True),
         TREE,
     ),
-    note="a tree of recordings, LJSpeech's layout, a Kaldi data folder or NVIDIA file lists; needs --source",
+    note="a tree of recordings, LJSpeech's layout, a Kaldi folder, NVIDIA file lists or Lhotse cuts; needs --source",
 )
 
 
@@ -40,7 +41,7 @@ def own(source: Path, language: str = "und", speaker: str | None = None, speaker
     tree = dataclasses.replace(TREE, speaker=r"^[^/]+/([^/]+)/" if speaker_folders else None)
     return dataclasses.replace(
         RECIPE,
-        name=place.stem if place.is_file() else place.name,
+        name=Path(place.name.removesuffix(".gz")).stem if place.is_file() else place.name,
         language=language,
         parts=(Part(name="", archive=None, speaker=speaker),),
         layouts=tuple(tree if layout is TREE else layout for layout in RECIPE.layouts),

@@ -1,5 +1,6 @@
 """Families of inputs: manifests, shards, archives."""
 
+import gzip
 import io
 import json
 import os
@@ -169,6 +170,17 @@ def folders(rng: random.Random, number: int, box: Path) -> Case:
     if rng.random() < 0.8:
         return Case(prepare + rng.choice([(), ("--skip-bad",)]), program="recipes")
     return Case((*TRAIN, "in/corpus"), keeps=True)
+
+
+@family(0.2)
+def cuts(rng: random.Random, number: int, box: Path) -> Case:
+    """Lhotse's cuts, packed, with a damaged line or a damaged file."""
+    seeds.put(box / "in", {"a.wav": seeds.recordings()["a.wav"]})
+    recording = {"sources": [{"type": "file", "channels": [0], "source": "a.wav"}], "sampling_rate": 22050}
+    cut = {"id": "a", "type": "MonoCut", "start": 0.0, "duration": 0.2, "supervisions": [], "recording": recording}
+    packed = gzip.compress(damaged_lines(rng, cut) + b"\n" + json.dumps({**cut, "id": "b"}).encode())
+    seeds.put(box / "in", {"cuts.jsonl.gz": damaged(rng, packed) if rng.random() < 0.5 else packed})
+    return Case(("prepare", "folder", "out", "--source", "in/cuts.jsonl.gz", "--jobs", "1"), program="recipes")
 
 
 def damaged_lines(rng: random.Random, values: Any) -> bytes:

@@ -1,0 +1,90 @@
+"""Manifests to Kaldi and Lhotse and back, and what these toolkits themselves read."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from helpers import make_corpus
+
+from flowvocoder.cli.main import main
+from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
+from flowvocoder.errors import DataError
+from recipes import own, prepare
+
+FILE = {"sources": [{"type": "file", "source": "a.wav"}]}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Three recordings, one of them in two stretches, one held out."""
+    root = make_corpus(tmp_path / "toy", 3, 0.5)
+    assert main(["corpus", "prepare", "folder", str(root), "--source", str(root), "--speaker", "anna"]) == 0
+    first, second, third = read_manifest(root / "manifest.jsonl")
+    values = {name: getattr(first, name) for name in Entry.__slots__}
+    halves = [Entry(**{**values, "id": f"toy/{n}", "start": 5000 * n, "duration": 5000}) for n in range(2)]
+    held_out = Entry(**{**{name: getattr(third, name) for name in Entry.__slots__}, "split": "validation"})
+    write_manifest(root / "manifest.jsonl", [*halves, second, held_out])
+    return root / "manifest.jsonl"
+
+
+def said(manifest: Path) -> set[tuple[str, str, int, int, str, str | None, str]]:
+    return {
+        (
+            e.id.rpartition("/")[2],
+            str(e.audio_file(manifest.parent).resolve()),
+            e.start,
+            e.duration,
+            e.speaker,
+            e.text,
+            e.split,
+        )
+        for e in read_manifest(manifest)
+    }
+
+
+@pytest.mark.parametrize("name", ["kaldi", "cuts_train.jsonl.gz"])
+def test_there_and_back(manifest: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    assert main(["corpus", "export", str(manifest.parent), str(out)]) == 0
+    again = prepare(own(out), tmp_path / "again", source=out).manifest
+    known = said(manifest)
+    if name != "kaldi":  # one file of cuts is one split
+        known = {(*values[:-1], "train") for values in known}
+    assert said(again) == known
+
+
+def test_lhotse_and_kaldiio_read_what_is_written(manifest: Path, tmp_path: Path) -> None:
+    lhotse, kaldiio = pytest.importorskip("lhotse"), pytest.importorskip("kaldiio")
+    for name in ("cuts.jsonl.gz", "kaldi"):
+        assert main(["corpus", "export", str(manifest), str(tmp_path / name)]) == 0
+    cuts = lhotse.CutSet.from_file(tmp_path / "cuts.jsonl.gz").to_eager()
+    assert [c.id for c in cuts] == [e.id for e in read_manifest(manifest)]
+    assert all(c.load_audio().shape == (1, c.num_samples) for c in cuts) and cuts[0].supervisions[0].speaker == "anna"
+    recordings = kaldiio.load_scp(
+        str(tmp_path / "kaldi" / "train" / "wav.scp"), segments=str(tmp_path / "kaldi" / "train" / "segments")
+    )
+    assert len(recordings["toy/1"][1]) == 5000
+
+
+def test_cuts_of_other_kinds_are_refused_by_line(tmp_path: Path) -> None:
+    cut = {
+        "id": "a",
+        "type": "MonoCut",
+        "start": 0,
+        "duration": 1,
+        "recording": {"sources": [{"type": "command", "source": "cat x"}]},
+    }
+    for changed, problem in (
+        ({}, "comes from a command"), ({"type": "MixedCut"}, "is a MixedCut"),
+        ({"recording": 3}, "no cut of one recording"), ({"recording": {"sources": []}}, "no cut of one recording"),
+        ({"duration": float("inf"), "recording": FILE}, "holds nothing"),
+        ({"recording": {"sources": [{"type": "file", "source": ""}]}}, "no cut of one recording"),
+    ):  # fmt: skip
+        source = tmp_path / "cuts.jsonl.gz"
+        source.write_bytes(gzip.compress(json.dumps({**cut, **changed}).encode()))
+        with pytest.raises(DataError, match=f"line 1: .*{problem}"):
+            prepare(own(source), tmp_path / "out", source=source)
+    source.write_bytes(source.read_bytes()[:-9])
+    with pytest.raises(DataError, match="is damaged"):
+        prepare(own(source), tmp_path / "out", source=source)
