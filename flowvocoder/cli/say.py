@@ -16,8 +16,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT", help="what to say; - reads standard input")
     parser.add_argument("output", metavar="OUT.wav", type=Path, help="where to write it")
     parser.add_argument("--tts", metavar="MODEL", default="hibari",
-                        help="acoustic model: hibari (default; English), or the JSON description of an ONNX"
-                        " file")  # fmt: skip
+                        help="acoustic model: hibari (default; English), the JSON description of an ONNX file, or a"
+                        " Python file, which is run")  # fmt: skip
     parser.add_argument("--speed", type=float, default=1.0, help="speaking rate, 0.5 to 2 (default 1)")
     add_checkpoint(parser, files=False)
     add_engine(parser)

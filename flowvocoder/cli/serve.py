@@ -40,8 +40,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grace", type=float, metavar="S",
                         help="seconds to finish what was accepted, once told to stop (default 120)")  # fmt: skip
     parser.add_argument("--tts", metavar="MODEL",
-                        help="acoustic model of /v1/audio/speech: hibari (default, where it is installed), or the JSON"
-                        " description of an ONNX file")  # fmt: skip
+                        help="acoustic model of /v1/audio/speech: hibari (default, where it is installed), the JSON"
+                        " description of an ONNX file, or a Python file, which is run")  # fmt: skip
     parser.add_argument("--wyoming", type=int, metavar="PORT", nargs="?", const=10200,
                         help="also text to speech by the Wyoming protocol, for Home Assistant (default port 10200); not"
                         " with a key")  # fmt: skip

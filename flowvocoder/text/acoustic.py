@@ -13,6 +13,7 @@ from flowvocoder.mel.files import Mel
 from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.text.limits import checked_text
 from flowvocoder.text.onnx import OnnxAcoustic
+from flowvocoder.text.program import Program
 from flowvocoder.vocoder import Vocoder
 
 Acoustic = Callable[[str, float, int], tuple[Mel, Toolkit]]
@@ -22,15 +23,16 @@ HIBARI = "hibari"
 
 
 def acoustic(name: str | None, vocoder: Vocoder) -> Acoustic:
-    """An acoustic model: `hibari`, or the description of an ONNX file (`docs/how-to/say.md`). None: hibari.
+    """An acoustic model: `hibari` or None, a Python file, or the description of an ONNX file (`docs/how-to/say.md`).
 
     Raises:
-        ConfigError: its library is not installed, or the description is none.
+        ConfigError: its library is not installed, or the file is none.
         MelError: the voice cannot serve its mels.
     """
     if name in (None, HIBARI):
         return Hibari(vocoder)
-    return OnnxAcoustic(Path(str(name)), vocoder.spec)
+    path = Path(str(name))
+    return Program(path, vocoder.spec) if path.suffix == ".py" else OnnxAcoustic(path, vocoder.spec)
 
 
 class Hibari:

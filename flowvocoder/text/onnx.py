@@ -51,6 +51,16 @@ class Description:
     language: str = "en"
 
 
+def checked_mel(given: Any, model: Path, name: str) -> tuple[Mel, Toolkit]:
+    """The numbers (n_mels, F) that a model gave, and whose they are. Raises MelError: they are no `name` mel."""
+    source = toolkit(name)
+    numbers = mel_of_numbers(given, model, source.spec, MOST_FRAMES)
+    problem = implausible(source.undo(numbers), source.spec)
+    if problem:
+        raise MelError(f"{model}: gives no plausible {name} mel: {problem}")
+    return numbers, source
+
+
 class OnnxAcoustic:
     """An acoustic model as an ONNX file.
 
@@ -71,8 +81,8 @@ class OnnxAcoustic:
             self._numbers = {symbol: number for number, symbol in enumerate(self.about.symbols)}
             if not isinstance(self.about.inputs, dict) or Path(self.about.model).name != self.about.model:
                 raise ConfigError(f"{description}: model is the name of a file beside it, inputs an object")
-        self.source, self.language = toolkit(self.about.convention), self.about.language
-        MelConversion(self.source, wanted)
+        MelConversion(toolkit(self.about.convention), wanted)
+        self.language = self.about.language
         runtime = library("onnxruntime", "say")
         model = description.parent / self.about.model
         if not model.is_file():
@@ -93,11 +103,7 @@ class OnnxAcoustic:
         with reading(self.path, MelError, "its model fails on this text"):
             mel = self._session.run([self.about.output], given)[0]
         mel = mel[0] if mel.ndim == 3 and len(mel) == 1 else mel
-        numbers = mel_of_numbers(mel.T if self.about.transposed else mel, self.path, self.source.spec, MOST_FRAMES)
-        problem = implausible(self.source.undo(numbers), self.source.spec)
-        if problem:
-            raise MelError(f"{self.path}: gives no plausible {self.about.convention} mel: {problem}")
-        return numbers, self.source
+        return checked_mel(mel.T if self.about.transposed else mel, self.path, self.about.convention)
 
     def _ids(self, text: str) -> list[int]:
         text = text.lower() if self.about.lower else text

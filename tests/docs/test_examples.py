@@ -5,6 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import soundfile as sf
 import torch
 from helpers import speech_like
 
+from flowvocoder.mel.toolkits import toolkit
+from flowvocoder.text.acoustic import acoustic
 from flowvocoder.vocoder import Vocoder
 
 pytestmark = pytest.mark.slow
@@ -64,6 +67,39 @@ def test_matcha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runpy.run_path(str(EXAMPLES / "matcha_tts.py"))
     audio, rate = sf.read(tmp_path / "out.wav")
     assert rate == 22050 and len(audio) == 256 * mel.shape[2] and audio.std() > 0.01
+
+
+def test_tacotron2_and_fastpitch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the calls of NVIDIA's hub entry and of NeMo 2, which give the mel of a recording."""
+    vocoder = Vocoder.from_pretrained()
+    mel = vocoder.mel(torch.from_numpy(speech_like(0.5, 22050)))
+
+    class Tacotron2(torch.nn.Module):
+        def infer(self, inputs: torch.Tensor, input_lengths: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return mel, input_lengths, mel
+
+    class FastPitch(torch.nn.Module):
+        @classmethod
+        def from_pretrained(cls, model_name: str, map_location: str) -> "FastPitch":
+            return cls()
+
+        def parse(self, text: str) -> torch.Tensor:
+            return torch.zeros(1, len(text))
+
+        def generate_spectrogram(
+            self, tokens: torch.Tensor, speaker: int | None = None, pace: float = 1.0
+        ) -> torch.Tensor:
+            return mel
+
+    utils = types.SimpleNamespace(prepare_input_sequence=lambda texts, cpu_run: (torch.zeros(1, 3), torch.tensor([3])))
+    entries = {"nvidia_tacotron2": Tacotron2(), "nvidia_tts_utils": utils}
+    monkeypatch.setattr(torch.hub, "load", lambda repo, entry, **options: entries[entry])
+    for name in ("nemo", "nemo.collections", "nemo.collections.tts", "nemo.collections.tts.models"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["nemo.collections.tts.models"].FastPitchModel = FastPitch  # type: ignore[attr-defined]
+    for name, whose in (("tacotron2", "tacotron2"), ("fastpitch", "nemo")):
+        numbers, source = acoustic(str(EXAMPLES / f"{name}.py"), vocoder)("Hello there.", 1.0, 0)
+        assert np.array_equal(numbers, mel[0].numpy()) and source == toolkit(whose)
 
 
 def test_javascript(request: pytest.FixtureRequest, tmp_path: Path, thorough: bool) -> None:

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import make_corpus
 
@@ -65,6 +67,17 @@ def test_lhotse_and_kaldiio_read_what_is_written(manifest: Path, tmp_path: Path)
         str(tmp_path / "kaldi" / "train" / "wav.scp"), segments=str(tmp_path / "kaldi" / "train" / "segments")
     )
     assert len(recordings["toy/1"][1]) == 5000
+
+
+def test_mels_of_kaldi_become_files_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kaldiio = pytest.importorskip("kaldiio")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "prepare.md").read_text(encoding="utf-8")
+    (block,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "kaldiio" in block)
+    monkeypatch.chdir(tmp_path)
+    mel = np.random.default_rng(0).standard_normal((5, 80)).astype(np.float32)
+    kaldiio.save_ark("feats.ark", {"a": mel}, scp="feats.scp")
+    exec(block, {})
+    assert np.array_equal(np.load("mels/a.npy"), mel.T)
 
 
 def test_cuts_of_other_kinds_are_refused_by_line(tmp_path: Path) -> None:

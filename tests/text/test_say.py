@@ -15,9 +15,10 @@ from flowvocoder.errors import ConfigError, MelError
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
 from flowvocoder.mel.toolkits import toolkit
-from flowvocoder.text.acoustic import Hibari
+from flowvocoder.text.acoustic import Hibari, acoustic
 from flowvocoder.text.limits import MOST_CHARACTERS, checked_text
 from flowvocoder.text.onnx import OnnxAcoustic
+from flowvocoder.text.program import Program
 from flowvocoder.vocoder import Vocoder
 
 ABOUT = {
@@ -78,6 +79,26 @@ def test_a_described_model_gives_its_mel(toy: Path, mels: np.ndarray) -> None:
     )
     described(toy.parent, blank=None)
     assert np.array_equal(OnnxAcoustic(toy, convention("tacotron2"))("hag", 1.0, 0)[0], mels[:, [9, 2, 8]])
+
+
+def test_a_program_gives_its_mel(tmp_path: Path, mels: np.ndarray) -> None:
+    file, spec = tmp_path / "mine.py", convention("tacotron2")
+    np.save(tmp_path / "mels.npy", mels)
+    load = f"    mel = np.load({str(tmp_path / 'mels.npy')!r})\n"
+    good = "import numpy as np\nconvention = 'hifigan'\ndef speak(text, speed, seed):\n" + load
+    file.write_text(good + "    return mel[:, :len(text)]\n")
+    numbers, source = acoustic(str(file), Vocoder.from_pretrained())("Abba", 1.5, 0)
+    assert source == toolkit("hifigan") and np.array_equal(numbers, mels[:, :4])
+    for text, said in (
+        ("convention = 'hifigan'", "must define speak"), ("x = 1 / 0", "cannot be run"),
+        (good.replace("hifigan", "nope"), "unknown mel convention"), (good + "    return mel.T\n", "bands"),
+        (good + "    return mel[99]\n", "fails on this text"), (good + "    return -9 * mel\n", "no plausible hifigan"),
+    ):  # fmt: skip
+        file.write_text(text)
+        with pytest.raises((ConfigError, MelError), match=said):
+            Program(file, spec)("a bad cafe", 1.0, 0)
+    with pytest.raises(ConfigError, match="no such file"):
+        Program(tmp_path / "none.py", spec)
 
 
 @pytest.mark.parametrize(
