@@ -138,7 +138,15 @@ def train(corpus: Path, out: Path, *more: str) -> int:
 
 @pytest.fixture(scope="session")
 def exported_voice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint and what `export` makes of it; as small as a voice can be, since exporting takes seconds a layer."""
+    """A checkpoint and the folder that `export` makes of it, with whole.onnx beside the folder.
+
+    As small as a voice can be, and traced once, since that takes seconds a layer.
+    """
+    import onnx
+
+    from flowvocoder.interop.onnx import export
+    from flowvocoder.interop.onnx.modules import StepExport
+
     experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.encoder_layers=1"])
     torch.manual_seed(0)
     model = build_model(experiment)
@@ -147,4 +155,9 @@ def exported_voice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     card = VoiceCard(licence="CC0-1.0", temperature=0.7, postfilter=PostfilterSettings(2, 3))
     save_checkpoint(path / "checkpoint", Checkpoint(model, experiment, card))
     assert main(["export", str(path / "checkpoint"), str(path / "onnx")]) == 0
+    model = onnx.load(path / "onnx" / "step.onnx")
+    del model.metadata_props[:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "step_model", lambda checkpoint: (model, StepExport(checkpoint.model).step))
+        assert main(["export", str(path / "checkpoint"), str(path / "whole.onnx")]) == 0
     return path / "checkpoint", path / "onnx"

@@ -57,8 +57,9 @@ def check_threads(arguments: argparse.Namespace) -> int:
 
 
 def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":
-    """The vocoder of --checkpoint on --device; without PyTorch, what `load_runtime` gives."""
-    if not torch_is_there() and arguments.command in WITHOUT_TORCH:
+    """The vocoder of --checkpoint on --device; what `load_runtime` gives with --engine onnx, or without PyTorch."""
+    onnx = getattr(arguments, "engine", None) == "onnx"
+    if onnx or (not torch_is_there() and arguments.command in WITHOUT_TORCH):
         return load_runtime(arguments)  # type: ignore[return-value]
     from flowvocoder.vocoder import Vocoder
 
@@ -69,20 +70,17 @@ def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":
 
 
 def load_runtime(arguments: argparse.Namespace) -> "runtime.Vocoder":
-    """The voice of --checkpoint, a folder of `export`, where PyTorch is not installed."""
+    """The voice of --checkpoint, a folder of `export`, in ONNX Runtime."""
     from flowvocoder import runtime
 
     threads = check_threads(arguments)
     check_temperature(getattr(arguments, "temperature", None))
-    usual: dict[str, list[Any]] = {
-        "device": ["cpu"],
-        "engine": ["eager", "onnx"],
-        "precision": ["float32"],
-        "denoise": [0.0],
-    }
+    why = "is not for --engine onnx" if torch_is_there() else "needs PyTorch, which is not installed"
+    engines = ["eager", "onnx"]
+    usual: dict[str, list[Any]] = {"device": ["cpu"], "engine": engines, "precision": ["float32"], "denoise": [0.0]}
     for option, values in usual.items():
         if (given := getattr(arguments, option, values[0])) not in values:
-            raise ConfigError(f"--{option} {given} needs PyTorch, which is not installed")
+            raise ConfigError(f"--{option} {given} {why}")
     folder = None if arguments.checkpoint == BUNDLED_VOICE else arguments.checkpoint
     return runtime.Vocoder.from_pretrained(folder, threads)
 

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from flowvocoder.checkpoint import load_checkpoint
     from flowvocoder.interop.onnx.export import export_folder, export_onnx, export_pt2
-    from flowvocoder.runtime.vocoder import ROUNDS, STEP, WHOLE, default_folder
+    from flowvocoder.runtime.vocoder import POSTFILTER, ROUNDS, STEP, default_folder
     from flowvocoder.threads import set_threads
 
     set_threads(1)  # as other commands do by default
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint = dataclasses.replace(checkpoint, card=card)
     if in_folder:
         export_folder(checkpoint, output)
-        size = sum((output / name).stat().st_size for name in (WHOLE, STEP, ROUNDS)) / 1e6
+        size = sum((output / name).stat().st_size for name in (STEP, POSTFILTER, ROUNDS)) / 1e6
         print(f"{output}: whole mels and streams without PyTorch, {size:.1f} MB")
         return 0
     {"onnx": export_onnx, "pt2": export_pt2}[arguments.format](checkpoint, output, arguments.step)

@@ -62,8 +62,6 @@ def stream_audio(arguments: argparse.Namespace) -> int:
 
 
 def _begin(arguments: argparse.Namespace, trust_mel: bool) -> "tuple[Vocoder, Stream]":
-    if arguments.engine == "onnx":
-        raise ConfigError("--engine onnx is for whole mels: not with --stream")
     if not 1 <= arguments.chunk <= 100_000:
         raise ConfigError(f"--chunk must be from 1 to 100000 frames, not {arguments.chunk}")
     if sys.stdin.isatty() or sys.stdout.isatty():

@@ -32,7 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="plot both spectrograms and their difference, of one recording")  # fmt: skip
     add_denoiser(parser)
     add_checkpoint(parser)
-    add_engine(parser)
+    add_engine(parser, "onnx")
     add_sampling(parser)
 
 

@@ -10,7 +10,7 @@ from flowvocoder.cli.pipe import stream_audio
 def options(parser: argparse.ArgumentParser) -> None:
     add_chunk(parser)
     add_checkpoint(parser, files=False)
-    add_engine(parser)
+    add_engine(parser, "onnx")
     add_sampling(parser)
 
 

@@ -9,28 +9,25 @@ from flowvocoder.cli.bulk import AUDIO_OUT, Convert, Formats, add_paths, convert
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import (
     as_array,
-    check_temperature,
     iterations,
     load_denoiser,
     load_vocoder,
-    set_machine,
     write_speech,
 )
 from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling
 from flowvocoder.cli.pipe import stream_mel
-from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
+from flowvocoder.errors import ImplausibleMelError, MelError
 from flowvocoder.extras import torch_is_there
 from flowvocoder.units import seconds
 
 if TYPE_CHECKING:
     import torch
 
-    from flowvocoder.interop.onnx.runtime import OnnxVocoder
     from flowvocoder.mel.spec import MelSpec
     from flowvocoder.mel.toolkits import Toolkit
     from flowvocoder.vocoder import Vocoder
 
-    Voice: TypeAlias = tuple[Vocoder | OnnxVocoder, Callable[[torch.Tensor], torch.Tensor] | None]
+    Voice: TypeAlias = tuple[Vocoder, Callable[[torch.Tensor], torch.Tensor] | None]
 
 
 def formats() -> Formats:
@@ -72,25 +69,9 @@ def _synthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
 def _load(arguments: argparse.Namespace) -> "Voice":
     """The engine that synthesises, and what --denoise does to its audio: None where nothing."""
     iterations(arguments)  # impossible numbers are refused before anything is loaded
-    if arguments.engine == "onnx" and torch_is_there():
-        return _load_onnx(arguments), None
     vocoder = load_vocoder(arguments)
     denoise = load_denoiser(arguments, vocoder)
     return vocoder, denoise if arguments.denoise else None
-
-
-def _load_onnx(arguments: argparse.Namespace) -> "OnnxVocoder":
-    from flowvocoder.interop.onnx.runtime import OnnxVocoder
-
-    if arguments.checkpoint is None:
-        raise ConfigError("--engine onnx needs --checkpoint FILE.onnx, written by `flowvocoder export`")
-    for option, used in (("--denoise", arguments.denoise), ("--precision", arguments.precision != "float32")):
-        if used:
-            raise ConfigError(f"{option} needs the checkpoint itself: not with --engine onnx")
-    if set_machine(arguments).type != "cpu":
-        raise ConfigError("--engine onnx runs on the CPU")
-    check_temperature(arguments.temperature)
-    return OnnxVocoder(arguments.checkpoint, arguments.threads)
 
 
 def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
@@ -131,7 +112,7 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
         difference = beside.difference(source.spec)
         raise MelError(f"{mel_file}: is a {beside.name()} mel, --convention says {arguments.convention}: {difference}")
     try:
-        if not torch_is_there():
+        if arguments.engine == "onnx" or not torch_is_there():
             from flowvocoder.runtime.vocoder import same_convention
 
             same_convention(source.spec, wanted)

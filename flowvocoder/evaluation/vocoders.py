@@ -90,14 +90,13 @@ def _reference(model: FlowVocoder, mel: Tensor, seed: int) -> Tensor:
 
 
 def _exported(checkpoint: Checkpoint, threads: int) -> Callable[[Tensor, int], Tensor]:
-    from flowvocoder.interop.onnx.export import export_onnx
-    from flowvocoder.interop.onnx.runtime import OnnxVocoder
+    from flowvocoder import runtime
+    from flowvocoder.interop.onnx.export import export_folder
 
     with scratch("onnx") as folder:
-        file = folder / "model.onnx"
-        export_onnx(checkpoint, file, step=False)
-        onnx = OnnxVocoder(file, threads)
-    return lambda mel, seed: torch.cat([torch.as_tensor(piece) for piece in onnx.synthesize_pieces(mel.cpu())], -1)
+        export_folder(checkpoint, folder)
+        vocoder = runtime.Vocoder(folder, threads)
+    return lambda mel, seed: torch.from_numpy(vocoder.synthesize(mel.cpu().numpy(), seed=seed, trust_mel=True))
 
 
 def peer(name: str, device: torch.device) -> System:

@@ -1,5 +1,6 @@
 """A voice without PyTorch, with the calls of `flowvocoder.Vocoder` for mels, synthesis and streams."""
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,17 +19,17 @@ from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.rounds import Consistency, Rounds
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.runtime.frontend import MelFrontEnd, MelStream
-from flowvocoder.runtime.graph import ExportedGraph, Flow
+from flowvocoder.runtime.graph import ExportedGraph, Flow, PostFilter
 from flowvocoder.runtime.noise import NoiseSource
 from flowvocoder.settings import number, whole
 from flowvocoder.units import HIGHEST, MOST_CLIPPED, PCM16_STEP, ceil_div, seconds
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
-WHOLE, STEP, ROUNDS = "whole.onnx", "step.onnx", "rounds.npz"
+STEP, POSTFILTER, ROUNDS = "step.onnx", "postfilter.onnx", "rounds.npz"
 """The files of a voice's folder."""
 
 CHUNK = 1024
-"""Frames that go through a step at once where all are there."""
+"""Frames of all items together that go through a step at once where all are there."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,14 +59,14 @@ class Vocoder:
 
     def __init__(self, folder: Path, threads: int = 1):
         if not folder.is_dir():
-            raise CheckpointError(
-                f"{folder}: no such folder: `flowvocoder export VOICE FOLDER` writes it, with PyTorch"
-            )
-        self._folder, self._threads = folder, threads
-        self._whole = ExportedGraph(folder / WHOLE, threads)
-        self._made_step: tuple[ExportedGraph, dict[str, Any]] | None = None
-        about = self._whole.about
-        with reading(folder / WHOLE, CheckpointError, "not an ONNX file of `flowvocoder export`"):
+            what = "a file, not a folder" if folder.exists() else "no such folder"
+            raise CheckpointError(f"{folder}: {what}: `flowvocoder export VOICE FOLDER` writes one, with PyTorch")
+        self._folder = folder
+        self._step, self._postfilter = (ExportedGraph(folder / name, threads) for name in (STEP, POSTFILTER))
+        about = self._step.about
+        if any(about.get(key) != self._postfilter.about.get(key) for key in ("mel_spec", "gl_iters", "low_band_iters")):
+            raise CheckpointError(f"{folder}: {STEP} and {POSTFILTER} are not of one voice")
+        with reading(folder / STEP, CheckpointError, "not a step of `flowvocoder export`"):
             self.spec, self._delay = MelSpec.from_dict(about["mel_spec"]), int(about["delay"])
             iterations = PostfilterSettings(about["gl_iters"], about["low_band_iters"])
             self.card = VoiceCard(licence=about["licence"], training_data=tuple(about["training_data"]),
@@ -127,26 +128,16 @@ class Vocoder:
         if not trust_mel:
             for item, end in zip(given, length, strict=True):
                 refuse(implausible(item[:, :end], self.spec), self.spec)
-        scale = self._scale(temperature)
         settings = self._settings(gl_iters, low_band_iters, latency_ms)
-        noise = NoiseSource(seed, len(given), self.spec.hop_length // self._block, self._block)
-        if settings == self.card.postfilter:
-            inputs = {"mel": given, "noise": scale * noise.draw(given.shape[2]), "length": length}
-            return iter([checked_synthesis(self._whole(**inputs)[0])])
-        if len(given) > 1:
-            raise ConfigError(
-                f"{len(given)} mels at once run the iterations of the file alone: synthesise one at a time"
-            )
-        return self._in_steps(given[0, :, : length[0]], given.shape[2], lambda n: scale * noise.draw(n), settings)
+        if settings.rounds and list(length) != [given.shape[2]]:
+            raise ConfigError(f"a latency is for one whole mel, not for {len(given)} of lengths {length.tolist()}")
+        return self._in_chunks(given, self._stages(seed, temperature, settings, length))
 
-    def _in_steps(
-        self, mel: Floats, frames: int, noise: Callable[[int], Floats], settings: PostfilterSettings
-    ) -> Iterator[Floats]:
-        stream = _Stages(*self._step(), noise, settings, self.spec)
-        for start in range(0, mel.shape[1], CHUNK):
-            ends = start + CHUNK >= mel.shape[1]
-            yield checked_synthesis(stream.push(mel[:, start : start + CHUNK], ends)[None])
-        yield np.zeros((1, (frames - mel.shape[1]) * self.spec.hop_length), np.float32)
+    def _in_chunks(self, mel: Floats, stages: "_Stages") -> Iterator[Floats]:
+        size = max(1, CHUNK // len(mel))
+        for start in range(0, mel.shape[2], size):
+            ends = start + size >= mel.shape[2]
+            yield checked_synthesis(stages.push(mel[..., start : start + size], ends))
 
     def stream(
         self,
@@ -164,15 +155,13 @@ class Vocoder:
             ConfigError: iterations other than 0, which a file runs over whole mels alone, or a latency too short.
         """
         same_convention(convention, self.spec)
-        scale = self._scale(temperature)
         if gl_iters is None and low_band_iters is None and latency_ms is None:
             settings = of_stream(self.card.postfilter)
         else:
             settings = self._settings(gl_iters, low_band_iters, latency_ms)
             if settings.gl_iters or settings.low_band_iters:
                 raise ConfigError("iterations over all frames in a stream need PyTorch: choose by a latency")
-        noise = NoiseSource(seed, 1, self.spec.hop_length // self._block, self._block)
-        stages = _Stages(*self._step(), lambda n: scale * noise.draw(n), settings, self.spec)
+        stages = self._stages(seed, temperature, settings)
         return Stream(stages, seconds(self._behind(settings), self.sample_rate), self.spec, trust_mel)
 
     def resynthesize(
@@ -186,14 +175,29 @@ class Vocoder:
         """Raises ConfigError: there is none without PyTorch."""
         raise ConfigError("the denoiser needs PyTorch")
 
-    def _step(self) -> tuple[ExportedGraph, dict[str, Any]]:
-        if self._made_step is None:
-            step, path = ExportedGraph(self._folder / STEP, self._threads), self._folder / ROUNDS
-            if step.about["mel_spec"] != self._whole.about["mel_spec"] or step.about.get("variant") != "step":
-                raise CheckpointError(f"{self._folder}: {WHOLE} and {STEP} are not of one voice")
-            with reading(path, CheckpointError, "not the constants of `flowvocoder export`"), np.load(path) as file:
-                self._made_step = step, dict(file)
-        return self._made_step
+    @functools.cached_property
+    def _constants(self) -> dict[str, Any]:
+        path = self._folder / ROUNDS
+        with reading(path, CheckpointError, "not the constants of `flowvocoder export`"), np.load(path) as file:
+            return dict(file)
+
+    def _stages(
+        self,
+        seed: int | Sequence[int] | None,
+        temperature: float | None,
+        settings: PostfilterSettings,
+        length: npt.NDArray[np.int64] | None = None,
+    ) -> "_Stages":
+        """From noise to audio. `length`: as of `Flow`."""
+        scale = self._scale(temperature)
+        items = 1 if length is None else len(length)
+        noise = NoiseSource(seed, items, self.spec.hop_length // self._block, self._block)
+        flow = Flow(self._step, lambda frames: scale * noise.draw(frames), length)
+        if settings.rounds:
+            return _Stages(flow, Rounds(self.spec, self._constants, settings))
+        if length is None or settings == PostfilterSettings():
+            return _Stages(flow, None)
+        return _Stages(flow, PostFilter(self._postfilter, length))
 
     def _settings(
         self, gl_iters: int | None, low_band_iters: int | None, latency_ms: float | None
@@ -216,7 +220,7 @@ class Vocoder:
         """Samples by which a stream is behind its mel."""
         if not settings.rounds:
             return self._delay
-        step = Consistency(self.spec, self._step()[1], "")
+        step = Consistency(self.spec, self._constants, "")
         return in_whole_hops(self._delay, step, settings.look_ahead) + settings.look_ahead * step.hop
 
     def _scale(self, temperature: float | None) -> np.float32:
@@ -227,22 +231,17 @@ class Vocoder:
 
 
 class _Stages:
-    """The flow of one item in steps, then frame-by-frame iterations."""
+    """The flow in steps, then the post-filter in pieces, frame-by-frame rounds, or nothing."""
 
-    def __init__(
-        self,
-        step: ExportedGraph,
-        constants: dict[str, Any],
-        noise: Callable[[int], Floats],
-        settings: PostfilterSettings,
-        spec: MelSpec,
-    ):
-        self._flow = Flow(step, noise)
-        self._rounds = Rounds(spec, constants, settings) if settings.rounds else None
+    def __init__(self, flow: Flow, after: PostFilter | Rounds | None):
+        self._flow, self._after = flow, after
 
     def push(self, mel: Floats, ends: bool = False) -> Floats:
+        """The next frames (B, n_mels, f) -> samples (B, T)."""
         audio = self._flow.push(mel, ends)
-        return audio if self._rounds is None else self._rounds.push(mel, audio, ends)
+        if isinstance(self._after, Rounds):
+            return self._after.push(mel[0], audio[0], ends)[None]
+        return audio if self._after is None else self._after.push(mel, audio, ends)
 
 
 class Stream:
@@ -268,14 +267,14 @@ class Stream:
             raise MelError(f"a stream is one utterance, not {len(frames)}")
         if self._plausible is not None:
             refuse(self._plausible.push(frames[0]), self._spec)
-        return checked_synthesis(self._stages.push(frames[0]))
+        return checked_synthesis(self._stages.push(frames)[0])
 
     def flush(self) -> Floats:
         """The samples (T,) that were waiting; the stream has ended with them. Raises MelError: it had ended before."""
         if self._ended:
             raise MelError("this stream has ended: begin another")
         self._ended = True
-        return checked_synthesis(self._stages.push(np.zeros((self._spec.n_mels, 0), np.float32), ends=True))
+        return checked_synthesis(self._stages.push(np.zeros((1, self._spec.n_mels, 0), np.float32), ends=True)[0])
 
 
 def same_convention(given: str | MelSpec | None, own: MelSpec) -> None:
@@ -302,13 +301,13 @@ def as_mel(mel: npt.ArrayLike, spec: MelSpec) -> Floats:
     array = np.asarray(mel)
     if array.dtype.kind != "f" or array.ndim not in (2, 3):
         raise MelError(f"an array of {array.dtype} and shape {array.shape}: expected floating-point numbers (B, M, F)")
-    array = array.astype(np.float32)[None] if array.ndim == 2 else array.astype(np.float32)
+    array = (array[None] if array.ndim == 2 else array).astype(np.float32, copy=False)
     if array.shape[1] != spec.n_mels or array.shape[2] == 0:
         hint = "; it looks transposed" if array.shape[2] == spec.n_mels else ""
         raise MelError(f"mel of shape {array.shape}: expected (B, {spec.n_mels}, F){hint}")
     if not np.isfinite(array).all():
         raise MelError("mel holds values that are NaN or infinite")
-    return np.ascontiguousarray(array)
+    return array
 
 
 def as_lengths(lengths: Sequence[int] | None, mel: Floats) -> npt.NDArray[np.int64]:

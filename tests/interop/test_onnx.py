@@ -27,9 +27,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytestmark = pytest.mark.slow  # an export takes half a minute
 
-from flowvocoder.interop.onnx.export import OPSET  # noqa: E402
+from flowvocoder.interop.onnx.assembled import postfilter_model  # noqa: E402
 from flowvocoder.interop.onnx.modules import StepExport  # noqa: E402
-from flowvocoder.interop.onnx.runtime import OnnxVocoder  # noqa: E402
+from flowvocoder.runtime.graph import ExportedGraph  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "onnx_stream.py"
 
@@ -40,8 +40,13 @@ def checkpoint(exported_voice: tuple[Path, Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(exported_voice: tuple[Path, Path]) -> dict[str, Path]:
-    return {name: exported_voice[1] / f"{name}.onnx" for name in ("whole", "step")}
+def step(exported_voice: tuple[Path, Path]) -> Path:
+    return exported_voice[1] / "step.onnx"
+
+
+@pytest.fixture(scope="module")
+def whole(exported_voice: tuple[Path, Path]) -> Path:
+    return exported_voice[1].with_name("whole.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +55,20 @@ def mels(checkpoint: Path) -> torch.Tensor:
     return torch.cat([vocoder.mel(torch.from_numpy(speech_like(1.0, 22050, seed))) for seed in (0, 1)])
 
 
-@pytest.mark.parametrize("variant", ["whole", "step"])
-def test_onnx_runtime_gives_what_pytorch_gives(
-    exported: dict[str, Path], checkpoint: Path, mels: torch.Tensor, variant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vocoder, onnx = Vocoder.from_pretrained(checkpoint), OnnxVocoder(exported[variant], threads=1)
-    assert onnx.spec == vocoder.spec and onnx.card.licence == "CC0-1.0" and onnx.variant == variant
-    monkeypatch.setattr("flowvocoder.interop.onnx.runtime.CHUNK", 30)
+def test_a_file_for_whole_mels_gives_what_pytorch_gives(whole: Path, checkpoint: Path, mels: torch.Tensor) -> None:
+    vocoder, graph = Vocoder.from_pretrained(checkpoint), ExportedGraph(whole)
+    assert graph.about["licence"] == "CC0-1.0" and graph.about["variant"] == "whole"
     for mel, lengths in ((mels, None), (mels[:1, :, :5], None), (mels, [40, 17]), (mels[:1, :, :1], None)):
-        expected = vocoder.synthesize(mel, 0.7, seed=3, lengths=lengths)
-        got = torch.cat(list(onnx.synthesize_pieces(mel, 0.7, seed=3, lengths=lengths)), 1)
-        assert got.shape == expected.shape and (got - expected).abs().max() < 1e-4
-    if variant == "whole":
-        with pytest.raises(ConfigError, match="iterations are in the file"):
-            list(onnx.synthesize_pieces(mels, gl_iters=1))
+        expected = vocoder.synthesize(mel, 0.7, seed=3, lengths=lengths).numpy()
+        noise = vocoder.draw_noise(mel, 0.7, 3).numpy()
+        length = np.array(lengths or [mel.shape[2]] * len(mel))
+        (got,) = graph(mel=mel.numpy(), noise=noise, length=length)
+        assert got.shape == expected.shape and np.abs(got - expected).max() < 1e-4
 
 
-@pytest.mark.slow
-def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_path: Path) -> None:
+def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_path: Path, thorough: bool) -> None:
+    if not thorough:
+        pytest.skip("tracing takes 20 s: with --thorough")
     out = tmp_path / "voice.pt2"
     assert main(["export", str(checkpoint), str(out), "--format", "pt2"]) == 0
     extra = {"flowvocoder.json": ""}
@@ -80,45 +81,44 @@ def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_
 
 
 def test_synth_with_the_onnx_engine(
-    exported: dict[str, Path], checkpoint: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    step: Path, checkpoint: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mel = tmp_path / "m.npy"
     assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
-    for name, engine in ((checkpoint, "eager"), (exported["step"], "onnx")):
+    for name, engine in ((checkpoint, "eager"), (step.parent, "onnx")):
         out = tmp_path / f"{engine}.wav"
         assert main(["synth", str(mel), str(out), "--checkpoint", str(name), "--engine", engine, "--seed", "2"]) == 0
     eager, onnx = (sf.read(tmp_path / f"{name}.wav", dtype="int16")[0].astype(int) for name in ("eager", "onnx"))
     assert np.abs(eager - onnx).max() <= 4
     for options, message in (
-        (["--precision", "bfloat16"], "--precision needs the checkpoint itself"),
+        (["--precision", "bfloat16"], "--precision bfloat16 is not for --engine onnx"),
+        (["--denoise", "1"], "--denoise 1.0 is not for --engine onnx"),
         (["--temperature", "-1"], "--temperature must be 0 or above"),
-        (["--stream"], "not with --stream"),
+        (["--checkpoint", str(step)], "step.onnx: a file, not a folder"),
     ):
-        paths = [] if "--stream" in options else [str(mel), str(tmp_path / "o.wav")]
-        command = ["synth", *paths, "--checkpoint", str(exported["step"]), *options]
+        command = ["synth", str(mel), str(tmp_path / "o.wav"), "--checkpoint", str(step.parent), *options]
         assert main([*command, "--engine", "onnx"]) == 2
         assert message in capsys.readouterr().err and not (tmp_path / "o.wav").exists()
 
 
-def test_the_example_says_which_file_it_takes(exported: dict[str, Path]) -> None:
-    command = [sys.executable, str(EXAMPLE), str(exported["whole"]), "mel.npy", "out.wav"]
+def test_the_example_says_which_file_it_takes(whole: Path) -> None:
+    command = [sys.executable, str(EXAMPLE), str(whole), "mel.npy", "out.wav"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.strip().endswith("takes whole mels only: export it with --step")
 
 
-def test_the_example_needs_no_torch(exported: dict[str, Path], mels: torch.Tensor, tmp_path: Path) -> None:
+def test_the_example_needs_no_torch(step: Path, mels: torch.Tensor, tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", mels[0].numpy())
     code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
-    arguments = [str(a) for a in (EXAMPLE, exported["step"], tmp_path / "m.npy", tmp_path / "o.wav")]
+    arguments = [str(a) for a in (EXAMPLE, step, tmp_path / "m.npy", tmp_path / "o.wav")]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
     audio, rate = sf.read(tmp_path / "o.wav")
     assert rate == 22050 and len(audio) == mels.shape[2] * 256 and 0.001 < np.abs(audio).max() <= 1.0
 
 
-def test_state_is_what_the_metadata_says(exported: dict[str, Path], checkpoint: Path) -> None:
-    onnx = OnnxVocoder(exported["step"], threads=1)
+def test_state_is_what_the_metadata_says(step: Path, checkpoint: Path) -> None:
     shapes = StepExport(load_checkpoint(checkpoint).model).step.state_shapes
-    assert [tuple(tensor.shape[1:]) for tensor in onnx.first_state(1)] == shapes
+    assert [tuple(shape) for shape in ExportedGraph(step).about["state_shapes"]] == shapes
 
 
 @pytest.mark.parametrize(("min_lag", "block"), [(44, 128), (44, 32), (90, 256), (44, 16)])
@@ -154,9 +154,9 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "must end in .onnx" in capsys.readouterr().err
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(CheckpointError, match="not an ONNX file"):
-        OnnxVocoder(tmp_path / "bad.onnx")
+        ExportedGraph(tmp_path / "bad.onnx")
     with pytest.raises(CheckpointError, match="no such file"):
-        OnnxVocoder(tmp_path / "nothing.onnx")
+        ExportedGraph(tmp_path / "nothing.onnx")
     with pytest.raises(ConfigError, match="cannot be exported"):
         StepExport(build_model(override(preset("lapglow-tiny"), ["model.block=16"])))
 
@@ -164,11 +164,6 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("name", ["tacotron2", "parallelwavegan"])
 @pytest.mark.parametrize(("frames", "lengths"), [(40, None), (1, None), (33, [33, 14, 1])])
 def test_the_post_filter_as_products(name: str, frames: int, lengths: list[int] | None) -> None:
-    from onnx import TensorProto, helper
-
-    from flowvocoder.interop.onnx.graph import Graph
-    from flowvocoder.interop.onnx.postfilter import add_postfilter
-
     spec, settings = convention(name), PostfilterSettings(3, 8 + 16 + 2)
     torch.manual_seed(0)
     guide = Guide(spec, 16, 2)
@@ -180,15 +175,7 @@ def test_the_post_filter_as_products(name: str, frames: int, lengths: list[int] 
     audio = 0.3 * recordings[:, : frames * spec.hop_length] + 0.01 * torch.randn(items, frames * spec.hop_length)
     length = torch.tensor(lengths or [frames])
     audio = audio * (torch.arange(audio.shape[1]) < length[:, None] * spec.hop_length)
-    graph = Graph()
-    kinds = {"audio": (TensorProto.FLOAT, ["b", "t"]), "mel": (TensorProto.FLOAT, ["b", spec.n_mels, "f"]),
-             "length": (TensorProto.INT64, ["b"])}  # fmt: skip
-    inputs, out = ([helper.make_tensor_value_info(key, *kinds[of]) for key, of in names]
-                   for names in (zip(kinds, kinds, strict=True), [("out", "audio")]))  # fmt: skip
-    model = helper.make_model(
-        helper.make_graph([], "one", inputs, out), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9
-    )
-    graph.add_to(model, add_postfilter(graph, postfilter, settings, *kinds), "out")
+    model = postfilter_model(postfilter, settings)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     values = {"audio": audio.numpy(), "mel": mel.numpy(), "length": length.numpy()}
     expected = postfilter(audio, mel, settings, None if lengths is None else length)

@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from flowvocoder.interop.onnx.metadata import metadata
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.frame_by_frame import constants
-from flowvocoder.runtime.vocoder import ROUNDS, STEP, WHOLE
+from flowvocoder.runtime.vocoder import POSTFILTER, ROUNDS, STEP
 
-OPSET = 18
+if TYPE_CHECKING:
+    import onnx
+
+    from flowvocoder.streaming.flow import FlowStep
 
 
 def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
@@ -33,20 +36,50 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
         ConfigError: the export tools are not installed, or the model cannot be exported.
         OutputError: the file cannot be written.
     """
+    model, flow = step_model(checkpoint)
+    if not step:
+        from flowvocoder.interop.onnx.assembled import add_whole
+
+        add_whole(model, flow, _postfilter(checkpoint), checkpoint.card.postfilter)
+    _write(path, model, metadata(checkpoint, flow, "step" if step else "whole"))
+
+
+def export_folder(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write what `flowvocoder.runtime` needs: a step of the flow, the post-filter, and the constants of its rounds.
+
+    Raises:
+        as `export_onnx`.
+    """
+    model, flow = step_model(checkpoint)
+    from flowvocoder.interop.onnx.assembled import postfilter_model
+
+    postfilter = _postfilter(checkpoint)
+    with writing(folder / ROUNDS) as temporary:
+        written = io.BytesIO()  # `savez` would add a suffix to a path
+        np.savez(written, **constants(postfilter.consistency, postfilter.low_band))
+        temporary.write_bytes(written.getvalue())
+    filtering = postfilter_model(postfilter, checkpoint.card.postfilter)
+    _write(folder / POSTFILTER, filtering, metadata(checkpoint, flow, "postfilter"))
+    _write(folder / STEP, model, metadata(checkpoint, flow, "step"))
+
+
+def _postfilter(checkpoint: Checkpoint) -> PostFilter:
+    return checkpoint.postfilter or PostFilter(checkpoint.experiment.mel)
+
+
+def step_model(checkpoint: Checkpoint) -> "tuple[onnx.ModelProto, FlowStep]":
+    """A step of the flow as a graph, and what it is of. Raises ConfigError as `export_onnx`."""
     onnx, values = library("onnx", "onnx"), library("onnxscript.values", "onnx")
-    from flowvocoder.flows.recursion import onnx as recursion  # needs onnx, as do these
-    from flowvocoder.interop.onnx.graph import Graph
-    from flowvocoder.interop.onnx.postfilter import add_postfilter
+    from flowvocoder.flows.recursion import onnx as recursion  # needs onnx, as does this
+    from flowvocoder.interop.onnx.assembled import OPSET
 
     operator = values.Op(values.Opset(recursion.DOMAIN, 1), recursion.NAME, recursion.schema())
 
     def translated(e: Any, lag: Any, taps: Any, past: Any, groups: int) -> Any:
         return operator(e, lag, taps, past)
 
-    module: StepExport | WholeExport = (StepExport if step else WholeExport)(checkpoint.model)
+    module = StepExport(checkpoint.model)
     program, names = traced(module, batch=2)
-    if not step:
-        names = names[0], ["flow"]
     with _quiet():
         exported = torch.onnx.export(
             program,
@@ -63,33 +96,17 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
     for groups, past in recursions(program):
         model.functions.append(recursion.function(groups, past, OPSET))
         model.opset_import.append(onnx.helper.make_opsetid(recursion.DOMAIN, 1))
-    if not step:
-        postfilter = checkpoint.postfilter or PostFilter(checkpoint.experiment.mel)
-        graph = Graph()
-        audio = add_postfilter(graph, postfilter, checkpoint.card.postfilter, "flow", "mel", "length")
-        graph.add_to(model, audio, "audio")
-        model.graph.output[0].name = "audio"
-    inside = {"postfilter": "none" if step else "inside", "opset": OPSET}
-    for key, value in {**metadata(checkpoint, module), **inside}.items():
+    return model, module.step
+
+
+def _write(path: Path, model: "onnx.ModelProto", about: dict[str, Any]) -> None:
+    import onnx
+
+    for key, value in about.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     onnx.checker.check_model(model)
     with writing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
-
-
-def export_folder(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write what `flowvocoder.runtime` needs: both forms, and the constants of frame-by-frame iterations.
-
-    Raises:
-        as `export_onnx`.
-    """
-    with writing(folder / ROUNDS) as temporary:
-        postfilter = checkpoint.postfilter or PostFilter(checkpoint.experiment.mel)
-        written = io.BytesIO()  # `savez` would add a suffix to a path
-        np.savez(written, **constants(postfilter.consistency, postfilter.low_band))
-        temporary.write_bytes(written.getvalue())
-    export_onnx(checkpoint, folder / STEP, step=True)
-    export_onnx(checkpoint, folder / WHOLE, step=False)
 
 
 def recursions(program: torch.export.ExportedProgram) -> set[tuple[int, int]]:
@@ -110,7 +127,8 @@ def export_pt2(checkpoint: Checkpoint, path: Path, step: bool) -> None:
     module: StepExport | WholeExport = (StepExport if step else WholeExport)(checkpoint.model)
     program, _ = traced(module, batch=2)
     written = io.BytesIO()
-    extra = {"flowvocoder.json": json.dumps(metadata(checkpoint, module))}
+    about = metadata(checkpoint, module.step, "step" if step else "whole")
+    extra = {"flowvocoder.json": json.dumps(about)}
     torch.export.save(program, written, extra_files=extra)
     with writing(path) as temporary:
         temporary.write_bytes(written.getbuffer())

@@ -9,6 +9,9 @@ from onnx import helper, numpy_helper
 from torch import Tensor
 
 Array = npt.NDArray[np.generic]
+END = 2**62
+"""As the end of a slice: to the last."""
+
 Given = str | Tensor | Array | float
 """The name of a value, or a constant."""
 

@@ -4,17 +4,20 @@ from typing import Any
 
 from flowvocoder import __version__
 from flowvocoder.checkpoint import Checkpoint
-from flowvocoder.interop.onnx.modules import StepExport, WholeExport
+from flowvocoder.streaming.flow import FlowStep
 
 
-def metadata(checkpoint: Checkpoint, module: StepExport | WholeExport) -> dict[str, Any]:
-    """Mel spec, sizes, licence, and for a streaming step its state; values as JSON."""
-    step = module.step
+def metadata(checkpoint: Checkpoint, step: FlowStep, variant: str) -> dict[str, Any]:
+    """Mel spec, sizes, licence, and for a streaming step its state; values as JSON.
+
+    Args:
+        variant: "whole", "step" or "postfilter".
+    """
     card = checkpoint.card
     values: dict[str, Any] = {
         "format": "flowvocoder",
         "version": __version__,
-        "variant": "step" if isinstance(module, StepExport) else "whole",
+        "variant": variant,
         "mel_spec": checkpoint.experiment.mel.to_dict(),
         "sample_rate": checkpoint.experiment.mel.sample_rate,
         "hop_length": checkpoint.experiment.mel.hop_length,
@@ -27,6 +30,6 @@ def metadata(checkpoint: Checkpoint, module: StepExport | WholeExport) -> dict[s
         "licence": card.licence,
         "training_data": list(card.training_data),
     }
-    if isinstance(module, StepExport):
+    if variant == "step":
         values["state_shapes"] = step.state_shapes
     return values

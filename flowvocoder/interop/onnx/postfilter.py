@@ -5,10 +5,19 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from flowvocoder.interop.onnx.graph import Graph, whole
+from flowvocoder.interop.onnx.graph import END, Graph, whole
+from flowvocoder.interop.onnx.spectra import (
+    Fourier,
+    Spectrum,
+    fourier,
+    halves,
+    inverse_fourier,
+    magnitude,
+    overlapped,
+    stretches,
+)
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
 from flowvocoder.postfilter.guide import (
@@ -23,8 +32,6 @@ from flowvocoder.postfilter.guide import (
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
 from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
-
-END = 2**62
 
 
 def add_postfilter(
@@ -100,9 +107,7 @@ class Consistency:
         for first in range(step.every):  # every `every`-th frame, also those that are not whole: they are masked
             self._inside.append(graph.slice(inside, first, END, 1, step.every))
             self._targets.append(graph.slice(wanted, first, END, 1, step.every))
-        self._analysis = whole_steps(fourier(step.size, bins, step.window), step.stride)
-        synthesis = inverse_fourier(step.size, bins, step.synthesis)
-        self._synthesis = whole_steps(synthesis.T, step.stride).T.contiguous()
+        self._fourier = Fourier(graph, step.size, bins, step.window, step.synthesis)
 
     def change(self, audio: str, number: int) -> str:
         """What iteration `number` adds: (B, F * hop) -> (B, F * hop)."""
@@ -113,15 +118,13 @@ class Consistency:
         gain = graph("Min", graph("Max", graph("Sub", self._targets[first], level), -MAX_GAIN), step.most)
         gain = graph("Mul", gain, self._inside[first])
         scale = graph("Sub", graph("Exp", graph("MatMul", gain, step.to_bins)), 1.0)
-        change = graph("MatMul", scaled(graph, spectrum, scale), self._synthesis)
-        return overlapped(graph, change, step.stride, self._synthesis.shape[1], before)
+        return overlapped(graph, self._fourier.back(spectrum, scale), step.stride, step.size, before)
 
-    def spectra(self, audio: str, before: int, step: int) -> tuple[str, str]:
+    def spectra(self, audio: str, before: int, step: int) -> tuple[Spectrum, str]:
         """Spectra of frames `step` apart, the first of which starts `before` samples early, and their levels: the
         log-mel, then those outside of its range."""
         graph = self.graph
-        analysis = whole_steps(self._analysis, step)
-        spectrum = graph("MatMul", stretches(graph, audio, before, len(analysis), step), analysis)
+        spectrum = self._fourier.of(stretches(graph, audio, before, self.step.size, step))
         used = magnitude(graph, spectrum, max(self.step.spec.magnitude_eps, 1e-20))
         level = graph("Max", graph("MatMul", used, self.step.filterbank), float(self.step.spec.floor))
         return spectrum, graph("Log", level)
@@ -137,8 +140,6 @@ class Low:
         end = graph("Mul", signal.length, whole(hop))
         self._ends = signal.mask(graph("Less", signal.places(hop), end))
         self.low_ends = graph.slice(self._ends, 0, END, 1, band.decimate)
-        self._down = whole_steps(band.down, ROW * band.decimate)
-        self._up = whole_steps(band.up, ROW)
 
     def stage(self, audio: str, inner: Callable[[str], str], cut: bool = False) -> str:
         """Audio (B, T) with its low band as `inner` changes it.
@@ -147,10 +148,10 @@ class Low:
             cut: the low band ends where the item does.
         """
         graph, band = self.graph, self._band
-        low = self._rows(audio, band.reach, self._down, ROW * band.decimate)
+        low = self._rows(audio, band.reach, band.down, ROW * band.decimate)
         low = graph("Mul", low, self.low_ends) if cut else low
         change = graph("Sub", inner(low), low)
-        change = self._rows(change, band.reach // band.decimate, self._up, ROW)
+        change = self._rows(change, band.reach // band.decimate, band.up, ROW)
         return graph("Mul", graph("Add", audio, change), self._ends)
 
     def iterate(self, low: str, count: int) -> str:
@@ -182,9 +183,7 @@ class Guided:
         self._left = guide.band.consistency.left - guide.band.consistency.size // 2
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = guide.window / (0.375 * guide.size / guide.hop)
-        self._analysis = whole_steps(fourier(guide.size, guide.bins, guide.window), guide.hop)
-        synthesis = inverse_fourier(guide.size, guide.bins, synthesis)
-        self._synthesis = whole_steps(synthesis.T, guide.hop).T.contiguous()
+        self._fourier = Fourier(graph, guide.size, guide.bins, guide.window, synthesis)
 
     def iterate(self, low: str, count: int) -> str:
         """As `Guide.iterate`."""
@@ -204,9 +203,9 @@ class Guided:
         index = self.graph("Expand", self._partner, self.graph("Shape", x))
         return self.graph("GatherElements", x, index, axis=1)
 
-    def _spectra(self, low: str) -> str:
-        x = stretches(self.graph, low, self._left + self.guide.size // 2, len(self._analysis), self.guide.hop)
-        return self.graph("MatMul", x, self._analysis)
+    def _spectra(self, low: str) -> Spectrum:
+        before = self._left + self.guide.size // 2
+        return self._fourier.of(stretches(self.graph, low, before, self.guide.size, self.guide.hop))
 
     def _correction(self, target: str, low: str, number: int) -> str:
         graph = self.graph
@@ -214,9 +213,8 @@ class Guided:
         level = graph("Add", magnitude(graph, spectrum), graph("Mul", self.level, RELATIVE_FLOOR))
         gain = graph("Clip", graph("Div", target, level), math.exp(-MAX_GAIN), math.exp(MAX_GAIN))
         scale = graph("Mul", graph("Sub", gain, 1.0), self.mine)
-        change = graph("MatMul", scaled(graph, spectrum, scale), self._synthesis)
         before = self._left + self.guide.size // 2
-        return overlapped(graph, change, self.guide.hop, self._synthesis.shape[1], before)
+        return overlapped(graph, self._fourier.back(spectrum, scale), self.guide.hop, self.guide.size, before)
 
     def _change(self, low: str, own: str) -> str:
         """The predicted change of log magnitudes."""
@@ -258,17 +256,16 @@ class Guided:
         size = window + lags - 1
         length = 2 ** math.ceil(math.log2(size + window))
         transform = fourier(length, length // 2 + 1)[:size]
-        x = stretches(graph, low, self._left + size // 2, size + -size % guide.hop, guide.hop)
+        x = stretches(graph, low, self._left + size // 2, size, guide.hop)
         first = transform * (torch.arange(size) < window)[:, None]
-        parts = [halves(graph, graph("MatMul", x, whole_steps(m, guide.hop)), length // 2 + 1)
-                 for m in (first, transform)]  # fmt: skip
+        parts = [halves(graph, graph("MatMul", x, matrix), length // 2 + 1) for matrix in (first, transform)]
         (a, b), (c, d) = parts
         real = graph("Add", graph("Mul", a, c), graph("Mul", b, d))
         imaginary = graph("Sub", graph("Mul", a, d), graph("Mul", b, c))
         inverse = inverse_fourier(length, length // 2 + 1)[:, :lags].contiguous()
         product = graph("MatMul", graph("Concat", real, imaginary, axis=2), inverse)
         offset = torch.arange(size)[:, None] - torch.arange(lags)
-        energies = whole_steps(((offset >= 0) & (offset < window)).float(), guide.hop)
+        energies = ((offset >= 0) & (offset < window)).float()
         energy = graph("MatMul", graph("Mul", x, x), energies)
         both = graph("Mul", graph.slice(energy, 0, 1, 2), energy)
         return graph("Div", product, graph("Sqrt", graph("Add", both, floor)))
@@ -287,65 +284,3 @@ def accelerated(graph: Graph, x: str, changes: list[Callable[[str, int], str]], 
         after = after if mask is None else graph("Mul", after, mask)
         now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), MOMENTUM)), after
     return before
-
-
-def halves(graph: Graph, spectrum: str, bins: int) -> tuple[str, str]:
-    """Real and imaginary parts."""
-    return graph.slice(spectrum, 0, bins, 2), graph.slice(spectrum, bins, END, 2)
-
-
-def scaled(graph: Graph, spectrum: str, scale: str) -> str:
-    """Both parts (..., 2 * bins) times (..., bins)."""
-    return graph("Mul", spectrum, graph("Concat", scale, scale, axis=2))
-
-
-def magnitude(graph: Graph, spectrum: str, floor: float = 0.0) -> str:
-    """(..., 2 * bins) -> (..., bins)."""
-    squares = graph("Reshape", graph("Mul", spectrum, spectrum), graph.constant(whole(0, 0, 2, -1)))
-    power = graph("ReduceSum", squares, whole(2), keepdims=0)
-    return graph("Sqrt", graph("Add", power, floor) if floor else power)
-
-
-def fourier(size: int, bins: int, window: Tensor | None = None) -> Tensor:
-    """The first bins of the real Fourier transform, real parts then imaginary ones, as a matrix (size, 2 * bins)."""
-    angle = _angles(size, bins).T
-    matrix = torch.cat([angle.cos(), -angle.sin()], 1)
-    return (matrix if window is None else window.double()[:, None] * matrix).float()
-
-
-def inverse_fourier(size: int, bins: int, window: Tensor | None = None) -> Tensor:
-    """What turns them back into samples, zeros in the bins above, times a window: (2 * bins, size)."""
-    angle = _angles(size, bins)
-    twice = torch.full((bins, 1), 2.0, dtype=torch.float64)
-    twice[0] = 1.0
-    twice[size // 2 :] = 1.0
-    matrix = torch.cat([twice * angle.cos(), -twice * angle.sin()]) / size
-    return (matrix if window is None else matrix * window.double()).float()
-
-
-def _angles(size: int, bins: int) -> Tensor:
-    steps = torch.arange(bins)[:, None] * torch.arange(size) % size
-    return 2 * math.pi / size * steps.double()
-
-
-def whole_steps(matrix: Tensor, step: int) -> Tensor:
-    """Zero rows at the end of a matrix up to whole steps."""
-    return F.pad(matrix, (0, 0, 0, -len(matrix) % step)).contiguous()
-
-
-def stretches(graph: Graph, x: str, before: int, size: int, step: int) -> str:
-    """Stretches of (B, n * step), `step` apart, of `size`, a multiple of that; the first starts `before` samples
-    early, zeros beyond the ends: (B, n, size)."""
-    last = size // step - 1
-    steps = graph("Reshape", graph.pad(x, before, last * step - before, 1), whole(0, -1, step))
-    parts = [graph.slice(steps, piece, piece - last if piece < last else END, 1) for piece in range(last + 1)]
-    return graph("Concat", *parts, axis=2)
-
-
-def overlapped(graph: Graph, rows: str, step: int, size: int, before: int) -> str:
-    """The sum of stretches in their places, undoing `stretches`: (B, n, size) -> (B, n * step)."""
-    last = size // step - 1
-    parts = [graph.slice(rows, piece * step, (piece + 1) * step, 2) for piece in range(last + 1)]
-    total = graph("Sum", *(graph.pad(part, piece, last - piece, 1) for piece, part in enumerate(parts)))
-    samples = graph("Reshape", total, whole(0, -1))
-    return graph.slice(samples, before, before - last * step if before < last * step else END, 1)
