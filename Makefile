@@ -6,7 +6,7 @@ TORCH ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: hello quick test thorough lint docs voice gpu clean
+.PHONY: hello quick test thorough lint docs browser voice gpu clean
 
 hello: $(VENV)/installed
 	@mkdir -p hello
@@ -58,6 +58,10 @@ lint: $(VENV)/installed-dev
 # The site, in site/: `.venv/bin/python -m http.server --directory site` shows it. The variable hides an advertisement.
 docs: $(VENV)/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+# A static page that vocodes on its visitor's machine, in site/browser/. Needs npm.
+browser: $(VENV)/installed-dev
+	$(PY) docs/scripts/browser.py site/browser
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

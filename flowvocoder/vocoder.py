@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from flowvocoder.postfilter.denoiser import Denoiser, Mode
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.saving import SavedVoice
 from flowvocoder.settings import number
-from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, reduced
+from flowvocoder.streaming.engines import Engine, ModelSteps, Precision, check_engine, fastest_engine, reduced
 from flowvocoder.streaming.noise import NoiseSource, Seeds, dequantised
 from flowvocoder.streaming.pieces import from_tensor, pieces
 from flowvocoder.streaming.session import Session
@@ -83,7 +83,7 @@ class Vocoder(SavedVoice):
     ):
         super().__init__(model, card, postfilter)
         check_engine(engine, precision)
-        self._experiment = experiment
+        self._experiment, self.engine = experiment, engine
         self._steps, self._precision = ModelSteps(model, engine, precision), reduced(precision)
 
     @classmethod
@@ -91,7 +91,7 @@ class Vocoder(SavedVoice):
         cls,
         path: str | Path | None = None,
         device: str | torch.device = "cpu",
-        engine: Engine = "eager",
+        engine: Engine | Literal["auto"] = "eager",
         precision: Precision = "float32",
         revision: str | None = None,
     ) -> "Vocoder":
@@ -102,7 +102,7 @@ class Vocoder(SavedVoice):
                 here goes first) or `hf:user/repo@revision`. None or "bundled": the bundled voice.
             engine: what runs synthesis: `eager`, PyTorch alone; `numba`, which compiles the pitch recursion; or
                 `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
-                CUDA graphs.
+                CUDA graphs. `auto` is the fastest of the first two here; the attribute `engine` then says which.
             precision: of most networks in synthesis; the rest, and encoding and likelihood, are float32.
             revision: branch, tag or commit of a repository on the hub.
 
@@ -111,9 +111,10 @@ class Vocoder(SavedVoice):
             ConfigError: engine or precision are unknown, or not installed.
         """
         path = hub_name(path, revision)
-        checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else checkpoint_folder(path), usable_device(device))
+        device = usable_device(device)
+        checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else checkpoint_folder(path), device)
         voice = checkpoint.model, checkpoint.card, checkpoint.postfilter
-        return cls(*voice, engine, precision, checkpoint.experiment)
+        return cls(*voice, fastest_engine(device) if engine == "auto" else engine, precision, checkpoint.experiment)
 
     def forward(self, mel: Numbers, *arguments: Any, **options: Any) -> Tensor:
         """As `synthesize`."""

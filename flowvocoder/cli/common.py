@@ -66,7 +66,10 @@ def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":
     device = set_machine(arguments)
     check_temperature(getattr(arguments, "temperature", None))
     engine, precision = getattr(arguments, "engine", "eager"), getattr(arguments, "precision", "float32")
-    return Vocoder.from_pretrained(arguments.checkpoint, device, engine, precision)  # type: ignore[arg-type]
+    vocoder = Vocoder.from_pretrained(arguments.checkpoint, device, engine, precision)
+    if engine == "auto":
+        say(f"engine {vocoder.engine}")
+    return vocoder
 
 
 def load_runtime(arguments: argparse.Namespace) -> "runtime.Vocoder":
@@ -76,7 +79,7 @@ def load_runtime(arguments: argparse.Namespace) -> "runtime.Vocoder":
     threads = check_threads(arguments)
     check_temperature(getattr(arguments, "temperature", None))
     why = "is not for --engine onnx" if torch_is_there() else "needs PyTorch, which is not installed"
-    engines = ["eager", "onnx"]
+    engines = ["auto", "eager", "onnx"]
     usual: dict[str, list[Any]] = {"device": ["cpu"], "engine": engines, "precision": ["float32"], "denoise": [0.0]}
     for option, values in usual.items():
         if (given := getattr(arguments, option, values[0])) not in values:

@@ -20,6 +20,8 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="onnx (default) or pt2 (torch.export)")  # fmt: skip
     parser.add_argument("--step", action="store_true",
                         help="export one streaming step of the flow, with its state as inputs and outputs")  # fmt: skip
+    parser.add_argument("--precision", choices=["float32", "float16"], default="float32",
+                        help="of the weights in an ONNX file (default float32); float16 halves it")  # fmt: skip
     add_iterations(parser)
 
 
@@ -40,15 +42,21 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: number for name, number in iterations(arguments).items() if name != "latency_ms"}
     if arguments.step and any(number is not None for number in given.values()):
         raise ConfigError("--gl-iters and --low-band-iters are of whole mels: not with --step")
+    halves = arguments.precision == "float16"
+    if halves and arguments.format == "pt2":
+        raise ConfigError("--precision float16 is of ONNX files: not with --format pt2")
     checkpoint = load_checkpoint(arguments.checkpoint)
     card = dataclasses.replace(checkpoint.card, postfilter=checkpoint.card.postfilter.chosen(**given))
     checkpoint = dataclasses.replace(checkpoint, card=card)
     if in_folder:
-        export_folder(checkpoint, output)
+        export_folder(checkpoint, output, halves)
         size = sum((output / name).stat().st_size for name in (STEP, POSTFILTER, ROUNDS)) / 1e6
         print(f"{output}: whole mels and streams without PyTorch, {size:.1f} MB")
         return 0
-    {"onnx": export_onnx, "pt2": export_pt2}[arguments.format](checkpoint, output, arguments.step)
+    if arguments.format == "pt2":
+        export_pt2(checkpoint, output, arguments.step)
+    else:
+        export_onnx(checkpoint, output, arguments.step, halves)
     size = output.stat().st_size / 1e6
     print(f"{output}: {'streaming step' if arguments.step else 'whole mels'}, {size:.1f} MB")
     return 0

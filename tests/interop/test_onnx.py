@@ -27,7 +27,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytestmark = pytest.mark.slow  # an export takes half a minute
 
-from flowvocoder.interop.onnx.assembled import postfilter_model  # noqa: E402
+from flowvocoder.interop.onnx.assembled import halve, postfilter_model  # noqa: E402
 from flowvocoder.interop.onnx.modules import StepExport  # noqa: E402
 from flowvocoder.runtime.graph import ExportedGraph  # noqa: E402
 
@@ -78,6 +78,21 @@ def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_
     for mel in (mels, mels[:1, :, :33]):
         noise, length = vocoder.draw_noise(mel, 0.7, 3), torch.full((len(mel),), mel.shape[2])
         assert (program(mel, noise, length) - vocoder.synthesize(mel, 0.7, seed=3, gl_iters=0)).abs().max() < 1e-4
+
+
+def test_weights_in_16_bits(whole: Path, step: Path, mels: torch.Tensor, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(whole)
+    assert not any(node.metadata_props for node in model.graph.node)  # no paths of who exported it
+    halve(model)
+    onnx.save(model, tmp_path / "half.onnx")
+    assert (tmp_path / "half.onnx").stat().st_size < 0.6 * whole.stat().st_size
+    block = int(ExportedGraph(whole).about["block"])
+    noise = 0.7 * np.random.default_rng(0).standard_normal((2, block, 256 // block * mels.shape[2]), np.float32)
+    inputs = {"mel": mels.numpy(), "noise": noise, "length": np.array([mels.shape[2], 40])}
+    (expected,), (got,) = (ExportedGraph(path)(**inputs) for path in (whole, tmp_path / "half.onnx"))
+    assert 0 < np.abs(got - expected).max() < 0.03 * np.abs(expected).max()
 
 
 def test_synth_with_the_onnx_engine(

@@ -1,6 +1,7 @@
 """Every engine and precision of synthesis gives what the plain one gives."""
 
 import functools
+import importlib.util
 import math
 
 import pytest
@@ -16,6 +17,7 @@ from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion.reference import REACH, past_samples, safe_stride, solve
 from flowvocoder.presets import preset
 from flowvocoder.streaming import graphs
+from flowvocoder.streaming.engines import fastest_engine
 from flowvocoder.vocoder import Vocoder
 
 FRAMES = 40
@@ -52,6 +54,14 @@ def test_numba() -> None:
     model, mel = tiny(), some_mel(2)
     eager, compiled = Vocoder(model), Vocoder(model, engine="numba")
     assert (eager.synthesize(mel, 0.7, seed=1) - compiled.synthesize(mel, 0.7, seed=1)).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+def test_auto_is_the_fastest_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fastest_engine(torch.device("cuda")) == "eager"
+    assert Vocoder.from_pretrained(engine="auto").engine == ("numba" if importlib.util.find_spec("numba") else "eager")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert Vocoder.from_pretrained(engine="auto").engine == "eager"
 
 
 @pytest.mark.slow

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from flowvocoder.streaming.flow import FlowStep
 
 
-def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
+def export_onnx(checkpoint: Checkpoint, path: Path, step: bool, halves: bool = False) -> None:
     """Write the model with its metadata (mel spec, licence, state) inside.
 
     The whole form holds the post-filter with the card's iterations. The step is the flow alone.
+
+    Args:
+        halves: keep weights in 16 bits; what is computed stays in 32.
 
     Raises:
         ConfigError: the export tools are not installed, or the model cannot be exported.
@@ -41,11 +44,14 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool) -> None:
         from flowvocoder.interop.onnx.assembled import add_whole
 
         add_whole(model, flow, _postfilter(checkpoint), checkpoint.card.postfilter)
-    _write(path, model, metadata(checkpoint, flow, "step" if step else "whole"))
+    _write(path, model, metadata(checkpoint, flow, "step" if step else "whole"), halves)
 
 
-def export_folder(checkpoint: Checkpoint, folder: Path) -> None:
+def export_folder(checkpoint: Checkpoint, folder: Path, halves: bool = False) -> None:
     """Write what `flowvocoder.runtime` needs: a step of the flow, the post-filter, and the constants of its rounds.
+
+    Args:
+        halves: as of `export_onnx`.
 
     Raises:
         as `export_onnx`.
@@ -59,8 +65,8 @@ def export_folder(checkpoint: Checkpoint, folder: Path) -> None:
         np.savez(written, **constants(postfilter.consistency, postfilter.low_band))
         temporary.write_bytes(written.getvalue())
     filtering = postfilter_model(postfilter, checkpoint.card.postfilter)
-    _write(folder / POSTFILTER, filtering, metadata(checkpoint, flow, "postfilter"))
-    _write(folder / STEP, model, metadata(checkpoint, flow, "step"))
+    _write(folder / POSTFILTER, filtering, metadata(checkpoint, flow, "postfilter"), halves)
+    _write(folder / STEP, model, metadata(checkpoint, flow, "step"), halves)
 
 
 def _postfilter(checkpoint: Checkpoint) -> PostFilter:
@@ -93,15 +99,21 @@ def step_model(checkpoint: Checkpoint) -> "tuple[onnx.ModelProto, FlowStep]":
         )
     assert exported is not None
     model = exported.model_proto
+    for part in (*model.graph.node, *model.graph.value_info):
+        part.ClearField("metadata_props")  # where in whose files each operator was traced: a quarter of the bytes
     for groups, past in recursions(program):
         model.functions.append(recursion.function(groups, past, OPSET))
         model.opset_import.append(onnx.helper.make_opsetid(recursion.DOMAIN, 1))
     return model, module.step
 
 
-def _write(path: Path, model: "onnx.ModelProto", about: dict[str, Any]) -> None:
+def _write(path: Path, model: "onnx.ModelProto", about: dict[str, Any], halves: bool) -> None:
     import onnx
 
+    from flowvocoder.interop.onnx.assembled import halve
+
+    if halves:
+        halve(model)
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     onnx.checker.check_model(model)
