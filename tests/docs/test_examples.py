@@ -115,7 +115,7 @@ def test_javascript(request: pytest.FixtureRequest, tmp_path: Path, thorough: bo
     mel = Vocoder.from_pretrained(checkpoint).mel(torch.from_numpy(speech_like(1.0, 22050)))
     np.save(tmp_path / "mel.npy", mel[0].numpy())
     subprocess.run(["npm", "install", "--silent", "onnxruntime-node"], check=True, cwd=tmp_path)
-    command = [node, program, str(exported / "whole.onnx"), "mel.npy", "out.wav"]
+    command = [node, program, str(exported.with_name("whole.onnx")), "mel.npy", "out.wav"]
     subprocess.run(command, check=True, cwd=tmp_path)
     audio, rate = sf.read(tmp_path / "out.wav")
     assert rate == 22050 and len(audio) == 256 * mel.shape[2] and 0.001 < audio.std() < 1
