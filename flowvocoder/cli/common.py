@@ -66,7 +66,7 @@ def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":
     device = set_machine(arguments)
     check_temperature(getattr(arguments, "temperature", None))
     engine, precision = getattr(arguments, "engine", "eager"), getattr(arguments, "precision", "float32")
-    vocoder = Vocoder.from_pretrained(arguments.checkpoint, device, engine, precision)
+    vocoder = Vocoder.from_pretrained(arguments.checkpoint, device, engine, precision)  # type: ignore[arg-type]
     if engine == "auto":
         say(f"engine {vocoder.engine}")
     return vocoder
