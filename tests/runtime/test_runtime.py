@@ -16,6 +16,7 @@ from flowvocoder.mel.frontend import MelFrontEnd, mel_filterbank
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec
 from flowvocoder.runtime.frontend import MelFrontEnd as PlainFrontEnd
 from flowvocoder.runtime.frontend import MelStream
+from flowvocoder.runtime.graph import ExportedGraph
 from flowvocoder.runtime.noise import NoiseSource as PlainNoise
 from flowvocoder.streaming.noise import NoiseSource
 
@@ -51,6 +52,10 @@ def test_synthesis_and_streams(exported_voice: tuple[Path, Path], piece: int, mo
     monkeypatch.setattr("flowvocoder.runtime.vocoder.CHUNK", piece - 2)
     monkeypatch.setattr("flowvocoder.runtime.graph.PIECE", piece)
     monkeypatch.setattr("flowvocoder.runtime.graph.CONTEXT", 24)
+    at_once, run = list[int](), ExportedGraph.__call__
+    monkeypatch.setattr(
+        ExportedGraph, "__call__", lambda graph, **x: at_once.append(x["mel"].shape[2]) or run(graph, **x)
+    )
     checkpoint, folder = exported_voice
     plain, vocoder = runtime.Vocoder.from_pretrained(folder), Vocoder.from_pretrained(checkpoint)
     assert plain.card.licence == "CC0-1.0" and plain.spec == vocoder.spec
@@ -61,6 +66,7 @@ def test_synthesis_and_streams(exported_voice: tuple[Path, Path], piece: int, mo
     batch = np.concatenate([mel, mel[:, :, ::-1]])
     expected = vocoder.synthesize(batch, seed=3, lengths=[87, 31], trust_mel=True).numpy()
     assert np.abs(plain.synthesize(batch, seed=3, lengths=[87, 31], trust_mel=True) - expected).max() < 1e-4
+    assert max(at_once) <= piece + 2 * 24  # memory grows with the frames at once
     if piece == 32:
         return
     streams = plain.stream(seed=3), vocoder.stream(seed=3)
