@@ -1,5 +1,6 @@
 """What is known about a voice: the part of a checkpoint that describes it. Plain data, no torch."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -21,14 +22,17 @@ DEFAULT_TEMPERATURE = 0.8
 
 def added_voices() -> Path:
     """The folder of the voices that `voices add` keeps for this user."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    # Where nobody knows the user's home, as in some containers, this is the path as it stands, and Path.home an error.
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")  # noqa: PTH111
     return Path(data) / "flowvocoder" / "voices"
 
 
 def voices() -> dict[str, Path]:
     """The folders of voices by name: the package's, the default first, then those that were added."""
     own = sorted(VOICES.iterdir(), key=lambda folder: (folder != BUNDLED_VOICE, folder.name))
-    added = sorted(added_voices().iterdir()) if added_voices().is_dir() else []
+    added: list[Path] = []
+    with contextlib.suppress(OSError):  # there is none, or it may not be read
+        added = sorted(added_voices().iterdir())
     return {folder.name: folder for folder in (*own, *added) if (folder / "config.json").is_file()}
 
 
