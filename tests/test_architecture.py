@@ -20,7 +20,7 @@ RECIPES = PACKAGE.parent / "recipes"
 LAYERS = [
     {"ending", "errors", "renamed", "units"},
     {"threads", "unfinished"},
-    {"extras", "files", "inference", "legacy", "progress", "parallel", "settings"},
+    {"cluster", "extras", "files", "inference", "legacy", "progress", "parallel", "settings"},
     {"audio"},
     {"mel"},
     {"flows", "postfilter"},

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from flowvocoder.cli.command import FAILED, say
 from flowvocoder.cli.common import check_not_input, check_output
+from flowvocoder.cli.on_ray import Job, on_ray
 from flowvocoder.cli.processes import each
 from flowvocoder.errors import DataError, FlowVocoderError, OutputError
 from flowvocoder.files import claiming
@@ -35,13 +36,6 @@ def recordings_to(*outputs: str) -> Formats:
     return Formats("recording", EXTENSIONS, outputs)
 
 
-class Job(NamedTuple):
-    """One file to read, and the one to write."""
-
-    input: Path
-    output: Path
-
-
 Convert: TypeAlias = Callable[[Path, Path], str]
 """Writes the second file from the first; returns what it did, in words."""
 
@@ -56,6 +50,9 @@ def add_paths(parser: argparse.ArgumentParser, what: str, output: str, count: st
                         help=f"{what}s, folders or globs; then {output} for one {what}, else a folder")  # fmt: skip
     parser.add_argument("--force", action="store_true",
                         help=f"replace existing outputs when there are several {what}s")  # fmt: skip
+    parser.add_argument("--cluster", metavar="ADDRESS",
+                        help=f"share several {what}s among a Ray cluster; `local` starts one with --threads"
+                        " workers")  # fmt: skip
 
 
 def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start) -> int:
@@ -79,7 +76,11 @@ def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start)
         print(start(arguments, False)(*todo[0]))
         return 0
     written = refused = 0
-    outcomes = each(arguments, functools.partial(_attempts, start=start), todo, [job.input for job in todo])
+    attempts = functools.partial(_attempts, start=start)
+    if arguments.cluster is not None:
+        outcomes = on_ray(arguments, attempts, todo)
+    else:
+        outcomes = each(arguments, attempts, todo, [job.input for job in todo])
     for outcome in progress(outcomes, arguments.command, formats.what, len(todo)):
         written += outcome is True
         if isinstance(outcome, str):
