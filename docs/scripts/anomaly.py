@@ -107,8 +107,9 @@ def main() -> None:
     parser.add_argument("corpora", metavar="CORPUS", nargs="+", type=Path)
     parser.add_argument("--unseen", type=Path, required=True)
     parser.add_argument("--detector", type=Path)
-    parser.add_argument("--crops", type=int, default=6, help="of each damage and strength, and of each group")
-    parser.add_argument("--held-out", action="store_true", help="also the speakers held out for calibration")
+    parser.add_argument("--crops", type=int, default=6, help="of each damage and strength")
+    parser.add_argument("--held-out", action="store_true", help="the speakers held out for calibration, not the unseen")
+    parser.add_argument("--middle", action="store_true", help="only the middle strength")
     parser.add_argument(
         "--part", default="0/1", help="damages I of N, for several processes; --merge puts them together"
     )
@@ -131,7 +132,7 @@ def main() -> None:
     rivals = None if arguments.alone else Rivals(known, 0)
     rows: list[dict[str, Any]] = []
 
-    def take(name: str, strength: float, group: str, one: Clean, rng: np.random.Generator) -> None:
+    def take(name: str, strength: float, one: Clean, rng: np.random.Generator) -> None:
         damaged = DAMAGES[name].apply(one, strength, rng) if name else None
         samples = to_16_bit(one.samples if damaged is None else damaged.samples)
         try:
@@ -142,24 +143,22 @@ def main() -> None:
             scores |= rivals(samples, one.rate, arguments.dnsmos and strength == 0.5)
         spans = [] if damaged is None or damaged.spans is None else damaged.spans
         rows.append({
-            "damage": name, "strength": strength, "group": group, "scores": scores, "p": verdict.p_value,
+            "damage": name, "strength": strength, "scores": scores, "p": verdict.p_value,
             "kinds": [s.kind for s in verdict.spans], "errors": errors(spans, list(verdict.spans)),
             "seconds": len(samples) / one.rate, "spans": len(verdict.spans),
         })  # fmt: skip
 
     part, parts_count = map(int, arguments.part.split("/"))
     names = [name for name in list(DAMAGES)[part::parts_count] if arguments.only in name]
-    groups = {"unseen": unseen, "held out": held} if arguments.held_out else {"unseen": unseen}
-    for group, corpus in groups.items():
-        rng = np.random.default_rng(7)
-        for one in stretches(corpus, 4 * arguments.crops, rng):
-            take("", 0.5, group, one, rng)
+    heard = held if arguments.held_out else unseen
+    strengths = STRENGTHS[1:2] if arguments.middle else STRENGTHS
+    rng = np.random.default_rng(7)
+    for one in stretches(heard, 4 * arguments.crops, rng):
+        take("", 0.5, one, rng)
     for name in progress(names, "anomaly", "damage"):
-        for strength in STRENGTHS:
-            for group, corpus in groups.items():
-                rng = np.random.default_rng(7)
-                for one in stretches(corpus, arguments.crops, rng):
-                    take(name, strength, group, one, np.random.default_rng(len(rows)))
+        for strength in strengths:
+            for one in stretches(heard, arguments.crops, np.random.default_rng(7)):
+                take(name, strength, one, np.random.default_rng(len(rows)))
     if arguments.out:
         arguments.out.write_text(json.dumps(rows))
     print(report(rows, names), calibration(detector, arguments.unseen), sep="\n\n")
