@@ -136,8 +136,8 @@ def test_state_is_what_the_metadata_says(step: Path, checkpoint: Path) -> None:
     assert [tuple(shape) for shape in ExportedGraph(step).about["state_shapes"]] == shapes
 
 
-@pytest.mark.parametrize(("min_lag", "block"), [(44, 128), (44, 32), (90, 256), (44, 16)])
-def test_recursion_as_an_onnx_function(min_lag: int, block: int) -> None:
+@pytest.mark.parametrize(("min_lag", "block", "rounds"), [(44, 128, 4), (44, 32, 1), (90, 256, 2), (44, 16, 1)])
+def test_recursion_as_an_onnx_function(min_lag: int, block: int, rounds: int) -> None:
     from onnx import TensorProto, helper
 
     from flowvocoder.flows.recursion import onnx as recursion
@@ -152,7 +152,7 @@ def test_recursion_as_an_onnx_function(min_lag: int, block: int) -> None:
     )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid(recursion.DOMAIN, 1)]
     model = helper.make_model(
-        graph, functions=[recursion.function(groups, past, 18)], opset_imports=opsets, ir_version=9
+        graph, functions=[recursion.function(groups, past, 18, rounds)], opset_imports=opsets, ir_version=9
     )
     generator = torch.Generator().manual_seed(0)
     count = 4 * block // 16

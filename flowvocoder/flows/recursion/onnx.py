@@ -11,13 +11,16 @@ DOMAIN, NAME = "flowvocoder", "PitchRecursion"
 TAPS = 2 * REACH + 1
 
 
-def function(groups: int, past: int, opset: int) -> onnx.FunctionProto:
+def function(groups: int, past: int, opset: int, rounds: int = 1) -> onnx.FunctionProto:
     """(e (B, T), lag (B, G + 1) int64, taps (B, G + 1, TAPS), past (B, P)) -> x (B, T), as `reference.solve`.
 
     Args:
         groups: how many are done at once; what no lag is shorter than.
         past: P, samples before the first.
+        rounds: of so many groups in one step of the Scan, whose steps cost more than what they compute. T is a multiple
+            of all their samples.
     """
+    body, groups = _body(groups, past, rounds), rounds * groups
     size = groups * GROUP
     constants = {
         "width": [size], "one": [1], "minus_one": [-1], "zero": [0], "last": [2**62], "axis1": [1], "axis3": [3],
@@ -52,7 +55,7 @@ def function(groups: int, past: int, opset: int) -> onnx.FunctionProto:
         helper.make_node("Transpose", ["tap_steps"], ["scan_taps"], perm=[1, 0, 2, 3]),
         helper.make_node("Transpose", ["e_steps"], ["scan_e"], perm=[1, 0, 2]),
         helper.make_node("Scan", ["past", "scan_e", "scan_index", "scan_taps"], ["end", "scan_x"],
-                         body=_body(groups, past), num_scan_inputs=3),
+                         body=body, num_scan_inputs=3),
         helper.make_node("Transpose", ["scan_x"], ["x_steps"], perm=[1, 0, 2]),
         helper.make_node("Reshape", ["x_steps", "flat"], ["x"]),
     ]  # fmt: skip
@@ -69,31 +72,43 @@ def schema() -> onnx.defs.OpSchema:
     return onnx.defs.OpSchema(NAME, DOMAIN, 1, inputs=inputs, outputs=[parameter("x", "tensor(float)")])
 
 
-def _body(groups: int, past: int) -> onnx.GraphProto:
+def _body(groups: int, past: int, rounds: int) -> onnx.GraphProto:
     size = groups * GROUP
     initial = [
         ("places", places()),
-        ("matrix", np.array([0, groups, GROUP, 2 * SPAN], np.int64)),
+        ("matrix", np.array([0, rounds * groups, GROUP, 2 * SPAN], np.int64)),
         ("column", np.array([0, groups, 2 * SPAN, 1], np.int64)),
         ("row", np.array([0, size], np.int64)),
-        ("first", np.array([size], np.int64)),
+        ("start", np.array([past], np.int64)),
+        ("before", np.array([rounds * size], np.int64)),
         ("end", np.array([2**62], np.int64)),
         ("axis", np.array([1], np.int64)),
     ]
     nodes = _nodes(
         ("MatMul", ["taps_now", "places"], "spread"),
         ("Reshape", ["spread", "matrix"], "matrices"),
-    ) + [
-        helper.make_node("GatherElements", ["history", "index_now"], ["gathered"], axis=1),
-        *_nodes(
-            ("Reshape", ["gathered", "column"], "columns"),
-            ("MatMul", ["matrices", "columns"], "predicted"),
-            ("Reshape", ["predicted", "row"], "prediction"),
-            ("Add", ["e_now", "prediction"], "x_now"),
-            ("Slice", ["history", "first", "end", "axis"], "kept"),
-        ),
-        helper.make_node("Concat", ["kept", "x_now"], ["history_out"], axis=1),
-    ]
+    )
+    for name in ("matrices", "index_now", "e_now"):
+        parts = [f"{name}_{number}" for number in range(rounds)]
+        nodes.append(helper.make_node("Split", [name], parts, axis=1, num_outputs=rounds))
+    known = "history"
+    for number in range(rounds):
+        names = {name: f"{name}_{number}" for name in ("gathered", "columns", "predicted", "prediction", "x", "known")}
+        nodes += [
+            helper.make_node("GatherElements", [known, f"index_now_{number}"], [names["gathered"]], axis=1),
+            *_nodes(
+                ("Reshape", [names["gathered"], "column"], names["columns"]),
+                ("MatMul", [f"matrices_{number}", names["columns"]], names["predicted"]),
+                ("Reshape", [names["predicted"], "row"], names["prediction"]),
+                ("Add", [f"e_now_{number}", names["prediction"]], names["x"]),
+            ),
+            helper.make_node("Concat", [known, names["x"]], [names["known"]], axis=1),
+        ]
+        known = names["known"]
+    nodes += _nodes(
+        ("Slice", [known, "start", "end", "axis"], "x_now"),
+        ("Slice", [known, "before", "end", "axis"], "history_out"),
+    )
     inputs = [("history", TensorProto.FLOAT), ("e_now", TensorProto.FLOAT), ("index_now", TensorProto.INT64),
               ("taps_now", TensorProto.FLOAT)]  # fmt: skip
     return helper.make_graph(
@@ -102,7 +117,7 @@ def _body(groups: int, past: int) -> onnx.GraphProto:
         [helper.make_tensor_value_info(name, kind, None) for name, kind in inputs],
         # ONNX Runtime wants to know the number of axes of what a Scan gives.
         [helper.make_tensor_value_info("history_out", TensorProto.FLOAT, ["batch", past]),
-         helper.make_tensor_value_info("x_now", TensorProto.FLOAT, ["batch", size])],
+         helper.make_tensor_value_info("x_now", TensorProto.FLOAT, ["batch", rounds * size])],
         [numpy_helper.from_array(array, name) for name, array in initial],
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.frame_by_frame import constants
 from flowvocoder.runtime.vocoder import POSTFILTER, ROUNDS, STEP
+
+ROUNDS_AT_ONCE = 8
+"""Of the pitch recursion, in one step of its loop."""
 
 if TYPE_CHECKING:
     import onnx
@@ -102,7 +106,8 @@ def step_model(checkpoint: Checkpoint) -> "tuple[onnx.ModelProto, FlowStep]":
     for part in (*model.graph.node, *model.graph.value_info):
         part.ClearField("metadata_props")  # where in whose files each operator was traced: a quarter of the bytes
     for groups, past in recursions(program):
-        model.functions.append(recursion.function(groups, past, OPSET))
+        rounds = math.gcd(ROUNDS_AT_ONCE, module.step.block // (recursion.GROUP * groups))
+        model.functions.append(recursion.function(groups, past, OPSET, rounds))
         model.opset_import.append(onnx.helper.make_opsetid(recursion.DOMAIN, 1))
     return model, module.step
 
