@@ -1,4 +1,4 @@
-"""Parameters and multiplications of vocoders: python docs/scripts/macs.py [VOICE.onnx VOCOS.onnx]
+"""Parameters and multiplications of vocoders: python docs/scripts/macs.py VOICE.onnx
 
 Prints the table of docs/results/speed.md. HiFi-GAN and BigVGAN are counted from the sizes that their authors publish,
 WaveGlow and ours as PyTorch counts them, and exported files by what ONNX Runtime multiplies when it runs them.
@@ -20,7 +20,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from flowvocoder.checkpoint import build_model, load_checkpoint
-from flowvocoder.evaluation.vocoders import of_vocoder, peer
+from flowvocoder.evaluation.vocoders import of_vocoder, peer, vocos_parts
+from flowvocoder.evaluation.vocos_onnx import write_vocos
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.voice_card import BUNDLED_VOICE
@@ -98,7 +99,7 @@ def _shape(typed: dict[str, list[int]]) -> list[int]:
     return next(iter(typed.values()))
 
 
-def rows(voice: Path | None, vocos: Path | None) -> Iterator[tuple[str, float, float, str]]:
+def rows(voice: Path) -> Iterator[tuple[str, float, float, str]]:
     """(what, parameters, multiplications a second, how counted)"""
     seconds, frames = 2.0, round(2.0 * 22050 / 256)
     mel = torch.full((1, 80, frames), -4.0)
@@ -120,22 +121,24 @@ def rows(voice: Path | None, vocos: Path | None) -> Iterator[tuple[str, float, f
             run(given)
         macs = counter.get_total_flops() / 2 / (given.shape[2] * 256 / 22050)
         yield name, parameters, macs, "PyTorch, without Fourier transforms"
-    if voice is not None:
-        block = int(next(x.value for x in onnx.load(voice).metadata_props if x.key == "block"))
-        noise = np.random.default_rng(0).standard_normal((1, block, frames * 256 // block), np.float32)
-        inputs = {"mel": mel.numpy(), "noise": noise, "length": np.array([frames])}
-        yield "flowvocoder, exported", ours.parameters + guide, exported(voice, inputs) / seconds, "ONNX Runtime"
-    if vocos is not None:
-        yield "Vocos, exported", other.parameters, exported(vocos, {"mel": mel.numpy()}) / seconds, "ONNX Runtime"
+    block = int(next(x.value for x in onnx.load(voice).metadata_props if x.key == "block"))
+    noise = np.random.default_rng(0).standard_normal((1, block, frames * 256 // block), np.float32)
+    inputs = {"mel": mel.numpy(), "noise": noise, "length": np.array([frames])}
+    yield "flowvocoder, exported", ours.parameters + guide, exported(voice, inputs) / seconds, "ONNX Runtime"
+    with tempfile.TemporaryDirectory() as folder:
+        vocos = Path(folder) / "vocos.onnx"
+        write_vocos(vocos, *vocos_parts(torch.device("cpu")), 80, 256)
+        macs = exported(vocos, {"mel": mel.numpy()}) / seconds
+    yield "Vocos, exported", other.parameters, macs, "ONNX Runtime"
     for name, sizes in (("HiFi-GAN V1", HIFIGAN), ("BigVGAN", BIGVGAN)):
         yield name, *sizes.counted(), f"arithmetic, {sizes.rate} Hz"
 
 
-def main(voice: Path | None = None, vocos: Path | None = None) -> None:
+def main(voice: Path) -> None:
     print("| vocoder | M parameters | GMAC a second of audio | counted by |\n|---|---|---|---|")
-    for name, parameters, macs, how in rows(voice, vocos):
+    for name, parameters, macs, how in rows(voice):
         print(f"| {name} | {parameters / 1e6:.1f} | {macs / 1e9:.2f} | {how} |", flush=True)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]))

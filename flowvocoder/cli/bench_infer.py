@@ -33,7 +33,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="float32",
                         help="of the networks: float32, bfloat16, float16 (default float32)")  # fmt: skip
     parser.add_argument("--peers", default="",
-                        help="vocos, hifigan, griffin-lim: pip install 'flowvocoder[bench]'")  # fmt: skip
+                        help="vocos, vocos-onnx, hifigan, griffin-lim: pip install 'flowvocoder[bench]'")  # fmt: skip
     parser.add_argument("--seconds", default="10", help="lengths in seconds (default 10)")
     parser.add_argument("--batch", default="1", help="batch sizes (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="repetitions of every measurement (default 5)")

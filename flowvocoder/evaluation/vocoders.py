@@ -11,6 +11,7 @@ from torch import Tensor
 from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.errors import ConfigError
 from flowvocoder.evaluation.griffin_lim import ITERATIONS, griffin_lim
+from flowvocoder.extras import library
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.unfinished import scratch
@@ -113,12 +114,33 @@ def peer(name: str, device: torch.device) -> System:
         raise ConfigError(f"the peer {name} needs {error.name}: pip install 'flowvocoder[bench]'") from error
 
 
-def _vocos(device: torch.device) -> System:
+def vocos_parts(device: torch.device) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Backbone and head of Vocos with random weights, in its published sizes. Raises ImportError."""
     from vocos.heads import ISTFTHead
     from vocos.models import VocosBackbone
 
-    net = torch.nn.Sequential(VocosBackbone(N_MELS, 512, 1536, 8), ISTFTHead(512, 4 * HOP, HOP)).to(device).eval()
+    parts = VocosBackbone(N_MELS, 512, 1536, 8), ISTFTHead(512, 4 * HOP, HOP)
+    return parts[0].to(device).eval(), parts[1].to(device).eval()
+
+
+def _vocos(device: torch.device) -> System:
+    net = torch.nn.Sequential(*vocos_parts(device))
     return System("vocos", "eager", _count(net), lambda mel, seed: net(mel))
+
+
+def _vocos_onnx(device: torch.device) -> System:
+    from flowvocoder.evaluation.vocos_onnx import write_vocos
+
+    parts, runtime = vocos_parts(torch.device("cpu")), library("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with scratch("onnx") as folder:
+        write_vocos(folder / "vocos.onnx", *parts, N_MELS, HOP)
+        session = runtime.InferenceSession(str(folder / "vocos.onnx"), options, providers=["CPUExecutionProvider"])
+    parameters = sum(map(_count, parts))
+    return System(
+        "vocos", "onnx", parameters, lambda mel, _: torch.from_numpy(session.run(None, {"mel": mel.numpy()})[0])
+    )
 
 
 def _hifigan(device: torch.device) -> System:
@@ -137,7 +159,7 @@ def _griffin_lim(device: torch.device) -> System:
     return griffin_lim_system("griffin-lim-32", convention("tacotron2"), iterations=32)
 
 
-PEERS = {"vocos": _vocos, "hifigan": _hifigan, "griffin-lim": _griffin_lim}
+PEERS = {"vocos": _vocos, "vocos-onnx": _vocos_onnx, "hifigan": _hifigan, "griffin-lim": _griffin_lim}
 
 
 def _count(net: torch.nn.Module) -> int:

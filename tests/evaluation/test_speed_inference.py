@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from flowvocoder.cli.main import main
 from flowvocoder.evaluation.speed.inference import measure
-from flowvocoder.evaluation.vocoders import System
+from flowvocoder.evaluation.vocoders import System, vocos_parts
+from flowvocoder.evaluation.vocos_onnx import write_vocos
 
 
 def test_speed_and_operations_are_those_of_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +61,21 @@ def test_bench_refuses(
 ) -> None:
     assert main(["bench", "infer", "--checkpoint", str(checkpoint), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_vocos_in_onnx_runtime_gives_what_its_own_code_gives(tmp_path: Path, thorough: bool) -> None:
+    pytest.importorskip("vocos")
+    runtime = pytest.importorskip("onnxruntime")
+    if not thorough:
+        pytest.skip("tracing takes 10 s: with --thorough")
+    backbone, head = vocos_parts(torch.device("cpu"))
+    write_vocos(tmp_path / "v.onnx", backbone, head, 80, 256)
+    mel = torch.randn(1, 80, 40)
+    session = runtime.InferenceSession(str(tmp_path / "v.onnx"), providers=["CPUExecutionProvider"])
+    (audio,) = session.run(None, {"mel": mel.numpy()})
+    with torch.no_grad():
+        expected = head(backbone(mel)).numpy()
+    assert audio.shape == expected.shape
+    inner = slice(1024, -1024)  # at the ends fewer windows overlap, which the file does not divide by
+    assert np.abs(audio[:, inner] - expected[:, inner]).max() < 1e-5

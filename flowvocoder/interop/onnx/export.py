@@ -16,6 +16,7 @@ from flowvocoder.checkpoint import Checkpoint
 from flowvocoder.errors import ConfigError
 from flowvocoder.extras import library
 from flowvocoder.files import writing
+from flowvocoder.flows.recursion.reference import GROUP
 from flowvocoder.interop.onnx.metadata import metadata
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 from flowvocoder.postfilter.chain import PostFilter
@@ -106,7 +107,7 @@ def step_model(checkpoint: Checkpoint) -> "tuple[onnx.ModelProto, FlowStep]":
     for part in (*model.graph.node, *model.graph.value_info):
         part.ClearField("metadata_props")  # where in whose files each operator was traced: a quarter of the bytes
     for groups, past in recursions(program):
-        rounds = math.gcd(ROUNDS_AT_ONCE, module.step.block // (recursion.GROUP * groups))
+        rounds = math.gcd(ROUNDS_AT_ONCE, module.step.block // (GROUP * groups))
         model.functions.append(recursion.function(groups, past, OPSET, rounds))
         model.opset_import.append(onnx.helper.make_opsetid(recursion.DOMAIN, 1))
     return model, module.step
