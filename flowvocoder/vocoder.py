@@ -100,7 +100,7 @@ class Vocoder(SavedVoice):
         Args:
             path: its folder; the name of a voice of the package; or, on the Hugging Face Hub, `user/repo` (a folder
                 here goes first) or `hf:user/repo@revision`. None or "bundled": the bundled voice.
-            engine: what runs synthesis: `eager`, PyTorch alone; `numba`, which compiles the pitch recursion; or
+            engine: what runs synthesis: `eager`; `numba`, which compiles pitch recursion and rounds of streams; or
                 `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
                 CUDA graphs. `auto` is the fastest of the first two here; the attribute `engine` then says which.
             precision: of most networks in synthesis; the rest, and encoding and likelihood, are float32.
@@ -217,7 +217,9 @@ class Vocoder(SavedVoice):
         mel = conversion.source.undo(self._mel(given, conversion.given))
         lengths = as_lengths(frames, mel)
         longer, noise = conversion.lengths(lengths), self._noise(len(mel), temperature, seed)
-        stages = postfilter.stages(self.iterations(*iterations, False, postfilter), longer, self._precision)
+        stages = postfilter.stages(
+            self.iterations(*iterations, False, postfilter), longer, self._precision, self._steps.compiled_rounds
+        )
         if not trust_mel:
             check_plausible(mel, conversion.given, lengths)
         moved, later = conversion.audio(lengths), conversion.mel(mel, lengths)
@@ -252,7 +254,7 @@ class Vocoder(SavedVoice):
         """
         conversion, postfilter = self._serving(convention)
         settings = self.iterations(gl_iters, low_band_iters, latency_ms, True, postfilter)
-        stages = postfilter.stages(settings, None, self._precision)
+        stages = postfilter.stages(settings, None, self._precision, self._steps.compiled_rounds)
         session = Session(self._steps.require(), self._noise(1, temperature, seed), stages, conversion.for_flow)
         behind = postfilter.delay(settings, self.look_ahead) - conversion.later
         return Stream(session, behind, conversion, self._weight, trust_mel)

@@ -52,17 +52,22 @@ class PostFilter(nn.Module):
         return self.stages(settings, lengths, precision).push(mel, audio, ends=True)
 
     def stages(
-        self, settings: PostfilterSettings, lengths: Tensor | None = None, precision: torch.dtype | None = None
+        self,
+        settings: PostfilterSettings,
+        lengths: Tensor | None = None,
+        precision: torch.dtype | None = None,
+        compiled: bool = False,
     ) -> Stages:
         """The same for audio that is still being made.
 
         Args:
             lengths: frames of each item in all, (B,), where they differ; audio after them comes out as zeros.
             precision: of the guide network; None: that of the audio.
+            compiled: frame-by-frame rounds may use numba.
         """
         chain: list[Stage] = []
         if settings.rounds:
-            chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths))
+            chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths, compiled))
         chain += [Iteration(self.consistency, number, lengths) for number in range(settings.gl_iters)]
         count = settings.low_band_iters
         guided = 0 if self.guide is None else max(0, count - UNGUIDED_FIRST)

@@ -9,7 +9,8 @@ from torch import Tensor
 from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
 from flowvocoder.postfilter.low_band import LowBand
 from flowvocoder.postfilter.real_time import RealTimeIterations
-from flowvocoder.postfilter.rounds import Rounds
+from flowvocoder.postfilter.rounds import Consistency, Rounds
+from flowvocoder.postfilter.rounds_compiled import CompiledConsistency
 from flowvocoder.postfilter.settings import PostfilterSettings
 
 
@@ -18,6 +19,7 @@ class FrameByFrame:
 
     Args:
         as of `RealTimeIterations`.
+        compiled: by numba where that is quicker.
     """
 
     def __init__(
@@ -26,9 +28,10 @@ class FrameByFrame:
         band: LowBand,
         settings: PostfilterSettings,
         lengths: Tensor | None = None,
+        compiled: bool = False,
     ):
         self._general = RealTimeIterations(consistency, band, settings, lengths)
-        self._made = consistency, band, settings
+        self._made = consistency, band, settings, compiled
         self._plain: Rounds | None = None
         self._one = lengths is None
         self.behind = self._general.behind
@@ -39,8 +42,9 @@ class FrameByFrame:
         if not plain or (torch.is_grad_enabled() and audio.requires_grad):
             return self._general.push(mel, audio, ends)
         if self._plain is None:
-            consistency, band, settings = self._made
-            self._plain = Rounds(consistency.spec, constants(consistency, band), settings)
+            consistency, band, settings, compiled = self._made
+            kind = CompiledConsistency if compiled else Consistency
+            self._plain = Rounds(consistency.spec, constants(consistency, band), settings, kind)
         return torch.from_numpy(self._plain.push(mel[0].numpy(), audio[0].numpy(), ends))[None]
 
 

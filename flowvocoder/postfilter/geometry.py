@@ -3,6 +3,7 @@
 from typing import NamedTuple, Protocol
 
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.settings import MOMENTUM
 from flowvocoder.units import ceil_div
 
 
@@ -16,7 +17,7 @@ class Framing(Protocol):
 
 
 PARTIAL = {0: 2, 1: 1}
-"""By hops of delay: how many hops of a frame's window may be missing. Momentum would smear pulses there."""
+"""By hops of delay: how many hops of a frame's window may be missing."""
 
 FADE = 4
 """Changes begin, and what was expected gives way to what has come, over 1 / FADE of a hop: a step would click."""
@@ -48,6 +49,11 @@ def geometry(consistency: Framing, late: int) -> Geometry:
     first, last = (-late * hop - stop) // hop + 1, (hop + missing - stop) // hop
     known = hop - (first * hop - left)
     return Geometry(first, last, known, (late + 1) * hop, max(0, (last - first) * hop + consistency.size - known))
+
+
+def momentum(late: int) -> float:
+    """How far a round goes on in the direction of the last one; more would smear pulses where frames are not whole."""
+    return 0.3 if late in PARTIAL else MOMENTUM
 
 
 def in_whole_hops(before: int, consistency: Framing, late: int) -> int:

@@ -7,7 +7,7 @@ from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import number
 from flowvocoder.units import seconds
 
-ROUNDS = {0: (2, 4), 1: (2, 4), 2: (2, 6), 3: (2, 6), 4: (2, 6), 7: (2, 6)}
+ROUNDS = {0: (2, 16), 1: (2, 12), 2: (2, 12), 3: (2, 12), 4: (2, 12), 7: (2, 12)}
 """Hops of delay and the frame-by-frame rounds that are best for it, over all bands and below 1 kHz, as measured in
 docs/how-to/stream.md. More rounds over all bands raise PESQ further and smear pitch pulses."""
 

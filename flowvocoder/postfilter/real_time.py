@@ -6,9 +6,9 @@ from torch import Tensor
 
 from flowvocoder.audio.stft import frames
 from flowvocoder.postfilter.consistency import MelConsistency, synthesis_window
-from flowvocoder.postfilter.geometry import FADE, PARTIAL, geometry
+from flowvocoder.postfilter.geometry import FADE, geometry, momentum
 from flowvocoder.postfilter.low_band import LowBand
-from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import joined, split
 from flowvocoder.units import ceil_div
 
@@ -40,7 +40,7 @@ class RealTimeIterations:
     ):
         self._consistency, self._band, self._lengths = consistency, band, lengths
         self._late, self._rounds, self._low_rounds = settings.look_ahead, settings.rounds, settings.low_rounds
-        self._momentum = 0.0 if self._late in PARTIAL else MOMENTUM
+        self._momentum = momentum(self._late)
         self._geometry = geometry(consistency, self._late)
         self.behind = self._late * consistency.hop
         self._hop = 0  # the next one to come

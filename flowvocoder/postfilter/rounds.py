@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.geometry import FADE, PARTIAL, geometry
-from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
+from flowvocoder.postfilter.geometry import FADE, geometry, momentum
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.units import ceil_div
 
 Floats = npt.NDArray[np.float32]
@@ -95,14 +95,21 @@ class Rounds:
 
     Args:
         constants: as of `Consistency`.
+        kind: of what corrects frames.
     """
 
-    def __init__(self, spec: MelSpec, constants: Mapping[str, Any], settings: PostfilterSettings):
-        full, low = (Consistency(spec, constants, prefix) for prefix in ("", "low_"))
+    def __init__(
+        self,
+        spec: MelSpec,
+        constants: Mapping[str, Any],
+        settings: PostfilterSettings,
+        kind: type[Consistency] = Consistency,
+    ):
+        full, low = (kind(spec, constants, prefix) for prefix in ("", "low_"))
         self._full, self._low = full, low
         self._down, self._up, self._reach = constants["down"], constants["up"], int(constants["reach"])
         self._late, self._rounds, self._low_rounds = settings.look_ahead, settings.rounds, settings.low_rounds
-        self._momentum = np.float32(0.0 if self._late in PARTIAL else MOMENTUM)
+        self._momentum = np.float32(momentum(self._late))
         self._geometry = now = geometry(full, self._late)
         self._hop = 0  # the next one to come
         self._buffer = np.zeros(now.known + now.beyond, np.float32)

@@ -14,7 +14,8 @@ from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.pieces import CHUNK
 
 Engine = Literal["eager", "numba", "compile"]
-"""PyTorch alone; with the pitch recursion as machine code; steps of a size that comes back as compiled graphs."""
+"""PyTorch and NumPy alone; with pitch recursion and rounds as machine code; steps of a size that comes back as compiled
+graphs."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -82,6 +83,11 @@ class ModelSteps:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_made": {}}  # copies and pickles make their own
+
+    @property
+    def compiled_rounds(self) -> bool:
+        """Whether frame-by-frame rounds run as machine code: by `numba`, and by `compile` where numba is installed."""
+        return self._engine == "numba" or (self._engine == "compile" and importlib.util.find_spec("numba") is not None)
 
     def find(self, sampling: bool = True) -> FlowStep | None:
         """The step for synthesis, or for the inverse of the flow; None for a model that takes whole mels only."""

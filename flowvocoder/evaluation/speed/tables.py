@@ -95,9 +95,13 @@ def synthesis_markdown(
         ],
     )  # fmt: skip
     if streams:
-        times = [[f"{v:.1f}" for v in (s.chunk, s.p50, s.p99, s.first_audio, s.look_ahead)] for s in streams]
+        times = [
+            [f"{v:.1f}" for v in (s.chunk, s.chunk / s.p50, s.fastest, s.p50, s.p99, s.first_audio, s.look_ahead)]
+            for s in streams
+        ]
         lines += ["", *markdown_table(
-            ("streaming", "engine", "frames", "chunk ms", "p50 ms", "p99 ms", "first audio ms", "look-ahead ms"),
+            ("streaming", "engine", "frames", "chunk ms", "x real time", "fastest ms", "p50 ms", "p99 ms",
+             "first audio ms", "look-ahead ms"),
             [(s.name, s.engine, s.frames, *row) for s, row in zip(streams, times, strict=True)],
         )]  # fmt: skip
     return "\n".join(lines) + "\n"
