@@ -41,6 +41,11 @@ def main(voice: str, *seconds: str) -> None:
         rows.append(json.loads(done.stdout))
         audio, loaded, peak, cpu = rows[-1]
         print(f"| {audio:g} | {loaded:.0f} | {peak:.0f} | {cpu:.2f} | {audio / cpu:.1f} |", flush=True)
+    draw(rows)
+
+
+def draw(rows: list[list[float]]) -> None:
+    """Rows of the table: seconds, MB once loaded, peak MB, CPU seconds."""
     lengths, _, peaks, cpus = zip(*rows, strict=True)
     figure = Figure(figsize=(8, 3), layout="constrained", dpi=100)
     left, right = figure.subplots(1, 2)
