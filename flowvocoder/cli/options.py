@@ -96,10 +96,10 @@ def add_iterations(parser: argparse.ArgumentParser) -> None:
 
 def add_engine(parser: argparse.ArgumentParser, *more: str) -> None:
     """--engine and --precision."""
-    onnx = "; onnx: ONNX Runtime, --checkpoint is a folder of `export`" if "onnx" in more else ""
+    onnx = "; onnx: ONNX Runtime on a folder of `export`" if "onnx" in more else ""
     parser.add_argument("--engine", default="eager", choices=["auto", "eager", "numba", "compile", *more],
-                        help="eager: PyTorch (default); numba: compiled pitch recursion; compile: compiled graphs, for"
-                        f" streams, after a minute's warm-up; auto: numba where it is installed{onnx}")  # fmt: skip
+                        help="eager: PyTorch (default); numba: compiled recursion; compile: graphs, after a minute's"
+                        f" warm-up; auto: numba if installed{onnx}")  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"],
                         help="of the networks (default float32); the others are for GPUs")  # fmt: skip
 

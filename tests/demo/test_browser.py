@@ -50,6 +50,11 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         self.page.on("request", lambda request: self._check(request.url))
         self.page.on("response", lambda r: r.status >= 400 and self.complaints.append(f"{r.status}: {r.url}"))
+        # Gradio asks how an upload comes on, and where it is over by then, the answer is 404.
+        self.page.route(
+            re.compile("/upload_progress"),
+            lambda route: route.fulfill(content_type="text/event-stream", body='data: {"msg": "done"}\n\n'),
+        )
         self.page.goto(address)
 
     def _check(self, url: str) -> None:
@@ -286,7 +291,7 @@ def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
     expect(plots(panel)).not_to_have_attribute("src", picture)
     press(panel, "Stop")
     expect(panel.locator(".verdict")).to_contain_text("Stopped after step")
-    assert float(figure(panel, "Held out").inner_text()) > nats
+    assert float(figure(panel, "Held out").inner_text()) >= nats, "the best so far"
     assert (ground(panel) < 64) == (visit.colours == "dark")
     step = figure(panel, "Step").inner_text()
     assert visit.fits()

@@ -115,7 +115,9 @@ def test_a_stream_gives_what_a_stream_gives(served: Served, vocoder: Vocoder, me
         stream.send("end")
         *heard, end = list(stream)
     want = [own.push(torch.from_numpy(mel[:, start : start + 7])) for start in range(0, mel.shape[1], 7)]
-    assert b"".join(heard) == to_pcm16(torch.cat([*want, own.flush()]).numpy())[0].tobytes()
+    samples = to_pcm16(torch.cat([*want, own.flush()]).numpy())[0].astype(int)
+    # Frames that wait are spoken together, and sums of other lengths are rounded otherwise.
+    assert np.abs(np.frombuffer(b"".join(heard), "<i2") - samples).max() <= 1
     assert json.loads(end)["samples"] == 256 * mel.shape[1]
 
 
