@@ -41,7 +41,7 @@ def ray_cluster(address: str, jobs: int) -> Iterator[Any]:
         ray.data.DataContext.get_current().enable_progress_bars = False
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"--address {address}: no Ray cluster to be reached ({first})") from error
+        raise ConfigError(f"{address}: no Ray cluster to be reached ({first})") from error
     try:
         yield ray
     finally:

@@ -66,13 +66,15 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
 
 def _add_prepare(prepare: argparse.ArgumentParser) -> None:
     prepare.add_argument("--source", metavar="PATH", type=Path,
-                         help="the corpus on disk, folder or archive; for your own recordings a folder, Kaldi folder or"
-                         " file list")  # fmt: skip
+                         help="the corpus on disk, folder or archive; for your own recordings a folder, Kaldi folder,"
+                         " file list or Lhotse's cuts")  # fmt: skip
     prepare.add_argument("--jobs", metavar="N", type=_jobs, default=min(4, os.cpu_count() or 1),
                          help="recordings read at the same time (default: up to 4)")  # fmt: skip
     prepare.add_argument("--skip-bad", action="store_true",
                          help="leave out missing and unreadable recordings instead of stopping")  # fmt: skip
-    prepare.add_argument("--language", help=f"{FOLDER} only: ISO 639 code (default und, undetermined)")
+    prepare.add_argument(
+        "--language", help=f"{FOLDER} only: ISO 639 code where cuts state none (default und, undetermined)"
+    )
     prepare.add_argument("--speaker", help=f"{FOLDER} only: speaker of all recordings (default: the source's name)")
     prepare.add_argument("--speaker-folders", action="store_true",
                          help=f"{FOLDER} only: the first folder below PATH is the speaker")  # fmt: skip

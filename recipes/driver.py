@@ -229,7 +229,8 @@ def _entries(
         try:
             yield Entry(
                 id=name, path=path_from(base, utterance.audio), start=start,
-                duration=end - start, rate=recording.rate, speaker=speaker, language=part.language or recipe.language,
+                duration=end - start, rate=recording.rate, speaker=speaker,
+                language=utterance.language or part.language or recipe.language,
                 text=utterance.text, sha256=recording.sha256,
                 split=utterance.split or choose_split(grouped, speaker, speakers),
             )  # fmt: skip

@@ -3,8 +3,10 @@
 import functools
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from flowvocoder.audio.files import open_audio
 from flowvocoder.data.manifest import Entry, read_manifest
@@ -63,9 +65,10 @@ def _write_kaldi(manifest: Path, out: Path) -> str:
     tables: dict[str, dict[str, dict[str, str]]] = {}
     for entry, audio in _located(manifest):
         if len(f"{entry.id}{entry.speaker}".split()) > 1 or "\n" in f"{audio}{entry.text}":
-            raise DataError(f"{manifest}: id {entry.id!r} or its speaker has a space, which Kaldi's tables cannot hold")
+            raise DataError(f"{manifest}: {entry.id!r} has a space in id or speaker, or a line break in path or text,"
+                            " which Kaldi's tables cannot hold")  # fmt: skip
         split = tables.setdefault(entry.split, {name: {} for name in KALDI})
-        recording = audio.as_posix().replace(" ", "_").strip("/")
+        recording = re.sub(r"[\s%]", lambda found: quote(found[0]), audio.as_posix()).strip("/")
         split["wav.scp"][recording] = str(audio)
         # Rounded up, since Kaldi cuts off what is less than a sample.
         times = (-(-(10**6) * sample // entry.rate) / 10**6 for sample in (entry.start, entry.start + entry.duration))

@@ -18,6 +18,7 @@ class Utterance:
     group: str | None = None  # several takes of one sentence share it, and so their split; None: the name
     start: float = 0.0  # seconds
     end: float | None = None  # seconds; None: the end of the recording
+    language: str | None = None  # None: the part's
 
 
 Report = Callable[[str], None]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flowvocoder.data.splits import SPLITS as MANIFEST_SPLITS
 from flowvocoder.errors import DataError
 from flowvocoder.files import reading
 from recipes.facts import Report, Utterance
@@ -120,7 +121,9 @@ class FileList:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cuts:
-    """A `CutSet` of `MonoCut` as JSON Lines, packed with gzip or not; the split by the file's name.
+    """A `CutSet` of `MonoCut` as JSON Lines, packed with gzip or not.
+
+    The split is what `corpus export` noted, else by the file's name.
 
     A path is looked for where it says, and below the folder of the cuts.
     """
@@ -136,12 +139,12 @@ class Cuts:
             for number, line in _packed_lines(path):
                 where = Path(f"{path}: line {number}")
                 with reading(where, DataError, "no cut of one recording"):
-                    name, place, start, end, speaker, text = _cut(where, json.loads(line))
-                    audio = find_audio(path.parent / place) or find_audio(Path(place))
+                    cut = _cut(where, json.loads(line))
+                    audio = find_audio(path.parent / cut.audio) or find_audio(cut.audio)
                 if audio is None:
-                    problem(f"{where}: no recording {path.parent / place} for this cut")
+                    problem(f"{where}: no recording {path.parent / cut.audio} for this cut")
                     continue
-                yield Utterance(name, audio, speaker or None, text or None, split, None, start, end)
+                yield dataclasses.replace(cut, audio=audio, split=cut.split or split)
 
     @staticmethod
     def _files(root: Path) -> list[Path]:
@@ -185,16 +188,19 @@ def _packed_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _cut(where: Path, cut: dict[str, Any]) -> tuple[str, str, float, float, str, str]:
-    """Name, path, start and end in seconds, speaker and text. Raises DataError: it is of another kind."""
+def _cut(where: Path, cut: dict[str, Any]) -> Utterance:
+    """With the path that it states. Raises DataError: it is of another kind."""
     if cut["type"] != "MonoCut":
         raise DataError(f"{where}: is a {str(cut['type'])[:40]}; only cuts of one recording (MonoCut) are read")
     (source,) = cut["recording"]["sources"]
     if source["type"] != "file":
         raise DataError(f"{where}: its audio comes from a {str(source['type'])[:40]}; save it as a file")
     spoken = cut.get("supervisions") or [{}]
-    speaker, text = str(spoken[0].get("speaker") or ""), " ".join(str(one.get("text") or "") for one in spoken)
+    speaker, language = (str(spoken[0].get(key) or "") or None for key in ("speaker", "language"))
+    text = " ".join(str(one.get("text") or "") for one in spoken).strip()
+    split = (cut.get("custom") or {}).get("split")
     start, duration = float(cut["start"]), float(cut["duration"])
     if not (math.isfinite(start + duration) and start >= 0.0 and duration > 0.0):
         raise DataError(f"{where}: a cut from {start} of {duration} seconds holds nothing")
-    return str(cut["id"]), str(source["source"]), start, start + duration, speaker, text.strip()
+    return Utterance(str(cut["id"]), Path(source["source"]), speaker, text or None,
+                     split if split in MANIFEST_SPLITS else None, None, start, start + duration, language)  # fmt: skip

@@ -192,6 +192,7 @@ def test_a_voice_is_added_under_a_name(
     for arguments, problem in (
         (["me/small"], "is there already"), ([str(voice), "--name", "../x"], "cannot be a voice's name"),
         (["me/small", "--name", rows[0]["name"]], "a voice of the package"), (["me/broken"], "truncated or altered"),
+        (["mistyped"], "mistyped: no such folder"), ([str(voice), "--name", ""], "cannot be a voice's name"),
     ):  # fmt: skip
         assert main(["voices", "add", *arguments]) == 2 and problem in capsys.readouterr().err
     assert main(["voices", "add", "me/small", "--force"]) == 0

@@ -50,6 +50,6 @@ class Calibration:
             ConfigError: no share, or fewer than one of the recordings.
         """
         if not self.smallest <= false_alarms < 1.0:
-            least = f"{self.smallest:.4f}, one of the {len(self.scores)} recordings that it was calibrated with"
-            raise ConfigError(f"false alarms must be a share below 1 and at least {least}, not {false_alarms}")
+            least = f"{self.smallest:.4f} (calibrated with {len(self.scores)} recordings)"
+            raise ConfigError(f"false alarms must be a share from {least} to below 1, not {false_alarms}")
         return float(self.peaks[-int(false_alarms * (len(self.peaks) + 1))])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowvocoder.cli.bulk import find_files
+from flowvocoder.cli.bulk import find_files, plan, recordings_to
 from flowvocoder.cli.command import FAILED, Command, say
 from flowvocoder.cli.common import check_not_input, check_output
 from flowvocoder.cli.options import positive, positive_int
@@ -74,10 +74,14 @@ def _check_outputs(arguments: argparse.Namespace, files: list[Path]) -> None:
     if arguments.out:
         check_output(arguments.out, (".json",))
         check_not_input([arguments.out], files)
+    arguments.plots = {}
     if arguments.plot:
         from flowvocoder.files import check_folder
 
-        check_output(arguments.plot, (".png",)) if len(files) == 1 else check_folder(arguments.plot)
+        jobs, several = plan(arguments.paths, arguments.plot, recordings_to(".png"))
+        if several:
+            check_folder(arguments.plot)
+        arguments.plots = {job.input: job.output for job in jobs}
 
 
 def _scorer(arguments: argparse.Namespace) -> Callable[[Path], dict[str, Any] | str]:
@@ -101,14 +105,13 @@ def _score(detector: Any, arguments: argparse.Namespace, path: Path) -> dict[str
         raise
     except AudioError as error:
         return str(error) if str(path) in str(error) else f"{path}: {error}"
-    if arguments.plot:
+    if path in arguments.plots:
         import numpy as np
 
         from flowvocoder.anomaly.plots import save_verdict
 
         evidence = np.concatenate([piece.frames for piece in pieces])
-        to = arguments.plot if arguments.plot.suffix.lower() == ".png" else arguments.plot / f"{path.stem}.png"
-        save_verdict(to, recording.samples, recording.sample_rate, verdict, evidence, path.name)
+        save_verdict(arguments.plots[path], recording.samples, recording.sample_rate, verdict, evidence, path.name)
     result: dict[str, Any] = verdict.as_json(str(path))
     return result
 

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.audio.resample import resample
 
     if bool(arguments.redo) == (arguments.speed is not None):
-        raise ConfigError("edit needs one of --redo START-END and --speed FACTOR")
+        raise ConfigError("edit takes either --redo START-END or --speed SPEED")
     check_output(arguments.output, AUDIO_OUT)
     check_not_input([arguments.output], [arguments.recording])
     stored = read_as_stored(arguments.recording, longest=LONGEST_ENCODED)

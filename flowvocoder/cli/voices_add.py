@@ -26,7 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = arguments.voice
     there = Path(given).is_dir()
-    name = arguments.name or (Path(given).resolve().name if there else given.partition("@")[0].rpartition("/")[2])
+    if not there and given.count("/") != 1:
+        raise ConfigError(f"{given}: no such folder, and a voice of the hub is named USER/REPO or USER/REPO@REVISION")
+    name = arguments.name
+    if name is None:
+        name = Path(given).resolve().name if there else given.partition("@")[0].rpartition("/")[2]
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}", name):
         raise ConfigError(f"{name!r} cannot be a voice's name: --name gives another, of letters, digits, - _ and .")
     known, target = voices().get(name), added_voices() / name

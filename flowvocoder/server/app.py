@@ -180,7 +180,10 @@ def _listen(host: str, port: int) -> socket.socket:
             (bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET, backlog=MOST_CONNECTIONS
         )
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"port {port} of {host} cannot be used: choose another with --port or --wyoming") from error
+        why = getattr(error, "strerror", None) or "no address"
+        raise ConfigError(
+            f"port {port} of {host} cannot be used ({why}): choose another with --port, --wyoming or --host"
+        ) from error
 
 
 def with_demo(

@@ -1,10 +1,12 @@
 """Any acoustic model, by a Python file that runs it."""
 
+import contextlib
 import runpy
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.errors import ConfigError, FlowVocoderError, MelError
 from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion
 from flowvocoder.mel.files import Mel
@@ -27,7 +29,7 @@ class Program:
     def __init__(self, path: Path, wanted: MelSpec):
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")
-        with reading(path, ConfigError, "cannot be run"):
+        with _running(path, ConfigError, "cannot be run"):
             names = runpy.run_path(str(path))
         if not callable(names.get("speak")) or not isinstance(names.get("convention"), str):
             raise ConfigError(f"{path}: must define speak(text, speed, seed) and convention, the name of its mels")
@@ -38,6 +40,16 @@ class Program:
     def __call__(self, text: str, speed: float, seed: int) -> tuple[Mel, Toolkit]:
         """Raises MelError: it fails on this text, or what comes out is no mel of the convention."""
         text = checked_text(text, speed)
-        with self._lock, reading(self.path, MelError, "fails on this text"):
+        with self._lock, _running(self.path, MelError, "fails on this text"):
             mel = self._speak(text, speed, seed)
         return checked_mel(mel, self.path, self.convention)
+
+
+@contextlib.contextmanager
+def _running(path: Path, kind: type[FlowVocoderError], problem: str) -> Iterator[None]:
+    """As `reading`; a program that calls `sys.exit` has failed, too."""
+    with reading(path, kind, problem):
+        try:
+            yield
+        except SystemExit as error:
+            raise RuntimeError("it calls sys.exit") from error

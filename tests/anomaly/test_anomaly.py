@@ -167,6 +167,15 @@ def test_the_command_writes_the_fixed_form(
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["broken.png", "kathleen.png"]
 
 
+@pytest.mark.parametrize("plot", ["both.png", "plots"])
+def test_no_picture_overwrites_another(tmp_path: Path, plot: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "a.wav", tmp_path / "a.flac"]
+    for file in files:
+        shutil.copy(EXAMPLES / "kathleen.flac", file)
+    assert main(["anomaly", "score", *map(str, files), "--plot", str(tmp_path / plot)]) == 2
+    assert plot in capsys.readouterr().err and not (tmp_path / plot).exists()
+
+
 @pytest.mark.slow
 def test_the_command_listens_to_a_pipe(
     gap: tuple, clean: Clean, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

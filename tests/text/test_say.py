@@ -92,6 +92,7 @@ def test_a_program_gives_its_mel(tmp_path: Path, mels: np.ndarray) -> None:
     for text, said in (
         ("convention = 'hifigan'", "must define speak"), ("x = 1 / 0", "cannot be run"),
         (good.replace("hifigan", "nope"), "unknown mel convention"), (good + "    return mel.T\n", "bands"),
+        ("raise SystemExit", "cannot be run"), (good + "    exit()\n", "fails on this text"),
         (good + "    return mel[99]\n", "fails on this text"), (good + "    return -9 * mel\n", "no plausible hifigan"),
     ):  # fmt: skip
         file.write_text(text)
