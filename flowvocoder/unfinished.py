@@ -72,6 +72,20 @@ def hold(place: Path) -> int:
     return handle
 
 
+@contextlib.contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """A block that processes which name the same file enter one after the other. Without `flock` none waits."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        with contextlib.suppress(ImportError, OSError):
+            from fcntl import LOCK_EX, flock
+
+            flock(handle, LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def sweep(left: Path) -> None:
     """Remove what is there, if no process holds it and we may."""
     with contextlib.suppress(OSError):

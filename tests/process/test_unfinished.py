@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from flowvocoder.files import recover_folder, writing, writing_folder
-from flowvocoder.unfinished import is_being_written, scratch, unfinished
+from flowvocoder.unfinished import alone, is_being_written, scratch, unfinished
 
 KILLED = """
 import os, signal, sys
@@ -87,3 +89,19 @@ def test_a_scratch_folder_of_a_living_process_stays(tmp_path: Path, monkeypatch:
         assert names(tmp_path) == {first.name, second.name}
         assert first.stat().st_mode & 0o077 == 0, "only its owner may look"
     assert names(tmp_path) == set()
+
+
+def test_alone_is_alone(tmp_path: Path) -> None:
+    place, inside, together = tmp_path / "place", [0], []
+    place.touch()
+
+    def enter(_: int) -> None:
+        with alone(place):
+            inside[0] += 1
+            time.sleep(0.01)
+            together.append(inside[0])
+            inside[0] -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(8)))
+    assert together == [1] * 8

@@ -1,11 +1,16 @@
 """Errors of F0, voicing and periodicity, by the project's tracker and, where requested, by pYIN."""
 
+import functools
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from flowvocoder.evaluation.measures.registry import measure
 from flowvocoder.evaluation.pitch import F0_RANGE, FEWEST_VOICED, PitchTrack, pitch_tracks
 from flowvocoder.evaluation.signals import RATE, SPEECH_DB, Pair, Values
 from flowvocoder.extras import library
+from flowvocoder.unfinished import alone
 
 GROSS_CENTS = 200.0
 """A larger error is a wrong choice of period, not an error of pitch."""
@@ -71,10 +76,23 @@ def cents_apart(a: Values, b: Values) -> Values:
 def _pyin(samples: Values) -> Values:
     """F0 in Hz, 0 where unvoiced, a frame every PYIN_HOP samples."""
     low, high = F0_RANGE
-    f0, _, _ = library("librosa", "evaluate").pyin(
+    f0, _, _ = _librosa().pyin(
         samples, fmin=low, fmax=high, sr=RATE, frame_length=PYIN_FRAME, hop_length=PYIN_HOP, fill_na=0.0
     )
     return np.asarray(f0)
+
+
+@functools.cache
+def _librosa() -> Any:
+    """The library, with its pYIN compiled.
+
+    numba compiles it at the first call, and keeps that on the disk. Processes that do so at the same time can mix their
+    files, and crash (https://github.com/numba/numba/issues/10128): hence one after the other.
+    """
+    found = library("librosa", "evaluate")
+    with alone(Path(found.__file__)):
+        found.pyin(np.zeros(2 * PYIN_FRAME), fmin=F0_RANGE[0], fmax=F0_RANGE[1], sr=RATE, frame_length=PYIN_FRAME)
+    return found
 
 
 def _rms(values: Values) -> float:
