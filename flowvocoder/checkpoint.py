@@ -175,6 +175,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not file.is_file():
         inside = path / "checkpoint"  # of a training run
         hint = f": perhaps {inside} is meant" if (inside / CONFIG).is_file() else ""
+        hint = hint or ": `--engine onnx` runs what `export` wrote" * any(path.glob("*.onnx"))
         raise CheckpointError(f"{path}: no {CONFIG} in this folder, so not a checkpoint{hint}")
     problem = "truncated or altered: not the configuration of a checkpoint"
     config = read_json(file, CheckpointError, problem)

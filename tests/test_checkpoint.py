@@ -69,6 +69,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: (p / "config.json").write_text('{"a":' * 500 + "1" + "}" * 500), "truncated or altered.*nested too"),
     "nested deeper than Python goes": (
         lambda p: (p / "config.json").write_text("[" * 100_000), "truncated or altered"),
+    "exported": (lambda p: (p / "config.json").rename(p / "step.onnx"), "--engine onnx"),
     "gone": (shutil.rmtree, "no such checkpoint"),
 }  # fmt: skip
 

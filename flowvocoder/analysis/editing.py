@@ -35,7 +35,9 @@ def redo(
     """
     rate, hop, fade = vocoder.sample_rate, vocoder.spec.hop_length, round(TRANSITION * vocoder.sample_rate)
     first, last = round(start * rate), round(end * rate)
-    if not 0 <= first < last <= len(audio):
+    if first >= last:
+        raise AudioError(f"the span from {start} to {end} s ends before it begins")
+    if first < 0 or last > len(audio):
         raise AudioError(f"the span from {start} to {end} s is not within the recording's {len(audio) / rate:.3f} s")
     if last - first < 2 * fade:
         raise AudioError(f"the span from {start} to {end} s is shorter than two transitions of {TRANSITION} s")

@@ -59,11 +59,12 @@ def test_a_speed_is_exact_and_1_is_the_recording() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "one of --redo"),
+        ([], "either --redo"),
         (["--redo", "0.2-9"], "speech.wav: the span from 0.2 to 9.0 s is not within"),
         (["--redo", "0.200-0.205"], "shorter than two transitions"),
+        (["--redo", "0.3-0.2"], "ends before it begins"),
         (["--speed", "9"], "from 0.25 to 4.0, not 9.0"),
-        (["--speed", "2", "--redo", "0.1-0.2"], "one of --redo"),
+        (["--speed", "2", "--redo", "0.1-0.2"], "either --redo"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(
