@@ -180,7 +180,7 @@ def _listen(host: str, port: int) -> socket.socket:
             (bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET, backlog=MOST_CONNECTIONS
         )
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "no address"
+        why = str(getattr(error, "strerror", None) or "no address").partition(" (while")[0]  # Python adds the address
         raise ConfigError(
             f"port {port} of {host} cannot be used ({why}): choose another with --port, --wyoming or --host"
         ) from error
