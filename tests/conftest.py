@@ -45,14 +45,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test of the served demo waits for a server and, mostly, a browser."""
+    """A test of the served demo waits for a server and, mostly, a browser. Long ones need `--thorough`."""
+    parts: dict[bool, list[pytest.Item]] = {True: [], False: []}
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-    if not config.option.thorough:
-        left_out = [item for item in items if item.get_closest_marker("thorough")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        parts[config.option.thorough or item.get_closest_marker("thorough") is None].append(item)
+    items[:] = parts[True]
+    if parts[False]:
+        config.hook.pytest_deselected(items=parts[False])
 
 
 def pytest_xdist_auto_num_workers() -> int:

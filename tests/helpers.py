@@ -1,7 +1,10 @@
 """Signals and corpora that tests make for themselves."""
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import soundfile as sf
@@ -13,6 +16,21 @@ from flowvocoder.data.manifest import Entry, write_manifest
 from flowvocoder.data.splits import choose_split
 from flowvocoder.files import sha256_of
 from flowvocoder.vocoder import Vocoder
+
+DOCS_SCRIPTS = Path(__file__).parents[1] / "docs" / "scripts"
+
+
+def docs_script(name: str) -> ModuleType:
+    """A script of the docs as a module; it may import its neighbours."""
+    spec = importlib.util.spec_from_file_location(f"docs_script_{name}", DOCS_SCRIPTS / f"{name}.py")
+    assert spec and spec.loader
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(DOCS_SCRIPTS))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(DOCS_SCRIPTS))
+    return module
 
 
 def speech_like(seconds: float, sample_rate: int, seed: int = 0) -> np.ndarray:

@@ -32,20 +32,24 @@ class FrameByFrame:
     ):
         self._general = RealTimeIterations(consistency, band, settings, lengths)
         self._made = consistency, band, settings, compiled
-        self._plain: Rounds | None = None
+        self._rounds: Rounds | RealTimeIterations | None = None  # chosen by the first audio, since it keeps the last
         self._one = lengths is None
         self.behind = self._general.behind
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`."""
+        self._rounds = self._rounds or self._chosen(audio)
+        if isinstance(self._rounds, RealTimeIterations):
+            return self._rounds.push(mel, audio, ends)
+        return torch.from_numpy(self._rounds.push(mel[0].numpy(), audio[0].numpy(), ends))[None]
+
+    def _chosen(self, audio: Tensor) -> Rounds | RealTimeIterations:
         plain = self._one and len(audio) == 1 and audio.dtype == torch.float32 and audio.device.type == "cpu"
         if not plain or (torch.is_grad_enabled() and audio.requires_grad):
-            return self._general.push(mel, audio, ends)
-        if self._plain is None:
-            consistency, band, settings, compiled = self._made
-            kind = CompiledConsistency if compiled else Consistency
-            self._plain = Rounds(consistency.spec, constants(consistency, band), settings, kind)
-        return torch.from_numpy(self._plain.push(mel[0].numpy(), audio[0].numpy(), ends))[None]
+            return self._general
+        consistency, band, settings, compiled = self._made
+        kind = CompiledConsistency if compiled else Consistency
+        return Rounds(consistency.spec, constants(consistency, band), settings, kind)
 
 
 def constants(consistency: MelConsistency, band: LowBand) -> dict[str, Any]:

@@ -1,19 +1,13 @@
 """The script behind docs/results/family.md: trains for a time, measures, makes one table."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from command import refused
+from helpers import docs_script
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "scripts" / "family.py"
-spec = importlib.util.spec_from_file_location("family_script", SCRIPT)
-assert spec is not None and spec.loader is not None
-family = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = family
-spec.loader.exec_module(family)
+family = docs_script("family")
 
 LAPGLOW = "lapglow-tiny"
 WAVEFLOW = "waveflow-64:model.channels=4:model.layers=2:model.flows=2"

@@ -1,27 +1,17 @@
 """The scripts behind the pictures and the costs of flows of vectors."""
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from helpers import docs_script
 from PIL import Image
 
-SCRIPTS = Path(__file__).parents[2] / "docs" / "scripts"
 pytestmark = pytest.mark.slow
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_kind_of_set_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gallery = script("flows_gallery")
+    gallery = docs_script("flows_gallery")
     monkeypatch.setattr(gallery, "OUT", tmp_path)
     monkeypatch.setattr(gallery, "ROWS", 60)
     monkeypatch.setattr(gallery, "FAMILIES", ["nsf-c", "planar", "nice", "maf"])
@@ -40,7 +30,7 @@ def test_every_kind_of_set_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_costs_are_of_determinants_and_sampling(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    costs = script("density_costs")
+    costs = docs_script("density_costs")
     for name, value in (("PARAMETERS", 500), ("ROWS", 5), ("FEATURES", (2,)), ("MODELS", ("realnvp", "gan"))):
         monkeypatch.setattr(costs, name, value)
     costs.sampling()

@@ -1,24 +1,20 @@
 """The script behind the gallery page."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import soundfile as sf
+from helpers import docs_script
 
 import flowvocoder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
 pytest.importorskip("PIL")
 pytestmark = pytest.mark.slow
-SCRIPT = Path(__file__).parents[2] / "docs" / "scripts" / "gallery.py"
 
 
 def test_every_system_is_heard_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("gallery", SCRIPT)
-    assert spec and spec.loader
-    gallery = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(gallery)
+    gallery = docs_script("gallery")
     audio, rate = sf.read(Path(flowvocoder.__file__).parent / "examples" / "kerstin.flac", frames=22_050)
     sf.write(tmp_path / "clip.flac", audio, rate)
     monkeypatch.setattr(gallery, "EXAMPLES", tmp_path)

@@ -1,26 +1,21 @@
 """The script behind the table of parameters and multiplications."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from helpers import docs_script
 from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.slow
-SCRIPT = Path(__file__).parents[2] / "docs" / "scripts" / "macs.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("macs", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("macs")
 
 
 def test_sizes_give_the_published_numbers_of_parameters(script: ModuleType) -> None:

@@ -1,18 +1,15 @@
 """The pages are written in short sentences."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+from helpers import docs_script
 
 ROOT = Path(__file__).parents[2]
 MOST_WORDS = 30
 """Nine sentences of ten have no more words than this."""
 
-spec = importlib.util.spec_from_file_location("prose", ROOT / "docs" / "scripts" / "prose.py")
-assert spec and spec.loader
-prose = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(prose)
+prose = docs_script("prose")
 
 
 @pytest.mark.parametrize("page", prose.pages(), ids=lambda p: str(p.relative_to(ROOT)))
