@@ -1,10 +1,17 @@
 """Libraries that only some commands need: imported when used, and named where they are missing."""
 
+import functools
 import importlib
 import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.unfinished import alone
+
+# Of librosa: what numba compiles when it is imported, and keeps on the disk.
+COMPILED_ON_IMPORT = "librosa.util", "librosa.core.audio", "librosa.core.pitch"
 
 
 def library(name: str, extra: str) -> Any:
@@ -21,6 +28,38 @@ def torchaudio() -> Any:
         return importlib.import_module("torchaudio")
     except (ImportError, OSError) as error:
         raise ConfigError(f"this needs torchaudio, built for the torch that is installed ({error})") from error
+
+
+@functools.cache
+def librosa() -> Any:
+    """The library, with what it compiles on import: by one process after the other.
+
+    Processes that compile it at the same time mix their files and crash (https://github.com/numba/numba/issues/10128).
+    """
+    found: Any = importlib.import_module("librosa")
+    with alone(Path(found.__file__)):
+        for name in COMPILED_ON_IMPORT:
+            importlib.import_module(name)
+    return found
+
+
+def machine_code(function: Callable[..., Any], **options: Any) -> Any:
+    """`function` compiled by numba for the types of each call, and kept beside its file.
+
+    Processes that compile it for different types at the same time would mix their files: hence one after the other.
+
+    Raises:
+        ConfigError: numba is not installed.
+    """
+    compiled = library("numba", "fast").njit(cache=True, **options)(function)
+    compile_for = compiled.compile
+
+    def compile_alone(types: Any) -> Any:
+        with alone(Path(function.__code__.co_filename)):
+            return compile_for(types)
+
+    compiled.compile = compile_alone
+    return compiled
 
 
 def torch_is_there() -> bool:

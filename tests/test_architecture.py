@@ -112,6 +112,13 @@ def test_no_import_cycles() -> None:
             visit(module, ())
 
 
+def test_only_one_module_imports_librosa() -> None:
+    """`extras` does, since processes that compile parts of it at the same time crash."""
+    rooms = [PACKAGE.parent / room for room in ("flowvocoder", "recipes", "demo", "tests")]
+    files = [path for room in rooms for path in room.rglob("*.py")]
+    assert not [path for path in files if re.search(r"^ *(import|from) librosa", path.read_text(), re.M)]
+
+
 def test_package_and_help_import_no_torch() -> None:
     """`--help` of the command and of every command below it."""
     code = (

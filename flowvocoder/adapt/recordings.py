@@ -8,6 +8,7 @@ import numpy as np
 from flowvocoder.audio.files import Samples, write_audio
 from flowvocoder.data.corpus import find_utterances
 from flowvocoder.errors import AudioError, DataError, together
+from flowvocoder.extras import librosa
 from flowvocoder.files import writing_folder
 from flowvocoder.units import ceil_div, seconds
 
@@ -56,11 +57,9 @@ def cut_recordings(sources: Sequence[Path], out: Path, sample_rate: int, segment
 
 def sentences(samples: Samples, sample_rate: int) -> Iterator[Samples]:
     """The speech (T,) between pauses, neighbours joined with their pause as long as they stay below `LONGEST`."""
-    from librosa.effects import split
-
     longest = int(LONGEST * sample_rate)
     begin = end = None
-    for first, last in split(samples, top_db=PAUSE_DB, frame_length=1024, hop_length=256):
+    for first, last in librosa().effects.split(samples, top_db=PAUSE_DB, frame_length=1024, hop_length=256):
         if begin is not None and last - begin > longest:
             yield from _parts(samples[begin:end], longest)
             begin = None

@@ -13,6 +13,7 @@ import soundfile as sf
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
 from flowvocoder.audio.resample import resample
+from flowvocoder.extras import librosa
 
 Spans = list[tuple[float, float]]
 """Seconds where it is broken."""
@@ -267,10 +268,8 @@ def _speaker(clean: Clean, strength: float, rng: Rng) -> Damaged:
 @damage("time-stretching", "stretch")
 def _stretch(clean: Clean, strength: float, rng: Rng) -> Damaged:
     """By a phase vocoder, 7 to 30 % slower or faster."""
-    import librosa
-
     rate = (1.0 + _between(0.07, 0.3, strength)) ** rng.choice([-1.0, 1.0])
-    return Damaged(np.asarray(librosa.effects.time_stretch(clean.samples, rate=rate, n_fft=2048), np.float32))
+    return Damaged(np.asarray(librosa().effects.time_stretch(clean.samples, rate=rate, n_fft=2048), np.float32))
 
 
 @damage("constant offset", "dc")

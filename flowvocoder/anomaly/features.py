@@ -16,6 +16,7 @@ from flowvocoder.anomaly.signals import block_max, repeats, run_lengths, signal_
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.resample import resample
 from flowvocoder.audio.stft import power, stft
+from flowvocoder.extras import librosa
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.units import PCM16_SCALE
@@ -257,9 +258,7 @@ def _energy(x: Tensor) -> Tensor:
 
 @functools.cache
 def _mel_bands() -> Tensor:
-    import librosa
-
-    return torch.from_numpy(librosa.filters.mel(sr=RATE, n_fft=SPECTRUM, n_mels=BANDS, fmax=RATE / 2))
+    return torch.from_numpy(librosa().filters.mel(sr=RATE, n_fft=SPECTRUM, n_mels=BANDS, fmax=RATE / 2))
 
 
 def _padded(audio: Tensor, size: int, hop: int, count: int) -> Tensor:

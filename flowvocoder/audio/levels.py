@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.extras import librosa
+
 FRAME_SECONDS = 0.02
 
 LOUD_PERCENTILE = 95
@@ -76,10 +78,8 @@ def trim_silence(samples: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.
 
     Silence is what `is_silent` says; of a recording that is silent throughout everything is kept.
     """
-    import librosa
-
     size, margin = frame_size(len(samples), rate), round(rate * MARGIN_SECONDS)
-    _, (first, end) = librosa.effects.trim(
+    _, (first, end) = librosa().effects.trim(
         samples,
         top_db=SILENCE_BELOW_DB,
         ref=lambda amplitudes, **axes: np.percentile(amplitudes, LOUD_PERCENTILE, **axes),  # librosa 1.0 gives axes

@@ -9,6 +9,7 @@ import torch
 
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.stft import magnitude, stft
+from flowvocoder.extras import librosa
 from flowvocoder.files import writing
 from flowvocoder.units import ceil_div
 
@@ -72,8 +73,6 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
-    import librosa.display
-
     length = min(len(recording), len(vocoded))
     hop = max(HOP, ceil_div(length, MOST_FRAMES))
     a, b = (spectrogram_db(x[:length], hop=hop) for x in (recording, vocoded))
@@ -83,7 +82,7 @@ def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
     figure = new_figure(10, 8)
     panels = ((a, levels, "recording"), (b, levels, "flowvocoder"), (b - a, differences, "difference"))
     for axis, (values, shades, title) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
-        image = librosa.display.specshow(
+        image = librosa().display.specshow(
             values, sr=sample_rate, hop_length=hop, n_fft=N_FFT, x_axis="time", y_axis="hz", ax=axis, **shades
         )
         axis.set_title(title, loc="left")

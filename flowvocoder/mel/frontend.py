@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowvocoder.audio.stft import stft
 from flowvocoder.errors import AudioError
+from flowvocoder.extras import librosa
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec, edge_padding
 
@@ -78,10 +79,8 @@ def mel_filterbank(spec: MelSpec) -> Tensor:
 
 def _filterbank_of_librosa(spec: MelSpec, norm: Literal["slaney"] | None) -> Tensor:
     """The same to float32's rounding."""
-    from librosa.filters import mel
-
     return torch.from_numpy(
-        mel(
+        librosa().filters.mel(
             sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.fmax,
             htk=spec.mel_scale == "htk", norm=norm,
         )

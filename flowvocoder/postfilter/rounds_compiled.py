@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flowvocoder.extras import library
+from flowvocoder.extras import machine_code
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.rounds import MATRIX, Consistency, Floats
 
@@ -30,8 +30,7 @@ class CompiledConsistency(Consistency):
 @functools.cache
 def compiled_rounds() -> Callable[..., Floats]:
     """`_iterated` as machine code; compiling takes a few seconds, once. Raises ConfigError: numba is not installed."""
-    numba = library("numba", "fast")
-    function: Callable[..., Floats] = numba.njit(cache=True, error_model="numpy", nogil=True)(_iterated)
+    function: Callable[..., Floats] = machine_code(_iterated, error_model="numpy", nogil=True)
     return function
 
 

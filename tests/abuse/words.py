@@ -43,11 +43,15 @@ def options(rng: random.Random, number: int, box: Path) -> Case:
     arguments = list(rng.choice(VALID))
     if rng.random() < 0.8:
         option, given = rng.choice(OPTIONS), word(rng)
-        # OpenMP ends the process where it gets no more threads, and the fuzzer leaves no room for a thousand.
-        arguments += [option, "2" if option == "--threads" and given == "1_000" else given]
+        if option == "--threads" and given == "1_000":
+            given = "2"  # OpenMP ends the process where it gets no more threads, and here is no room for a thousand
+        elif option == "--plot":
+            given = f"out/{given.replace('/', '_').replace('.', '_')}"  # a folder that is made is no fault
+        arguments += [option, given]
     else:
         inputs = [index for index, argument in enumerate(arguments) if not argument.startswith(("out/", "--"))]
-        arguments[rng.choice(inputs)] = word(rng)
+        given = word(rng)
+        arguments[rng.choice(inputs)] = "seeds" if given == "/" else given  # not all recordings of the machine
     return Case(tuple(arguments), stdin=bytes(320), codes=(0, 1, 2))
 
 

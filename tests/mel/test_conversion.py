@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile as sf
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from flowvocoder.cli.main import main
 from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.extras import librosa
 from flowvocoder.mel.conversion import MelConversion, served
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres
@@ -42,8 +42,8 @@ def test_logarithm_and_floor() -> None:
 
 def magnitudes(audio: np.ndarray, low: float, high: float, edges: str = "reflect") -> np.ndarray:
     """As librosa computes them, which the programs below call."""
-    spectrum = np.abs(librosa.stft(audio, n_fft=1024, hop_length=256, win_length=1024, pad_mode=edges))
-    return librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=low, fmax=high) @ spectrum
+    spectrum = np.abs(librosa().stft(audio, n_fft=1024, hop_length=256, win_length=1024, pad_mode=edges))
+    return librosa().filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=low, fmax=high) @ spectrum
 
 
 def coqui(audio: np.ndarray) -> np.ndarray:
@@ -77,8 +77,8 @@ def conventional(padding: int, log10: bool = False) -> Callable[[np.ndarray], np
         if log10:
             return np.log10(np.maximum(1e-10, magnitudes(audio, 80.0, 7600.0)))
         padded = np.pad(audio, padding, "reflect")
-        spectrum = np.abs(librosa.stft(padded, n_fft=1024, hop_length=256, center=False))
-        filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
+        spectrum = np.abs(librosa().stft(padded, n_fft=1024, hop_length=256, center=False))
+        filters = librosa().filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
         return np.log(np.maximum(filters @ np.sqrt(spectrum**2 + 1e-9 * (padding == 384)), 1e-5))
 
     return of

@@ -4,7 +4,6 @@ import json
 import math
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ import torchaudio
 from helpers import speech_like
 
 from flowvocoder.errors import AudioError, ConfigError, MelError
+from flowvocoder.extras import librosa
 from flowvocoder.flows.encoders import MelEncoder
 from flowvocoder.flows.envelope import Envelope
 from flowvocoder.mel.diagnose import StreamedMel, frame_levels, implausible
@@ -31,13 +31,13 @@ def spectrum(audio: np.ndarray, pad: int) -> np.ndarray:
 
 def tacotron2(audio: np.ndarray) -> np.ndarray:
     """NVIDIA/tacotron2, layers.py and stft.py: ln, floor 1e-5, half a window of padding."""
-    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
+    filters = librosa().filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
     return np.log(np.maximum(filters @ np.abs(spectrum(audio, 512)), 1e-5))
 
 
 def hifigan(audio: np.ndarray) -> np.ndarray:
     """jik876/hifi-gan, meldataset.py: padding of (1024 - 256) / 2, and 1e-9 under the root."""
-    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
+    filters = librosa().filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0.0, fmax=8000.0)
     z = spectrum(audio, 384)
     return np.log(np.maximum(filters @ np.sqrt(z.real**2 + z.imag**2 + 1e-9), 1e-5))
 
@@ -52,8 +52,8 @@ def vocos(audio: np.ndarray) -> np.ndarray:
 
 def parallelwavegan(audio: np.ndarray) -> np.ndarray:
     """kan-bayashi/ParallelWaveGAN, bin/preprocess.py with its LJSpeech recipe: log10, floor 1e-10, 80 to 7600 Hz."""
-    magnitude = np.abs(librosa.stft(audio, n_fft=1024, hop_length=256, window="hann", pad_mode="reflect"))
-    filters = librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=80, fmax=7600)
+    magnitude = np.abs(librosa().stft(audio, n_fft=1024, hop_length=256, window="hann", pad_mode="reflect"))
+    filters = librosa().filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=80, fmax=7600)
     return np.log10(np.maximum(1e-10, filters @ magnitude))
 
 
@@ -80,15 +80,15 @@ def test_a_convention_is_its_own_programs(name: str, samples: int) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Empty filters:UserWarning")
 def test_windows_shorter_than_the_transform_and_other_rates() -> None:
-    magnitude = np.abs(librosa.stft(speech_like(1.0, 16000), n_fft=512, hop_length=160, win_length=400,
+    magnitude = np.abs(librosa().stft(speech_like(1.0, 16000), n_fft=512, hop_length=160, win_length=400,
                                     pad_mode="reflect"))  # fmt: skip
-    filters = librosa.filters.mel(sr=16000, n_fft=512, n_mels=40, fmin=0, fmax=7600)
+    filters = librosa().filters.mel(sr=16000, n_fft=512, n_mels=40, fmin=0, fmax=7600)
     spec = MelSpec(sample_rate=16000, hop_length=160, win_length=400, n_fft=512, n_mels=40, fmax=7600.0)
     ours = MelFrontEnd(spec)(torch.from_numpy(speech_like(1.0, 16000))).numpy()
     assert np.abs(ours - np.log(np.maximum(filters @ magnitude, 1e-5))).max() < 2e-3
-    magnitude = np.abs(librosa.stft(speech_like(1.0, 48000), n_fft=2048, hop_length=480, win_length=1024,
+    magnitude = np.abs(librosa().stft(speech_like(1.0, 48000), n_fft=2048, hop_length=480, win_length=1024,
                                     pad_mode="reflect"))  # fmt: skip
-    filters = librosa.filters.mel(sr=48000, n_fft=2048, n_mels=128, fmin=0, fmax=24000, htk=True)
+    filters = librosa().filters.mel(sr=48000, n_fft=2048, n_mels=128, fmin=0, fmax=24000, htk=True)
     spec = MelSpec(48000, 2048, 1024, 480, 128, 0.0, 24000.0, "htk")
     ours = MelFrontEnd(spec)(torch.from_numpy(speech_like(1.0, 48000))).numpy()
     assert np.abs(ours - np.log(np.maximum(filters @ magnitude, 1e-5))).max() < 2e-3

@@ -62,7 +62,6 @@ def run(out: Path, number: int, moments: int, words: list[str]) -> list[dict[str
 
 def serve() -> None:
     # Not above: a command's own processes import this module again.
-    import librosa.effects  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import torch
     import torch._dynamo  # an optimizer does
@@ -70,9 +69,11 @@ def serve() -> None:
 
     import flowvocoder.audio.plots
     import flowvocoder.evaluation.checkpoint
+    import flowvocoder.extras
     import flowvocoder.prepare.run
-    import flowvocoder.training.trainer  # noqa: F401
+    import flowvocoder.training.trainer
 
+    flowvocoder.extras.librosa()
     torch.set_num_threads(1)
     for line in sys.stdin:
         asked = json.loads(line)

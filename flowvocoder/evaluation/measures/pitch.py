@@ -9,7 +9,7 @@ import numpy as np
 from flowvocoder.evaluation.measures.registry import measure
 from flowvocoder.evaluation.pitch import F0_RANGE, FEWEST_VOICED, PitchTrack, pitch_tracks
 from flowvocoder.evaluation.signals import RATE, SPEECH_DB, Pair, Values
-from flowvocoder.extras import library
+from flowvocoder.extras import librosa
 from flowvocoder.unfinished import alone
 
 GROSS_CENTS = 200.0
@@ -76,20 +76,19 @@ def cents_apart(a: Values, b: Values) -> Values:
 def _pyin(samples: Values) -> Values:
     """F0 in Hz, 0 where unvoiced, a frame every PYIN_HOP samples."""
     low, high = F0_RANGE
-    f0, _, _ = _librosa().pyin(
+    f0, _, _ = _pyin_library().pyin(
         samples, fmin=low, fmax=high, sr=RATE, frame_length=PYIN_FRAME, hop_length=PYIN_HOP, fill_na=0.0
     )
     return np.asarray(f0)
 
 
 @functools.cache
-def _librosa() -> Any:
+def _pyin_library() -> Any:
     """The library, with its pYIN compiled.
 
-    numba compiles it at the first call, and keeps that on the disk. Processes that do so at the same time can mix their
-    files, and crash (https://github.com/numba/numba/issues/10128): hence one after the other.
+    numba compiles it at the first call: in one process after the other, as in `extras.librosa`.
     """
-    found = library("librosa", "evaluate")
+    found = librosa()
     with alone(Path(found.__file__)):
         found.pyin(np.zeros(2 * PYIN_FRAME), fmin=F0_RANGE[0], fmax=F0_RANGE[1], sr=RATE, frame_length=PYIN_FRAME)
     return found

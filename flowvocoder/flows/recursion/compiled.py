@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.extras import library
+from flowvocoder.extras import machine_code
 from flowvocoder.flows.recursion.reference import GROUP, REACH, Solver
 
 
@@ -25,8 +25,7 @@ def compiled_solve() -> Solver:
     Raises:
         ConfigError: numba is not installed.
     """
-    numba = library("numba", "fast")
-    loop = numba.njit(cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")(_loop)
+    loop = machine_code(_loop, fastmath={"contract", "reassoc"}, error_model="numpy")
 
     def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
         x = torch.cat([past, e], 1).cpu()
