@@ -1,6 +1,6 @@
 """The chain of layers of every family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -128,14 +128,19 @@ def nsf_coupling(sizes: Sizes) -> list[Bijection]:
 
     More than a few features start in random orders, not rotated: what is not Gaussian in a column then stays in one.
     """
-    start = random_rotation if sizes.features <= FEW else _random_order
-    return _rotating(sizes, lambda: _spread(coupling(sizes, Spline(), activation=F.relu), sizes), False, start)
+    starts = [random_rotation if sizes.features <= FEW else _random_order] * sizes.layers
+    return _rotating(sizes, lambda: _spread(coupling(sizes, Spline(), activation=F.relu), sizes), False, starts)
 
 
 @family("nsf-ar")
 def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
-    """Invertible 1x1 convolutions and spline autoregressions."""
-    return _rotating(sizes, lambda: _spread(autoregression(sizes, Spline(), activation=F.relu), sizes), normalise=False)
+    """Invertible 1x1 convolutions and spline autoregressions.
+
+    More than a few features start in a random order before the first of these, and rotated before the others: the first
+    finds what is not Gaussian in a column.
+    """
+    starts = [random_rotation if sizes.features <= FEW or number else _random_order for number in range(sizes.layers)]
+    return _rotating(sizes, lambda: _spread(autoregression(sizes, Spline(), activation=F.relu), sizes), False, starts)
 
 
 @family("cnf")
@@ -185,11 +190,14 @@ def _random_order(channels: int) -> Tensor:
 
 
 def _rotating(
-    sizes: Sizes, layer: Callable[[], Bijection], normalise: bool, start: Callable[[int], Tensor] = random_rotation
+    sizes: Sizes, layer: Callable[[], Bijection], normalise: bool, starts: Sequence[Callable[[int], Tensor]] = ()
 ) -> list[Bijection]:
-    """An invertible 1x1 convolution before every layer, and before that a normalisation."""
+    """An invertible 1x1 convolution before every layer, and before that a normalisation.
+
+    Convolutions start as `starts`, a function of the number of channels each; as random rotations without.
+    """
     layers: list[Bijection] = []
-    for _ in range(sizes.layers):
+    for start in starts or [random_rotation] * sizes.layers:
         if normalise:
             layers.append(ActNorm(sizes.features))
         layers += [PointwiseLU(start(sizes.features)), layer()]
