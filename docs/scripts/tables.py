@@ -1,8 +1,8 @@
 """Markdown tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-Rows = Iterator[tuple[str, ...]]
+Rows = Iterable[tuple[str, ...]]
 
 
 def table(head: tuple[str, ...], rows: Rows) -> str:
