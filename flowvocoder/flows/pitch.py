@@ -11,7 +11,8 @@ from flowvocoder.flows.base import Bijection, fixed_in_training, no_volume_chang
 from flowvocoder.flows.convolution import ConvProduct, Features, FeaturesStep, TimeConv, zeros
 from flowvocoder.flows.excitation import excitation_envelope, modulation_depth, phase_at_centres
 from flowvocoder.flows.lapped import LappedTransform
-from flowvocoder.flows.recursion.reference import GROUP, REACH, past_samples, predict, synthesise
+from flowvocoder.flows.recursion.choice import synthesise
+from flowvocoder.flows.recursion.reference import GROUP, REACH, past_samples, predict
 from flowvocoder.flows.streaming import (
     Context,
     NoStreamingStep,

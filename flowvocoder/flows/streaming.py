@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.errors import ConfigError
-from flowvocoder.flows.recursion import reference
+from flowvocoder.flows.recursion import choice
 from flowvocoder.flows.recursion.reference import SolverFactory
 
 
@@ -143,7 +143,7 @@ class StepSettings:
     device: torch.device
     sampling: bool = True
     precision: torch.dtype | None = None
-    solver: SolverFactory = reference.solver
+    solver: SolverFactory = choice.solver
     columns: int = 1
 
 

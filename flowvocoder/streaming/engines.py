@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
-from flowvocoder.flows.recursion import compiled, reference
+from flowvocoder.flows.recursion import choice, compiled
 from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.pieces import CHUNK
@@ -56,7 +56,7 @@ def streaming_step(
         ConfigError: the engine cannot run this model.
     """
     if engine != "compile":
-        solver = compiled.solver if engine == "numba" else reference.solver
+        solver = compiled.solver if engine == "numba" else choice.solver
         return FlowStep(model, solver, reduced(precision), sampling).eval()
     from flowvocoder.flows.recursion import operator
     from flowvocoder.streaming.graphs import GraphStep

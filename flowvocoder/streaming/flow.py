@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.flows.density import FlowVocoder
-from flowvocoder.flows.recursion import reference
+from flowvocoder.flows.recursion import choice
 from flowvocoder.flows.recursion.reference import SolverFactory
 from flowvocoder.flows.streaming import (
     Context,
@@ -49,7 +49,7 @@ class FlowStep(nn.Module):
     def __init__(
         self,
         model: FlowVocoder,
-        solver: SolverFactory = reference.solver,
+        solver: SolverFactory = choice.solver,
         precision: torch.dtype | None = None,
         sampling: bool = True,
     ):

@@ -22,7 +22,8 @@ from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.planar import Planar
 from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix, even_odd, subband_merging, swapped_halves
 from flowvocoder.flows.radial import Radial
-from flowvocoder.flows.recursion.reference import GROUP, REACH, predict, synthesise
+from flowvocoder.flows.recursion.choice import synthesise
+from flowvocoder.flows.recursion.reference import GROUP, REACH, predict
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.scale_coupling import scale_couplings
 from flowvocoder.flows.spline import Spline

@@ -14,7 +14,6 @@ from flowvocoder.checkpoint import build_model
 from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
-from flowvocoder.flows.recursion.reference import REACH, past_samples, safe_stride, solve
 from flowvocoder.presets import preset
 from flowvocoder.streaming import graphs
 from flowvocoder.streaming.engines import fastest_engine
@@ -107,19 +106,6 @@ def test_reduced_precision_is_close(precision: str, low_band_iters: int | None, 
     signal = exact.synthesize(mel, seed=1, low_band_iters=low_band_iters)
     found = decibels(signal, reduced.synthesize(mel, seed=1, low_band_iters=low_band_iters))
     assert least < found < 90.0, "and it is another precision"
-
-
-@pytest.mark.parametrize("block", [128, 256])
-def test_equal_steps_of_the_recursion_change_nothing(block: int) -> None:
-    torch.manual_seed(0)
-    lowest, groups = 44, 64
-    e = torch.randn(2, groups * 16, dtype=torch.float64)
-    lag = torch.randint(lowest, 400, (2, groups + 1))
-    taps = torch.rand(2, groups + 1, 2 * REACH + 1, dtype=torch.float64) * 0.04
-    past = torch.randn(2, past_samples(400), dtype=torch.float64)
-    stride = safe_stride(lowest, block)
-    assert stride == 2
-    assert (solve(e, lag, taps, past, stride) - solve(e, lag, taps, past)).abs().max() < 1e-10
 
 
 @needs_cuda

@@ -7,20 +7,18 @@ import torch
 from torch import Tensor
 
 from flowvocoder.errors import ConfigError
-from flowvocoder.flows.recursion import compiled
+from flowvocoder.flows.recursion import choice, compiled
 from flowvocoder.flows.recursion.reference import GROUP, Solver, safe_stride, solve
 
 
 @torch.library.custom_op("flowvocoder::pitch_recursion", mutates_args=())
 def pitch_recursion(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int) -> Tensor:
-    """`reference.solve`, by numba where that is installed and the tensors are on the CPU.
+    """`reference.solve`, as `choice` has it on a GPU, and on the CPU by numba where that is installed.
 
     Args:
-        stride: what `reference.safe_stride` says.
+        stride: what `reference.safe_stride` says, for an export.
     """
-    if e.is_cuda:
-        return solve(e, lag, taps, past, stride).clone()
-    return _on_cpu()(e, lag, taps, past).clone()
+    return (choice.solve if e.is_cuda else _on_cpu())(e, lag, taps, past).clone()
 
 
 @pitch_recursion.register_fake

@@ -36,32 +36,19 @@ def predict(x: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
     Shape:
         x: (B, T), lag: (B, G + 1) long, taps: (B, G + 1, 2 * REACH + 1), G = ceil(T / GROUP) -> (B, T)
     """
-    padded, index, _ = _past(_whole_groups(x), lag)
-    past = padded.gather(1, index.flatten(1)).view(*index.shape[:2], 2, SPAN).flip(-1)
+    index, before = _past_index(lag)
+    past = F.pad(whole_groups(x), (before, 0)).gather(1, index.flatten(1)).view(*index.shape[:2], 2, SPAN).flip(-1)
     kernels = _both_sides(taps).flip(-1)[..., None]  # in the order in which they meet the past
     predicted = (past.unfold(-1, 2 * REACH + 1, 1) @ kernels).squeeze(-1)
     return (predicted * _fade(x)).sum(2).flatten(1)[:, : x.shape[1]]
 
 
-def synthesise(e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
-    """The x with x - predict(x, lag, taps) = e, differentiable in e and taps.
-
-    Shape:
-        as `predict`
-    """
-    return _Recursion.apply(_whole_groups(e), lag, taps)[:, : e.shape[1]]
-
-
-def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int | None = None) -> Tensor:
-    """`synthesise` that goes on from samples that are there already, without gradients.
+def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
+    """The x with x - predict(x, lag, taps) = e that goes on from samples that are there already, without gradients.
 
     Runs in ranges as long as their shortest lag allows: within one, every sample needs only earlier ranges. Each is one
     product of matrices, made for a thousand groups at a time: thousands of ranges a second of audio leave no time for
     more.
-
-    Args:
-        stride: groups a range, what no lag is shorter than; the same kernels then run whatever the lags, as a CUDA
-            graph needs. None: look at the lags.
 
     Shape:
         e: (B, G * GROUP), lag and taps: as `predict`; past: (B, P) with P from `past_samples` -> (B, G * GROUP)
@@ -83,8 +70,7 @@ def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int | None
             item = torch.arange(batch, device=e.device)[:, None] * GROUP
             index = index // GROUP * (batch * GROUP) + item + index % GROUP
         matrices = _matrices(_both_sides(taps[:, first : end + 1]).transpose(0, 1).flatten(0, 1))
-        ranges = _free_ranges(lag[:, first : end + 1]) if stride is None else _equal_ranges(end - first, stride)
-        sizes = [batch * (b - a) for a, b in ranges]
+        sizes = [batch * (b - a) for a, b in _free_ranges(lag[:, first : end + 1])]
         now = x[batch * (before + first * GROUP) : batch * (before + end * GROUP)].view(-1, GROUP, 1)
         sources = index.flatten().split([2 * SPAN * size for size in sizes])
         for out, matrix, source in zip(now.split(sizes), matrices.split(sizes), sources, strict=True):
@@ -92,9 +78,29 @@ def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int | None
     return x.view(-1, batch, GROUP)[before // GROUP :].transpose(0, 1).reshape(batch, -1)
 
 
-def solver(min_lag: int, block: int) -> Solver:
-    """A `SolverFactory`; its solver takes any lags and blocks."""
-    return solve
+def adjoint(grad: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
+    """dL/de from dL/dx, where x = `solve` of e with zeros before it.
+
+    Shape:
+        grad: (B, G * GROUP), lag and taps: as `predict` -> (B, G * GROUP)
+    """
+    index, before = _past_index(lag)
+    transposed = _matrices(_both_sides(taps).transpose(0, 1)).mT  # groups first: a range is one stretch of memory
+    total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
+    for first, end in reversed(_free_ranges(lag)):
+        now = total[:, before + first * GROUP : before + end * GROUP].unflatten(1, (-1, GROUP)).transpose(0, 1)
+        spread = (transposed[first:end] @ now[..., None]).transpose(0, 1)
+        total.scatter_add_(1, index[:, first:end].flatten(1), spread.flatten(1))
+    return total[:, before:]
+
+
+def gradient_of_taps(grad_e: Tensor, x: Tensor, lag: Tensor) -> Tensor:
+    """dL/dtaps (B, G + 1, 2 * REACH + 1) from what `adjoint` and `solve` give."""
+    index, before = _past_index(lag)
+    past = F.pad(x, (before, 0)).gather(1, index.flatten(1)).view(index.shape)
+    outer = grad_e.unflatten(1, (-1, GROUP))[..., None] * past[:, :, None]
+    sides = (outer.flatten(2) @ tap_places(x.dtype, x.device).T).unflatten(2, (2, -1))
+    return F.pad(sides[:, :, 0], (0, 0, 0, 1)) + F.pad(sides[:, :, 1], (0, 0, 1, 0))
 
 
 def safe_stride(min_lag: int, block: int) -> int:
@@ -128,7 +134,7 @@ def tap_places(dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.cat(rows).flatten(1).to(device)
 
 
-def _whole_groups(x: Tensor) -> Tensor:
+def whole_groups(x: Tensor) -> Tensor:
     """Zeros at the end up to a whole group; no sample depends on later ones, so they change nothing."""
     return F.pad(x, (0, -x.shape[1] % GROUP))
 
@@ -149,18 +155,13 @@ def _free_ranges(lag: Tensor) -> list[tuple[int, int]]:
     return ranges
 
 
-def _equal_ranges(groups: int, stride: int) -> list[tuple[int, int]]:
-    return [(first, min(first + stride, groups)) for first in range(0, groups, stride)]
-
-
-def _past(x: Tensor, lag: Tensor) -> tuple[Tensor, Tensor, int]:
-    """x with zeros before it, the indices (B, G, 2 * SPAN) into it that each group's two nodes touch, latest sample
-    first, and the number of zeros."""
+def _past_index(lag: Tensor) -> tuple[Tensor, int]:
+    """The indices (B, G, 2 * SPAN) that each group's two nodes touch, latest sample first, into samples with so many
+    zeros before them."""
     before = int(lag.max()) + REACH
-    last = torch.arange(lag.shape[1] - 1, device=x.device) * GROUP + before - REACH + SPAN - 1
-    last = last[:, None] - _both_sides(lag)
-    index = last[..., None] - torch.arange(SPAN, device=x.device)
-    return F.pad(x, (before, 0)), index.flatten(2), before
+    last = torch.arange(lag.shape[1] - 1, device=lag.device) * GROUP + before - REACH + SPAN - 1
+    index = (last[:, None] - _both_sides(lag))[..., None] - torch.arange(SPAN, device=lag.device)
+    return index.flatten(2), before
 
 
 def _both_sides(nodes: Tensor) -> Tensor:
@@ -172,33 +173,3 @@ def _fade(like: Tensor) -> Tensor:
     """Cross-fade weights (2, GROUP)."""
     after = (torch.arange(GROUP, device=like.device, dtype=like.dtype) + 0.5) / GROUP
     return torch.stack([1.0 - after, after])
-
-
-class _Recursion(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, e: Tensor, lag: Tensor, taps: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        past = e.new_zeros(len(e), past_samples(int(lag.max())))
-        x = solve(e, lag, taps, past)
-        ctx.save_for_backward(x, lag, taps)
-        return x
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[no-untyped-def]
-        with torch.autocast(grad.device.type, enabled=False):
-            return _Recursion._gradients(grad, *ctx.saved_tensors)
-
-    @staticmethod
-    def _gradients(grad: Tensor, x: Tensor, lag: Tensor, taps: Tensor) -> tuple[Tensor, None, Tensor]:
-        x, index, before = _past(x, lag)
-        transposed = _matrices(_both_sides(taps).transpose(0, 1)).mT  # groups first: a range is one stretch of memory
-        total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
-        for first, end in reversed(_free_ranges(lag)):
-            now = total[:, before + first * GROUP : before + end * GROUP].unflatten(1, (-1, GROUP)).transpose(0, 1)
-            spread = (transposed[first:end] @ now[..., None]).transpose(0, 1)
-            total.scatter_add_(1, index[:, first:end].flatten(1), spread.flatten(1))
-        grad_e = total[:, before:]
-        past = x.gather(1, index.flatten(1)).view(index.shape)
-        outer = grad_e.unflatten(1, (-1, GROUP))[..., None] * past[:, :, None]
-        grad_sides = (outer.flatten(2) @ tap_places(x.dtype, x.device).T).unflatten(2, (2, -1))
-        grad_taps = F.pad(grad_sides[:, :, 0], (0, 0, 0, 1)) + F.pad(grad_sides[:, :, 1], (0, 0, 1, 0))
-        return grad_e, None, grad_taps
