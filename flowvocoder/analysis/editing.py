@@ -1,10 +1,15 @@
-"""A part of a recording said anew, and all else kept; or the same at another speed."""
+"""A part of a recording said anew, and all else kept; or the same at another pitch or speed."""
 
 import math
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from flowvocoder.audio.files import Samples
+from flowvocoder.audio.resample import resample
+from flowvocoder.audio.stretch import resampled, stretched, with_envelope_of
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.vocoder import Vocoder
 
@@ -14,7 +19,10 @@ TRANSITION = 0.01
 AROUND = 1.0
 """Seconds before and after a span that go through the flow with it."""
 
-SLOWEST, FASTEST = 0.25, 4.0
+PITCH, SPEED, FORMANTS = (-12.0, 12.0), (0.25, 4.0), (0.5, 2.0)
+"""Limits, in semitones and as factors."""
+
+SHORTEST = 0.1
 
 
 def redo(
@@ -57,20 +65,51 @@ def redo(
     return done
 
 
-def at_speed(vocoder: Vocoder, audio: Tensor, speed: float) -> Tensor:
-    """Audio (T,) at the voice's rate, made of its own mel and latent on another time axis: (round(T / speed),).
+def redone(vocoder: Vocoder, samples: Samples, rate: int, spans: Iterable[tuple[float, float]], seed: int = 0,
+           temperature: float | None = None) -> Samples:  # fmt: skip
+    """As `redo`, for spans of audio (T,) at any rate: all else keeps its own samples. Raises AudioError as `redo`."""
+    audio, done = torch.from_numpy(resample(samples, rate, vocoder.sample_rate)), samples.copy()
+    for start, end in spans:
+        made = redo(vocoder, audio, start, end, seed, temperature).numpy()
+        back = resample(made, vocoder.sample_rate, rate)
+        first, last = (round(time * rate) for time in (start, end))
+        done[first:last] = back[first:last][: len(done) - first]
+    return done
+
+
+def moved(samples: Samples, rate: int, pitch: float = 0.0, speed: float = 1.0, formants: float = 1.0) -> Samples:
+    """Audio (T,) of the same speaker at another pitch or speed: (round(T / speed),).
+
+    It is made of the recording's own samples, at any rate: stretched in time by WSOLA, resampled to the pitch, and put
+    under its own spectral envelope again, so that the voice stays the same. Its level stays, too.
+
+    Args:
+        rate: in Hz.
+        pitch: semitones up.
+        speed: times as fast.
+        formants: factor on the resonances of the vocal tract; above 1 is a smaller speaker.
 
     Raises:
-        ConfigError: slower or faster than 4 times.
+        ConfigError: a number outside of its limits.
+        AudioError: shorter than a piece of `SHORTEST` seconds.
     """
-    if not SLOWEST <= speed <= FASTEST:
-        raise ConfigError(f"the speed must be from {SLOWEST} to {FASTEST}, not {speed}")
-    z, mel = vocoder.encode(audio)
-    samples, hop = round(len(audio) / speed), vocoder.spec.hop_length
-    frames, blocks = -(-samples // hop), hop // vocoder.model.block
-    at = (torch.arange(frames, device=mel.device) * speed).clamp_max(mel.shape[2] - 1)
-    low = at.floor().long()
-    high, share = (low + 1).clamp_max(mel.shape[2] - 1), (at - at.floor()).to(mel)
-    other = torch.lerp(mel[..., low], mel[..., high], share)
-    columns = (torch.arange(frames * blocks, device=z.device) * speed).round().long().clamp_max(z.shape[2] - 1)
-    return vocoder.decode(z[..., columns], other)[0, :samples].clamp(-1.0, 1.0)
+    for what, value, (least, most) in (
+        ("pitch", pitch, PITCH),
+        ("speed", speed, SPEED),
+        ("formants", formants, FORMANTS),
+    ):
+        if not least <= value <= most:
+            raise ConfigError(f"the {what} must be from {least:g} to {most:g}, not {value:g}")
+    if len(samples) < SHORTEST * rate:
+        raise AudioError(f"{len(samples)} samples ({len(samples) / rate:.3f} s) are too few: {SHORTEST} s at least")
+    factor, length = 2.0 ** (pitch / 12.0), round(len(samples) / speed)
+    done = samples
+    if pitch or speed != 1.0:
+        done = stretched(samples, round(length * factor), rate)
+    if pitch:
+        done = resampled(done, length)
+    if pitch or formants != 1.0:
+        done = with_envelope_of(done, samples, rate, factor, formants)
+        powers = (float(np.square(x, dtype=np.float64).mean()) for x in (samples, done))
+        done = done * np.float32(math.sqrt(next(powers) / max(next(powers), 1e-12)))
+    return done.clip(-1.0, 1.0)

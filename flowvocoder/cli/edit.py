@@ -1,4 +1,4 @@
-"""`edit`: a part of a recording said anew, or all of it at another speed."""
+"""`edit`: a part of a recording said anew, or all of it at another pitch or speed."""
 
 import argparse
 import re
@@ -10,13 +10,19 @@ from flowvocoder.cli.common import LONGEST_ENCODED, check_not_input, check_outpu
 from flowvocoder.cli.options import add_checkpoint, positive, seed
 from flowvocoder.errors import AudioError, ConfigError
 
+MOVES = "pitch", "speed", "formants"
+
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", metavar="IN", type=Path, help="recording")
     parser.add_argument("output", metavar="OUT", type=Path, help="where to write it, .wav or .flac")
     parser.add_argument("--redo", metavar="START-END", type=_span, action="append", default=[],
                         help="seconds to draw anew, as 1.20-1.55; all else stays; may be repeated")  # fmt: skip
+    parser.add_argument("--pitch", metavar="SEMITONES", type=float,
+                        help="higher by so many, -12 to 12; speed and voice stay")  # fmt: skip
     parser.add_argument("--speed", type=positive, help="times as fast, 0.25 to 4; pitch and voice stay")
+    parser.add_argument("--formants", metavar="FACTOR", type=positive,
+                        help="on the resonances, 0.5 to 2; above 1 sounds like a smaller speaker")  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, help="random seed of what is drawn (default 0)")
     parser.add_argument("--temperature", type=float, help="of what is drawn (default: the checkpoint's)")
     add_checkpoint(parser, files=False)
@@ -25,32 +31,22 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes the edited recording at its own rate."""
     import numpy as np
-    import torch
 
-    from flowvocoder.analysis.editing import at_speed, redo
+    from flowvocoder.analysis.editing import moved, redone
     from flowvocoder.audio.files import read_as_stored, write_audio
-    from flowvocoder.audio.resample import resample
 
-    if bool(arguments.redo) == (arguments.speed is not None):
-        raise ConfigError("edit takes either --redo START-END or --speed SPEED")
+    moves = {name: value for name in MOVES if (value := getattr(arguments, name)) is not None}
+    if not arguments.redo and not moves:
+        raise ConfigError("edit needs something to do: --redo START-END, --pitch, --speed or --formants")
     check_output(arguments.output, AUDIO_OUT)
     check_not_input([arguments.output], [arguments.recording])
     stored = read_as_stored(arguments.recording, longest=LONGEST_ENCODED)
-    vocoder = load_vocoder(arguments)
-    rate = vocoder.sample_rate
-    given = stored.samples if stored.sample_rate == rate else resample(stored.samples, stored.sample_rate, rate)
-    audio = torch.from_numpy(given)
     try:
-        if arguments.speed is not None:
-            made = at_speed(vocoder, audio, arguments.speed).numpy()
-            done = made if stored.sample_rate == rate else resample(made, rate, stored.sample_rate)
-        else:
-            done = stored.samples.copy()
-            for start, end in arguments.redo:
-                made = redo(vocoder, audio, start, end, arguments.seed, arguments.temperature).numpy()
-                back = made if stored.sample_rate == rate else resample(made, rate, stored.sample_rate)
-                first, last = (round(time * stored.sample_rate) for time in (start, end))
-                done[first:last] = back[first:last][: len(done) - first]
+        done = stored.samples
+        if arguments.redo:
+            drawn = arguments.redo, arguments.seed, arguments.temperature
+            done = redone(load_vocoder(arguments), done, stored.sample_rate, *drawn)
+        done = moved(done, stored.sample_rate, **moves)
     except AudioError as error:
         raise AudioError(f"{arguments.recording}: {error}") from error
     clipped = write_audio(arguments.output, np.ascontiguousarray(done), stored.sample_rate)
@@ -66,4 +62,4 @@ def _span(text: str) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
-COMMAND = Command("edit", "draw a part of a recording anew, or change its speed", options, run)
+COMMAND = Command("edit", "draw a part of a recording anew, or change pitch, speed or formants", options, run)

@@ -22,6 +22,16 @@ def comparison(a: Samples, b: Samples, sample_rate: int, names: tuple[str, str],
     return canvas.pixels()
 
 
+def edit_plot(before: Samples, after: Samples, sample_rate: int, look: Look) -> Pixels:
+    """Two recordings, which may differ in length: each over its own time."""
+    canvas = Canvas([1.55, 1.55], look)
+    levels = [spectrogram_db(samples) for samples in (before, after)]
+    top = max(float(db.max()) for db in levels)
+    for index, (db, samples, name) in enumerate(zip(levels, (before, after), ("before", "after"), strict=True)):
+        canvas.spectrogram(index, db, len(samples) / sample_rate, sample_rate, top, name)
+    return canvas.pixels()
+
+
 def mel_plot(mel: Array, seconds: float, look: Look) -> Pixels:
     """A log-mel (n_mels, F)."""
     canvas = Canvas([1.7], look)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.analysis.damage import Damage
+from flowvocoder.analysis.editing import moved, redone
 from flowvocoder.analysis.latent import FrameLikelihood, Gaussianity, gaussianity, likelihood_by_frame, mix
 from flowvocoder.analysis.walk import LayerState, walk
 from flowvocoder.anomaly import AnomalyDetector
@@ -20,7 +21,7 @@ from flowvocoder.anomaly.plots import draw_verdict
 from flowvocoder.anomaly.spans import Verdict
 from flowvocoder.audio.files import Samples
 from flowvocoder.demo import inputs
-from flowvocoder.errors import ConfigError
+from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.latency import delays
@@ -158,6 +159,18 @@ class Service:
             pieces = list(self.detector.pieces(samples, rate))
             verdict, evidence = self.detector.verdict(pieces), np.concatenate([piece.frames for piece in pieces])
         return Fault(Path(path or "").name, samples, rate, verdict, evidence)
+
+    def edit(
+        self, path: str | None, pitch: float, speed: float, formants: float, start: float, end: float, seed: int
+    ) -> tuple[int, Samples, Samples]:
+        """Rate, a recording, and the same with a span drawn anew (none if it is empty), then moved."""
+        recording = inputs.recording_as_stored(path)
+        samples, rate = recording.samples, recording.sample_rate
+        try:
+            done = samples if start == end else redone(self.vocoder, samples, rate, [(start, end)], inputs.seed(seed))
+            return rate, samples, moved(done, rate, pitch, speed, formants)
+        except AudioError as error:
+            raise AudioError(f"{Path(path or '').name}: {error}") from error
 
     def samples(self, path: str | None) -> Samples:
         """A recording at the first vocoder's rate."""

@@ -14,6 +14,7 @@ import soundfile as sf
 import torch
 from demo_fixtures import Server, running
 
+from flowvocoder.analysis.editing import moved
 from flowvocoder.demo.inputs import LONGEST
 from flowvocoder.vocoder import Vocoder
 
@@ -114,6 +115,17 @@ def test_latent_score_walk_and_pair(client: "gradio_client.Client", wav: Path) -
     shown, _, listed = client.predict([handle_file(wav), handle_file(wav)], api_name="/faults")
     assert shown.count("in.wav") == 2
     assert [list(row) for row in json.loads(Path(listed).read_text())] == [["file", "score", "p_value", "spans"]] * 2
+
+
+def test_edits_are_those_of_the_package(client: "gradio_client.Client", wav: Path) -> None:
+    samples, rate = sf.read(wav, dtype="float32")
+    edited, _ = client.predict(handle_file(wav), 3, 1.25, 0.9, 0, 0, 0, api_name="/edit")
+    assert np.abs(sf.read(edited)[0] - moved(samples, rate, 3, 1.25, 0.9)).max() < 2 / 32768
+    edited, _ = client.predict(handle_file(wav), 0, 1, 1, 0.3, 0.6, 7, api_name="/edit")
+    changed = np.flatnonzero(np.abs(sf.read(edited)[0] - samples) > 1 / 32768) / rate
+    assert 0.3 <= changed.min() < 0.32 and 0.58 < changed.max() <= 0.6
+    assert "maximum value 12" in refusal(client, handle_file(wav), 13, 1, 1, 0, 0, 0, api_name="/edit")
+    assert "in.wav: the span from 0.2 to 99" in refusal(client, handle_file(wav), 0, 1, 1, 0.2, 99, 0, api_name="/edit")
 
 
 def test_a_flow_is_fitted_bit_by_bit_and_sampled(client: "gradio_client.Client", demo: Server) -> None:

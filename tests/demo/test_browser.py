@@ -225,6 +225,16 @@ def test_latent_mixed_and_decoded(visit: Visit, wav: Path) -> None:
     expect(plots(panel)).to_be_visible()
 
 
+def test_an_edit_changes_the_length_and_can_be_switched_to(visit: Visit, wav: Path) -> None:
+    panel = visit.tab("Edit")
+    give(panel, wav)
+    set_to(panel, "Speed", 2)
+    set_to(panel, "Pitch", 2)
+    press(panel, "Edit")
+    expect(plots(panel)).to_be_visible()
+    expect(panel.locator("[data-ready]")).to_have_attribute("data-ready", "true")
+
+
 def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
     panel = visit.tab("Likelihood")
     give(panel, wav)

@@ -13,7 +13,7 @@ from flowvocoder.demo.service import Service
 from flowvocoder.demo.switch import fill, switch
 from flowvocoder.errors import ConfigError
 
-PLACE = 6
+PLACE = 7
 
 LEAD = """A blind test. The page plays two versions of one recording, drawn from the systems that you tick. Vote for the
 better one to see which was which. Start the demo with several `--checkpoint` to compare your own."""

@@ -11,7 +11,7 @@ from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, file_to_give, pc
 from flowvocoder.demo.service import MOST_FILES, Fault, Service
 from flowvocoder.errors import AudioError, FlowVocoderError
 
-PLACE = 7
+PLACE = 8
 
 LEAD = """Drop recordings of speech. A detector says how unlike clean speech each is, and where it sounds broken:
 clipping, lost packets, clicks, hum, codecs, other vocoders. p is the share of clean recordings that score as high."""

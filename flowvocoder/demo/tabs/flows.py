@@ -25,7 +25,7 @@ from flowvocoder.demo.service import Service
 from flowvocoder.density import FAMILIES
 from flowvocoder.errors import ConfigError
 
-PLACE = 9
+PLACE = 10
 
 LEAD = """The voice is one of many normalizing flows. Here you fit any of eleven families to points in the plane, or on
 a roll in space. Watch the density grow towards the data, and the likelihood of points that were held out. Then draw

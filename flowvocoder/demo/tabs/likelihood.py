@@ -25,7 +25,7 @@ from flowvocoder.demo.switch import fill, switch
 from flowvocoder.errors import AudioError, FlowVocoderError
 from flowvocoder.units import bits_per_sample
 
-PLACE = 5
+PLACE = 6
 
 LEAD = """A flow gives the exact likelihood of any recording, frame by frame, in nats. Noise and clipping lower it.
 Silence and missing bands *raise* it, because they are easy to predict: likely is not good. The last line separates

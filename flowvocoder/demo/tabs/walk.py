@@ -10,7 +10,7 @@ from flowvocoder.demo.page import Page
 from flowvocoder.demo.parts import MODEL_WORK, PRIVATE, answer, recording_input, table
 from flowvocoder.demo.service import Service
 
-PLACE = 8
+PLACE = 9
 
 LEAD = """A flow is a chain of invertible layers that turns a recording into noise, step by step. Synthesis starts from
 noise and goes back. Each figure is the log-likelihood per sample if the chain ended there, and the change from the step
