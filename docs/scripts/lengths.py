@@ -1,46 +1,58 @@
 """Seconds and memory of synthesis without PyTorch, by length: python docs/scripts/lengths.py VOICE [SECONDS ...]
 
-VOICE is a folder of `flowvocoder export`. Every length runs in a process of its own, on one thread. Prints a table and
-draws docs/assets/lengths.webp.
+VOICE is a folder of `flowvocoder export`. Every length runs in a process of its own, on one thread, from a mel file to
+an audio file as `synth` does it. Prints a table and draws docs/assets/lengths.webp.
 """
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+import soundfile
 from matplotlib.figure import Figure
+
+from flowvocoder.mel.files import write_mel
+from flowvocoder.runtime import Vocoder
+from flowvocoder.voice_card import VOICES
 
 OUT = Path(__file__).parents[1] / "assets" / "lengths.webp"
 ONE = """
 import json, sys, time
-import numpy as np, soundfile
+from pathlib import Path
+from flowvocoder.audio.files import write_audio
+from flowvocoder.mel.files import read_mel
 from flowvocoder.runtime import Vocoder
-from flowvocoder.voice_card import VOICES
 
 def peak():
     return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
-vocoder, seconds = Vocoder.from_pretrained(sys.argv[1]), float(sys.argv[2])
-audio, _ = soundfile.read(VOICES.parent / "examples" / "kathleen.flac", dtype="float32")
-mel = vocoder.mel_for(audio)[0]
-frames = round(seconds * vocoder.sample_rate / vocoder.spec.hop_length)
-mel = np.tile(mel, (1, -(-frames // mel.shape[1])))[:, :frames]
+vocoder, file = Vocoder.from_pretrained(sys.argv[1]), Path(sys.argv[2])
 loaded, cpu = peak(), time.process_time()
-samples = sum(piece.shape[1] for piece in vocoder.synthesize_pieces(mel, seed=0))
-assert samples == frames * vocoder.spec.hop_length
-print(json.dumps([seconds, loaded, peak(), time.process_time() - cpu]))
+pieces = vocoder.synthesize_pieces(read_mel(file, vocoder.spec, mapped=True), seed=0, trust_mel=True)
+write_audio(file.with_suffix(".wav"), (piece[0] for piece in pieces), vocoder.sample_rate)
+print(json.dumps([loaded, peak(), time.process_time() - cpu]))
 """
 
 
 def main(voice: str, *seconds: str) -> None:
+    vocoder = Vocoder.from_pretrained(Path(voice))
+    audio, _ = soundfile.read(VOICES.parent / "examples" / "kathleen.flac", dtype="float32")
+    once = vocoder.mel_for(audio)[0]
     print("| s | MB once loaded | peak MB | CPU seconds | × real time |\n|---|---|---|---|---|")
     rows = []
-    for length in seconds or ("1", "10", "60", "600", "3600"):
-        done = subprocess.run([sys.executable, "-c", ONE, voice, length], check=True, capture_output=True, text=True)
-        rows.append(json.loads(done.stdout))
-        audio, loaded, peak, cpu = rows[-1]
-        print(f"| {audio:g} | {loaded:.0f} | {peak:.0f} | {cpu:.2f} | {audio / cpu:.1f} |", flush=True)
+    for length in map(float, seconds or ("1", "10", "60", "600", "3600")):
+        frames = round(length * vocoder.sample_rate / vocoder.spec.hop_length)
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "mel.npy"
+            write_mel(file, np.tile(once, (1, -(-frames // once.shape[1])))[:, :frames], vocoder.spec)
+            command = [sys.executable, "-c", ONE, voice, str(file)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+        rows.append([length, *json.loads(done.stdout)])
+        loaded, peak, cpu = rows[-1][1:]
+        print(f"| {length:g} | {loaded:.0f} | {peak:.0f} | {cpu:.2f} | {length / cpu:.1f} |", flush=True)
     draw(rows)
 
 

@@ -81,7 +81,8 @@ def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Names
     vocoder, denoise = voice
     source = _source(mel_file, vocoder.spec, arguments)
     try:
-        mel = read_mel(mel_file, source.spec, arguments.trust_mel, undo=source.undo)
+        mapped = _without_torch(arguments)  # which warns of arrays that cannot be written into
+        mel = read_mel(mel_file, source.spec, arguments.trust_mel, undo=source.undo, mapped=mapped)
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
     given = {**iterations(arguments), "trust_mel": True, "convention": source.spec}  # checked when it was read
@@ -112,7 +113,7 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
         difference = beside.difference(source.spec)
         raise MelError(f"{mel_file}: is a {beside.name()} mel, --convention says {arguments.convention}: {difference}")
     try:
-        if arguments.engine == "onnx" or not torch_is_there():
+        if _without_torch(arguments):
             from flowvocoder.runtime.vocoder import same_convention
 
             same_convention(source.spec, wanted)
@@ -123,6 +124,10 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
     return source if beside is None else Toolkit(beside)
+
+
+def _without_torch(arguments: argparse.Namespace) -> bool:
+    return arguments.engine == "onnx" or not torch_is_there()
 
 
 COMMAND = Command("synth", "mel spectrograms to audio", options, run)

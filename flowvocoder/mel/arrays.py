@@ -4,6 +4,8 @@ What a file claims to hold is checked before it is read, so that a small file ca
 """
 
 import math
+import mmap
+import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -27,8 +29,11 @@ _KINDS = {"fiub": "numbers", "f": "floating-point numbers", "iu": "whole numbers
 Array = npt.NDArray[np.generic]
 
 
-def read_array(path: Path, most_values: int = MOST_VALUES) -> Array:
+def read_array(path: Path, most_values: int = MOST_VALUES, mapped: bool = False) -> Array:
     """The array of real floating-point numbers in a file; of an archive the one called `mel`, or the only one.
+
+    Args:
+        mapped: a `.npy` file stays on disk, and its parts come into memory when they are read. See `forget`.
 
     Raises:
         MelError: no such file, unreadable, damaged, pickled objects, not floating-point, or more than `most_values`.
@@ -36,7 +41,21 @@ def read_array(path: Path, most_values: int = MOST_VALUES) -> Array:
     if not path.exists():
         raise MelError(f"{path}: no such file")
     readers = {".npz": _npz, ".pt": _pt}
-    return readers.get(path.suffix.lower(), _npy)(path, most_values)
+    if reader := readers.get(path.suffix.lower()):
+        return reader(path, most_values)
+    with reading(path, MelError, "not a .npy file of numbers"), path.open("rb") as file:
+        return read_npy(file, path, most_values, mapped=mapped)
+
+
+def forget(array: Array) -> None:
+    """Give back the memory of what was read of a mapped file; nothing for other arrays, or where this is unknown."""
+    mapped: object = array
+    while not isinstance(mapped, mmap.mmap):
+        if mapped is None:
+            return
+        mapped = getattr(mapped, "base", None)
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def read_bands(path: Path) -> npt.NDArray[np.float64]:
@@ -60,12 +79,15 @@ def check_finite(mel: Array, path: Path) -> None:
         raise MelError(f"{path}: {bad} of {mel.size} values are NaN or infinite")
 
 
-def read_npy(file: IO[bytes], path: Path, most_values: int = MOST_VALUES, kinds: str = "f") -> Array:
+def read_npy(
+    file: IO[bytes], path: Path, most_values: int = MOST_VALUES, kinds: str = "f", mapped: bool = False
+) -> Array:
     """The array of an open `.npy` file; its header says how many numbers follow, and no more are read than that.
 
     Args:
         path: for messages.
         kinds: NumPy's codes of the types that are wanted.
+        mapped: as of `read_array`; the file is one on disk.
 
     Raises:
         MelError: as `read_array`.
@@ -81,6 +103,11 @@ def read_npy(file: IO[bytes], path: Path, most_values: int = MOST_VALUES, kinds:
         size = _count(shape, path, most_values) * dtype.itemsize
         if size > _MOST_BYTES:
             raise MelError(f"{path}: claims {size} bytes, {_MOST_BYTES} are allowed")
+        if mapped and size:
+            left = os.fstat(file.fileno()).st_size - file.tell()
+            if left < size:
+                raise MelError(f"{path}: is truncated: {left} of {size} bytes of numbers")
+            return np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
         data = np.empty(size, np.uint8)
         done = 0
         while done < size and (piece := file.read(min(_PIECE, size - done))):
@@ -89,11 +116,6 @@ def read_npy(file: IO[bytes], path: Path, most_values: int = MOST_VALUES, kinds:
         if done < size:
             raise MelError(f"{path}: is truncated: {done} of {size} bytes of numbers")
         return data.view(dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _npy(path: Path, most: int) -> Array:
-    with reading(path, MelError, "not a .npy file of numbers"), path.open("rb") as file:
-        return read_npy(file, path, most)
 
 
 def _npz(path: Path, most: int) -> Array:

@@ -45,6 +45,7 @@ def read_mel(
     trust: bool = False,
     most_frames: int | None = None,
     undo: Callable[[Mel], Mel] = lambda mel: mel,
+    mapped: bool = False,
 ) -> Mel:
     """Read (n_mels, F), checked against the spec a model wants.
 
@@ -53,13 +54,14 @@ def read_mel(
 
     Args:
         undo: what makes a mel of `spec` of numbers without a spec beside them.
+        mapped: as of `read_array`; nothing can be written into the mel.
 
     Raises:
         MelError: unreadable, of another shape or spec, longer than `most_frames`, not finite, or implausible
             (ImplausibleMelError); the message says how.
     """
     # A few times what is wanted, so that a mel that is transposed or too long still hears so.
-    mel = read_array(path, MOST_VALUES if most_frames is None else 4 * most_frames * spec.n_mels)
+    mel = read_array(path, MOST_VALUES if most_frames is None else 4 * most_frames * spec.n_mels, mapped)
     own = None if trust else spec_beside(path)
     if own is not None and own != spec:
         difference = own.difference(spec)
@@ -77,7 +79,7 @@ def read_mel(
 def _fitting(array: Array, path: Path, spec: MelSpec, most_frames: int | None = None) -> Mel:
     """The array in 32 bits. Raises MelError: of another shape, too long, or not finite in as many bits."""
     with np.errstate(over="ignore"):
-        mel = array.astype(np.float32)
+        mel = array.astype(np.float32, copy=False)
     if mel.ndim == 3 and mel.shape[0] == 1:
         mel = mel[0]
     if mel.ndim != 2:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from flowvocoder.errors import AudioError, CheckpointError, ClippedWarning, ConfigError, MelError
 from flowvocoder.files import reading
+from flowvocoder.mel.arrays import forget
 from flowvocoder.mel.diagnose import StreamedMel, implausible, refuse
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.postfilter.geometry import in_whole_hops
@@ -124,6 +125,7 @@ class Vocoder:
         """
         same_convention(convention, self.spec)
         given = as_mel(mel, self.spec)
+        forget(given)  # the check for values that are not finite has read it all
         length = as_lengths(lengths, given)
         if not trust_mel:
             for item, end in zip(given, length, strict=True):
@@ -138,6 +140,7 @@ class Vocoder:
         for start in range(0, mel.shape[2], size):
             ends = start + size >= mel.shape[2]
             yield checked_synthesis(stages.push(mel[..., start : start + size], ends))
+            forget(mel)
 
     def stream(
         self,

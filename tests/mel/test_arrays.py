@@ -13,7 +13,7 @@ import torch
 from flowvocoder.audio.files import read_audio
 from flowvocoder.cli.main import main
 from flowvocoder.errors import AudioError, MelError
-from flowvocoder.mel.arrays import read_array
+from flowvocoder.mel.arrays import forget, read_array
 from flowvocoder.mel.diagnose import conventions_it_could_be
 from flowvocoder.mel.files import decode_mel, npy_bytes, read_mel
 from flowvocoder.mel.spec import convention
@@ -46,6 +46,19 @@ def test_three_formats_give_the_same_array(tmp_path: Path) -> None:
     for name in ("a.npy", "b.npz", "c.npz", "e.pt"):
         assert np.array_equal(read_array(tmp_path / name), MEL), name
     assert np.allclose(read_array(tmp_path / "d.pt"), MEL, atol=0.05)
+
+
+def test_a_mapped_file_gives_the_same_array_and_is_read_again_once_forgotten(tmp_path: Path) -> None:
+    for name, array in (("a", MEL), ("b", np.asfortranarray(MEL)), ("c", MEL.astype(np.float16))):
+        path = tmp_path / f"{name}.npy"
+        np.save(path, array)
+        mapped = read_array(path, mapped=True)
+        forget(mapped[None, :, 3:])
+        assert mapped.dtype == array.dtype and np.array_equal(mapped, array), name
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(MelError, match=f"is truncated: {array.nbytes - 1} of {array.nbytes} bytes"):
+            read_array(path, mapped=True)
+    forget(MEL)  # of no file
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
