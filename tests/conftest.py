@@ -139,10 +139,12 @@ def train(corpus: Path, out: Path, *more: str) -> int:
 
 @pytest.fixture(scope="session")
 def exported_voice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkpoint and the folder that `export` makes of it, with whole.onnx beside the folder.
+    """A checkpoint and the folder that `export` makes of it, with whole.onnx and stream.onnx beside the folder.
 
     As small as a voice can be, and traced once, since that takes seconds a layer.
     """
+    import copy
+
     import onnx
 
     from flowvocoder.interop.onnx import export
@@ -159,6 +161,7 @@ def exported_voice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     model = onnx.load(path / "onnx" / "step.onnx")
     del model.metadata_props[:]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "step_model", lambda checkpoint: (model, StepExport(checkpoint.model).step))
+        patch.setattr(export, "step_model", lambda given: (copy.deepcopy(model), StepExport(given.model).step))
         assert main(["export", str(path / "checkpoint"), str(path / "whole.onnx")]) == 0
+        assert main(["export", str(path / "checkpoint"), str(path / "stream.onnx"), "--step"]) == 0
     return path / "checkpoint", path / "onnx"

@@ -19,7 +19,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx",
                         help="onnx (default) or pt2 (torch.export)")  # fmt: skip
     parser.add_argument("--step", action="store_true",
-                        help="export one streaming step of the flow, with its state as inputs and outputs")  # fmt: skip
+                        help="export one streaming step, with its state as inputs and outputs; --gl-iters 0: of the"
+                        " flow alone")  # fmt: skip
     parser.add_argument("--precision", choices=["float32", "float16"], default="float32",
                         help="of the weights in an ONNX file (default float32); float16 halves it")  # fmt: skip
     add_iterations(parser)
@@ -40,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not in_folder:
         check_output(output, (f".{arguments.format}",))
     given = {name: number for name, number in iterations(arguments).items() if name != "latency_ms"}
-    if arguments.step and any(number is not None for number in given.values()):
-        raise ConfigError("--gl-iters and --low-band-iters are of whole mels: not with --step")
+    if arguments.step and (given["gl_iters"] or given["low_band_iters"]):
+        raise ConfigError("--gl-iters and --low-band-iters are of whole mels: with --step only 0, for the flow alone")
     halves = arguments.precision == "float16"
     if halves and arguments.format == "pt2":
         raise ConfigError("--precision float16 is of ONNX files: not with --format pt2")

@@ -96,6 +96,10 @@ class Rounds:
     Args:
         constants: as of `Consistency`.
         kind: of what corrects frames.
+
+    Attributes:
+        windows: synthesis windows of the frames of a hop, over all bands and over the low one, (J, size) each.
+        opening: how far each sample of the buffer may change, 0 to 1.
     """
 
     def __init__(
@@ -116,8 +120,8 @@ class Rounds:
         self._waiting = np.zeros(0, np.float32)
         self._wanted: list[Floats] | None = None  # levels of the frames from `_start` on
         self._start = 0
-        self._opening = self._opened(np.arange(len(self._buffer)))
-        self._windows = self._made_windows(full), self._made_windows(low)
+        self.opening = self._opened(np.arange(len(self._buffer)))
+        self.windows = self._made_windows(full), self._made_windows(low)
 
     def push(self, mel: Floats, audio: Floats, ends: bool = False) -> Floats:
         """The next frames (n_mels, f) and samples (T,), which need not be in step -> samples.
@@ -167,7 +171,7 @@ class Rounds:
 
     def _iterated(self, x: Floats, wanted: Floats, low_wanted: Floats, row: int) -> Floats:
         """Samples from the first frame's first on after the rounds of these frames."""
-        full, low = (table[row : row + len(wanted)] for table in self._windows)
+        full, low = (table[row : row + len(wanted)] for table in self.windows)
         x = self._full.iterated(x, wanted, self._rounds, self._momentum, full)
         if not self._low_rounds:
             return x
@@ -176,7 +180,7 @@ class Rounds:
         before = _rows(x, reach, self._down, ROW * decimate, count)[:count]
         after = self._low.iterated(before, low_wanted, self._low_rounds, self._momentum, low)
         change = _rows(after - before, reach // decimate, self._up, ROW, count)[: count * decimate]
-        change *= self._opening[row * self._full.hop :][: len(change)]  # the filter reaches into what is fixed
+        change *= self.opening[row * self._full.hop :][: len(change)]  # the filter reaches into what is fixed
         x[: len(change)] += change
         return x
 

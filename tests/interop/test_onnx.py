@@ -1,5 +1,7 @@
 """Exported models give what PyTorch gives."""
 
+import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.guide import Guide
+from flowvocoder.postfilter.latency import with_delay
+from flowvocoder.postfilter.real_time import RealTimeIterations
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
@@ -50,6 +54,11 @@ def whole(exported_voice: tuple[Path, Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
+def stream(exported_voice: tuple[Path, Path]) -> Path:
+    return exported_voice[1].with_name("stream.onnx")
+
+
+@pytest.fixture(scope="module")
 def mels(checkpoint: Path) -> torch.Tensor:
     vocoder = Vocoder.from_pretrained(checkpoint)
     return torch.cat([vocoder.mel(torch.from_numpy(speech_like(1.0, 22050, seed))) for seed in (0, 1)])
@@ -64,6 +73,67 @@ def test_a_file_for_whole_mels_gives_what_pytorch_gives(whole: Path, checkpoint:
         length = np.array(lengths or [mel.shape[2]] * len(mel))
         (got,) = graph(mel=mel.numpy(), noise=noise, length=length)
         assert got.shape == expected.shape and np.abs(got - expected).max() < 1e-4
+
+
+def in_steps(graph: ExportedGraph, mel: np.ndarray, noise: np.ndarray, length: list[int]) -> np.ndarray:
+    """What an export with --step gives of whole mels, in steps of different sizes."""
+    hop, block, delay = (int(graph.about[key]) for key in ("hop_length", "block", "delay"))
+    frames, rest = mel.shape[2], -(-delay // hop)
+    mel = np.pad(mel, ((0, 0), (0, 0), (0, rest)))
+    noise = np.pad(noise, ((0, 0), (0, 0), (0, rest * hop // block)))
+    state = [np.zeros((len(mel), *shape), np.float32) for shape in graph.about["state_shapes"]]
+    audio, cuts = [], [0, 1, 6, 14, 22, mel.shape[2]]
+    for start, end in itertools.pairwise(min(cut, mel.shape[2]) for cut in cuts):
+        inputs = {f"state_{number}": value for number, value in enumerate(state)}
+        inputs |= {"mel": mel[..., start:end], "noise": noise[..., start * hop // block : end * hop // block]}
+        samples, *state = graph(**inputs, position=np.array(start), length=np.array(length))
+        audio.append(samples)
+    return np.concatenate(audio, 1)[:, delay : delay + frames * hop]
+
+
+def test_a_step_gives_what_a_stream_gives(stream: Path, checkpoint: Path, mels: torch.Tensor) -> None:
+    vocoder, graph, mel = Vocoder.from_pretrained(checkpoint), ExportedGraph(stream), mels[:1]
+    live = vocoder.stream(0.7, seed=3)
+    expected = torch.cat([live.push(mel[0]), live.flush()]).numpy()
+    got = in_steps(graph, mel.numpy(), vocoder.draw_noise(mel, 0.7, 3).numpy(), [mel.shape[2]])
+    assert graph.about["rounds"] == 2 and np.abs(got[0] - expected).max() < 1e-4
+    assert int(graph.about["delay"]) == round(live.seconds_behind * vocoder.sample_rate)
+
+
+@pytest.mark.parametrize(("look_ahead", "delay"), [(4, 1024), (1, 300)])
+def test_rounds_behind_any_step(look_ahead: int, delay: int, tmp_path: Path) -> None:
+    """The step is one that passes on its noise, late."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    from flowvocoder.interop.onnx.rounds import add_rounds
+
+    spec, hop = convention("tacotron2"), 256
+    kinds = {"mel": ["batch", 80, "frames"], "noise": ["batch", hop, "blocks"], "position": [], "length": ["batch"]}
+    values = {}
+    for name, sizes in (kinds | {"audio": ["batch", "samples"]}).items():
+        number = TensorProto.INT64 if name in ("position", "length") else TensorProto.FLOAT
+        values[name] = helper.make_tensor_value_info(name, number, sizes)
+    shape = helper.make_node("Constant", [], ["flat"], value_ints=[0, -1])
+    nodes = [shape, helper.make_node("Transpose", ["noise"], ["turned"], perm=[0, 2, 1]),
+             helper.make_node("Reshape", ["turned", "flat"], ["audio"])]  # fmt: skip
+    step = helper.make_graph(nodes, "step", [values[name] for name in kinds], [values["audio"]])
+    model = helper.make_model(step, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    postfilter, settings = PostFilter(spec).requires_grad_(False), with_delay(look_ahead)
+    later, states = add_rounds(model, delay, [], postfilter, settings)
+    about = {"format": "flowvocoder", "hop_length": hop, "block": hop, "delay": later, "state_shapes": states}
+    for key, value in about.items():
+        model.metadata_props.add(key=key, value=json.dumps(value) if key == "state_shapes" else str(value))
+    onnx.save(model, tmp_path / "step.onnx")
+    lengths = torch.tensor([40, 23])
+    recordings = torch.stack([torch.from_numpy(speech_like(1.0, 22050, seed)) for seed in (0, 1)])
+    mel, audio = MelFrontEnd(spec)(recordings)[..., :40], 0.3 * recordings[:, : 40 * hop]
+    audio = audio * (torch.arange(40 * hop) < hop * lengths[:, None])
+    expected = RealTimeIterations(postfilter.consistency, postfilter.low_band, settings, lengths).push(mel, audio, True)
+    late = np.pad(audio.numpy(), ((0, 0), (delay, -delay % hop)))
+    noise = late.reshape(2, -1, hop).swapaxes(1, 2)
+    got = in_steps(ExportedGraph(tmp_path / "step.onnx"), mel.numpy(), noise, lengths.tolist())
+    assert (expected - audio).abs().max() > 0.1 and np.abs(got - expected.numpy()).max() < 1e-5
 
 
 def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_path: Path, thorough: bool) -> None:
@@ -122,10 +192,10 @@ def test_the_example_says_which_file_it_takes(whole: Path) -> None:
     assert done.returncode == 1 and done.stderr.strip().endswith("takes whole mels only: export it with --step")
 
 
-def test_the_example_needs_no_torch(step: Path, mels: torch.Tensor, tmp_path: Path) -> None:
+def test_the_example_needs_no_torch(stream: Path, mels: torch.Tensor, tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", mels[0].numpy())
     code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
-    arguments = [str(a) for a in (EXAMPLE, step, tmp_path / "m.npy", tmp_path / "o.wav")]
+    arguments = [str(a) for a in (EXAMPLE, stream, tmp_path / "m.npy", tmp_path / "o.wav")]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
     audio, rate = sf.read(tmp_path / "o.wav")
     assert rate == 22050 and len(audio) == mels.shape[2] * 256 and 0.001 < np.abs(audio).max() <= 1.0

@@ -21,6 +21,7 @@ from flowvocoder.interop.onnx.metadata import metadata
 from flowvocoder.interop.onnx.modules import StepExport, WholeExport
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.frame_by_frame import constants
+from flowvocoder.postfilter.latency import of_stream
 from flowvocoder.runtime.vocoder import POSTFILTER, ROUNDS, STEP
 
 ROUNDS_AT_ONCE = 8
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 def export_onnx(checkpoint: Checkpoint, path: Path, step: bool, halves: bool = False) -> None:
     """Write the model with its metadata (mel spec, licence, state) inside.
 
-    The whole form holds the post-filter with the card's iterations. The step is the flow alone.
+    The whole form holds the post-filter with the card's iterations. The step holds the rounds of a stream that nothing
+    else is said of; where the card has no iterations, it is the flow alone.
 
     Args:
         halves: keep weights in 16 bits; what is computed stays in 32.
@@ -45,11 +47,17 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool, halves: bool = F
         OutputError: the file cannot be written.
     """
     model, flow = step_model(checkpoint)
+    about, settings = metadata(checkpoint, flow, "step" if step else "whole"), of_stream(checkpoint.card.postfilter)
     if not step:
         from flowvocoder.interop.onnx.assembled import add_whole
 
         add_whole(model, flow, _postfilter(checkpoint), checkpoint.card.postfilter)
-    _write(path, model, metadata(checkpoint, flow, "step" if step else "whole"), halves)
+    elif settings.rounds:
+        from flowvocoder.interop.onnx.rounds import add_rounds
+
+        delay, states = add_rounds(model, about["delay"], flow.state_shapes, _postfilter(checkpoint), settings)
+        about |= {"delay": delay, "state_shapes": states, "rounds": settings.rounds, "low_rounds": settings.low_rounds}
+    _write(path, model, about, halves)
 
 
 def export_folder(checkpoint: Checkpoint, folder: Path, halves: bool = False) -> None:

@@ -29,12 +29,16 @@ class Graph:
         self.constants: list[onnx.TensorProto] = []
         self._known: dict[bytes, str] = {}
 
-    def __call__(self, kind: str, *inputs: Given, outputs: int = 1, **attributes: Any) -> str:
-        """Adds a node and returns the name of its output, the first of several."""
+    def __call__(self, kind: str, *inputs: Given, **attributes: Any) -> str:
+        """Adds a node and returns the name of its output."""
+        return self.several(kind, 1, *inputs, **attributes)[0]
+
+    def several(self, kind: str, outputs: int, *inputs: Given, **attributes: Any) -> list[str]:
+        """Adds a node of several outputs and returns their names."""
         names = [given if isinstance(given, str) else self.constant(given) for given in inputs]
         made = [f"{self._prefix}_{len(self.nodes)}_{number}" for number in range(outputs)]
         self.nodes.append(helper.make_node(kind, names, made, **attributes))
-        return made[0]
+        return made
 
     def constant(self, given: Tensor | Array | float) -> str:
         """The name of a constant: numbers are float32, tensors and arrays what they are; each is stored once."""

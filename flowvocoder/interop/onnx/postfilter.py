@@ -88,46 +88,70 @@ class Signal:
         return self.graph("Cast", condition, to=1)
 
 
+def wanted(graph: Graph, step: MelConsistency, mel: str) -> str:
+    """The levels that a mel (B, F, n_mels) states, and the most outside of its range: (B, F, bands + E)."""
+    stated = graph("Mul", graph.slice(mel, 0, step.bands, 2), float(step.nats))
+    if not len(step.outside_bias):
+        return stated
+    outside = graph("Add", graph("MatMul", stated, step.outside_weights), step.outside_bias)
+    return graph("Concat", stated, outside, axis=2)
+
+
+class Frames:
+    """Corrects frames of a signal as `MelConsistency` does.
+
+    Args:
+        synthesis: what they are multiplied with afterwards.
+    """
+
+    def __init__(self, graph: Graph, step: MelConsistency, synthesis: Tensor):
+        self.graph, self.step = graph, step
+        self._fourier = Fourier(graph, step.size, len(step.filterbank), step.window, synthesis)
+
+    def change(self, x: str, target: str, inside: str) -> str:
+        """What is added to frames (B, n, size) so that they have levels (B, n, bands + E), where `inside` is 1."""
+        graph, step = self.graph, self.step
+        spectrum, level = self.spectra(x)
+        gain = graph("Min", graph("Max", graph("Sub", target, level), -MAX_GAIN), step.most)
+        gain = graph("Mul", gain, inside)
+        scale = graph("Sub", graph("Exp", graph("MatMul", gain, step.to_bins)), 1.0)
+        return self._fourier.back(spectrum, scale)
+
+    def spectra(self, x: str) -> tuple[Spectrum, str]:
+        """Spectra of frames (B, n, size), and their levels: the log-mel, then those outside of its range."""
+        graph, spec = self.graph, self.step.spec
+        spectrum = self._fourier.of(x)
+        used = magnitude(graph, spectrum, max(spec.magnitude_eps, 1e-20))
+        level = graph("Max", graph("MatMul", used, self.step.filterbank), float(spec.floor))
+        return spectrum, graph("Log", level)
+
+
 class Consistency:
-    """Iterations of `MelConsistency`."""
+    """Iterations of `MelConsistency` over a whole signal."""
 
     def __init__(self, signal: Signal, step: MelConsistency):
         self.graph, self.step = signal.graph, step
-        graph, bands, bins = signal.graph, step.bands, len(step.filterbank)
-        self.target = graph("Mul", graph.slice(signal.mel, 0, bands, 2), float(step.nats))
+        graph = signal.graph
+        levels = wanted(graph, step, signal.mel)
+        self.target = graph.slice(levels, 0, step.bands, 2)
         start = graph("Sub", graph("Mul", signal.places(1), whole(step.hop)), whole(step.left))
         last = graph("Sub", graph("Mul", signal.length, whole(step.hop)), whole(step.size))
         inside = graph("And", graph("GreaterOrEqual", start, whole(0)), graph("LessOrEqual", start, last))
         inside = graph("Unsqueeze", signal.mask(inside), whole(2))
-        wanted = self.target
-        if len(step.outside_bias):
-            outside = graph("Add", graph("MatMul", self.target, step.outside_weights), step.outside_bias)
-            wanted = graph("Concat", self.target, outside, axis=2)
         self._inside, self._targets = [], []
         for first in range(step.every):  # every `every`-th frame, also those that are not whole: they are masked
             self._inside.append(graph.slice(inside, first, END, 1, step.every))
-            self._targets.append(graph.slice(wanted, first, END, 1, step.every))
-        self._fourier = Fourier(graph, step.size, bins, step.window, step.synthesis)
+            self._targets.append(graph.slice(levels, first, END, 1, step.every))
+        self.frames = Frames(graph, step, step.synthesis)
 
     def change(self, audio: str, number: int) -> str:
         """What iteration `number` adds: (B, F * hop) -> (B, F * hop)."""
         graph, step = self.graph, self.step
         first = step.first_frame(number) % step.every
         before = step.left - first * step.hop
-        spectrum, level = self.spectra(audio, before, step.stride)
-        gain = graph("Min", graph("Max", graph("Sub", self._targets[first], level), -MAX_GAIN), step.most)
-        gain = graph("Mul", gain, self._inside[first])
-        scale = graph("Sub", graph("Exp", graph("MatMul", gain, step.to_bins)), 1.0)
-        return overlapped(graph, self._fourier.back(spectrum, scale), step.stride, step.size, before)
-
-    def spectra(self, audio: str, before: int, step: int) -> tuple[Spectrum, str]:
-        """Spectra of frames `step` apart, the first of which starts `before` samples early, and their levels: the
-        log-mel, then those outside of its range."""
-        graph = self.graph
-        spectrum = self._fourier.of(stretches(graph, audio, before, self.step.size, step))
-        used = magnitude(graph, spectrum, max(self.step.spec.magnitude_eps, 1e-20))
-        level = graph("Max", graph("MatMul", used, self.step.filterbank), float(self.step.spec.floor))
-        return spectrum, graph("Log", level)
+        x = stretches(graph, audio, before, step.size, step.stride)
+        change = self.frames.change(x, self._targets[first], self._inside[first])
+        return overlapped(graph, change, step.stride, step.size, before)
 
 
 class Low:
@@ -219,7 +243,8 @@ class Guided:
     def _change(self, low: str, own: str) -> str:
         """The predicted change of log magnitudes."""
         graph, guide, step = self.graph, self.guide, self.low.consistency
-        level = step.spectra(low, step.step.left, step.step.hop)[1]
+        x = stretches(graph, low, step.step.left, step.step.size, step.step.hop)
+        level = step.frames.spectra(x)[1]
         level = self._partnered(graph.slice(level, 0, step.step.bands, 2))
         missing = graph("Mul", graph("Clip", graph("Sub", self.stated, level), -1.0, 1.0), 4.0)
         stated = graph("Div", graph("Add", self.stated, 3.0), 2.5)
@@ -271,16 +296,19 @@ class Guided:
         return graph("Div", product, graph("Sqrt", graph("Add", both, floor)))
 
 
-def accelerated(graph: Graph, x: str, changes: list[Callable[[str, int], str]], mask: str | None = None) -> str:
+def accelerated(
+    graph: Graph, x: str, changes: list[Callable[[str, int], str]], mask: str | None = None, share: float = MOMENTUM
+) -> str:
     """As `FastIterations`: each from the last one's result, extrapolated.
 
     Args:
         changes: what each iteration adds, given the signal and its number.
         mask: what results are multiplied with.
+        share: of the last change, by which one is extrapolated.
     """
     now = before = x
     for number, change in enumerate(changes):
         after = graph("Add", now, change(now, number))
         after = after if mask is None else graph("Mul", after, mask)
-        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), MOMENTUM)), after
+        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), share)), after
     return before

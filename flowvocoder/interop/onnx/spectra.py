@@ -123,8 +123,14 @@ def joined(graph: Graph, x: str, size: int, step: int) -> str:
 def overlapped(graph: Graph, rows: str, step: int, size: int, before: int) -> str:
     """The sum of stretches in their places, undoing `stretches`: (B, n, size) -> (B, n * step)."""
     last = ceil_div(size, step) - 1
+    samples = summed(graph, rows, step, size)
+    return graph.slice(samples, before, before - last * step if before < last * step else END, 1)
+
+
+def summed(graph: Graph, rows: str, step: int, size: int) -> str:
+    """The sum of stretches in their places: (B, n, size) -> (B, (n - 1 + ceil(size / step)) * step)."""
+    last = ceil_div(size, step) - 1
     rows = graph.pad(rows, 0, -size % step, 2) if size % step else rows
     parts = [graph.slice(rows, piece * step, (piece + 1) * step, 2) for piece in range(last + 1)]
     total = graph("Sum", *(graph.pad(part, piece, last - piece, 1) for piece, part in enumerate(parts)))
-    samples = graph("Reshape", total, whole(0, -1))
-    return graph.slice(samples, before, before - last * step if before < last * step else END, 1)
+    return graph("Reshape", total, whole(0, -1))
