@@ -23,6 +23,7 @@ from flowvocoder.inference import (
     without_gradients,
 )
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.mel.spread import spread
 from flowvocoder.mel.streaming import MelStream
 from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.postfilter.chain import PostFilter
@@ -273,6 +274,10 @@ class Vocoder(SavedVoice):
         Raises ConfigError: this model cannot stream."""
         step = self._steps.require()
         return step.back * step.block
+
+    def uncertainty(self, mel: Numbers, draws: int = 8, seed: int = 0, **options: Any) -> Tensor:
+        """What a mel does not say: the `spread` (B, n_mels, F) of samples, dB. Options and errors as `synthesize`."""
+        return spread((self.synthesize(mel, seed=seed + n, **options) for n in range(draws)), self.spec)
 
     @without_gradients
     def draw_noise(self, mel: Tensor, temperature: float | None = None, seed: Seeds = None) -> Tensor:

@@ -7,6 +7,7 @@ two utterances are the same. Started again, the script goes on where it was; wha
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -86,11 +87,15 @@ def rows(report: Path) -> int:
 
 
 def state(pid: int) -> dict[str, float]:
-    """CPU seconds and resident megabytes."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    return {"cpu": (int(fields[11]) + int(fields[12])) / ticks, "mb": resident * page / 2**20}
+    """CPU seconds and resident megabytes, of the process and those that it started."""
+    total = {"cpu": 0.0, "mb": 0.0}
+    for process in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            resident = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            total["cpu"] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            total["mb"] += resident * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return total
 
 
 def runs(log: Path) -> list[list[dict[str, float]]]:

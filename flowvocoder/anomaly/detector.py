@@ -42,6 +42,9 @@ MARGIN = math.ceil(REACH + 0.5)
 POWER = 2.0
 """Of the mean of odds: above 1, a strong suspicion outweighs many weak ones. Chosen on the speakers held out."""
 
+SILENCE, ENDS = "silence", 0.2
+"""The kind of digital silence, and seconds of it that an end may have and still be judged."""
+
 NOVEL = 4.0
 """Deviations from clean speech's usual log-density, beyond which novelty by itself counts."""
 
@@ -56,15 +59,19 @@ class Piece:
         frames: (F, K), what each line says of each frame; 1 is rare in clean speech.
         odds: (N + K,), log-odds of each damage and line.
         novelty: how many deviations less likely than clean speech it is.
+        silent: all samples are the same.
     """
 
     frames: Array
     odds: Array
     novelty: float
+    silent: bool = False
 
     @property
     def score(self) -> float:
         """Log-odds that it is damaged; what is unlike all clean speech counts as well."""
+        if self.silent:
+            return MOST
         return float(np.log(np.exp(POWER * self.odds).mean()) / POWER) + min(max(0.0, self.novelty - NOVEL), MOST)
 
 
@@ -184,17 +191,40 @@ class AnomalyDetector:
         return list(self.score(audio, sample_rate, false_alarms).spans)
 
     def pieces(self, samples: Samples, rate: int, length: int = PIECE) -> Iterator[Piece]:
-        """What is found in each `length` seconds of audio (T,), with what lies around it."""
+        """What is found in each `length` seconds of audio (T,), with what lies around it.
+
+        Digital silence at both ends is not judged. A piece of nothing else, or a recording, is `silent`.
+        """
         if len(samples) < SHORTEST * rate:
             raise AudioError(f"{len(samples)} samples ({len(samples) / rate:.3f} s) are too few: {SHORTEST} s at least")
+        first, last = _sounding(samples, rate)
+        before, after = (round(n / rate * FRAMES) for n in (first, len(samples) - last))
+        for piece, ends in self._pieces(samples[first:last], rate, length):
+            frames = np.pad(piece.frames, ((before, after if ends else 0), (0, 0)))
+            yield dataclasses.replace(piece, frames=frames)
+            before = 0
+
+    def _pieces(self, samples: Samples, rate: int, length: int) -> Iterator[tuple[Piece, bool]]:
+        """Each, and whether it is the last."""
         seconds = len(samples) / rate
         for start in range(0, max(1, math.ceil(seconds - 0.5)), length):
-            end = start + length if start + length < seconds - 0.5 else math.inf
+            ends = start + length >= seconds - 0.5
+            own = samples[start * rate : None if ends else (start + length) * rate]
+            if is_silent(own):
+                yield self.silence(round(len(own) / rate * FRAMES)), ends
+                continue
             before = min(start, MARGIN)
-            last = len(samples) if end == math.inf else round((end + MARGIN) * rate)
+            last = len(samples) if ends else round((start + length + MARGIN) * rate)
             found = features(samples[(start - before) * rate : last], rate)
-            stop = None if end == math.inf else (before + length) * FRAMES
-            yield self.look(found, before * FRAMES, stop)
+            yield self.look(found, before * FRAMES, None if ends else (before + length) * FRAMES), ends
+
+    def silence(self, frames: int) -> Piece:
+        """What there is to say of so many frames of samples that are all the same."""
+        return Piece(np.zeros((frames, len(LINES))), np.zeros(len(self.kinds)), 0.0, True)
+
+    def kind(self, piece: Piece) -> str:
+        """What a piece as a whole looks like."""
+        return SILENCE if piece.silent else self.kinds[int(piece.odds.argmax())]
 
     def look(self, found: Features, first: int = 0, end: int | None = None) -> Piece:
         """Features (F, D), of which frames from `first` to `end` are judged and the others are what lies around."""
@@ -210,11 +240,26 @@ class AnomalyDetector:
             start, frame = frame, frame + len(piece.frames)
             if self.calibration.p_value(piece.score) > false_alarms:
                 continue
-            span = Span(start / FRAMES, frame / FRAMES, piece.score, self.kinds[int(piece.odds.argmax())])
+            span = Span(start / FRAMES, frame / FRAMES, piece.score, self.kind(piece))
             if found and found[-1].end == span.start and found[-1].kind == span.kind:
                 span = Span(found[-1].start, span.end, max(found.pop().score, span.score), span.kind)
             found.append(span)
         return found
+
+
+def is_silent(samples: Samples) -> bool:
+    """Whether all samples are the same."""
+    return not len(samples) or bool(samples.min() == samples.max())
+
+
+def _sounding(samples: Samples, rate: int) -> tuple[int, int]:
+    """First sample, and the one after the last, without digital silence of more than `ENDS` at the ends."""
+    changes = np.flatnonzero(np.diff(samples))
+    if not len(changes):
+        return 0, len(samples)
+    first, last = int(changes[0]) + 1, int(changes[-1]) + 1
+    first, last = (first if first > ENDS * rate else 0), (last if len(samples) - last > ENDS * rate else len(samples))
+    return (first, last) if last - first >= SHORTEST * rate else (0, len(samples))
 
 
 def as_samples(audio: Numbers) -> Samples:

@@ -21,6 +21,9 @@ SHORTEST, LONGEST = 1.0, 8.0
 DAMAGED = 3
 """Damaged copies of each crop."""
 
+KEPT = 4
+"""One recording in so many of a frequent speaker is for calibration only."""
+
 RATES = 22050, 24000, 44100, 48000
 
 
@@ -33,9 +36,10 @@ class Example(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Files by speaker."""
+    """Files by speaker, and the number of each speaker's folder."""
 
     speakers: tuple[tuple[Path, ...], ...]
+    folders: tuple[int, ...]
 
     @classmethod
     def of(cls, folders: Sequence[Path]) -> "Corpus":
@@ -44,21 +48,21 @@ class Corpus:
         Raises:
             DataError: a folder has no recordings.
         """
-        groups: dict[tuple[Path, str | None], list[Path]] = {}
-        for folder in folders:
+        groups: dict[tuple[int, str | None], list[Path]] = {}
+        for number, folder in enumerate(folders):
             files = sorted(
                 p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
             )
             if not files:
                 raise DataError(f"{folder}: no {', '.join(EXTENSIONS)} files there")
             for file, speaker in zip(files, read_speakers(folder, [f.stem for f in files]), strict=True):
-                groups.setdefault((folder, speaker), []).append(file)
-        return cls(tuple(map(tuple, groups.values())))
+                groups.setdefault((number, speaker), []).append(file)
+        return cls(tuple(map(tuple, groups.values())), tuple(number for number, _ in groups))
 
     def split(self, share: float, seed: int) -> "tuple[Corpus, Corpus]":
-        """Two corpora without a common speaker, or without a common recording where there is but one speaker.
+        """What to learn from, and what to calibrate with: other speakers, so far as there are enough of them.
 
-        Speakers of more than a tenth of all recordings are in the first.
+        Speakers of more than a tenth of all recordings are in both: one in `KEPT` of their recordings calibrates.
 
         Raises:
             DataError: too few recordings.
@@ -66,16 +70,28 @@ class Corpus:
         total = sum(map(len, self.speakers))
         if total < 8:
             raise DataError(f"{total} recordings are too few to fit and to calibrate: 8 at least")
-        large = [s for s in self.speakers if len(s) > 0.1 * total]
-        small = [s for s in self.speakers if len(s) <= 0.1 * total]
+        small = [i for i, files in enumerate(self.speakers) if len(files) <= 0.1 * total]
+        every = KEPT
         if len(small) < 4:
-            return Corpus(tuple(s[::2] for s in self.speakers)), Corpus(
-                tuple(s[1::2] for s in self.speakers if s[1::2])
-            )
-        order = np.random.default_rng(seed).permutation(len(small)).tolist()
-        held = round(share * len(small))
-        rest = [small[i] for i in order[held:]]
-        return Corpus(tuple(large + rest)), Corpus(tuple(small[i] for i in order[:held]))
+            small, every = [], 2
+        held = set(np.random.default_rng(seed).permutation(small)[: round(share * len(small))].tolist())
+        first, second = [], []
+        for i, (files, folder) in enumerate(zip(self.speakers, self.folders, strict=True)):
+            kept = files[every - 1 :: every] if i not in small else files if i in held else ()
+            rest = tuple(sorted(set(files) - set(kept)))
+            first += [(rest, folder)] * bool(rest)
+            second += [(kept, folder)] * bool(kept)
+        return Corpus._of(first), Corpus._of(second)
+
+    @classmethod
+    def _of(cls, speakers: "list[tuple[tuple[Path, ...], int]]") -> "Corpus":
+        return cls(tuple(files for files, _ in speakers), tuple(folder for _, folder in speakers))
+
+    def in_turn(self, index: int) -> "Corpus":
+        """That of one folder: all in turn, so that none counts more for having more speakers."""
+        folders = sorted(set(self.folders))
+        mine = folders[index % len(folders)]
+        return Corpus._of([(s, f) for s, f in zip(self.speakers, self.folders, strict=True) if f == mine])
 
     def recording(self, rng: np.random.Generator, speaker: int | None = None) -> tuple[Recording, int]:
         """A random recording of a random speaker or of that one. Raises AudioError: none of ten tried can be used."""

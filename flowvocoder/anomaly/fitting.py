@@ -45,13 +45,14 @@ def training_examples(corpus: Corpus, settings: Settings, work: Path | None, job
 
 
 def calibration_crops(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> list[Example]:
-    """Clean crops, unaltered, of speakers who are held out."""
+    """Clean crops, unaltered, of what is held out: as many of each folder."""
     make = functools.partial(_clean, corpus=corpus, seed=settings.seed + 1)
     return _made("calibration", make, corpus, settings.calibration, settings.seed, work, jobs)
 
 
 def _clean(index: int, corpus: Corpus, seed: int) -> list[Example]:
-    return [untouched(crop(corpus, np.random.default_rng([seed, index]), LONGEST_CALIBRATION, altered=False))]
+    folder = corpus.in_turn(index // 2)  # twice each: one of two crops says what is usual, the other gives p-values
+    return [untouched(crop(folder, np.random.default_rng([seed, index]), LONGEST_CALIBRATION, altered=False))]
 
 
 def _made(what: str, make: Callable[[int], Iterable[Example]], corpus: Corpus, count: int, seed: int, work: Path | None,

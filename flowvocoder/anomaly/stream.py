@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flowvocoder.anomaly.detector import FALSE_ALARMS, MARGIN, PIECE, AnomalyDetector
+from flowvocoder.anomaly.detector import FALSE_ALARMS, MARGIN, PIECE, AnomalyDetector, is_silent
 from flowvocoder.anomaly.features import FRAMES, SHORTEST, features
 from flowvocoder.anomaly.signals import LINES
 from flowvocoder.anomaly.spans import JOIN, Span, find_spans
@@ -37,7 +37,7 @@ class AnomalyStream:
         self._before = 0  # seconds of the buffer that were judged already
         self._evidence, self._origin = np.zeros((0, len(LINES))), 0  # frames not given out, the first's number
         self._piece: list[np.ndarray] = []
-        self._piece_start, self._found_in_piece = 0, False
+        self._piece_start, self._found_in_piece, self._silent = 0, False, True
 
     def push(self, samples: Samples) -> list[Span]:
         """Spans that ended, after samples (T,) in [-1, 1)."""
@@ -64,6 +64,8 @@ class AnomalyStream:
         found = features(self._buffer[:last], self._rate)
         self._evidence = np.concatenate([self._evidence, self._detector.look(found, first, end).frames])
         self._piece.append(found[first:end])
+        own = slice(self._before * self._rate, None if seconds is None else (self._before + seconds) * self._rate)
+        self._silent &= is_silent(self._buffer[own])
 
     def _ended(self, last: bool) -> list[Span]:
         spans = find_spans(self._evidence, self._threshold)
@@ -82,10 +84,9 @@ class AnomalyStream:
         frames = sum(map(len, self._piece))
         if not frames or (frames < PIECE * FRAMES and not last):
             return []
-        piece = self._detector.look(np.concatenate(self._piece))
+        piece = self._detector.silence(frames) if self._silent else self._detector.look(np.concatenate(self._piece))
         start, quiet = self._piece_start, not self._found_in_piece
-        self._piece, self._piece_start, self._found_in_piece = [], start + frames, False
+        self._piece, self._piece_start, self._found_in_piece, self._silent = [], start + frames, False, True
         if not quiet or self._detector.calibration.p_value(piece.score) > self._share:
             return []
-        kind = self._detector.kinds[int(piece.odds.argmax())]
-        return [Span(start / FRAMES, (start + frames) / FRAMES, piece.score, kind)]
+        return [Span(start / FRAMES, (start + frames) / FRAMES, piece.score, self._detector.kind(piece))]

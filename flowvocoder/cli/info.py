@@ -3,10 +3,14 @@
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import Command
+from flowvocoder.cli.common import check_output, load_vocoder
+from flowvocoder.cli.options import add_machine, draws
 from flowvocoder.config import GuideConfig, ModelConfig
+from flowvocoder.errors import ConfigError
 from flowvocoder.voice_card import checkpoint_folder
 
 if TYPE_CHECKING:
@@ -18,6 +22,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=checkpoint_folder,
                         help="checkpoint folder or one of `voices` (default: the bundled one)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument(
+        "--mel", metavar="MEL", type=Path, help="instead: what this mel file leaves open, in dB by band"
+    )
+    parser.add_argument("--draws", type=draws, default=8, help="samples that --mel compares (default 8)")
+    parser.add_argument("--plot", metavar="PNG", type=Path, help="plot the mel, and what it leaves open over time")
+    add_machine(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,6 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.streaming.engines import ModelSteps
     from flowvocoder.voice_card import BUNDLED_VOICE
 
+    if arguments.plot and arguments.mel is None:
+        raise ConfigError("--plot draws what a mel leaves open: give --mel MEL too")
+    if arguments.mel is not None:
+        return _uncertainty(arguments)
     path = arguments.checkpoint or BUNDLED_VOICE
     checkpoint = load_checkpoint(path)
     step = ModelSteps(checkpoint.model).find()
@@ -56,6 +70,29 @@ def run(arguments: argparse.Namespace) -> int:
     }
     width = max(map(len, rows))
     print("\n".join(f"  {key:<{width}}  {value}" for key, value in rows.items()))
+    return 0
+
+
+def _uncertainty(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from flowvocoder.mel.files import read_mel
+    from flowvocoder.mel.frontend import band_centres
+    from flowvocoder.mel.spread import NOISE_DB, by_range, save_spread
+
+    if arguments.plot:
+        check_output(arguments.plot, (".png",))
+    vocoder = load_vocoder(arguments)
+    mel = torch.from_numpy(read_mel(arguments.mel, vocoder.spec))
+    found = vocoder.uncertainty(mel, arguments.draws)[0]
+    numbers = by_range(found, mel, band_centres(vocoder.spec))
+    if arguments.plot:
+        save_spread(arguments.plot, found, mel, mel.shape[1] * vocoder.spec.hop_length / vocoder.sample_rate)
+    if arguments.json:
+        print(json.dumps({"file": str(arguments.mel), "draws": arguments.draws, "spread_db": numbers}, indent=2))
+        return 0
+    print(f"{arguments.mel}: levels of {arguments.draws} samples differ by so many dB (0: certain, {NOISE_DB}: noise)")
+    print("\n".join(f"  {name:<14}{value:5.1f}" for name, value in numbers.items()))
     return 0
 
 

@@ -11,6 +11,8 @@ DENOISER_MODES = ("silence", "reference", "normal")
 
 UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
+MOST_DRAWS = 256
+
 
 def seed(text: str) -> int:
     """A seed as PyTorch takes it."""
@@ -36,6 +38,13 @@ def positive_int(text: str) -> int:
         if value >= 1:
             return value
     raise argparse.ArgumentTypeError(f"must be 1 or above and whole, not {text!r}")
+
+
+def draws(text: str) -> int:
+    """How many samples of one mel: few enough to end."""
+    if (value := positive_int(text)) > MOST_DRAWS:
+        raise argparse.ArgumentTypeError(f"must be {MOST_DRAWS} at most, not {value}")
+    return value
 
 
 def size(text: str) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flowvocoder.cli.bulk import AUDIO_OUT, Convert, Formats, add_paths, convert_files
 from flowvocoder.cli.command import Command
@@ -14,15 +14,16 @@ from flowvocoder.cli.common import (
     load_vocoder,
     write_speech,
 )
-from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling
+from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling, draws
 from flowvocoder.cli.pipe import stream_mel
-from flowvocoder.errors import ImplausibleMelError, MelError
+from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
 from flowvocoder.extras import torch_is_there
 from flowvocoder.units import seconds
 
 if TYPE_CHECKING:
     import torch
 
+    from flowvocoder.mel.files import Mel
     from flowvocoder.mel.spec import MelSpec
     from flowvocoder.mel.toolkits import Toolkit
     from flowvocoder.vocoder import Vocoder
@@ -45,6 +46,8 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="take mels whatever they look like, and whatever spec is beside them")  # fmt: skip
     parser.add_argument("--convention", help="of mels without a spec beside them: hifigan, coqui, ... "
                         "(default: the checkpoint's); `info` lists those that a checkpoint takes")  # fmt: skip
+    parser.add_argument("--best-of", metavar="N", type=draws, default=1,
+                        help="draw with N seeds from --seed on, and keep the one whose mel is nearest")  # fmt: skip
     add_chunk(parser)
     add_denoiser(parser)
     add_checkpoint(parser)
@@ -54,6 +57,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """One mel to OUT.wav, a folder, glob or several files to a folder of .wav, or a pipe to a pipe."""
+    if arguments.stream and arguments.best_of > 1:
+        raise ConfigError("--best-of compares whole utterances: not with --stream")
     if arguments.stream:
         return stream_mel(arguments)
     if len(arguments.paths) < 2:
@@ -63,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _synthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
     voice = _load(arguments)
-    return lambda mel, output: f"{output}: {_one(voice, mel, output, arguments):.2f} s"
+    return lambda mel, output: f"{output}: {_one(voice, mel, output, arguments)}"
 
 
 def _load(arguments: argparse.Namespace) -> "Voice":
@@ -74,8 +79,8 @@ def _load(arguments: argparse.Namespace) -> "Voice":
     return vocoder, denoise if arguments.denoise else None
 
 
-def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Namespace) -> float:
-    """Returns the duration in seconds."""
+def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Namespace) -> str:
+    """Returns what is said of it: the duration."""
     from flowvocoder.mel.files import read_mel
 
     vocoder, denoise = voice
@@ -86,7 +91,8 @@ def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Names
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
     given = {**iterations(arguments), "trust_mel": True, "convention": source.spec}  # checked when it was read
-    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=arguments.seed, **given)
+    chosen = arguments.seed if arguments.best_of == 1 else _best(vocoder, mel_file, mel, given, arguments)
+    pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=chosen, **given)
     if denoise is not None:
         import torch
 
@@ -95,7 +101,26 @@ def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Names
         write_speech(output, (as_array(piece)[0] for piece in pieces), vocoder.sample_rate)
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
-    return seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate)
+    said = f"{seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate):.2f} s"
+    return said if arguments.best_of == 1 else f"{said}, seed {chosen} of {arguments.seed} to {_last(arguments)}"
+
+
+def _best(vocoder: "Vocoder", file: Path, mel: "Mel", given: dict[str, Any], arguments: argparse.Namespace) -> int:
+    """The seed whose audio has the mel nearest to the one given. Raises MelError: of another convention."""
+    import numpy as np
+
+    if given["convention"] != vocoder.spec:
+        raise MelError(f"{file}: --best-of compares mels of the voice's own convention, {vocoder.spec.name()}, only")
+
+    def distance(number: int) -> float:
+        audio = vocoder.synthesize(mel, arguments.temperature, seed=number, **given)
+        return float(np.abs(as_array(vocoder.mel_for(audio))[0] - mel).mean())
+
+    return min(range(arguments.seed, _last(arguments) + 1), key=distance)
+
+
+def _last(arguments: argparse.Namespace) -> int:
+    return int(arguments.seed + arguments.best_of - 1)
 
 
 def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) -> "Toolkit":

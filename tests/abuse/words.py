@@ -31,8 +31,8 @@ VALID: list[tuple[str, ...]] = [
 OPTIONS = [
     "--seed", "--temperature", "--gl-iters", "--low-band-iters", "--threads", "--device", "--denoise", "--denoise-mode",
     "--precision", "--engine", "--checkpoint", "--chunk", "--convention", "--segment", "--rate", "--jobs", "--plot",
-    "--fix", "--mel-from", "--mel", "--redo", "--speed", "--false-alarms", "--detector", "--json", "--force",
-    "--trust-mel",
+    "--fix", "--mel-from", "--mel", "--redo", "--speed", "--pitch", "--formants", "--best-of", "--draws",
+    "--false-alarms", "--detector", "--json", "--force", "--trust-mel",
     "--match",
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ import flowvocoder.anomaly.vocoders
 from flowvocoder.anomaly import AnomalyDetector, AnomalyStream
 from flowvocoder.anomaly.calibration import Calibration
 from flowvocoder.anomaly.damages import DAMAGES, Clean
+from flowvocoder.anomaly.examples import Corpus
 from flowvocoder.anomaly.features import FRAMES, NAMES, features
 from flowvocoder.anomaly.fitting import Settings
 from flowvocoder.anomaly.signals import LINES
@@ -50,6 +51,29 @@ def gap(clean: Clean) -> tuple[np.ndarray, float, float]:
     broken = clean.samples.copy()
     broken[at - 1102 : at + 1103] = 0.0
     return broken, (at - 1102) / clean.rate, (at + 1103) / clean.rate
+
+
+def test_each_corpus_calibrates_as_much_whatever_its_speakers() -> None:
+    speakers = [tuple(Path(f"studio/{n}") for n in range(100))] + [(Path(f"many/{s}"),) for s in range(40)]
+    corpus = Corpus(tuple(speakers), (0, *[1] * 40))
+    training, held = corpus.split(0.3, 0)
+    assert len(training.speakers[0]) == 75 and len(held.speakers[0]) == 25 and len(held.speakers) == 13
+    assert not {f for s in training.speakers for f in s} & {f for s in held.speakers for f in s}
+    assert [held.in_turn(i).folders[0] for i in range(4)] == [0, 1, 0, 1]
+
+
+@pytest.mark.slow
+def test_digital_silence_is_silence_and_none_at_the_ends_is_a_fault(
+    detector: AnomalyDetector, speech: tuple[np.ndarray, int]
+) -> None:
+    samples, rate = speech
+    (span,) = detector.spans(np.zeros(3 * rate), rate)
+    assert span.kind == "silence" and (span.start, span.end) == (0.0, 3.0)
+    alone, zeros = detector.score(samples[: 3 * rate], rate), np.zeros(2 * rate, np.float32)
+    padded = detector.score(np.concatenate([zeros, samples[: 3 * rate], zeros]), rate)
+    assert abs(padded.score - alone.score) < 1.0 and len(padded.spans) == len(alone.spans)
+    stream = AnomalyStream(detector, rate)
+    assert [s.kind for s in stream.push(np.zeros(20 * rate, np.float32)) + stream.flush()] == ["silence", "silence"]
 
 
 @pytest.mark.parametrize("name", LOCAL)

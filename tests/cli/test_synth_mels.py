@@ -1,6 +1,7 @@
 """What `synth` does with mels that are not what the voice was trained on, in files and from a pipe."""
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from helpers import speech_like
 from flowvocoder.cli.main import main
 from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.mel.spread import NOISE_DB, spread
 from flowvocoder.vocoder import Vocoder
 
 
@@ -65,3 +67,37 @@ def test_trust_overrules_a_spec_beside_the_mel(
     command = ["synth", str(tmp_path / "a.npy"), str(tmp_path / "a.wav"), "--checkpoint", str(small_voice)]
     assert main(command) == 2 and "a custom mel does not fit" in capsys.readouterr().err
     assert main([*command, "--trust-mel"]) == 0
+
+
+@pytest.mark.slow
+def test_the_best_of_some_seeds_is_what_that_seed_gives(
+    mel: np.ndarray, small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out, again = tmp_path / "a.npy", tmp_path / "a.wav", tmp_path / "b.wav"
+    vocoder = Vocoder.from_pretrained(small_voice)
+    write_mel(file, mel, vocoder.spec)
+    assert main(["synth", str(file), str(out), "--best-of", "3", "--seed", "4", "--checkpoint", str(small_voice)]) == 0
+    chosen = int(capsys.readouterr().out.split("seed ")[1].split(" of 4 to 6")[0])
+    assert main(["synth", str(file), str(again), "--seed", str(chosen), "--checkpoint", str(small_voice)]) == 0
+    assert out.read_bytes() == again.read_bytes()
+    off = [(vocoder.mel_for(vocoder.synthesize(mel, seed=n)) - torch.from_numpy(mel)).abs().mean() for n in (4, 5, 6)]
+    assert chosen == 4 + int(np.argmin(off))
+    assert main(["synth", "--stream", "--best-of", "2"]) == 2
+
+
+@pytest.mark.slow
+def test_what_a_mel_leaves_open_is_drawn_and_told(
+    mel: np.ndarray, small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, plot = tmp_path / "a.npy", tmp_path / "a.png"
+    vocoder = Vocoder.from_pretrained(small_voice)
+    write_mel(file, mel, vocoder.spec)
+    command = ["info", str(small_voice), "--mel", str(file), "--draws", "3", "--json", "--plot", str(plot)]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)["spread_db"]
+    assert all(0.0 < value < 12.0 for value in told.values()) and len(told) >= 5
+    assert plot.read_bytes()[1:4] == b"PNG"
+    noise = spread((torch.randn(1, 20480) for _ in range(40)), vocoder.spec)
+    assert abs(float(noise[:, 5:].mean()) - NOISE_DB) < 0.2
+    assert float(vocoder.uncertainty(mel, 2, temperature=0.0).max()) < 1e-3, "nothing was drawn"
+    assert main([*command[:4], "--draws", "1"]) == 2
