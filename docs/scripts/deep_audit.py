@@ -67,7 +67,18 @@ def stretches(corpora: list[Path], count: int) -> Iterator[Entry]:
 
 def hear(manifest: Path, report: Path, log: Path, kill_at: int | None) -> bool:
     """One run, watched; whether it came to its end."""
-    command = [sys.executable, "-m", "flowvocoder", "audit", str(manifest), "--deep", str(report), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "flowvocoder",
+        "audit",
+        str(manifest),
+        "--deep",
+        str(report),
+        "--json",
+        "--jobs",
+        "1",
+    ]
     with (report.parent / "found.json").open("w") as found, log.open("a") as lines:
         process = subprocess.Popen(command, stdout=found)
         first = rows(report)
@@ -87,14 +98,14 @@ def rows(report: Path) -> int:
 
 
 def state(pid: int) -> dict[str, float]:
-    """CPU seconds and resident megabytes, of the process and those that it started."""
+    """CPU seconds and megabytes, of the process and those that it started."""
     total = {"cpu": 0.0, "mb": 0.0}
     for process in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            resident = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            own = Path(f"/proc/{process}/smaps_rollup").read_text()
             total["cpu"] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            total["mb"] += resident * os.sysconf("SC_PAGE_SIZE") / 2**20
+            total["mb"] += int(own.split("Pss:")[1].split()[0]) / 1024
     return total
 
 
