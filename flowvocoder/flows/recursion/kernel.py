@@ -62,11 +62,16 @@ def _solve(x, e, lag, taps, groups, before, GROUPS: tl.constexpr, GROUP: tl.cons
         after = ((sample + 0.5) / GROUP).to(total.dtype)
         source_0, source_1 = at - lag_0[:, None] + REACH, at - lag_1[:, None] + REACH
         node = taps + group * (2 * REACH + 1)
+        loaded = ()  # all before the first is used, so that they are waited for together
         for j in tl.static_range(2 * REACH + 1):
             tap_0 = tl.load(node + j, now, 0.0)
             tap_1 = tl.load(node + 2 * REACH + 1 + j, now, 0.0)
-            total += (1.0 - after) * tap_0 * tl.load(x + source_0 - j, now & (source_0 - j >= -before), 0.0)
-            total += after * tap_1 * tl.load(x + source_1 - j, now & (source_1 - j >= -before), 0.0)
+            x_0 = tl.load(x + source_0 - j, now & (source_0 - j >= -before), 0.0)
+            x_1 = tl.load(x + source_1 - j, now & (source_1 - j >= -before), 0.0)
+            loaded = loaded + ((tap_0, x_0, tap_1, x_1),)  # type: ignore[assignment]
+        for j in tl.static_range(2 * REACH + 1):
+            tap_0, x_0, tap_1, x_1 = loaded[j]
+            total += (1.0 - after) * tap_0 * x_0 + after * tap_1 * x_1
         tl.store(x + at, total, now)
         tl.debug_barrier()
         first += count
