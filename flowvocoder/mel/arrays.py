@@ -72,6 +72,15 @@ def read_bands(path: Path) -> npt.NDArray[np.float64]:
     return mel
 
 
+def frames_of(mel: npt.NDArray[np.float32], start: int, stop: int) -> npt.NDArray[np.float32]:
+    """A copy of frames of mels (B, n_mels, F), for which no more than a band of a mapped file is in memory."""
+    bands = []
+    for band in (band for item in mel for band in item):
+        bands.append(np.array(band[start:stop]))
+        forget(mel)  # a system may map two megabytes for one number
+    return np.stack(bands).reshape(*mel.shape[:2], -1)
+
+
 def check_finite(mel: Array, path: Path) -> None:
     """Raises MelError that says how many values are NaN or infinite."""
     bad = int(np.count_nonzero(~np.isfinite(mel)))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from flowvocoder.errors import AudioError, CheckpointError, ClippedWarning, ConfigError, MelError
 from flowvocoder.files import reading
-from flowvocoder.mel.arrays import forget
+from flowvocoder.mel.arrays import forget, frames_of
 from flowvocoder.mel.diagnose import StreamedMel, implausible, refuse
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.postfilter.geometry import in_whole_hops
@@ -139,8 +139,7 @@ class Vocoder:
         size = max(1, CHUNK // len(mel))
         for start in range(0, mel.shape[2], size):
             ends = start + size >= mel.shape[2]
-            yield checked_synthesis(stages.push(mel[..., start : start + size], ends))
-            forget(mel)
+            yield checked_synthesis(stages.push(frames_of(mel, start, start + size), ends))
 
     def stream(
         self,

@@ -13,7 +13,7 @@ import torch
 from flowvocoder.audio.files import read_audio
 from flowvocoder.cli.main import main
 from flowvocoder.errors import AudioError, MelError
-from flowvocoder.mel.arrays import forget, read_array
+from flowvocoder.mel.arrays import forget, frames_of, read_array
 from flowvocoder.mel.diagnose import conventions_it_could_be
 from flowvocoder.mel.files import decode_mel, npy_bytes, read_mel
 from flowvocoder.mel.spec import convention
@@ -54,6 +54,7 @@ def test_a_mapped_file_gives_the_same_array_and_is_read_again_once_forgotten(tmp
         np.save(path, array)
         mapped = read_array(path, mapped=True)
         forget(mapped[None, :, 3:])
+        assert np.array_equal(frames_of(mapped[None], 5, 99), array[None, :, 5:]), name
         assert mapped.dtype == array.dtype and np.array_equal(mapped, array), name
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.raises(MelError, match=f"is truncated: {array.nbytes - 1} of {array.nbytes} bytes"):
