@@ -20,8 +20,8 @@ RECIPES = PACKAGE.parent / "recipes"
 LAYERS = [
     {"ending", "errors", "renamed", "units"},
     {"threads", "unfinished"},
-    {"cluster", "extras", "files", "inference", "legacy", "progress", "parallel", "settings"},
-    {"audio"},
+    {"extras", "files", "inference", "legacy", "progress", "parallel", "settings", "tars"},
+    {"audio", "cluster"},
     {"mel"},
     {"flows", "postfilter"},
     {"checks", "voice_card"},

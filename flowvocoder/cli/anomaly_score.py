@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flowvocoder.cli.bulk import find_files, plan, recordings_to
 from flowvocoder.cli.command import FAILED, Command, say
 from flowvocoder.cli.common import check_not_input, check_output
-from flowvocoder.cli.options import positive, positive_int
+from flowvocoder.cli.options import add_cluster, positive, positive_int
 from flowvocoder.cli.processes import each
 from flowvocoder.errors import AudioError, ConfigError, OutputError
 from flowvocoder.progress import progress
@@ -40,6 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="of PCM from standard input (default 22050)")  # fmt: skip
     parser.add_argument("--threads", type=int, default=1,
                         help="CPU threads (default 1); several files are shared among as many processes")  # fmt: skip
+    add_cluster(parser, "several recordings")
 
 
 def run(arguments: argparse.Namespace) -> int:

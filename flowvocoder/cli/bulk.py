@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from flowvocoder.cli.command import FAILED, say
 from flowvocoder.cli.common import check_not_input, check_output
-from flowvocoder.cli.on_ray import Job, on_ray
+from flowvocoder.cli.options import add_cluster
 from flowvocoder.cli.processes import each
 from flowvocoder.errors import DataError, FlowVocoderError, OutputError
 from flowvocoder.files import claiming
@@ -27,6 +27,15 @@ class Formats(NamedTuple):
     what: str  # an input, in a word
     inputs: tuple[str, ...]  # suffixes that count in folders
     outputs: tuple[str, ...]  # that an output may have; in a folder, it has the first
+    shards: tuple[str, ...] = ()  # of inputs that hold many, each of which gives an output of its own kind
+
+    def outputs_of(self, path: Path) -> tuple[str, ...]:
+        """Suffixes that the output of an input may have."""
+        return (path.suffix.lower(),) if self.is_shard(path) else self.outputs
+
+    def is_shard(self, path: Path) -> bool:
+        """Whether an input holds many, by its name."""
+        return path.suffix.lower() in self.shards
 
 
 def recordings_to(*outputs: str) -> Formats:
@@ -34,6 +43,13 @@ def recordings_to(*outputs: str) -> Formats:
     from flowvocoder.audio.files import EXTENSIONS
 
     return Formats("recording", EXTENSIONS, outputs)
+
+
+class Job(NamedTuple):
+    """One file to read, and the one to write."""
+
+    input: Path
+    output: Path
 
 
 Convert: TypeAlias = Callable[[Path, Path], str]
@@ -50,9 +66,7 @@ def add_paths(parser: argparse.ArgumentParser, what: str, output: str, count: st
                         help=f"{what}s, folders or globs; then {output} for one {what}, else a folder")  # fmt: skip
     parser.add_argument("--force", action="store_true",
                         help=f"replace existing outputs when there are several {what}s")  # fmt: skip
-    parser.add_argument("--cluster", metavar="ADDRESS",
-                        help=f"share several {what}s among a Ray cluster; `local` starts one with --threads"
-                        " workers")  # fmt: skip
+    add_cluster(parser, f"several {what}s")
 
 
 def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start) -> int:
@@ -77,10 +91,7 @@ def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start)
         return 0
     written = refused = 0
     attempts = functools.partial(_attempts, start=start)
-    if arguments.cluster is not None:
-        outcomes = on_ray(arguments, attempts, todo)
-    else:
-        outcomes = each(arguments, attempts, todo, [job.input for job in todo])
+    outcomes = each(arguments, attempts, todo, [job.input for job in todo])
     for outcome in progress(outcomes, arguments.command, formats.what, len(todo)):
         written += outcome is True
         if isinstance(outcome, str):
@@ -119,7 +130,7 @@ def plan(inputs: Sequence[str], output: Path, formats: Formats) -> tuple[list[Jo
     if not inputs:
         raise DataError(f"{output}: is the only path: name a {formats.what}, then where to write")
     if not _several(inputs) and output.suffix and not output.is_dir():
-        check_output(output, formats.outputs)
+        check_output(output, formats.outputs_of(Path(inputs[0])))
         jobs = [Job(Path(inputs[0]), output)]
     elif output.suffix in formats.outputs:
         raise OutputError(
@@ -182,11 +193,11 @@ def _into_folder(inputs: Sequence[str], output: Path, formats: Formats) -> list[
     roots = [Path(text) for text in inputs if Path(text).is_dir()]
     written = output.resolve()
     jobs: dict[Path, Job] = {}
-    for file in find_files(inputs, formats.inputs):
+    for file in find_files(inputs, formats.inputs + formats.shards):
         root = next((r for r in roots if file.is_relative_to(r)), file.parent)
         if file.resolve().is_relative_to(written) and not root.resolve().is_relative_to(written):
             continue  # what an earlier run has written
-        target = (output / file.relative_to(root)).with_suffix(formats.outputs[0])
+        target = (output / file.relative_to(root)).with_suffix(formats.outputs_of(file)[0])
         if target in jobs and jobs[target].input != file:
             raise OutputError(f"{target}: both {jobs[target].input} and {file} would be written there")
         jobs[target] = Job(file, target)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowvocoder.cli.command import FAILED, Command, say
 from flowvocoder.cli.common import check_temperature, iterations, set_machine
-from flowvocoder.cli.options import add_jobs, add_machine, add_sampling, folder, positive_int
+from flowvocoder.cli.options import add_cluster, add_jobs, add_machine, add_sampling, folder, positive_int
 from flowvocoder.errors import ConfigError
 from flowvocoder.voice_card import checkpoint_folder
 
@@ -40,6 +40,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dnsmos", action="store_true",
                         help="also predict listeners' opinion by DNSMOS (extra `dnsmos`; 5 s a recording)")  # fmt: skip
     add_jobs(parser)
+    add_cluster(parser, "utterances", "--jobs")
     add_sampling(parser)
     add_machine(parser)
 
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=check_jobs(arguments.jobs or (0 if device.type == "cpu" else 1)),  # a GPU is timed alone
         device=str(device),
         keep_audio=arguments.keep_audio,
+        cluster=arguments.cluster,
         groups=tuple(group for group in GROUPS if getattr(arguments, group)),
         **iterations(arguments),
     )

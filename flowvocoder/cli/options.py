@@ -134,6 +134,13 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one for each core)")
 
 
+def add_cluster(parser: argparse.ArgumentParser, what: str, workers: str = "--threads") -> None:
+    """--cluster."""
+    parser.add_argument("--cluster", metavar="ADDRESS",
+                        help=f"share {what} among a Ray cluster; `local` starts one with {workers}"
+                        " workers")  # fmt: skip
+
+
 def add_settings(parser: argparse.ArgumentParser, help: str) -> None:
     """--set, as often as needed."""
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help=help)

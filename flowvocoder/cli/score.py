@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowvocoder.cli.bulk import find_files
 from flowvocoder.cli.command import FAILED, Command, say
 from flowvocoder.cli.common import LONGEST_ENCODED, load_vocoder, read_recording
-from flowvocoder.cli.options import add_checkpoint, seed
+from flowvocoder.cli.options import add_checkpoint, add_cluster, seed
 from flowvocoder.cli.processes import each
 from flowvocoder.errors import AudioError
 from flowvocoder.progress import progress
@@ -27,6 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mel-from", metavar="FILE", type=Path, help="condition on this recording's mel")
     parser.add_argument("--seed", type=seed, default=0, help="random seed of the dequantisation (default 0)")
     add_checkpoint(parser)
+    add_cluster(parser, "several recordings")
 
 
 def run(arguments: argparse.Namespace) -> int:

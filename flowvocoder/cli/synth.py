@@ -1,7 +1,8 @@
 """`synth`: mel files to audio."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,6 +13,7 @@ from flowvocoder.cli.common import (
     iterations,
     load_denoiser,
     load_vocoder,
+    say_clipped,
     write_speech,
 )
 from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling, draws
@@ -23,19 +25,22 @@ from flowvocoder.units import seconds
 if TYPE_CHECKING:
     import torch
 
+    from flowvocoder.audio.files import Samples
+    from flowvocoder.mel.arrays import Array
     from flowvocoder.mel.files import Mel
     from flowvocoder.mel.spec import MelSpec
     from flowvocoder.mel.toolkits import Toolkit
     from flowvocoder.vocoder import Vocoder
 
     Voice: TypeAlias = tuple[Vocoder, Callable[[torch.Tensor], torch.Tensor] | None]
+    Source: TypeAlias = tuple[Toolkit, MelSpec | None]
 
 
 def formats() -> Formats:
     """Imports numpy."""
-    from flowvocoder.mel.arrays import SUFFIXES
+    from flowvocoder.mel import arrays, shards
 
-    return Formats("mel", SUFFIXES, AUDIO_OUT)
+    return Formats("mel", arrays.SUFFIXES, AUDIO_OUT, shards.SUFFIXES)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _synthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
     voice = _load(arguments)
-    return lambda mel, output: f"{output}: {_one(voice, mel, output, arguments)}"
+    shard = formats().is_shard
+
+    def convert(mel: Path, output: Path) -> str:
+        return f"{output}: {(_shard if shard(mel) else _one)(voice, mel, output, arguments)}"
+
+    return convert
 
 
 def _load(arguments: argparse.Namespace) -> "Voice":
@@ -81,36 +91,88 @@ def _load(arguments: argparse.Namespace) -> "Voice":
 
 def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Namespace) -> str:
     """Returns what is said of it: the duration."""
-    from flowvocoder.mel.files import read_mel
+    from flowvocoder.mel.arrays import read_array
 
-    vocoder, denoise = voice
+    vocoder = voice[0]
     source = _source(mel_file, vocoder.spec, arguments)
+    mapped = _without_torch(arguments)  # which warns of arrays that cannot be written into
+    mel = _checked(read_array(mel_file, mapped=mapped), mel_file, source, arguments)
+    with _naming(mel_file):
+        chosen, pieces = _speech(voice, mel, source, arguments)
+        write_speech(output, pieces, vocoder.sample_rate)
+    said = f"{seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate):.2f} s"
+    return said if arguments.best_of == 1 else f"{said}, seed {chosen} of {arguments.seed} to {_last(arguments)}"
+
+
+def _shard(voice: "Voice", mels: Path, output: Path, arguments: argparse.Namespace) -> str:
+    """Returns how many recordings there are. Raises MelError when they are written, if there are mels without."""
+    import numpy as np
+
+    from flowvocoder.audio.files import encode_audio
+    from flowvocoder.mel.shards import speak_shard
+
+    vocoder = voice[0]
+    source = _source(mels, vocoder.spec, arguments)
+    clipped = total = 0
+
+    def speak(array: "Array", where: Path) -> bytes:
+        nonlocal clipped, total
+        mel = _checked(array, where, source, arguments)
+        with _naming(where):
+            speech = np.concatenate(list(_speech(voice, mel, source, arguments)[1]))
+        content, _, over = encode_audio(speech, vocoder.sample_rate, "wav")
+        clipped, total = clipped + over, total + len(speech)
+        return content
+
+    written, refused = speak_shard(mels, output, speak)
+    say_clipped(str(output), clipped, total)
+    if refused:
+        count = f"{len(refused)} of {len(refused) + written} mels are not in {output}"
+        raise MelError(f"{count}: {'; '.join(refused[:3])}{'; ...' * (len(refused) > 3)}")
+    return f"{written} recordings"
+
+
+def _checked(array: "Array", where: Path, source: "Source", arguments: argparse.Namespace) -> "Mel":
+    """A mel (n_mels, F) of the source's spec."""
+    from flowvocoder.mel.files import checked
+
+    toolkit, stated = source
     try:
-        mapped = _without_torch(arguments)  # which warns of arrays that cannot be written into
-        mel = read_mel(mel_file, source.spec, arguments.trust_mel, undo=source.undo, mapped=mapped)
+        return checked(array, where, toolkit.spec, stated, arguments.trust_mel, undo=toolkit.undo)
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
-    given = {**iterations(arguments), "trust_mel": True, "convention": source.spec}  # checked when it was read
-    chosen = arguments.seed if arguments.best_of == 1 else _best(vocoder, mel_file, mel, given, arguments)
+
+
+def _speech(
+    voice: "Voice", mel: "Mel", source: "Source", arguments: argparse.Namespace
+) -> "tuple[int, Iterator[Samples]]":
+    """The seed, and the audio in pieces (T,)."""
+    vocoder, denoise = voice
+    given = {**iterations(arguments), "trust_mel": True, "convention": source[0].spec}  # checked when it was read
+    chosen = arguments.seed if arguments.best_of == 1 else _best(vocoder, mel, given, arguments)
     pieces = vocoder.synthesize_pieces(mel, arguments.temperature, seed=chosen, **given)
     if denoise is not None:
         import torch
 
         pieces = iter([denoise(torch.cat(list(pieces), 1))])
+    return chosen, (as_array(piece)[0] for piece in pieces)
+
+
+@contextlib.contextmanager
+def _naming(mel_file: Path) -> Iterator[None]:
+    """Puts the file into what is said of its mel."""
     try:
-        write_speech(output, (as_array(piece)[0] for piece in pieces), vocoder.sample_rate)
+        yield
     except MelError as error:
         raise MelError(f"{mel_file}: {error}") from error
-    said = f"{seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate):.2f} s"
-    return said if arguments.best_of == 1 else f"{said}, seed {chosen} of {arguments.seed} to {_last(arguments)}"
 
 
-def _best(vocoder: "Vocoder", file: Path, mel: "Mel", given: dict[str, Any], arguments: argparse.Namespace) -> int:
+def _best(vocoder: "Vocoder", mel: "Mel", given: dict[str, Any], arguments: argparse.Namespace) -> int:
     """The seed whose audio has the mel nearest to the one given. Raises MelError: of another convention."""
     import numpy as np
 
     if given["convention"] != vocoder.spec:
-        raise MelError(f"{file}: --best-of compares mels of the voice's own convention, {vocoder.spec.name()}, only")
+        raise MelError(f"--best-of compares mels of the voice's own convention, {vocoder.spec.name()}, only")
 
     def distance(number: int) -> float:
         audio = vocoder.synthesize(mel, arguments.temperature, seed=number, **given)
@@ -123,8 +185,8 @@ def _last(arguments: argparse.Namespace) -> int:
     return int(arguments.seed + arguments.best_of - 1)
 
 
-def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) -> "Toolkit":
-    """Whose numbers a mel file holds: as it says itself, as --convention says, or the voice's own.
+def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) -> "Source":
+    """Whose numbers a mel file holds, as it says itself, as --convention says, or the voice's own; and what it says.
 
     Raises:
         MelError: the two differ, or the voice cannot serve it.
@@ -137,7 +199,7 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
     if beside is not None and source.spec != beside:
         difference = beside.difference(source.spec)
         raise MelError(f"{mel_file}: is a {beside.name()} mel, --convention says {arguments.convention}: {difference}")
-    try:
+    with _naming(mel_file):
         if _without_torch(arguments):
             from flowvocoder.runtime.vocoder import same_convention
 
@@ -146,9 +208,7 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
             from flowvocoder.mel.conversion import MelConversion
 
             MelConversion(source, wanted)
-    except MelError as error:
-        raise MelError(f"{mel_file}: {error}") from error
-    return source if beside is None else Toolkit(beside)
+    return source if beside is None else Toolkit(beside), beside
 
 
 def _without_torch(arguments: argparse.Namespace) -> bool:

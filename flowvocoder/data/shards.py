@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from flowvocoder.data.manifest import LARGEST
 from flowvocoder.errors import DataError
 from flowvocoder.files import read_json, reading
+from flowvocoder.tars import members
 
 FORMAT = 2
 """The newest that is read. 1 has FLAC alone."""
@@ -91,17 +91,13 @@ def read_members(shard: Shard) -> Iterator[Member]:
     with reading(path, DataError, DAMAGED), path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
             raise DataError(f"{path}: was altered: its SHA-256 is not the one that {INDEX} states")
-        file.seek(0)
-        tar = tarfile.TarFile(fileobj=file)
-        for info in tar:
-            if not info.isreg() or info.issparse():  # a sparse file of no bytes may claim any size
-                raise DataError(f"{path}: {DAMAGED} ({info.name[:40]!r} is no file of bytes)")
-            key, _, extension = info.name.partition(".")
+        for name, content in members(file, path, DataError):
+            key, _, extension = name.partition(".")
             if key != current and parts:
                 yield _member(parts)
                 parts = {}
             current = key
-            parts[extension] = tar.extractfile(info).read()  # type: ignore[union-attr]  # None only for what is no file
+            parts[extension] = content.read()
         if parts:
             yield _member(parts)
 

@@ -51,6 +51,7 @@ class Settings:
         draws: how often each utterance is drawn and measured, with seeds from `seed` on; its values are their means.
         lag: samples by which folders of audio are late; None: the median of what is found.
         jobs: processes, each of one thread.
+        cluster: address of a Ray cluster whose processes these are, as of `cluster_map`.
         keep_audio: also write what was measured.
         groups: of slow measures to take as well: "pyin".
     """
@@ -66,9 +67,15 @@ class Settings:
     draws: int = 1
     lag: int | None = None
     jobs: int = 1
+    cluster: str | None = None
     device: str = "cpu"
     keep_audio: bool = False
     groups: tuple[str, ...] = ()
+
+    @property
+    def workers(self) -> tuple[int, str | None, bool]:
+        """Where utterances are measured, as `work.run` takes it."""
+        return self.jobs, self.cluster, self.device != "cpu"
 
 
 def evaluate_checkpoint(
@@ -97,14 +104,14 @@ def evaluate_checkpoint(
         for utterance in utterances
         for system in systems
     ]
-    rows, failures = _rows(tasks, Cache(None if out is None else out / "utterances"), settings.jobs)
+    rows, failures = _rows(tasks, Cache(None if out is None else out / "utterances"), settings)
     if not rows:
         raise AudioError(f"nothing could be measured; first: {failures[0]}")
     about = _about(path, corpora, systems, settings, iterations, block)
     return Evaluation(about, [s.name for s in systems], rows, sorted(failures))
 
 
-def _rows(tasks: Sequence[Task], cache: Cache, jobs: int) -> tuple[list[Row], list[str]]:
+def _rows(tasks: Sequence[Task], cache: Cache, settings: Settings) -> tuple[list[Row], list[str]]:
     """The rows of tasks, in their order, kept ones or measured; and a sentence for each that has none."""
     rows: dict[tuple[str, str], Row] = {}
     keys: dict[tuple[str, str], str] = {}
@@ -121,7 +128,7 @@ def _rows(tasks: Sequence[Task], cache: Cache, jobs: int) -> tuple[list[Row], li
             todo.append(task)
         else:
             rows[task.place] = row
-    for result in run(measure, todo, jobs, "evaluate"):
+    for result in run(measure, todo, "evaluate", *settings.workers):
         if isinstance(result, Row):
             rows[result.place] = result
             cache.put(result, keys[result.place])
@@ -213,7 +220,7 @@ def _folder_system(system: FolderCandidate, utterances: list[Utterance], setting
         raise AudioError(f"{system.root}: holds none of the utterances, such as {example}{EXTENSIONS[0]}")
     if settings.lag is not None:
         return dataclasses.replace(system, lag=settings.lag)
-    lags = [lag for lag in run(lag_of, found, settings.jobs, f"lag of {system.name}") if isinstance(lag, int)]
+    lags = [lag for lag in run(lag_of, found, f"lag of {system.name}", *settings.workers) if isinstance(lag, int)]
     median = statistics.median(lags) if lags else 0
     return dataclasses.replace(system, lag=round(median * system.sample_rate / RATE))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flowvocoder.audio.files import write_audio
+from flowvocoder.cluster import cluster_map
 from flowvocoder.data.corpus import Utterance
 from flowvocoder.errors import AudioError, FlowVocoderError, OutputError
 from flowvocoder.evaluation.alignment import find_lag
@@ -103,10 +104,17 @@ def lag_of(job: tuple[FolderCandidate, Utterance]) -> int | None:
 
 
 def run(
-    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int, what: str
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    what: str,
+    processes: int,
+    cluster: str | None = None,
+    on_gpu: bool = False,
 ) -> Iterator[Result | Crashed[Job]]:
-    """function(job) for all jobs, in order, with a progress bar; a single job starts no process."""
-    results = ordered_map(function, jobs, processes if len(jobs) > 1 else 1)
+    """function(job) for all jobs, in any order, with a progress bar; a single job starts no process."""
+    results: Iterator[Result | Crashed[Job]] = ordered_map(function, jobs, processes if len(jobs) > 1 else 1)
+    if cluster is not None and jobs:
+        results = (result for _, result in cluster_map(function, jobs, cluster, processes, on_gpu))
     return progress(results, what, "file", len(jobs))
 
 

@@ -4,16 +4,15 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flowvocoder.data.shards import INDEX, PLAN
 from flowvocoder.errors import ConfigError, DataError
 from flowvocoder.files import read_json, writing
-from flowvocoder.prepare.local_engine import write_locally
+from flowvocoder.prepare.engines import write_shards
 from flowvocoder.prepare.plan import Plan
-from flowvocoder.prepare.shard import Done, is_done, write_shard
+from flowvocoder.prepare.shard import is_done, write_shard
 from flowvocoder.progress import progress
 
 SKIPPED = "skipped.jsonl"
@@ -58,14 +57,7 @@ def prepare(plan: Plan, out: Path, jobs: int = 1, device: str = "cpu", ray_addre
     alone = dataclasses.replace(plan, manifest=plan.manifest.resolve(), shards=())
     write = functools.partial(write_shard, plan=alone, out=out.resolve(), device=device)
     source = cpu = 0.0
-    engine: Iterable[Done] = ()
-    if todo and ray_address is not None:
-        from flowvocoder.prepare.ray_engine import write_with_ray
-
-        engine = write_with_ray(write, todo, ray_address, jobs)
-    elif todo:
-        engine = write_locally(write, todo, jobs)
-    for done in progress(engine, "prepare", "shard", len(todo)):
+    for done in progress(write_shards(write, todo, jobs, ray_address) if todo else (), "prepare", "shard", len(todo)):
         source, cpu = source + done.source_seconds, cpu + done.cpu_seconds
     index = _write_index(out, plan)
     if not index["utterances"]:

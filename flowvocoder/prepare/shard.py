@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import json
 import tarfile
 import time
@@ -16,6 +15,7 @@ from flowvocoder.files import read_json, sha256_of, writing
 from flowvocoder.parallel import Crashed
 from flowvocoder.prepare.convert import Converted, Skipped, convert
 from flowvocoder.prepare.plan import Plan, ShardPlan
+from flowvocoder.tars import add_member
 
 Outcome = Converted | Skipped | Crashed[Entry]
 Mapper = Callable[[Callable[[Entry], Converted | Skipped], Iterable[Entry]], Iterator[Outcome]]
@@ -60,7 +60,7 @@ def write_shard(shard: ShardPlan, plan: Plan, out: Path, device: str = "cpu", ma
             for number, outcome in enumerate(mapper(work, plan.entries(shard)), shard.first):
                 if isinstance(outcome, Converted):
                     for extension, content in outcome.members:
-                        _add(tar, f"{number:09d}.{extension}", content)
+                        add_member(tar, f"{number:09d}.{extension}", content)
                     lengths.append(outcome.samples)
                     speakers.append(outcome.speaker)
                     source += outcome.source_seconds
@@ -86,9 +86,3 @@ def _of_crash(outcome: Skipped | Crashed[Entry]) -> Skipped:
     if isinstance(outcome, Skipped):
         return outcome
     return Skipped(outcome.item.id, f"{outcome.item.path}: crashes the decoder or needs more memory than there is")
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)  # time, owner and group are 0
-    info.size, info.mode = len(content), 0o644
-    tar.addfile(info, io.BytesIO(content))

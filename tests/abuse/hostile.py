@@ -38,7 +38,7 @@ CALLS = [
 Write = Callable[[Path], Case]
 
 
-@family(0, most=1.5, count=283)
+@family(0, most=1.5, count=305)
 def hostile(rng: random.Random, number: int, box: Path) -> Case:
     """Each of `every` in turn."""
     return every()[number](box)
@@ -174,6 +174,7 @@ def tars() -> Iterator[Write]:
     for kind in (b"1", b"2", b"3", b"6", b"S", b"x", b"L", b"K", b"Z"):
         for size in (0, 8**11 - 1):
             yield functools.partial(_shards, tar=_tar("0.json", kind, size))
+            yield put("m.tar", _tar("0.npy", kind, size), "synth", "in/m.tar", "out/y.tar", *CHECKPOINT)
     for members in (good[:2], good, [("0.json", b"[" * 100_000), good[1]], [("0.json", b"{}"), good[1]]):
         encoded = io.BytesIO()
         with tarfile.open(fileobj=encoded, mode="w") as tar:
@@ -182,6 +183,7 @@ def tars() -> Iterator[Write]:
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
         yield functools.partial(_shards, tar=encoded.getvalue())
+        yield put("m.tar", encoded.getvalue(), "synth", "in/m.tar", "out/y.tar", *CHECKPOINT)
 
 
 def _tar(name: str, kind: bytes, size: int, link: str = "0.json") -> bytes:

@@ -17,7 +17,7 @@ from flowvocoder.voice_card import BUNDLED_VOICE
 LONGEST = 25
 """Words of one help text."""
 
-SHARED = {"bulk", "command", "common", "density", "latent", "main", "on_ray", "options", "pipe", "processes"}
+SHARED = {"bulk", "command", "common", "density", "latent", "main", "options", "pipe", "processes"}
 """Modules that are no command."""
 
 

@@ -1,7 +1,6 @@
 """Many files: shared among processes, and with other programs; and how far they are."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -72,51 +71,3 @@ def test_progress_needs_no_standard_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(progress, "EVERY", 0.0)
     monkeypatch.setattr("sys.stderr", None)
     assert list(progress.progress(range(3), "synth", "mel")) == [0, 1, 2]
-
-
-@pytest.mark.slow
-def test_a_cluster_writes_the_same_files_although_a_node_is_killed(
-    mels: Path,
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    thorough: bool,
-) -> None:
-    if not thorough:
-        pytest.skip("starts two nodes: `make thorough`")
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    from flowvocoder.cli import on_ray
-
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    for number in range(3, 24):
-        np.save(mels / f"{number}.npy", np.tile(np.load(mels / "2.npy"), 20)[:, number:])
-    np.save(mels / "bad.npy", np.zeros(3))
-    monkeypatch.chdir(tmp_path)
-    voice = ["--checkpoint", str(checkpoint)]
-    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-    other, outcomes, killed = cluster.add_node(**small), on_ray.given_outcome, []
-
-    def kill_a_node(row: dict[str, Any]) -> bool | str:
-        if not killed:
-            killed.append(len(list((tmp_path / "far").glob("*.wav"))))
-            cluster.remove_node(other, allow_graceful=False)
-        return outcomes(row)
-
-    monkeypatch.setattr(on_ray, "given_outcome", kill_a_node)
-    try:
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        assert run("synth", "mels", "far", *voice, "--cluster", cluster.address) == 2, "one mel is none"
-        assert sum(node["Alive"] for node in ray.nodes()) == 1 and 0 < killed[0] < 24
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    assert "bad.npy: has shape" in capsys.readouterr().err
-    assert run("synth", "mels", "here", *voice) == 2
-    far, here = ({p.name: p.read_bytes() for p in (tmp_path / folder).iterdir()} for folder in ("far", "here"))
-    assert far == here and len(far) == 24
-    assert run("synth", "mels", "far", *voice, "--cluster", "local") == 2, "what is there is not done again"
-    assert "24 of 25 are there already" in capsys.readouterr().err

@@ -29,7 +29,7 @@ from flowvocoder.mel.files import write_mel
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS
 from flowvocoder.prepare.convert import Converted, Settings, Skipped, convert, parse_level
-from flowvocoder.prepare.local_engine import write_locally
+from flowvocoder.prepare.engines import write_shards
 from flowvocoder.prepare.plan import make_plan
 from flowvocoder.prepare.run import prepare
 
@@ -346,7 +346,7 @@ def test_memory_does_not_grow_with_the_manifest(tmp_path: Path) -> None:
 def test_a_file_that_kills_its_process_is_skipped_and_nothing_else(toy: Path, whole: Path, tmp_path: Path) -> None:
     plan = make_plan(toy, Settings(), 8)
     write = functools.partial(write_deadly, plan=plan, out=tmp_path)
-    done = list(write_locally(write, plan.shards, jobs=2))
+    done = list(write_shards(write, plan.shards, jobs=2))
     assert [d.name for d in done] == [s.name for s in plan.shards]
     killed = []
     for shard in plan.shards:
@@ -375,21 +375,19 @@ def test_ray_gives_the_same_bytes_although_a_node_is_killed(
         plan, out = make_plan(toy, Settings(), 1), tmp_path / "out"
         assert len(ray.nodes()) == 2
 
-        import flowvocoder.prepare.ray_engine as engine
+        from flowvocoder.prepare import engines
 
-        original, killed = engine.Done, []
+        done, killed = engines.cluster_map, []
 
-        def kill_a_node(*values):  # type: ignore[no-untyped-def]
-            if not killed:
-                killed.append(len(list(out.glob("*.tar"))))
-                cluster.remove_node(other, allow_graceful=False)
-            return original(*values)
+        def kill_a_node(*given):  # type: ignore[no-untyped-def]
+            for one in done(*given):
+                if not killed:
+                    killed.append(len(list(out.glob("*.tar"))))
+                    cluster.remove_node(other, allow_graceful=False)
+                yield one
 
-        engine.Done = kill_a_node  # type: ignore[misc, assignment]
-        try:
-            summary = prepare(plan, out, ray_address=cluster.address)
-        finally:
-            engine.Done = original  # type: ignore[misc]
+        monkeypatch.setattr(engines, "cluster_map", kill_a_node)
+        summary = prepare(plan, out, ray_address=cluster.address)
         assert 0 < killed[0] < len(plan.shards) == 24, "the node was killed before or after the work"
         assert sum(n["Alive"] for n in ray.nodes()) == 1
         assert summary.utterances == 23 and summary.skipped == 1

@@ -1,0 +1,178 @@
+"""Shards of mels, which a stranger may have made: tar files in the layout of WebDataset, and Parquet files."""
+
+import contextlib
+import functools
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeAlias
+
+from flowvocoder.errors import MelError
+from flowvocoder.extras import library
+from flowvocoder.files import reading, reason, writing
+from flowvocoder.mel.arrays import MOST_VALUES, Array, read_npy
+from flowvocoder.tars import add_member, members
+
+SUFFIXES = (".tar", ".parquet")
+
+MEL, AUDIO = "mel", "audio"
+"""Columns of Parquet files."""
+
+MOST_IN_GROUP = 2 * MOST_VALUES
+"""Values of a Parquet file's row group, since a single row may have them all."""
+
+Speak: TypeAlias = Callable[[Array, Path], bytes]
+"""A `.wav` file's content of an array that should be a mel. The path is for messages."""
+
+
+class Spoken(NamedTuple):
+    """How many recordings a shard now has, and why the other mels have none."""
+
+    written: int
+    refused: list[str]
+
+
+def speak_shard(path: Path, output: Path, speak: Speak) -> Spoken:
+    """Write a shard of recordings from one of mels, of its kind. Memory is that of one mel and its recording.
+
+    In a tar file each `NAME.npy` gives a `NAME.wav`; other members are passed over. In a Parquet file the column `mel`,
+    or the only one of that kind, gives the column `audio` as the library `datasets` has it, of bytes and a path; other
+    columns stay. A row of mel holds lists of numbers, a list for each band, or the content of a `.npy` file.
+
+    Raises:
+        MelError: unreadable, damaged, without mels, or none of them can be spoken.
+        OutputError: it cannot be written.
+        ConfigError: a Parquet file without the library to read it.
+    """
+    refused: list[str] = []
+
+    def attempt(mel: Callable[[], Array], name: str) -> bytes | None:
+        try:
+            return speak(mel(), path / name)
+        except MelError as error:
+            refused.append(str(error))
+            return None
+
+    with writing(output) as temporary:
+        written = (_tar if path.suffix.lower() == ".tar" else _parquet)(path, temporary, attempt)
+        if not written:
+            raise MelError(refused[0] if refused else f"{path}: holds no mels")
+    return Spoken(written, refused)
+
+
+_Attempt: TypeAlias = Callable[[Callable[[], Array], str], bytes | None]
+
+
+def _tar(path: Path, output: Path, attempt: _Attempt) -> int:
+    written = 0
+    with _opened(path) as file, tarfile.open(output, "w", format=tarfile.PAX_FORMAT) as spoken:
+        found = members(file, path, MelError)
+        while True:
+            with reading(path, MelError, "not a tar file, or damaged"):
+                member = next(found, None)
+            if member is None:
+                return written
+            name = PurePosixPath(member[0])
+            if name.suffix != ".npy":
+                continue
+            if name.is_absolute() or ".." in name.parts:
+                raise MelError(f"{path}: has a member {str(name)[:60]!r}, which is outside of any folder")
+            audio = attempt(functools.partial(read_npy, member[1], path / name), str(name))
+            if audio is not None:
+                add_member(spoken, str(name.with_suffix(".wav")), audio)
+                written += 1
+
+
+def _parquet(path: Path, output: Path, attempt: _Attempt) -> int:
+    arrow, parquet = library("pyarrow", "parquet"), library("pyarrow.parquet", "parquet")
+    written = number = 0
+    with _opened(path) as opened:
+        with reading(path, MelError, "not a Parquet file"):
+            file = parquet.ParquetFile(opened, buffer_size=2**20)
+            column = _column(path, file.schema_arrow)
+            _check_claims(path, file.metadata, column)
+        audio = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+        place = file.schema_arrow.get_field_index(column)
+        schema = file.schema_arrow.set(place, arrow.field(AUDIO, audio)).remove_metadata()
+        rows = file.iter_batches(batch_size=1)
+        with parquet.ParquetWriter(output, schema) as spoken:
+            while True:
+                with reading(path, MelError, "damaged"):
+                    row = next(rows, None)
+                if row is None:
+                    return written
+                name = f"row {number}"
+                content = attempt(functools.partial(_of_row, path / name, row.column(place)), name)
+                if content is not None:
+                    columns = row.columns
+                    columns[place] = arrow.array([{"bytes": content, "path": f"{number:09d}.wav"}], audio)
+                    spoken.write_batch(arrow.record_batch(columns, schema=schema))
+                    written += 1
+                number += 1
+
+
+def _opened(path: Path) -> contextlib.AbstractContextManager[io.BufferedReader]:
+    if not path.is_file():
+        raise MelError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise MelError(f"{path}: cannot be read ({reason(error)})") from error
+
+
+def _column(path: Path, schema: Any) -> str:
+    """The column of mels."""
+    if AUDIO in schema.names:
+        raise MelError(f"{path}: has a column {AUDIO!r} already")
+    fitting = [field.name for field in schema if _is_nested(field.type) or _is_binary(field.type)]
+    if MEL in fitting or len(fitting) == 1:
+        return MEL if MEL in fitting else str(fitting[0])
+    raise MelError(f"{path}: expected a column {MEL!r} of lists of lists of numbers, or of .npy files; there are"
+                   f" {', '.join(str(name)[:40] for name in schema.names[:8]) or 'none'}")  # fmt: skip
+
+
+def _is_nested(kind: Any) -> bool:
+    types = library("pyarrow.types", "parquet")
+
+    def is_list(kind: Any) -> bool:
+        return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+    kind = getattr(kind, "storage_type", kind)
+    return is_list(kind) and is_list(kind.value_type) and bool(types.is_floating(kind.value_type.value_type))
+
+
+def _is_binary(kind: Any) -> bool:
+    types = library("pyarrow.types", "parquet")
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _check_claims(path: Path, about: Any, column: str) -> None:
+    """Refuse row groups that may need more memory than a mel, before one is read."""
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        for place in range(group.num_columns):
+            chunk = group.column(place)
+            values, size = chunk.num_values, chunk.total_uncompressed_size
+            if values > MOST_IN_GROUP or (size > 8 * MOST_IN_GROUP and chunk.path_in_schema.split(".")[0] == column):
+                raise MelError(f"{path}: row group {number} claims {values} values in {size} bytes, at most"
+                               f" {MOST_IN_GROUP} values are read: write fewer rows in each")  # fmt: skip
+
+
+def _of_row(where: Path, column: Any) -> Array:
+    """The array in a column of one row."""
+    cell = (column.storage if hasattr(column, "storage") else column)[0]
+    if not cell.is_valid:
+        raise MelError(f"{where}: has no mel")
+    if _is_binary(column.type):
+        return read_npy(io.BytesIO(cell.as_py()), where)
+    with reading(where, MelError, "no list of lists of numbers, all as long"):
+        numbers = cell.values.flatten()
+        if len(numbers) > MOST_VALUES:
+            raise MelError(f"{where}: holds {len(numbers)} values, at most {MOST_VALUES} are read")
+        lengths = library("pyarrow.compute", "parquet").list_value_length(cell.values).unique()
+        missing = numbers.null_count + lengths.null_count
+        if len(lengths) != 1 or missing:
+            raise ValueError(f"{len(lengths)} lengths, {missing} missing")
+        array: Array = numbers.to_numpy(zero_copy_only=False).reshape(len(cell.values), -1)
+        return array
