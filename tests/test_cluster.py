@@ -31,9 +31,8 @@ Kill = Callable[[], None]
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[tuple[str, Callable[[], Kill]]]:
     """The address of a cluster, and what adds a node to its first one; that gives what kills it."""
-    pytest.importorskip("ray", reason="the ray extra is not installed")
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # as `ray_cluster` does, later
-    import ray
+    ray = pytest.importorskip("ray", reason="the ray extra is not installed")
     from ray.cluster_utils import Cluster
 
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
