@@ -39,18 +39,23 @@ def npy_bytes(mel: Mel) -> bytes:
     return encoded.getvalue()
 
 
-def read_mel(path: Path, spec: MelSpec, trust: bool = False, most_frames: int | None = None) -> Mel:
+def read_mel(
+    path: Path, spec: MelSpec, trust: bool = False, most_frames: int | None = None, mapped: bool = False
+) -> Mel:
     """Read (n_mels, F), checked against the spec a model wants.
 
     With a spec beside the file the two must be equal; without, the numbers must be plausible for `spec`. With `trust`
     neither is looked at. One leading axis of length 1 is dropped.
+
+    Args:
+        mapped: as of `read_array`; nothing can be written into the mel.
 
     Raises:
         MelError: unreadable, of another shape or spec, longer than `most_frames`, not finite, or implausible
             (ImplausibleMelError); the message says how.
     """
     # A few times what is wanted, so that a mel that is transposed or too long still hears so.
-    mel = read_array(path, MOST_VALUES if most_frames is None else 4 * most_frames * spec.n_mels)
+    mel = read_array(path, MOST_VALUES if most_frames is None else 4 * most_frames * spec.n_mels, mapped)
     return checked(mel, path, spec, None if trust else spec_beside(path), trust, most_frames)
 
 
