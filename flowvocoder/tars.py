@@ -32,7 +32,7 @@ def members(file: IO[bytes], path: Path, kind: type[FlowVocoderError]) -> Iterat
     file.seek(0)
     archive = tarfile.TarFile(fileobj=file, tarinfo=_Member)
     while (info := archive.next()) is not None:
-        archive.members.clear()  # of which it would keep one for each
+        archive.members.clear()  # type: ignore[attr-defined]  # it would keep one for each
         name = repr(info.name[:40])
         if not info.isreg() or info.issparse():  # a sparse file of no bytes may claim any size
             raise kind(f"{path}: is damaged ({name} is no file of bytes)")
