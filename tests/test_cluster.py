@@ -144,7 +144,10 @@ def test_commands_give_the_same_although_a_node_is_killed(
         assert len(measured[name]) == 6 and measured[name][0]["values"].pop("x_realtime") > 0.0
         for row in measured[name]:
             row["values"].pop("x_realtime", None)
-    assert killed and measured["far-e"] == measured["here-e"]
+    assert killed
+    for far_row, here_row in zip(measured["far-e"], measured["here-e"], strict=True):
+        values = pytest.approx(far_row.pop("values"), rel=1e-9)  # sums of NumPy differ in the last bit now and then
+        assert here_row.pop("values") == values and here_row == far_row
 
 
 def test_no_cluster_at_an_address_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
