@@ -13,6 +13,12 @@ from flowvocoder.errors import DensityError
 FEWEST = 8
 """Rows that a density is fitted to at least."""
 
+ROUNDING = 1e-12
+"""Of float64, beside a mean that is a sum of many."""
+
+LARGEST = 1e150
+"""Squares of larger numbers overflow."""
+
 
 class Data(NamedTuple):
     """What a fit is given: rows (N, D), contexts (N, K) and weights (N,), all above 0."""
@@ -53,7 +59,7 @@ class Standard(NamedTuple):
     @property
     def constant(self) -> np.ndarray:
         """(D,), whether a column has nothing but rounding beside its mean."""
-        return self.scale <= 1e-9 * np.abs(self.mean)
+        return self.scale <= ROUNDING * np.abs(self.mean)
 
 
 def standard_of_rows(data: Data, step: float, names: Sequence[str] | None) -> Standard:
@@ -89,7 +95,9 @@ def rows_of(estimator: BaseEstimator, values: Any, fitting: bool = False) -> np.
             estimator, _plain(values), reset=fitting, dtype=np.float64, ensure_all_finite=False,
             ensure_min_samples=FEWEST if fitting else 1,
         )  # fmt: skip
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # the latter of names of several types, and of sparse matrices
+        if isinstance(error, TypeError) and "argument must be" in str(error):
+            raise  # of an object that is no number: scikit-learn's own checks want it so
         raise DensityError(_sentence(error)) from error
     _check_finite(rows, "X")
     return rows
@@ -148,25 +156,24 @@ def weights_of(values: Any, rows: int) -> np.ndarray:
 def _matrix(values: Any, name: str) -> np.ndarray:
     try:
         matrix = check_array(_plain(values), dtype=np.float64, ensure_all_finite=False, input_name=name)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise DensityError(f"{name}: {_sentence(error)}") from error
     _check_finite(matrix, name)
     return matrix
 
 
-def _sentence(error: ValueError) -> str:
+def _sentence(error: Exception) -> str:
     """What scikit-learn says, without the values it shows."""
     first, *others = str(error).splitlines()
     return " ".join([first, *(line for line in others if line.startswith("Reshape"))])
 
 
 def _check_finite(values: np.ndarray, name: str) -> None:
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong):
-        row, column = wrong[0]
-        raise DensityError(
-            f"{name} has {len(wrong)} values that are NaN or inf, the first in row {row}, column {column}"
-        )
+    for wrong, what in ((~np.isfinite(values), "NaN or inf"), (np.abs(values) > LARGEST, f"beyond {LARGEST:g}")):
+        if count := int(wrong.sum()):
+            row, column = np.argwhere(wrong)[0]
+            found = "a value that is" if count == 1 else f"{count} values that are"
+            raise DensityError(f"{name} has {found} {what}, the first in row {row}, column {column}")
 
 
 def _plain(values: Any) -> Any:

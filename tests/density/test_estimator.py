@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -163,6 +163,11 @@ ERRORS: dict[str, tuple[Callable[[FlowDensity], Any], type[Exception], str]] = {
     "constant by name": (
         lambda d: d.fit(pd.DataFrame({"a": rows()[:, 0], "b": 0.1})), DensityError, "column 'b' of X is constant",
     ),
+    "huge": (lambda d: d.fit(rows() * 1e200), DensityError, "900 values that are beyond 1e.150"),
+    "sparse": (lambda d: d.fit(sparse.csr_array(rows())), DensityError, "[Ss]parse"),
+    "columns of two types": (
+        lambda d: d.fit(pd.DataFrame(rows(), columns=["a", 1, "c"])), DensityError, "names",
+    ),
     "few": (lambda d: d.fit(rows(5)), DensityError, r"5 sample\(s\).* a minimum of 8 is required"),
     "one row": (lambda d: d.score(rows()[0]), DensityError, "2D array, got 1D array instead: Reshape"),
     "width": (lambda d: d.score(rows(features=4)), DensityError, "4 features, but FlowDensity is expecting 3"),
@@ -192,6 +197,21 @@ def test_what_cannot_be_is_refused_in_one_sentence(name: str, fitted: FlowDensit
     with pytest.raises(kind, match=message) as error:
         call(copy.deepcopy(fitted))
     assert "\n" not in str(error.value)
+
+
+def test_a_column_far_from_zero_is_not_constant() -> None:
+    x = rows() + [1e9, 0, 0]
+    assert quick(dtype="float64").fit(x).score(x) == pytest.approx(
+        quick(dtype="float64").fit(rows()).score(rows()), abs=0.1
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_cuda_fits_what_the_cpu_scores(tmp_path: Path) -> None:
+    density = quick(device="cuda").fit(rows())
+    density.save(tmp_path / "density")
+    assert FlowDensity.load(tmp_path / "density").score(rows()) == pytest.approx(density.score(rows()), abs=1e-4)
+    assert density.sample(5, random_state=0).shape == (5, 3)
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
