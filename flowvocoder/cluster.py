@@ -4,6 +4,8 @@ import collections
 import contextlib
 import functools
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -120,6 +122,9 @@ class _Worker(Generic[Item, Result]):
         return self._function(item)
 
 
+SECONDS_TO_ANSWER = 10.0
+
+
 @contextlib.contextmanager
 def ray_cluster(address: str, jobs: int) -> Iterator[Any]:
     """The module `ray`, connected to a cluster, which is left as it was found.
@@ -144,9 +149,10 @@ def ray_cluster(address: str, jobs: int) -> Iterator[Any]:
         options |= {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         if not found:
+            _knock(address)
             ray.init(address=address, **options)
     except Exception as error:  # a start that takes too long on a busy machine raises no more than that
-        first = str(error).strip().splitlines()[0]
+        first = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
         raise ConfigError(f"{address}: no Ray cluster to be reached ({first})") from error
     try:
         yield ray
@@ -155,9 +161,16 @@ def ray_cluster(address: str, jobs: int) -> Iterator[Any]:
             ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Raises OSError where nobody answers at HOST:PORT: Ray would wait for minutes and then end this process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+
+
 def _given_up(error: Exception) -> str:
     """What Ray says of having given up, in a few words. Raises the error of this package that was the cause."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, FlowVocoderError):
         raise cause from error
-    return str(error).strip().splitlines()[0]
+    return re.sub(r"\x1b\[\d*m", "", str(error).strip().splitlines()[0])  # it colours some words

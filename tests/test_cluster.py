@@ -51,6 +51,12 @@ def two_nodes() -> Iterator[tuple[str, Callable[[], Kill]]]:
         cluster.shutdown()
 
 
+def test_no_cluster_at_an_address_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(on_cluster.ConfigError, match="no Ray cluster to be reached"):
+        list(cluster_map(noted, [tmp_path / "1"], "127.0.0.1:1", 1))
+
+
 def killing(kill: Kill, killed: list[int], after: int = 1) -> Callable[..., Iterator[tuple[int, Any]]]:
     """`cluster_map` that loses a node when so many results are there."""
 
@@ -148,9 +154,3 @@ def test_commands_give_the_same_although_a_node_is_killed(
     for far_row, here_row in zip(measured["far-e"], measured["here-e"], strict=True):
         values = pytest.approx(far_row.pop("values"), rel=1e-9)  # sums of NumPy differ in the last bit now and then
         assert here_row.pop("values") == values and here_row == far_row
-
-
-def test_no_cluster_at_an_address_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ray")
-    with pytest.raises(on_cluster.ConfigError, match="no Ray cluster to be reached"):
-        list(cluster_map(noted, [tmp_path / "1"], "127.0.0.1:1", 1))
