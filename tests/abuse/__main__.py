@@ -14,9 +14,10 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", metavar="FAMILY[:NUMBER]", help="one family, or one input with all it says"
     )
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="the first ones, of a run that was stopped")
     arguments = parser.parse_args()
     started = time.monotonic()
-    rows, faults = fuzz(arguments.inputs, arguments.seed, arguments.only, verbose=True)
+    rows, faults = fuzz(arguments.inputs, arguments.seed, arguments.only, verbose=True, skip=arguments.skip)
     print("\n".join(table(rows)))
     print(f"seed {arguments.seed}, {time.monotonic() - started:.0f} s")
     print("\n".join(faults))

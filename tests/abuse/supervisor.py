@@ -119,8 +119,10 @@ def plan(inputs: int, only: str = "") -> Iterator[tuple[str, int]]:
     yield from ((name, index) for _, name, index in mixed)
 
 
-def fuzz(inputs: int, seed: int, only: str = "", verbose: bool = False) -> tuple[dict[str, Row], list[str]]:
-    """Run inputs; returns a row for each family, and a line for each kind of fault."""
+def fuzz(
+    inputs: int, seed: int, only: str = "", verbose: bool = False, skip: int = 0
+) -> tuple[dict[str, Row], list[str]]:
+    """Run inputs but the first `skip`; returns a row for each family, and a line for each kind of fault."""
     rows: dict[str, Row] = collections.defaultdict(Row)
     kinds: collections.Counter[str] = collections.Counter()
     first: dict[str, str] = {}
@@ -129,7 +131,11 @@ def fuzz(inputs: int, seed: int, only: str = "", verbose: bool = False) -> tuple
         Worker(Path(home), seed) as worker,
         contextlib.suppress(KeyboardInterrupt),  # then the table tells of what was tried until then
     ):
-        for name, number in plan(inputs, only):
+        for done, (name, number) in enumerate(plan(inputs, only)):
+            if done < skip:
+                continue
+            if verbose and done and done % 1000 == 0:
+                print(f"{done} inputs, {sum(kinds.values())} faults", flush=True)
             result = worker.run(name, number)
             rows[name].add(result)
             for fault in result["faults"]:
