@@ -64,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     """One mel to OUT.wav, a folder, glob or several files to a folder of .wav, or a pipe to a pipe."""
     if arguments.stream and arguments.best_of > 1:
         raise ConfigError("--best-of compares whole utterances: not with --stream")
+    if _last(arguments) >= 2**63:
+        raise ConfigError(f"--best-of {arguments.best_of} from --seed {arguments.seed} on passes the last, 2^63 - 1")
     if arguments.stream:
         return stream_mel(arguments)
     if len(arguments.paths) < 2:

@@ -83,6 +83,7 @@ def test_the_best_of_some_seeds_is_what_that_seed_gives(
     off = [(vocoder.mel_for(vocoder.synthesize(mel, seed=n)) - torch.from_numpy(mel)).abs().mean() for n in (4, 5, 6)]
     assert chosen == 4 + int(np.argmin(off))
     assert main(["synth", "--stream", "--best-of", "2"]) == 2
+    assert main(["synth", str(file), str(out), "--best-of", "2", "--seed", str(2**63 - 1)]) == 2
 
 
 @pytest.mark.slow
