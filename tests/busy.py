@@ -54,7 +54,7 @@ def works() -> dict[str, Callable[[], object]]:
         "resynth": lambda: vocoder.resynthesize(audio, seed=0),
         "stream": stream,
         "training": train,
-        "demo": lambda: service.resynthesize(str(EXAMPLES / "kathleen.flac"), 0.7, 0, 0.0),
+        "demo": lambda: service.resynthesize(str(EXAMPLES / "kathleen.flac"), 0.7, 0, 0.0, 4),
     }
 
 
