@@ -152,7 +152,8 @@ class Vocoder(SavedVoice):
     ) -> Tensor:
         """Audio (B, F * hop_length) for a mel: the flow's sample, then the post-filter.
 
-        An item of a batch comes out as it does alone, and as `stream` gives it, whatever the length of the batch.
+        An item of a batch comes out as it does alone, and as `stream` gives it, whatever the others are. This is to
+        rounding, which low-band iterations amplify to 1e-3 at most.
 
         Args:
             temperature: standard deviation of the noise: 0 gives the most likely noise (buzzy), 1 samples the model's

@@ -6,6 +6,7 @@ What a file claims to hold is checked before it is read, so that a small file ca
 import math
 import mmap
 import os
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -21,6 +22,10 @@ SUFFIXES = (".npy", ".npz", ".pt")
 
 MOST_VALUES = 50_000_000
 """Values in one array: two hours of 80 bands at 86 frames a second, read as float32 in 200 MB."""
+
+_HEADERS = threading.Lock()
+"""Held while a header is parsed. Python before 3.11.8 and 3.12.2 counts the depth of a parser for all threads at once,
+and may take a sound header for a damaged one (https://github.com/python/cpython/issues/106905)."""
 
 _MOST_BYTES = 8 * MOST_VALUES
 _PIECE = 2**20
@@ -104,7 +109,8 @@ def read_npy(
     with reading(path, MelError, "not a .npy file of numbers"):
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = header(file)
+        with _HEADERS:
+            shape, fortran, dtype = header(file)
         if dtype.hasobject:
             raise MelError(f"{path}: holds pickled Python objects, which are not read: save an array of numbers")
         if dtype.kind not in kinds:

@@ -31,7 +31,7 @@ class Limits:
 
     Attributes:
         workers: syntheses at a time.
-        batch: requests that are synthesised together at most.
+        batch: requests that are synthesised together at most; on a CPU only short ones are.
         longest: seconds of audio in one request.
         waiting: requests that are at work or wait, and waiting_of_one: of one address.
         streams: at a time.

@@ -111,7 +111,7 @@ class Api:
         return await self._speak("/v1/audio/speech", await self._read(self.service.speech, asked), SPEECH_RATE)
 
     async def _speak(self, path: str, given: ToVocode, pcm_rate: int | None = None) -> Response:
-        samples = await self.queue.run(self.service.synthesize, given, given.key)
+        samples = await self.queue.run(self.service.synthesize, given, self.service.key(given))
         audio: Encoded = await self._read(self.service.encode, samples, given.options, pcm_rate)
         self.metrics.audio.labels(path).inc(audio.seconds)
         said = {"X-Sample-Rate": str(audio.sample_rate), "X-Clipped-Samples": str(audio.clipped)}

@@ -76,7 +76,7 @@ class WyomingApi:
 
     async def _say(self, asked: Speech) -> Samples:
         given = await asyncio.get_running_loop().run_in_executor(self.reading, self.service.speech, asked)
-        samples: Samples = await self.queue.run(self.service.synthesize, given, given.key)
+        samples: Samples = await self.queue.run(self.service.synthesize, given, self.service.key(given))
         return samples
 
 

@@ -1,7 +1,10 @@
 """Mel files of strangers: three formats read, everything else refused, and nothing in them is run."""
 
+import gc
 import pickle
 import re
+import sys
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -202,3 +205,39 @@ def test_long_recordings_are_refused_by_their_header(wav: Path) -> None:
     read_audio(wav, 22050, longest=1.3)
     with pytest.raises(AudioError, match="at most 1 s are taken"):
         read_audio(wav, 22050, longest=1.0)
+
+
+def test_headers_are_read_in_several_threads() -> None:
+    """Python 3.11.7 fails if one thread parses while another, which parses too, collects garbage."""
+    content, refused, met = npy_bytes(np.zeros((80, 3), np.float32)), [], 0
+
+    def read() -> None:
+        try:
+            decode_mel(content, Path("x"), convention("tacotron2"))
+        except MelError as error:
+            refused.append(str(error))
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            nonlocal met
+            if sys._getframe(1).f_code.co_name == "parse" and met < 10:  # collected by the parser of a header
+                met += 1
+                other = threading.Thread(target=read)
+                other.start()
+                other.join(0.01)  # it may wait for this one
+
+    before = gc.get_threshold()
+    try:
+        for allocations in range(1000):
+            gc.disable()
+            Garbage()
+            gc.set_threshold(8 + allocations % 60)
+            gc.enable()
+            read()
+    finally:
+        gc.set_threshold(*before)
+    assert not refused
+    assert met or sys.version_info >= (3, 12), "there, garbage is collected between two lines of Python alone"
