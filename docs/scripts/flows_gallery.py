@@ -7,13 +7,12 @@ One more has the same set by every family, and one has digits.
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from flowvocoder.demo import panels
-from flowvocoder.demo.canvas import Look, Pixels, Squares
+from flowvocoder.demo.canvas import Look, Pixels
 from flowvocoder.demo.fitting import SHOWN, Fitted
 from flowvocoder.demo.panels import Panel
 from flowvocoder.density import FAMILIES, FlowDensity
@@ -23,7 +22,6 @@ OUT = Path(__file__).parents[1] / "flows"
 FAMILY = "nsf-c"
 FAMILIES_SET = "pinwheel"
 ROWS = 4000
-TILES = 8  # digits each way in a panel
 QUALITY = 60  # of WebP
 
 
@@ -43,55 +41,28 @@ def families(steps: int) -> Pixels:
 
 
 def digits(steps: int) -> Pixels:
-    """Digits and their latent, and digits of a multi-scale Glow at two temperatures."""
-    pixels = load_digits().data
-    started = time.process_time()
-    glow = FlowDensity("glow", shape=(1, 8, 8), batch=128, dequantise=1.0, steps=steps).fit(pixels)
-    _tell("glow", "digits", glow, started)
-    some = pixels[: TILES**2]
-    noise = np.random.default_rng(0).standard_normal(some.shape)
-    drawn = {
-        "data": some / 16,
-        "the latent of the data": glow.transform(some) / 8 + 0.5,
-        "samples": glow.inverse_transform(noise) / 16,
-        "samples, temperature 0.7": glow.inverse_transform(0.7 * noise) / 16,
-    }
-    return panels.squares([_tiles(*item) for item in drawn.items()], Look(), columns=4)
+    """Digits, samples of a multi-scale Glow, and its latent."""
+    fitted = _fit("glow", "digits", steps, shape=(1, 8, 8), batch=128, dequantise=1.0)
+    samples = fitted.density.sample(panels.TILES**2, random_state=0)
+    return panels.squares([panels.data_panel(fitted), *panels.latent_image_panels(fitted, samples)], Look(), columns=5)
 
 
-def _fit(family: str, name: str, steps: int) -> Fitted:
+def _fit(family: str, name: str, steps: int, **settings: Any) -> Fitted:
     data = data_set(name, ROWS)
     started = time.process_time()
-    density = FlowDensity(family, steps=steps).fit(data.fit)
-    _tell(family, name, density, started)
-    return Fitted(density, data.fit, data.truth, time.process_time() - started, "")
-
-
-def _tell(family: str, name: str, density: FlowDensity, started: float) -> None:
-    best, last = max(state.held_out for state in density.history_), density.history_[-1].step
-    seconds = time.process_time() - started
-    print(f"{name}, {family}: {best:.3f} nats held out, {last} steps, {seconds:.0f} s", flush=True)
+    density = FlowDensity(family, steps=steps, **settings).fit(data.fit)
+    fitted = Fitted(density, data, time.process_time() - started, "")
+    done = f"{fitted.last.step} steps, {fitted.seconds:.0f} s"
+    print(f"{name}, {family}: {fitted.best:.3f} nats held out, {done}", flush=True)
+    return fitted
 
 
 def _density(fitted: Fitted, name: str = "density: ") -> Panel:
     return panels.density_panel(fitted, f"{name}{fitted.best:.2f} nats")
 
 
-def _tiles(title: str, images: np.ndarray) -> Panel:
-    """Images (TILES^2, 64) of values from 0 to 1, dark on light."""
-    tiles = np.pad(images.reshape(TILES, TILES, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)))
-
-    def draw(canvas: Squares, index: int) -> None:
-        canvas.axes[index].imshow(
-            tiles.transpose(0, 2, 1, 3).reshape(10 * TILES, 10 * TILES), cmap="gray_r", vmin=0, vmax=1
-        )
-        canvas.title(index, title)
-
-    return draw
-
-
 def main() -> None:
-    names = (*SHOWN, "families", "digits")
+    names = (*SHOWN, "families")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--steps", type=int, default=1000, help="of training (default 1000)")

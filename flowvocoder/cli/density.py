@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowvocoder.errors import DensityError
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -48,16 +46,3 @@ def load_density(folder: Path, device: str) -> "tuple[FlowDensity, Columns]":
 def widths(density: "FlowDensity") -> tuple[int, int]:
     """Columns of rows and of contexts."""
     return density.n_features_in_, density.n_context_
-
-
-def read_whole(path: Path, columns: tuple[str, ...] | None) -> "Table":
-    """A table in which nothing is missing. Raises DensityError as `read_table`, or for rows that miss a value."""
-    from flowvocoder.density.tables import read_table
-
-    table = read_table(path, columns)
-    missing = len(table.values) - len(table.whole().values)
-    if missing:
-        raise DensityError(
-            f"{path}: {missing} of {len(table.values)} rows have values that are missing, NaN or infinite"
-        )
-    return table

@@ -6,6 +6,7 @@ from pathlib import Path
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.density import TABLES
 from flowvocoder.cli.options import folder, positive_int
+from flowvocoder.errors import DensityError
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
     for name, data in sets.items():
         rows = compared[name].rows
         fits = missing(names, budget, rows)
-        for row in progress(compare(data, fits, budget), f"compare on {name}", "fit", len(fits)):
-            rows.append(row)
-            write_results(arguments.out, compared.values(), budget)
+        try:
+            for row in progress(compare(data, fits, budget), f"compare on {name}", "fit", len(fits)):
+                rows.append(row)
+                write_results(arguments.out, compared.values(), budget)
+        except DensityError as error:
+            raise DensityError(f"{name}: {error}") from error
         write_plot(arguments.out, compared.values())
     print(Path(arguments.out) / "report.md")
     return 0

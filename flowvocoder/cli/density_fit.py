@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import check_output, set_machine
-from flowvocoder.cli.density import TABLES, Columns, names, read_whole
+from flowvocoder.cli.density import TABLES, Columns, names
 from flowvocoder.cli.options import add_machine, folder, seed
 from flowvocoder.density.families import FAMILIES
 from flowvocoder.errors import DensityError
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _table(arguments: argparse.Namespace) -> "tuple[Table, Columns]":
     """What is fitted, without bad rows if they are to be left out."""
-    from flowvocoder.density.tables import read_table
+    from flowvocoder.density.tables import read_table, read_whole
 
     if both := set(arguments.columns or ()) & set(arguments.context):
         raise DensityError(f"column {min(both)!r} is in --columns and in --context")

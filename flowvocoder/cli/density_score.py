@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import set_machine
-from flowvocoder.cli.density import TABLES, load_density, read_whole
+from flowvocoder.cli.density import TABLES, load_density
 from flowvocoder.cli.options import add_machine
 
 
@@ -20,6 +20,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Mean nats and bits per dimension."""
+    from flowvocoder.density.tables import read_whole
+
     set_machine(arguments)
     density, columns = load_density(arguments.density, arguments.device)
     rows, context = columns.arrays(read_whole(arguments.data, (*columns.rows, *columns.context)))

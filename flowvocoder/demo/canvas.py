@@ -182,6 +182,13 @@ class Squares(Drawing):
             axis.set(xticks=[], yticks=[])
             self.axes.append(axis)
 
+    def image(self, index: int, values: Array, low: float, high: float) -> None:
+        """Shows an image, from `low` as the ground to `high` as ink."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        shades = LinearSegmentedColormap.from_list("ink", (self.colours.ground, self.colours.ink))
+        self.axes[index].imshow(values, cmap=shades, vmin=low, vmax=high)
+
     def in_space(self, index: int) -> Any:
         """Makes a panel one of three dimensions."""
         flat = self.axes[index]
@@ -196,7 +203,7 @@ class Squares(Drawing):
 
         axis = self.axes[index]
         left, bottom, _, height = axis.get_position().bounds
-        axis.set_position((left, bottom, 1.0 - left - 0.45 / self.width, height))
+        axis.set_position((left, bottom, 1.0 - left - 0.6 / self.width, height))
         axis.yaxis.tick_right()
         for ticks in (axis.xaxis, axis.yaxis):
             ticks.set_major_locator(AutoLocator())

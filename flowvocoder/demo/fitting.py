@@ -9,12 +9,19 @@ import numpy as np
 
 from flowvocoder.demo import inputs
 from flowvocoder.density.estimator import FlowDensity
-from flowvocoder.density.sets import data_set
+from flowvocoder.density.families import FAMILIES
+from flowvocoder.density.sets import DataSet, data_set
 from flowvocoder.density.training import EVERY, FitState
 from flowvocoder.errors import ConfigError
 
-SHOWN = ("two-moons", "rings", "checkerboard", "pinwheel", "spiral", "ring-of-eight", "swiss-roll")
+SHOWN = ("two-moons", "rings", "checkerboard", "pinwheel", "spiral", "ring-of-eight", "swiss-roll", "digits")
 """Of the sets, those with a shape to see."""
+
+IMAGES = tuple(name for name, family in FAMILIES.items() if family.images)
+"""Families that see images where the set has some; the others see their pixels as numbers."""
+
+QUICK = {"layers": 2, "hidden": 32}
+"""Of those, so that the first look comes within seconds."""
 
 FEWEST_ROWS, MOST_ROWS = 200, 5000
 FEWEST_STEPS, MOST_STEPS = 50, 2000
@@ -31,17 +38,20 @@ class Fitted:
 
     Attributes:
         density: a copy, with the best weights so far; `history_` holds the looks.
-        rows: (N, D), what it is fitted to.
-        truth: mean log-density in nats of the set itself, where it is known.
+        data: the set, with the rows it is fitted to.
         seconds: since the start.
         ending: why the fit is over; empty while it goes on.
     """
 
     density: FlowDensity
-    rows: np.ndarray
-    truth: float | None
+    data: DataSet
     seconds: float
     ending: str
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(N, D), what it is fitted to."""
+        return self.data.fit
 
     @property
     def last(self) -> FitState:
@@ -65,14 +75,15 @@ def fit(family: str, name: str, rows: float, steps: float, seed: float) -> Itera
     rows = inputs.whole("the number of rows", rows, MOST_ROWS, FEWEST_ROWS)
     steps = inputs.whole("the number of steps", steps, MOST_STEPS, FEWEST_STEPS)
     started = time.perf_counter()
-    points = data_set(name, rows, inputs.seed(seed)).fit
-    truth = data_set(name, ENOUGH).truth
-    density = FlowDensity(family, steps=steps, seed=inputs.seed(seed), progress=False)
-    for state in density.fit_steps(points):
+    data = data_set(name, rows, inputs.seed(seed))._replace(truth=data_set(name, ENOUGH).truth)
+    density = FlowDensity(family, steps=steps, seed=inputs.seed(seed), progress=False, dequantise=data.dequantise)
+    if data.shape is not None:
+        density.set_params(batch=128, **({"shape": data.shape, **QUICK} if family in IMAGES else {}))
+    for state in density.fit_steps(data.fit):
         seconds = time.perf_counter() - started
         ending = _ending(density, state, seconds)
         # A copy: this one goes on being fitted while the visitor draws samples.
-        yield Fitted(copy.deepcopy(density), points, truth, seconds, ending)
+        yield Fitted(copy.deepcopy(density), data, seconds, ending)
         if ending:
             return
 

@@ -9,6 +9,7 @@ from flowvocoder.analysis.plane import Box, Stage, box_around, density_on_grid, 
 from flowvocoder.audio.plots import LEVELS
 from flowvocoder.demo.canvas import Colours, Look, Pixels, Squares
 from flowvocoder.demo.fitting import Fitted
+from flowvocoder.density.estimator import FlowDensity
 
 Panel = Callable[[Squares, int], None]
 """Draws into the panel of an index."""
@@ -17,16 +18,30 @@ BRIGHTEST = 0.995
 """Share of the pixels of a density that are not brighter than white."""
 
 LATENT: Box = (-4.0, 4.0, -4.0, 4.0)
+TILES = 8
+"""Images each way in a panel."""
+
+COOLER = 0.7
+"""Of the noise of images: a little less is a little clearer (Kingma and Dhariwal 2018, arXiv:1807.03039)."""
+
 ROLL = "viridis"
 
 
 def fit_plot(fitted: Fitted, look: Look) -> Pixels:
-    """The data, the density as far as it is fitted, and the nats over the steps."""
-    return squares([data_panel(fitted), density_panel(fitted), curve_panel(fitted)], look)
+    """The data, the density as far as it is fitted, and the nats over the steps; of images samples for the density."""
+    if fitted.data.shape is None:
+        return squares([data_panel(fitted), density_panel(fitted), curve_panel(fitted)], look)
+    samples = fitted.density.sample(TILES**2, random_state=0)  # of the same noise at every look
+    return squares([data_panel(fitted), image_panel("samples", samples, fitted), curve_panel(fitted)], look)
 
 
 def sample_plot(fitted: Fitted, samples: np.ndarray, look: Look) -> Pixels:
-    """Samples (N, D), the latent of the data, and the way of a grid from the noise to the data."""
+    """Samples (N, D), the latent of the data, and the way of a grid from the noise to the data.
+
+    Of images the first samples, also of less noise, and the way from one to another.
+    """
+    if fitted.data.shape is not None:
+        return squares(latent_image_panels(fitted, samples), look, columns=4)
     return squares([sample_panel(fitted, samples), latent_panel(fitted), *grid_panels(fitted)], look)
 
 
@@ -39,7 +54,8 @@ def squares(panels: Sequence[Panel], look: Look, columns: int = 3) -> Pixels:
 
 
 def data_panel(fitted: Fitted) -> Panel:
-    return _points_panel(f"data: {len(fitted.rows)} rows", fitted.rows, fitted)
+    draw = _points_panel if fitted.data.shape is None else image_panel
+    return draw(f"data: {len(fitted.rows)} rows", fitted.rows, fitted)
 
 
 def sample_panel(fitted: Fitted, samples: np.ndarray) -> Panel:
@@ -80,11 +96,11 @@ def curve_panel(fitted: Fitted) -> Panel:
         steps = [state.step for state in states]
         for name, colour in (("nats", colours.faint), ("held_out", colours.accent)):
             axes.plot(steps, [getattr(state, name) for state in states], ".-", color=colour, linewidth=1.2)
-        if fitted.truth is not None:
-            axes.axhline(fitted.truth, color=colours.warm, linewidth=1, linestyle="--")
+        if fitted.data.truth is not None:
+            axes.axhline(fitted.data.truth, color=colours.warm, linewidth=1, linestyle="--")
         axes.set_xlim(0, 1.02 * states[-1].steps)
         axes.grid(color=colours.grid, linewidth=0.6)
-        canvas.title(index, "nats over the steps" + (", dashed the truth" if fitted.truth is not None else ""))
+        canvas.title(index, "nats over the steps" + (", dashed the truth" if fitted.data.truth is not None else ""))
 
     return draw
 
@@ -95,6 +111,47 @@ def grid_panels(fitted: Fitted) -> list[Panel]:
         return []
     stages = grid_through_layers(fitted.density)
     return [_grid_panel(stage, box_around(fitted.rows) if stage.done == stage.layers else None) for stage in stages]
+
+
+def image_panel(title: str, images: np.ndarray, fitted: Fitted, most: float | None = None) -> Panel:
+    """The first of some images (N, D), tiled, in ink on the ground.
+
+    Args:
+        most: the values from -most to most are shown; None: those of the data.
+    """
+    assert fitted.data.shape is not None
+    low, high = (fitted.rows.min(), fitted.rows.max()) if most is None else (-most, most)
+    tiles = images[: TILES**2].reshape(TILES, TILES, *fitted.data.shape[1:])
+    whole = np.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=low)
+
+    def draw(canvas: Squares, index: int) -> None:
+        canvas.image(index, np.block([list(row) for row in whole]), low, high)
+        canvas.title(index, title)
+
+    return draw
+
+
+def latent_image_panels(fitted: Fitted, samples: np.ndarray) -> list[Panel]:
+    """The first of samples (N, D) and what less of their noise gives, and the data's latent and ways through it."""
+    density = fitted.density
+    cooler = density.inverse_transform(COOLER * density.transform(samples[: TILES**2]))
+    some, others = fitted.rows[:TILES], fitted.rows[TILES : 2 * TILES]
+    return [
+        image_panel("samples", samples, fitted),
+        image_panel(f"the same, noise x {COOLER}", cooler, fitted),
+        image_panel("the latent of the data", density.transform(fitted.rows[: TILES**2]), fitted, most=3.0),
+        image_panel("through the latent", between(density, some, others), fitted),
+    ]
+
+
+def between(density: FlowDensity, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Ways through the latent from rows (N, D) to others, `TILES` rows (N * TILES, D) for each.
+
+    They turn instead of going straight, so that in between the latent is as far from 0 as noise is.
+    """
+    angle = np.linspace(0, np.pi / 2, TILES)[:, None]
+    ways = np.cos(angle) * density.transform(starts)[:, None] + np.sin(angle) * density.transform(ends)[:, None]
+    return density.inverse_transform(ways.reshape(-1, starts.shape[1]))
 
 
 def _grid_panel(stage: Stage, box: Box | None) -> Panel:

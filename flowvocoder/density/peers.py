@@ -62,10 +62,15 @@ class NormflowsLayer(Bijection):
         return x[:, :, None]
 
 
-def _zuko(sizes: Sizes, name: str) -> Bijection:
+def _zuko(sizes: Sizes, name: str, **settings: Any) -> Bijection:
     flow = getattr(library("zuko", "peers").flows, name)
     width = (sizes.hidden, sizes.hidden)
-    return ZukoLayer(flow(sizes.features, transforms=sizes.layers, hidden_features=width))
+    return ZukoLayer(flow(sizes.features, transforms=sizes.layers, hidden_features=width, **settings))
+
+
+def _zuko_nice(sizes: Sizes) -> Bijection:
+    """Additive, which zuko's NICE is not by itself."""
+    return _zuko(sizes, "NICE", univariate=library("zuko", "peers").transforms.AdditiveTransform, shapes=[()])
 
 
 def _normflows(sizes: Sizes, layers: Callable[[Any, Sizes], list[nn.Module]]) -> Bijection:
@@ -96,7 +101,7 @@ def _nsf_autoregressive(nf: Any, sizes: Sizes) -> list[nn.Module]:
 
 
 BUILDERS: dict[str, Callable[[Sizes], Bijection]] = {
-    "zuko-nice": lambda sizes: _zuko(sizes, "NICE"),
+    "zuko-nice": _zuko_nice,
     "zuko-realnvp": lambda sizes: _zuko(sizes, "RealNVP"),
     "zuko-maf": lambda sizes: _zuko(sizes, "MAF"),
     "zuko-nsf": lambda sizes: _zuko(sizes, "NSF"),

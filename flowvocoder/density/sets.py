@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowvocoder.density.tables import SUFFIXES, read_table
+from flowvocoder.density.tables import SUFFIXES, read_whole
 from flowvocoder.errors import DensityError
 
 Draw = Callable[[int, np.random.Generator], np.ndarray]
@@ -26,6 +26,7 @@ class DataSet(NamedTuple):
         centres: of the modes (K, D), where they are counted.
         radius: around a centre, what is of its mode.
         dequantise: as of `FlowDensity`.
+        shape: (channels, height, width), where rows are images.
     """
 
     fit: np.ndarray
@@ -34,6 +35,7 @@ class DataSet(NamedTuple):
     centres: np.ndarray | None = None
     radius: float = 0.0
     dequantise: float = 0.0
+    shape: tuple[int, int, int] | None = None
 
     @property
     def scale(self) -> np.ndarray:
@@ -50,7 +52,7 @@ def data_set(name: str, rows: int = 4000, seed: int = 0) -> DataSet:
         seed: of the drawing and of the division into parts.
 
     Raises:
-        DensityError: no such set, no recordings in the folder, or as `read_table`.
+        DensityError: no such set, no recordings in the folder, or as `read_whole`.
     """
     generator = np.random.default_rng(seed)
     if name in SETS:
@@ -61,12 +63,13 @@ def data_set(name: str, rows: int = 4000, seed: int = 0) -> DataSet:
     if name in ("digits", "wine"):
         from sklearn import datasets
 
-        values = datasets.load_digits().data if name == "digits" else datasets.load_wine().data
-        return divided(values, rows, generator, dequantise=float(name == "digits"))
+        if name == "wine":
+            return divided(datasets.load_wine().data, rows, generator)
+        return divided(datasets.load_digits().data, rows, generator, dequantise=1.0)._replace(shape=(1, 8, 8))
     if name.startswith("mel:"):
         return divided(_mel_frames(Path(name[4:])), rows, generator)
     if Path(name).suffix.lower() in SUFFIXES:
-        return divided(read_table(Path(name)).values, rows, generator)
+        return divided(read_whole(Path(name)).values, rows, generator)
     known = (*SETS, "digits", "wine", "mel:DIR", *(f"FILE{suffix}" for suffix in SUFFIXES))
     raise DensityError(f"no data set {name!r}: one of {', '.join(known)}")
 

@@ -11,6 +11,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from flowvocoder.density.arrays import LARGEST
 from flowvocoder.errors import DensityError, MelError, OutputError
 from flowvocoder.extras import library
 from flowvocoder.files import reading, writing
@@ -37,9 +38,14 @@ class Table(NamedTuple):
         """The values (N, M) of some columns, in this order."""
         return self.values[:, [self.names.index(name) for name in names]]
 
+    @property
+    def bad(self) -> np.ndarray:
+        """(N,), whether a row has values that are missing, NaN, infinite or beyond `LARGEST`."""
+        return np.asarray(~(np.abs(self.values) <= LARGEST).all(1))
+
     def whole(self) -> "Table":
-        """Without the rows that have values which are missing, NaN or infinite."""
-        return self._replace(values=self.values[np.isfinite(self.values).all(1)])
+        """Without the bad rows."""
+        return self._replace(values=self.values[~self.bad])
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
@@ -59,6 +65,19 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     table = readers[path.suffix.lower()](path, columns)
     if not table.values.size:
         raise DensityError(f"{path}: holds no rows")
+    return table
+
+
+def read_whole(path: Path, columns: Sequence[str] | None = None) -> Table:
+    """A table without bad rows. Raises as `read_table`, and DensityError if there are any."""
+    table = read_table(path, columns)
+    if bad := int(table.bad.sum()):
+        row = int(table.bad.argmax())
+        column = table.names[(np.abs(table.values[row]) <= LARGEST).argmin()]
+        raise DensityError(
+            f"{path}: {bad} of {len(table.values)} rows have values that are missing, NaN, infinite or beyond"
+            f" {LARGEST:g}, the first in row {row + 1} without the header, column {column!r}"
+        )
     return table
 
 

@@ -152,7 +152,9 @@ def test_rows_that_miss_a_value_are_counted_or_left_out(tmp_path: Path, capsys: 
     table.loc[3, "height"], table.loc[5, "weight"], table.loc[9] = np.nan, np.inf, np.nan
     table.to_csv(data, index=False)
     line = refused(capsys, "density", "fit", data, "--out", out, *QUICK)
-    assert f"{data}: 3 of 200 rows have values that are missing, NaN or infinite" in line and not out.exists()
+    bad = "values that are missing, NaN, infinite or beyond 1e+150"
+    assert f"{data}: 3 of 200 rows have {bad}, the first in row 4 without the header, column 'height'" in line
+    assert not out.exists()
     assert run("density", "fit", data, "--out", out, "--skip-bad", *QUICK) == 0
     outputs = capsys.readouterr()
     assert f"{data}: 3 of 200 rows left out" in outputs.err and "197 rows" in outputs.out

@@ -98,3 +98,20 @@ def test_what_cannot_be_is_refused_before_any_work(
     assert main(["density", "compare", *arguments, "--out", str(tmp_path / "report")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_what_is_wrong_with_a_table_is_said_of_its_own_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not of those that are drawn to be fitted."""
+    lines = ["a,b", *(f"{n},{n * n % 7}" for n in range(40))]
+    for place, line, message in (
+        (30, "29,", "1 of 40 rows have values that are missing, NaN, infinite or beyond 1e+150, the first in row 30 w"),
+        (7, "6,-1e200", "the first in row 7 without the header, column 'b'"),
+        (slice(1, 41), [f"{n},5" for n in range(40)], "column 1 of X is constant (5)"),
+    ):
+        changed = list(lines)
+        changed[place] = line  # type: ignore[call-overload]
+        table = tmp_path / "rows.csv"
+        table.write_text("\n".join(changed))
+        assert main(["density", "compare", str(table), "--out", str(tmp_path / "report"), *QUICK]) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert f"{table}: " in told and message in told

@@ -308,12 +308,20 @@ def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
     press(panel, "Sample")
     expect(plots(panel)).to_have_count(2)
     assert figure(panel, "Step").inner_text() == step, "it has stopped"
-    choose(panel, "Family", "realnvp")
-    choose(panel, "Set", "swiss-roll")
-    set_to(panel, "Steps", 50)
+    choose(panel, "Set", "digits")
+    expect(panel.get_by_role("combobox", name="Family", exact=True)).to_have_value(re.compile("^glow"))
     press(panel, "Fit")
-    expect(panel.locator(".verdict")).to_have_text("All 50 steps are done. Press Sample.")
     expect(plots(panel)).to_have_count(1)
+    press(panel, "Stop")
+    expect(panel.locator(".verdict")).to_contain_text("Stopped after step")
+    assert float(figure(panel, "Held out").inner_text()) < -50, "nats of 64 pixels"
+    assert (ground(panel) < 64) == (visit.colours == "dark")
+    press(panel, "Sample")
+    expect(plots(panel)).to_have_count(2)
+    picture = plots(panel).last.get_attribute("src")
+    panel.get_by_label("Seed").fill("1")
+    press(panel, "Sample")
+    expect(plots(panel).last).not_to_have_attribute("src", picture or "")
 
 
 def test_a_closed_page_stops_its_fit(browser: Browser, demo: Server) -> None:

@@ -17,6 +17,7 @@ from flowvocoder.errors import ConfigError
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     density = functools.partial(FlowDensity, layers=1, hidden=8, batch=64)
     monkeypatch.setattr(fitting, "FlowDensity", density)
+    monkeypatch.setattr(fitting, "QUICK", {"layers": 1, "hidden": 8})
 
 
 @pytest.fixture(params=["ring-of-eight", "swiss-roll"])
@@ -29,7 +30,7 @@ def test_each_state_is_its_own() -> None:
     first, second = fit("realnvp", "rings", 200, 100, 3)
     assert (first.last.step, second.last.step) == (50, 100)
     assert not first.ending and second.ending == "All 100 steps are done."
-    assert first.truth is None and first.rows.shape == (200, 2) and first.seconds < second.seconds
+    assert first.data.truth is None and first.rows.shape == (200, 2) and first.seconds < second.seconds
     whole = FlowDensity("realnvp", layers=1, hidden=8, batch=64, steps=100, seed=3, progress=False).fit(first.rows)
     assert np.array_equal(second.density.score_samples(first.rows), whole.score_samples(first.rows))
     assert len(first.density.history_) == 1 and second.best == max(state.held_out for state in whole.history_)
@@ -67,6 +68,19 @@ def test_a_fit_ends_where_nothing_is_gained(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_out_of_limits_is_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         next(fit(**{"family": "nsf-c", "name": "rings", "rows": 200, "steps": 50, "seed": 0, **given}))
+
+
+@pytest.mark.slow
+def test_digits_are_images_for_those_that_see_some() -> None:
+    glow, maf = (next(fit(family, "digits", 200, 50, 0)) for family in ("glow", "maf"))
+    assert glow.density.shape == (1, 8, 8) and maf.density.shape is None
+    ways = panels.between(glow.density, glow.rows[:8], glow.rows[8:16])
+    assert np.abs(ways[::8] - glow.rows[:8]).max() < 0.01 and np.abs(ways[7::8] - glow.rows[8:16]).max() < 0.01
+    for fitted in (glow, maf):
+        samples, look = fitted.density.sample(64, random_state=0), Look(narrow=True, dark=True)
+        fitting_plot, plot = panels.fit_plot(fitted, look), panels.sample_plot(fitted, samples, look)
+        assert fitting_plot.shape[1] == 774 and plot.shape[0] > plot.shape[1], "two rows of two"
+        assert plot[0, 0].max() < 64 and np.ptp(plot[60:360, 40:360]) > 150, "light digits on a dark ground"
 
 
 @pytest.mark.slow

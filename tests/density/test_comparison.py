@@ -67,6 +67,9 @@ def test_peers_score_invert_and_integrate(family: str) -> None:
     axis = np.linspace(-8, 8, 161)
     grid = np.stack(np.meshgrid(axis, axis), 2).reshape(-1, 2)
     assert abs(np.exp(peer.score_samples(grid)).sum() * 0.1**2 - 1) < 0.02
+    if family.endswith("nice"):
+        volume = peer.score_samples(x) + np.square(peer.transform(x)).sum(1) / 2
+        assert np.ptp(volume) < 1e-9, "additive couplings keep volume"
 
 
 @pytest.mark.slow
