@@ -79,6 +79,12 @@ def open_page(request: pytest.FixtureRequest, browser: Browser, demo: Server) ->
     assert not demo.foreign_hosts(), "the server spoke to other machines"
 
 
+behaviour = pytest.mark.parametrize(
+    "open_page", ["desktop", pytest.param("phone", marks=pytest.mark.thorough)], indirect=True
+)
+"""What has nothing to do with the size of the window is tried on a phone by `make thorough` alone."""
+
+
 @pytest.fixture
 def visit(open_page: Visit) -> Iterator[Visit]:
     """The page, in which the test must leave no complaint."""
@@ -157,6 +163,7 @@ def test_resynthesize_an_upload_and_download_it(visit: Visit, wav: Path, tmp_pat
     assert np.load(tmp_path / "mel.npy").shape == (80, sf.info(wav).frames // 256 + 1)
 
 
+@behaviour
 def test_resynthesize_a_recording_from_the_microphone(visit: Visit) -> None:
     panel = visit.tab("Resynthesize")
     panel.get_by_label("Clear").first.click()
@@ -175,6 +182,7 @@ def test_resynthesize_a_recording_from_the_microphone(visit: Visit) -> None:
     expect(figure(panel, "Length")).to_have_text("4.3 s")
 
 
+@behaviour
 def test_a_text_file_for_audio_is_refused_in_the_page(visit: Visit, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("this is no audio")
     panel = visit.tab("Resynthesize")
@@ -209,6 +217,7 @@ def test_mel_is_checked_and_heard_while_it_is_made(visit: Visit, checkpoint: Pat
     expect(panel.locator(".verdict")).to_contain_text("It looks like tacotron2")
 
 
+@behaviour
 def test_latent_mixed_and_decoded(visit: Visit, wav: Path) -> None:
     panel = visit.tab("Latent")
     give(panel, wav)
@@ -235,6 +244,7 @@ def test_an_edit_changes_the_length_and_can_be_switched_to(visit: Visit, wav: Pa
     expect(panel.locator("[data-ready]")).to_have_attribute("data-ready", "true")
 
 
+@behaviour
 def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
     panel = visit.tab("Likelihood")
     give(panel, wav)
@@ -252,6 +262,7 @@ def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
     expect(panel.locator(".table tbody tr")).to_have_count(2)
 
 
+@behaviour
 def test_compare_blind_and_vote(visit: Visit, wav: Path) -> None:
     panel = visit.tab("Compare")
     give(panel, wav)
@@ -342,6 +353,24 @@ def test_a_closed_page_stops_its_fit(browser: Browser, demo: Server) -> None:
     other.context.close()
 
 
+SWITCHED = """async (box) => {
+    const play = box.querySelector('.play'), sides = box.querySelectorAll('.side'), state = box.dataset;
+    for (;;) {
+        sides[0].click();
+        play.click();
+        do await new Promise(requestAnimationFrame); while (state.playing === 'true' && !(state.at >= 0.1));
+        if (state.playing !== 'true') continue;
+        const before = Number(state.at), started = state.starts;
+        sides[1].click();
+        play.click();
+        if (state.playing === 'false') return {...state, before, started};
+        play.click();
+    }
+}"""
+"""Plays the first, switches and pauses. Where a busy machine lets the four seconds pass before that, again."""
+
+
+@behaviour
 def test_switch_between_both_at_the_same_position(visit: Visit) -> None:
     panel = visit.tab("Resynthesize")
     press(panel, "Kerstin (German)")
@@ -349,20 +378,15 @@ def test_switch_between_both_at_the_same_position(visit: Visit) -> None:
     expect(figure(panel, "Length")).to_have_text("4.3 s")
     both = panel.locator("[data-ready]")
     expect(both).to_have_attribute("data-ready", "true")
-    press(both, "Play")
-    expect(both).to_have_attribute("data-at", re.compile(r"^0\.[1-9]|^[1-9]"))
-    started, before = both.get_attribute("data-starts"), float(both.get_attribute("data-at") or 0)
-    press(both, "Vocoded")
-    expect(both).to_have_attribute("data-side", "1")
-    assert both.get_attribute("data-starts") == started, "it did not begin again"
-    press(both, "Pause")
-    expect(both).to_have_attribute("data-playing", "false")
-    at = float(both.get_attribute("data-at") or 0)
-    assert before < at <= 4.4
+    played = both.evaluate(SWITCHED)
+    assert played["side"] == "1" and played["playing"] == "false"
+    assert played["starts"] == played["started"], "it did not begin again"
+    assert 0.1 <= played["before"] <= float(played["at"]) <= 4.4
     both.get_by_label("Position").fill("0.5")
     expect(both.locator(".time")).to_contain_text("2.1 of 4.3 s")
 
 
+@behaviour
 def test_what_is_refused_leaves_one_sentence_and_no_results(visit: Visit) -> None:
     panel = visit.tab("Resynthesize")
     press(panel, "Kathleen (English)")
@@ -384,6 +408,7 @@ def test_what_is_refused_leaves_one_sentence_and_no_results(visit: Visit) -> Non
         box.check()
 
 
+@behaviour
 def test_a_file_that_is_too_large_is_refused(visit: Visit, tmp_path: Path) -> None:
     large = tmp_path / "large.wav"
     with large.open("wb") as file:
