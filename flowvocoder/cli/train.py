@@ -26,7 +26,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RUN", type=folder, required=True, help="run folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in RUN with its own settings")
     parser.add_argument("--init-from", metavar="CHECKPOINT", type=checkpoint_folder,
-                        help="initial weights, with their sizes and mel; `bundled`: the bundled voice")  # fmt: skip
+                        help="initial weights, their sizes and, unless --set mel= names one, their mel")  # fmt: skip
     add_settings(parser, "override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")
     parser.add_argument("--max-steps", metavar="N", type=positive_int,
                         help="save and stop after step N; with --find-lr: its number of steps")  # fmt: skip
@@ -48,7 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     state = readable_folder(arguments.out / STATE)
     saved = saved_experiment(state) if state.exists() and resumes(arguments.out, arguments.resume) else None
     start = arguments.init_from if saved is None else None  # a run that continues has its weights
-    experiment = override(_planned(arguments.preset, start, saved), arguments.settings)
+    planned = _planned(arguments.preset, start, saved)
+    experiment = override(planned, arguments.settings)
+    another_mel = start is not None and experiment.mel != planned.mel and experiment.train.stage == "flow"
+    if another_mel:
+        experiment = dataclasses.replace(experiment, postfilter=None)  # a guide goes by the mel that it was trained on
     if experiment.train.stage != "flow" and start is None and saved is None:
         stage = experiment.train.stage
         raise ConfigError(f"stage {stage} starts from a trained flow: name its checkpoint by --init-from")
@@ -66,6 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.find_lr:
             return _find_lr(trainer, arguments)
         if processes.is_main:
+            if another_mel:
+                change = planned.mel.difference(experiment.mel)
+                print(f"{start}: has another mel: {change}. What reads it is re-expressed", file=sys.stderr)
             _say_what_is_special(trainer, arguments)
         trainer.run(arguments.max_steps, arguments.max_minutes)
     except RuntimeError as error:

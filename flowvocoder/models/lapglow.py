@@ -166,7 +166,7 @@ SECONDS = TrainConfig(
     run=RunSettings(validate_every=100, save_every=50),
 )
 
-MEL = convention("tacotron2")
+MEL, WIDE_MEL = convention("tacotron2"), convention("vocos")
 
 UNIVERSAL = DataSettings(
     balance=0.3,
@@ -196,6 +196,10 @@ register_presets(
         "universal-22k-stage1": Experiment(STREAMING, MEL, universal(STAGE1)),
         "universal-22k-stage2": Experiment(STREAMING, MEL, universal(STAGE2)),
         "universal-22k-stage3": Experiment(STREAMING, MEL, universal(STAGE3), GuideConfig()),
+        # The same, told up to 12 kHz.
+        "universal-24k-stage1": Experiment(STREAMING, WIDE_MEL, universal(STAGE1)),
+        "universal-24k-stage2": Experiment(STREAMING, WIDE_MEL, universal(STAGE2)),
+        "universal-24k-stage3": Experiment(STREAMING, WIDE_MEL, universal(STAGE3), GuideConfig()),
         "lapglow-base": Experiment(BASE, MEL, SHORT),
         "lapglow-small": Experiment(SMALL, MEL, SHORT),
         # Small enough to train in seconds: for trying things out and for tests.

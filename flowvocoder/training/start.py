@@ -10,6 +10,7 @@ from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.training.another_mel import take_weights_of_another_mel
 from flowvocoder.training.differences import difference
 
 
@@ -32,8 +33,14 @@ def initial_voice(
 def take_weights(
     model: FlowVocoder, postfilter: PostFilter, experiment: Experiment, start: Checkpoint, path: Path | None
 ) -> None:
-    """Set them to those of the checkpoint `start`, read from `path`. Raises CheckpointError: it does not fit."""
+    """Set them to those of the checkpoint `start`, read from `path`. Raises CheckpointError: it does not fit.
+
+    A flow that was trained with another mel is re-expressed for this one; the guide network is not.
+    """
     _check_fits(experiment, start.experiment, path)
+    if start.experiment.mel != experiment.mel:
+        take_weights_of_another_mel(model, experiment, start.model, start.experiment.mel)
+        return
     model.load_state_dict(start.model.state_dict())
     if postfilter.guide is not None and start.postfilter is not None:
         postfilter.load_state_dict(start.postfilter.state_dict())
@@ -67,11 +74,12 @@ def recompute_activations(model: FlowVocoder, on: bool) -> None:
 
 
 def _check_fits(ours: Experiment, theirs: Experiment, path: Path | None) -> None:
-    if theirs.mel != ours.mel:
-        raise CheckpointError(f"{path}: has another mel than this run: {ours.mel.difference(theirs.mel)}")
     names = theirs.model.architecture, ours.model.architecture
     if names[0] != names[1]:
         raise CheckpointError(f"{path}: is a {names[0]}, this run trains a {names[1]}")
+    same_hop = theirs.mel.hop_length == ours.mel.hop_length
+    if theirs.mel != ours.mel and not (ours.train.stage == "flow" and ours.postfilter is None and same_hop):
+        raise CheckpointError(f"{path}: has another mel than this run: {theirs.mel.difference(ours.mel)}")
     for mine, its in ((ours.model, theirs.model), (ours.postfilter, theirs.postfilter)):
         if mine is not None and its is not None and mine != its:
             raise CheckpointError(f"{path}: has other sizes than this run: {difference(vars(mine), vars(its))}")

@@ -1,0 +1,86 @@
+"""A trained voice begins near what it was when its mel becomes another."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+import torch
+
+import flowvocoder
+from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint
+from flowvocoder.cli.main import main
+from flowvocoder.config import Experiment, override
+from flowvocoder.errors import CheckpointError
+from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.presets import preset
+from flowvocoder.training.start import initial_voice
+from flowvocoder.voice_card import BUNDLED_VOICE
+
+KATHLEEN = Path(flowvocoder.__file__).parent / "examples" / "kathleen.flac"
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Checkpoint:
+    return load_checkpoint(BUNDLED_VOICE)
+
+
+def of(start: Checkpoint, mel: MelSpec) -> Experiment:
+    experiment = dataclasses.replace(start.experiment, mel=mel, postfilter=None)
+    return override(experiment, ["stage=flow"])
+
+
+def nats(model: FlowVocoder, mel: MelSpec) -> float:
+    """A sample of a second of the example, whose samples are taken to be at the mel's rate."""
+    audio = torch.from_numpy(sf.read(KATHLEEN, dtype="float32")[0])[None, 22050 : 22050 + 86 * mel.hop_length]
+    frames = MelFrontEnd(mel)(audio)[..., :86]
+    with torch.no_grad():
+        return float(model.log_prob(audio, frames)) / audio.shape[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hifigan", "parallelwavegan", "vocos"])
+def test_likelihood_before_training_is_near_that_of_the_voice(name: str, bundled: Checkpoint) -> None:
+    mel = convention(name)
+    experiment = of(bundled, mel)
+    fresh = nats(build_model(experiment), mel)
+    trained = nats(bundled.model, bundled.experiment.mel)
+    ours = nats(initial_voice(experiment, bundled, BUNDLED_VOICE)[0], mel)
+    assert ours > trained - 0.3 and ours > fresh + 0.3, (fresh, ours, trained)
+
+
+def test_the_same_mel_by_another_name_keeps_every_weight(bundled: Checkpoint) -> None:
+    """A floor that nothing reaches."""
+    spec = bundled.experiment.mel
+    model, _ = initial_voice(of(bundled, dataclasses.replace(spec, floor=1e-9)), bundled, BUNDLED_VOICE)
+    expected = bundled.model.state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("settings", [["mel.hop_length=512"], ["mel=hifigan", "stage=samples", "losses.pulse=1"]])
+def test_another_hop_or_stage_is_refused(settings: list[str], bundled: Checkpoint) -> None:
+    experiment = override(of(bundled, bundled.experiment.mel), settings)
+    with pytest.raises(CheckpointError, match="has another mel than this run: "):
+        initial_voice(experiment, bundled, BUNDLED_VOICE)
+
+
+def test_a_waveglow_is_refused() -> None:
+    experiment = override(preset("waveglow-256"), ["model.channels=8", "model.layers=1"])
+    start = Checkpoint(build_model(experiment), experiment)
+    with pytest.raises(CheckpointError, match="a waveglow for another mel has to be trained from nothing"):
+        initial_voice(override(experiment, ["mel=hifigan"]), start, Path("voice"))
+
+
+@pytest.mark.slow
+def test_the_command_says_so_and_leaves_the_guide_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--set", "mel=vocos", "--set", "batch=2", "--set", "segment=4096", "--max-steps", "1"]
+    command = ["train", "--init-from", "bundled", "--corpus", str(corpus), "--out", str(tmp_path / "run"), *flags]
+    assert main(command) == 0
+    assert "has another mel: sample_rate 22050, not 24000; n_mels 80, not 100;" in capsys.readouterr().err
+    made = load_checkpoint(tmp_path / "run" / "checkpoint")
+    assert made.experiment.mel == convention("vocos") and made.postfilter is None
