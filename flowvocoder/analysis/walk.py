@@ -8,8 +8,9 @@ from torch import Tensor
 
 from flowvocoder.flows.actnorm import ActNorm
 from flowvocoder.flows.base import Bijection
-from flowvocoder.flows.coupling import AffineCoupling, Coupling
+from flowvocoder.flows.coupling import Coupling
 from flowvocoder.flows.density import standard_normal_log_prob
+from flowvocoder.flows.elementwise import Affine, Elementwise, Shift
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.multiscale import Squeeze
 from flowvocoder.flows.permutation import Permutation
@@ -18,9 +19,10 @@ from flowvocoder.flows.pointwise import PointwiseLU, PointwiseMatrix
 from flowvocoder.flows.rows import RowAutoregression
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.flows.scale_coupling import ScaleCoupling
+from flowvocoder.flows.spline import Spline
 from flowvocoder.vocoder import Vocoder
 
-EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
+EXPLANATIONS: dict[type[Bijection | Elementwise], tuple[str, str]] = {
     PitchPredictor: (
         "Pitch prediction",
         "What one pitch period earlier predicts is subtracted; the mel gives the period.",
@@ -43,11 +45,12 @@ EXPLANATIONS: dict[type[Bijection], tuple[str, str]] = {
         "Scale coupling",
         "The mel gives the level of several bands together. One group of them is scaled, given those of the others.",
     ),
-    AffineCoupling: (
+    Shift: ("Additive coupling", "A 1x1 convolution mixes the bands. Then the mel and one half shift the other."),
+    Affine: (
         "Coupling",
         "A 1x1 convolution mixes the bands. Then one half is shifted and scaled, given the other half and the mel.",
     ),
-    Coupling: (
+    Spline: (
         "Spline coupling",
         "A 1x1 convolution mixes the bands. Then each number of one half goes through a curve, given the other half and"
         " the mel.",
@@ -93,7 +96,7 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
             bands = False
             continue
         bands = bands and not isinstance(layer, Squeeze)
-        name, explanation = EXPLANATIONS.get(type(layer), (type(layer).__name__, ""))
+        name, explanation = EXPLANATIONS.get(explained(layer), (type(layer).__name__, ""))
         if isinstance(layer, Coupling | RowAutoregression | ScaleCoupling):
             couplings[name] += 1
             name = f"{name} {couplings[name]}"
@@ -101,6 +104,11 @@ def walk(vocoder: Vocoder, audio: Tensor) -> list[LayerState]:
     last = steps[-1]
     steps[-1] = dataclasses.replace(last, name=f"{last.name}: the latent z")
     return steps
+
+
+def explained(layer: Bijection) -> type[Bijection | Elementwise]:
+    """What of a layer has the explanation: of a coupling its function of a number."""
+    return type(layer.transform if isinstance(layer, Coupling) else layer)
 
 
 def _nats(state: Tensor, logdet: float) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.density import TABLES
-from flowvocoder.cli.options import folder, positive_int
+from flowvocoder.cli.options import folder, positive, positive_int
 from flowvocoder.errors import DensityError
 
 
@@ -18,6 +18,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", metavar="LIBRARY,LIBRARY", default="",
                         help="other libraries: zuko, normflows; pip install 'flowvocoder[peers]'")  # fmt: skip
     parser.add_argument("--steps", type=positive_int, default=1000, help="most steps of each fit (default 1000)")
+    parser.add_argument("--minutes", type=positive, default=0.0, metavar="M",
+                        help="of processor time for each fit, in place of --steps; a fit without a gain ends"
+                        " earlier")  # fmt: skip
     parser.add_argument("--batch", type=positive_int, default=256, help="rows a step (default 256)")
     parser.add_argument("--parameters", type=positive_int, default=20_000,
                         help="parameters that each model gets as nearly as can be (default 20000)")  # fmt: skip
@@ -40,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     names = entrants(_listed(arguments.families), _listed(arguments.peers))
     seeds = tuple(range(arguments.seeds))
-    budget = Budget(arguments.steps, arguments.batch, arguments.parameters, arguments.samples, seeds)
+    budget = Budget(arguments.steps, arguments.batch, arguments.parameters, arguments.samples, seeds, arguments.minutes)
     sets = {name: data_set(name, arguments.rows) for name in arguments.data}  # a wrong name fails before the work
     check_folder(arguments.out)
     compared = begun(arguments.out, sets, budget)

@@ -1,4 +1,4 @@
-"""Densities and generative models beside each other: the same rows, steps and number of parameters for all."""
+"""Densities and generative models beside each other: for all the same rows, parameters, and steps or minutes."""
 
 import dataclasses
 import functools
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 
 from flowvocoder.density.base import DensityEstimator
 from flowvocoder.density.distances import mmd, modes_found, sliced_wasserstein
@@ -16,6 +17,7 @@ from flowvocoder.density.families import FAMILIES, MODELS
 from flowvocoder.density.generative import GenerativeModel
 from flowvocoder.density.peers import PEERS, PeerDensity
 from flowvocoder.density.sets import DataSet
+from flowvocoder.density.training import EVERY
 from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.flows.pointwise import PointwiseLU
 from flowvocoder.threads import own_threads
@@ -32,6 +34,7 @@ class Budget:
 
     Attributes:
         steps, batch: of training, as `FlowDensity`.
+        minutes: of processor time for a fit, in place of steps; 0: steps.
         parameters: the width of a model's networks is chosen to come as close to it as can be.
         samples: new rows of every model to measure it by, and most rows that are reconstructed.
         seeds: every one is a fit.
@@ -42,6 +45,7 @@ class Budget:
     parameters: int = 20_000
     samples: int = 2000
     seeds: tuple[int, ...] = (0, 1, 2)
+    minutes: float = 0.0
 
 
 def entrants(families: Sequence[str], peers: Sequence[str] = ()) -> list[str]:
@@ -82,9 +86,24 @@ def compare(data: DataSet, fits: Iterable[tuple[str, int]], budget: Budget) -> I
                            dequantise=data.dequantise, progress=False)  # fmt: skip
         row = {"model": name, "seed": seed, "parameters": _size(model, data.fit.shape[1])}
         try:
+            if budget.minutes:
+                model.set_params(steps=steps_within(60 * budget.minutes, model, data.fit))
             yield {**row, **measured(model, data, budget.samples)}
         except TrainingError as error:
             yield {**row, "error": str(error)}
+
+
+@own_threads()
+def steps_within(seconds: float, model: DensityEstimator, rows: np.ndarray) -> int:
+    """Steps for which a model has so many seconds of processor time, by the pace between its first two looks.
+
+    Known before the fit, so that its learning rate falls as it does for a number of steps.
+    """
+    looks = clone(model).set_params(steps=2 * EVERY).fit_steps(rows)
+    next(looks)
+    started = time.process_time()
+    next(looks)
+    return max(EVERY, int(EVERY * seconds / (time.process_time() - started)))
 
 
 @own_threads()

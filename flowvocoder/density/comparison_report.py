@@ -86,7 +86,7 @@ def _found(path: Path, budget: Budget) -> dict[str, Compared]:
         sets = {values["name"]: Compared(**values) for values in found["sets"]}
         markdown(sets.values(), budget)
         plot(list(sets.values()))
-        was = {**found["budget"], **found["versions"]}
+        was = {"minutes": 0.0, **found["budget"], **found["versions"]}
     now = {**dataclasses.asdict(budget), **versions()}
     for key in was.keys() & now.keys() - {"seeds"}:
         if was[key] != now[key]:
@@ -125,7 +125,8 @@ def markdown(sets: Iterable[Compared], budget: Budget) -> str:
     """A table for every set, its models in the order of their nats."""
     sets = list(sets)
     seeds = len({row["seed"] for compared in sets for row in compared.rows})
-    head = (f"At most {budget.steps} steps of {budget.batch} rows, networks as wide as gives about {budget.parameters}"
+    most = f"{budget.minutes:g} processor minutes a fit, in steps" if budget.minutes else f"{budget.steps} steps"
+    head = (f"At most {most} of {budget.batch} rows, networks as wide as gives about {budget.parameters}"
             f" parameters, {seeds} seeds: mean ± standard deviation. Seconds are of the processor; a seed's models were"
             f" fitted one after another.\n")  # fmt: skip
     return "\n".join([head, *(table(compared) for compared in sets)])

@@ -37,7 +37,7 @@ class LapGlowConfig(ModelConfig):
     channels: int = limited(256, 1, 4096)  # of the couplings' WaveNets
     layers: int = limited(1, 1, 16)  # of each WaveNet
     kernel: int = limited(3, 1, 63)
-    coupling: Literal["affine", "spline"] = "affine"  # the function of each number in a coupling
+    coupling: Literal["additive", "affine", "spline"] = "affine"  # the function of each number in a coupling
     spline_bins: int = limited(8, 2, 64)
     encoder_channels: int = limited(192, 1, 4096)
     encoder_layers: int = limited(4, 0, 64)
@@ -74,8 +74,9 @@ class LapGlowConfig(ModelConfig):
         """Pitch prediction, lapped transform, scale, scale-only couplings, 1x1 convolutions and couplings."""
         from flowvocoder.audio.periodicity import lag_range
         from flowvocoder.flows.base import Bijection, Chain
-        from flowvocoder.flows.coupling import AffineCoupling, Coupling
+        from flowvocoder.flows.coupling import Coupling
         from flowvocoder.flows.density import FlowVocoder
+        from flowvocoder.flows.elementwise import Affine, Shift
         from flowvocoder.flows.encoders import MelEncoder
         from flowvocoder.flows.envelope import Envelope
         from flowvocoder.flows.lapped import LappedTransform
@@ -101,14 +102,14 @@ class LapGlowConfig(ModelConfig):
         layers += scale_couplings(block, self.band_groups, context, self.band_group_channels, causal)
         # Neighbouring bands share harmonics, so the first coupling learns odd bands from even ones, the next the other
         # way round.
-        spline = Spline(self.spline_bins)
+        transform = {"additive": Shift(), "affine": Affine(), "spline": Spline(self.spline_bins)}[self.coupling]
         start = even_odd(block) @ subband_merging(block, self.subband_merging)
         for _ in range(self.flows):
             layers.append(PointwiseLU(start))
             start = swapped_halves(block)
-            outputs = (spline.parameters if self.coupling == "spline" else 2) * block // 2
+            outputs = transform.parameters * block // 2
             net = WaveNet(block // 2, outputs, context, self.channels, self.layers, self.kernel, causal)
-            layers.append(Coupling(net, spline) if self.coupling == "spline" else AffineCoupling(block, net))
+            layers.append(Coupling(net, transform))
         return FlowVocoder(mel, encoder, Chain(layers), block)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy import stats
 
 from flowvocoder.density import FlowDensity
-from flowvocoder.density.comparison import Budget, compare, entrants, missing, summary, width_for
+from flowvocoder.density.comparison import Budget, compare, entrants, missing, steps_within, summary, width_for
 from flowvocoder.density.comparison_report import Compared, table, write_plot, write_results
 from flowvocoder.density.peers import PEERS, PeerDensity
 from flowvocoder.density.sets import SETS, Mixture, data_set
@@ -78,6 +79,14 @@ def test_widths_meet_the_number_of_parameters() -> None:
         width = width_for(name, 4, 5000)
         row = next(compare(data_set("mixture-8", 20), [(name, 0)], QUICK))
         assert 4 < width < 200 and 0.8 < row["parameters"] / QUICK.parameters < 1.25, name
+
+
+@pytest.mark.slow
+def test_minutes_become_the_steps_that_a_model_does_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1.0, 3.0])  # fifty steps in two seconds
+    monkeypatch.setattr(time, "process_time", lambda: next(clock))
+    model = FlowDensity("nice", layers=1, hidden=4, batch=16, steps=7, progress=False)
+    assert steps_within(10.0, model, data_set("two-moons", 40).fit) == 250 and model.steps == 7
 
 
 @pytest.mark.thorough

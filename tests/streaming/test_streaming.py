@@ -29,6 +29,7 @@ SETTINGS = [
     ["model.pitch_excitation=true", "model.causal=true", "model.encoder_ahead=3", "model.block=256"],
     ["model.pitch_excitation=true", "mel.hop_length=200", "model.block=40"],
     ["model.coupling=spline", "model.spline_bins=3"],
+    ["model.coupling=additive"],
     ["model.layers=1", "model.kernel=1"],  # couplings that look less far ahead than the envelope
 ]
 

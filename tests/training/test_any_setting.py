@@ -35,6 +35,7 @@ MODELS = [
     *TINY.values(),
     LapGlowConfig(block=16, flows=2),
     LapGlowConfig(block=16, flows=2, coupling="spline"),
+    LapGlowConfig(block=16, flows=2, coupling="additive"),
     LapGlowConfig(block=32, causal=False, band_groups=1),
 ]
 NARROW = {"channels", "encoder_channels", "scale_channels", "pitch_channels", "band_group_channels"}
