@@ -1,8 +1,12 @@
 """What the `density` commands share: a fitted density, and the columns of a table that it is about."""
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from flowvocoder.errors import DensityError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +26,15 @@ class Columns(NamedTuple):
     def arrays(self, table: "Table") -> "tuple[np.ndarray, np.ndarray | None]":
         """Rows (N, D), and contexts (N, K) if there are any."""
         return table.take(self.rows), table.take(self.context) if self.context else None
+
+
+@contextlib.contextmanager
+def about(data: Path | str) -> Iterator[None]:
+    """Puts the name of the data before what is wrong with them."""
+    try:
+        yield
+    except DensityError as error:
+        raise DensityError(f"{data}: {error}") from error
 
 
 def names(text: str) -> tuple[str, ...]:

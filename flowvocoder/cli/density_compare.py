@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.density import TABLES
+from flowvocoder.cli.density import TABLES, about
 from flowvocoder.cli.options import folder, positive, positive_int
-from flowvocoder.errors import DensityError
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     for name, data in sets.items():
         rows = compared[name].rows
         fits = missing(names, budget, rows)
-        try:
+        with about(name):
             for row in progress(compare(data, fits, budget), f"compare on {name}", "fit", len(fits)):
                 rows.append(row)
                 write_results(arguments.out, compared.values(), budget)
-        except DensityError as error:
-            raise DensityError(f"{name}: {error}") from error
         write_plot(arguments.out, compared.values())
     print(Path(arguments.out) / "report.md")
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import check_output, set_machine
-from flowvocoder.cli.density import TABLES, Columns, names
+from flowvocoder.cli.density import TABLES, Columns, about, names
 from flowvocoder.cli.options import add_machine, folder, seed
 from flowvocoder.density.families import FAMILIES
 from flowvocoder.errors import DensityError
@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     density = FlowDensity(**{name: getattr(arguments, name) for name in SETTINGS})
     table, columns = _table(arguments)
     rows, context = columns.arrays(table)
-    density.fit(rows, context=context)
+    with about(arguments.data):
+        density.fit(rows, context=context)
     _name_columns(density, columns)
     density.save(arguments.out)
     _say(arguments, density, len(rows))

@@ -140,7 +140,7 @@ def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
     finds what is not Gaussian in a column.
     """
     starts = [random_rotation if sizes.features <= FEW or number else _random_order for number in range(sizes.layers)]
-    return _rotating(sizes, lambda: _spread(autoregression(sizes, Spline(), activation=F.relu), sizes), False, starts)
+    return _rotating(sizes, lambda: _spread(autoregression(sizes, Spline()), sizes), False, starts)
 
 
 @family("cnf")
@@ -157,9 +157,9 @@ def coupling(sizes: Sizes, transform: Elementwise, exchange: bool = False, activ
     return Coupling(Perceptron(given, outputs, sizes.context, sizes.hidden, activation=activation), transform, exchange)
 
 
-def autoregression(sizes: Sizes, transform: Elementwise, activation: Activation = F.silu) -> Autoregressive:
-    """An autoregression of vectors, conditioned by a masked perceptron."""
-    net = MaskedPerceptron(sizes.features, transform.parameters, sizes.context, sizes.hidden, activation=activation)
+def autoregression(sizes: Sizes, transform: Elementwise) -> Autoregressive:
+    """An autoregression of vectors, conditioned by a masked perceptron with kinks, as MAF was published."""
+    net = MaskedPerceptron(sizes.features, transform.parameters, sizes.context, sizes.hidden, activation=F.relu)
     return Autoregressive(net, transform)
 
 

@@ -154,6 +154,10 @@ def test_rows_that_miss_a_value_are_counted_or_left_out(tmp_path: Path, capsys: 
     line = refused(capsys, "density", "fit", data, "--out", out, *QUICK)
     bad = "values that are missing, NaN, infinite or beyond 1e+150"
     assert f"{data}: 3 of 200 rows have {bad}, the first in row 4 without the header, column 'height'" in line
+    constant = write(tmp_path / "constant.csv", "a,b\n" + "1,5\n2,5\n" * 10)
+    assert f"{constant}: column 1 of X is constant (5)" in refused(
+        capsys, "density", "fit", constant, "--out", out, *QUICK
+    )
     assert not out.exists()
     assert run("density", "fit", data, "--out", out, "--skip-bad", *QUICK) == 0
     outputs = capsys.readouterr()
