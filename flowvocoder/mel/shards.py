@@ -3,15 +3,17 @@
 import contextlib
 import functools
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 from flowvocoder.errors import MelError
 from flowvocoder.extras import library
 from flowvocoder.files import reading, reason, writing
 from flowvocoder.mel.arrays import MOST_VALUES, Array, read_npy
+from flowvocoder.mel.thrift import Thrift
 from flowvocoder.tars import add_member, members
 
 SUFFIXES = (".tar", ".parquet")
@@ -19,8 +21,11 @@ SUFFIXES = (".tar", ".parquet")
 MEL, AUDIO = "mel", "audio"
 """Columns of Parquet files."""
 
-MOST_IN_GROUP = 2 * MOST_VALUES
-"""Values of a Parquet file's row group, since a single row may have them all."""
+MOST_IN_GROUP = MOST_VALUES
+"""Values of a column in a Parquet file's row group, since a single row may have them all."""
+
+MOST_FOOTER = 2**24
+"""Bytes of what describes a Parquet file's columns: of a row group with one of them, some hundred."""
 
 Speak: TypeAlias = Callable[[Array, Path], bytes]
 """A `.wav` file's content of an array that should be a mel. The path is for messages."""
@@ -91,7 +96,7 @@ def _parquet(path: Path, output: Path, attempt: _Attempt) -> int:
         with reading(path, MelError, "not a Parquet file"):
             file = parquet.ParquetFile(opened, buffer_size=2**20)
             column = _column(path, file.schema_arrow)
-            _check_claims(path, file.metadata, column)
+            _check_claims(path, opened)
         audio = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
         place = file.schema_arrow.get_field_index(column)
         schema = file.schema_arrow.set(place, arrow.field(AUDIO, audio)).remove_metadata()
@@ -126,7 +131,7 @@ def _column(path: Path, schema: Any) -> str:
     if AUDIO in schema.names:
         raise MelError(f"{path}: has a column {AUDIO!r} already")
     fitting = [field.name for field in schema if _is_nested(field.type) or _is_binary(field.type)]
-    if MEL in fitting or len(fitting) == 1:
+    if fitting.count(MEL) == 1 or len(fitting) == 1:
         return MEL if MEL in fitting else str(fitting[0])
     raise MelError(f"{path}: expected a column {MEL!r} of lists of lists of numbers, or of .npy files; there are"
                    f" {', '.join(str(name)[:40] for name in schema.names[:8]) or 'none'}")  # fmt: skip
@@ -147,16 +152,24 @@ def _is_binary(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
-def _check_claims(path: Path, about: Any, column: str) -> None:
+def _check_claims(path: Path, file: IO[bytes]) -> None:
     """Refuse row groups that may need more memory than a mel, before one is read."""
-    for number in range(about.num_row_groups):
-        group = about.row_group(number)
-        for place in range(group.num_columns):
-            chunk = group.column(place)
-            values, size = chunk.num_values, chunk.total_uncompressed_size
-            if values > MOST_IN_GROUP or (size > 8 * MOST_IN_GROUP and chunk.path_in_schema.split(".")[0] == column):
+    file.seek(-8, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    if length > MOST_FOOTER:
+        raise MelError(f"{path}: describes its columns in {length} bytes, at most {MOST_FOOTER} are read")
+    file.seek(-8 - length, os.SEEK_END)
+    about = Thrift(file.read(length)).struct()
+    for number, group in enumerate(about[_ROW_GROUPS]):
+        for chunk in group[_COLUMNS]:
+            values, size = chunk[_ABOUT][_VALUES], chunk[_ABOUT][_BYTES]
+            if values > MOST_IN_GROUP or size > 4 * MOST_IN_GROUP:
                 raise MelError(f"{path}: row group {number} claims {values} values in {size} bytes, at most"
-                               f" {MOST_IN_GROUP} values are read: write fewer rows in each")  # fmt: skip
+                               f" {MOST_IN_GROUP} values of 4 bytes are read: write fewer rows in each")  # fmt: skip
+
+
+_ROW_GROUPS, _COLUMNS, _ABOUT, _VALUES, _BYTES = 4, 1, 3, 5, 6
+"""Numbers of fields in a Parquet file's footer, as parquet.thrift has them."""
 
 
 def _of_row(where: Path, column: Any) -> Array:
@@ -165,7 +178,7 @@ def _of_row(where: Path, column: Any) -> Array:
     if not cell.is_valid:
         raise MelError(f"{where}: has no mel")
     if _is_binary(column.type):
-        return read_npy(io.BytesIO(cell.as_py()), where)
+        return read_npy(library("pyarrow", "parquet").BufferReader(cell.as_buffer()), where)
     with reading(where, MelError, "no list of lists of numbers, all as long"):
         numbers = cell.values.flatten()
         if len(numbers) > MOST_VALUES:

@@ -22,6 +22,7 @@ from flowvocoder.settings import limits_of
 from tests.abuse import seeds
 from tests.abuse.case import Case, family
 from tests.abuse.corpora import TRAIN
+from tests.abuse.parquets import parquets
 from tests.abuse.recordings import CHECKPOINT, SHAPES, TYPES
 from tests.abuse.voices import zipped
 
@@ -38,7 +39,7 @@ CALLS = [
 Write = Callable[[Path], Case]
 
 
-@family(0, most=1.5, count=305)
+@family(0, most=1.5, count=367)
 def hostile(rng: random.Random, number: int, box: Path) -> Case:
     """Each of `every` in turn."""
     return every()[number](box)
@@ -46,7 +47,7 @@ def hostile(rng: random.Random, number: int, box: Path) -> Case:
 
 @functools.cache
 def every() -> list[Write]:
-    return [*calls(), *pickles(), *checkpoints(), *arrays(), *tars(), *archives(), *recordings()]
+    return [*calls(), *pickles(), *checkpoints(), *arrays(), *tars(), *parquets(), *archives(), *recordings()]
 
 
 def put(name: str, content: bytes, *command: str, **more: Any) -> Write:
