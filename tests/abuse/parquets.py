@@ -78,9 +78,9 @@ def _columns() -> Iterator[Any]:
 
 def _claims() -> Iterator[Any]:
     """Small files of many values, and of fewer than they say."""
-    yield lambda: _file(pa.table({"mel": _repeated(20_000_000)}), compression="zstd")
+    yield lambda: _file(pa.table({"mel": _repeated(8_000_000)}), compression="zstd")
     yield lambda: _file(pa.table({"mel": pa.array([bytes(30_000_000)])}), compression="zstd", use_dictionary=False)
-    aside = pa.array(["a" * 30_000_000] * 2)
+    aside = pa.array(["a" * 20_000_000] * 2)
     yield lambda: _file(_good().append_column("text", aside), compression="zstd")
     yield functools.partial(_lying, 30_000_000, 1000)
     for version in ("1.0", "2.4", "2.6"):

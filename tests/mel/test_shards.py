@@ -14,6 +14,7 @@ from flowvocoder.mel import shards
 from flowvocoder.mel.files import npy_bytes, write_mel
 from flowvocoder.mel.shards import speak_shard
 from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.mel.thrift import Thrift
 from flowvocoder.vocoder import Vocoder
 
 pytestmark = pytest.mark.slow
@@ -124,9 +125,28 @@ def test_parquet_files_of_other_things_are_refused(tmp_path: Path, monkeypatch: 
     assert "expected a column 'mel' of lists of lists of numbers" in said(mel=[1.0, 2.0], id=["a", "b"])
     assert "row 0: no list of lists of numbers, all as long" in said(mel=[[[1.0, 2.0], [3.0]]])
     assert "has a column 'audio' already" in said(mel=[[[1.0]]], audio=["a"])
+    arrow, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    twice = arrow.table([arrow.array([[[1.0]]])] * 2, names=["mel", "mel"])
+    written.write_table(twice, tmp_path / "u.parquet")
+    with pytest.raises(MelError, match="there are mel, mel"):
+        speak_shard(tmp_path / "u.parquet", tmp_path / "o.parquet", lambda mel, where: b"")
     (tmp_path / "u.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
     with pytest.raises(MelError, match="not a Parquet file"):
         speak_shard(tmp_path / "u.parquet", tmp_path / "o.parquet", lambda mel, where: b"")
     monkeypatch.setattr(shards, "MOST_IN_GROUP", 50)
     assert "row group 0 claims 60 values" in said(mel=[[[1.0] * 30, [2.0] * 30]])
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(("o", "."))] == []
+
+
+def test_a_footer_is_read_as_its_library_reads_it(tmp_path: Path) -> None:
+    arrow, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {f"c{n}": list(range(40)) for n in range(20)}
+    table = arrow.table({"mel": [[[0.5] * n] * 3 for n in range(40)], **columns})
+    written.write_table(table, tmp_path / "t.parquet", row_group_size=2)
+    content, about = (tmp_path / "t.parquet").read_bytes(), written.read_metadata(tmp_path / "t.parquet")
+    groups = Thrift(content[-8 - int.from_bytes(content[-8:-4], "little") : -8]).struct()[4]
+    claims = [(chunk[3][5], chunk[3][6]) for group in groups for chunk in group[1]]
+    chunks = [about.row_group(n).column(c) for n in range(20) for c in range(21)]
+    assert claims == [(chunk.num_values, chunk.total_uncompressed_size) for chunk in chunks]
+    with pytest.raises(LookupError):
+        Thrift(b"\x18\x7f").struct()
