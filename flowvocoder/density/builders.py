@@ -112,14 +112,14 @@ def sylvester(sizes: Sizes) -> list[Bijection]:
 
 @family("maf")
 def maf(sizes: Sizes) -> list[Bijection]:
-    """Affine autoregressions, the order of features turned round between."""
-    return _turning(sizes, lambda: autoregression(sizes, Affine()))
+    """Affine autoregressions, normalised, with the features mixed between."""
+    return _mixing(sizes, lambda: autoregression(sizes, Affine()))
 
 
 @family("iaf")
 def iaf(sizes: Sizes) -> list[Bijection]:
     """Those of `maf` the other way round: sampling takes one pass, the density one for every feature."""
-    return _turning(sizes, lambda: Inverse(autoregression(sizes, Affine())))
+    return _mixing(sizes, lambda: Inverse(autoregression(sizes, Affine())))
 
 
 @family("nsf-c")
@@ -139,7 +139,7 @@ def nsf_autoregressive(sizes: Sizes) -> list[Bijection]:
     More than a few features start in a random order before the first of these, and rotated before the others: the first
     finds what is not Gaussian in a column.
     """
-    starts = [random_rotation if sizes.features <= FEW or number else _random_order for number in range(sizes.layers)]
+    starts = _order_first(sizes) if sizes.features > FEW else ()
     return _rotating(sizes, lambda: _spread(autoregression(sizes, Spline()), sizes), False, starts)
 
 
@@ -176,12 +176,19 @@ def _spread(layer: Coupling | Autoregressive, sizes: Sizes) -> Coupling | Autore
     return layer
 
 
-def _turning(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:
-    """Normalised, and in the opposite order of features from layer to layer."""
+def _mixing(sizes: Sizes, layer: Callable[[], Bijection]) -> list[Bijection]:
+    """Normalised layers with invertible 1x1 convolutions before them; few features are only turned round between."""
+    if sizes.features > FEW:
+        return _rotating(sizes, layer, True, _order_first(sizes))
     layers: list[Bijection] = []
     for _ in range(sizes.layers):
         layers += [ActNorm(sizes.features), layer(), Permutation(torch.arange(sizes.features).flip(0))]
     return layers
+
+
+def _order_first(sizes: Sizes) -> list[Callable[[int], Tensor]]:
+    """Starts of convolutions: the first layer sees the features as they are, the others mixtures of them."""
+    return [_random_order, *[random_rotation] * (sizes.layers - 1)]
 
 
 def _random_order(channels: int) -> Tensor:
