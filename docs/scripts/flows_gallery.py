@@ -42,7 +42,7 @@ def families(steps: int) -> Pixels:
 
 def digits(steps: int) -> Pixels:
     """Digits, samples of a multi-scale Glow, and its latent."""
-    fitted = _fit("glow", "digits", steps, shape=(1, 8, 8), batch=128, dequantise=1.0)
+    fitted = _fit("glow", "digits", steps, shape=(1, 8, 8), layers=4, hidden=32, batch=128, dequantise=1.0)
     samples = fitted.density.sample(panels.TILES**2, random_state=0)
     return panels.squares([panels.data_panel(fitted), *panels.latent_image_panels(fitted, samples)], Look(), columns=5)
 
