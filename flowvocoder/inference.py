@@ -53,7 +53,8 @@ def without_gradients(method: Function) -> Function:
     @functools.wraps(method)
     def in_pieces(self: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
         pieces = method(self, *arguments, **options)
-        while (piece := _infer(self.device, next, pieces, None)) is not None:
+        # Whole pieces are shared among threads. An operation that is, too, would spin beside them.
+        while (piece := _infer(self.device, next, pieces, None, threads=1)) is not None:
             yield _ordinary(piece)  # outside of inference mode: there the caller's own code runs
 
     return cast(Function, in_pieces if inspect.isgeneratorfunction(method) else at_once)
@@ -81,15 +82,17 @@ def with_gradients(device: torch.device, function: Callable[..., Any], *argument
 
 
 @not_traced
-def _infer(device: torch.device, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    with torch.inference_mode(), own_precision(device):
+def _infer(
+    device: torch.device, function: Callable[..., Any], *arguments: Any, threads: int | None = None, **options: Any
+) -> Any:
+    with torch.inference_mode(), own_precision(device, threads):
         return function(*arguments, **options)
 
 
 @contextlib.contextmanager
-def own_precision(device: torch.device) -> Iterator[None]:
-    """Whatever autocast, defaults and threads the caller's program has set, this package's own hold."""
-    with torch.autocast(device.type, enabled=False), plain_defaults(), own_threads():
+def own_precision(device: torch.device, threads: int | None = None) -> Iterator[None]:
+    """Whatever autocast, defaults and threads the caller's program has set: this package's own hold, or `threads`."""
+    with torch.autocast(device.type, enabled=False), plain_defaults(), own_threads(threads):
         yield
 
 

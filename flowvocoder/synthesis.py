@@ -11,6 +11,7 @@ from flowvocoder.mel.conversion import MovedAudio
 from flowvocoder.postfilter.stages import Stages
 from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.pieces import pieces
+from flowvocoder.threads import own_threads
 
 NoiseOf = Callable[[int], Tensor]
 """Frames -> their noise (B, frames * rate, M)."""
@@ -44,9 +45,10 @@ class Synthesis:
 
     def whole(self, model: FlowVocoder) -> Tensor:
         """Audio (B, T) by the model's own layers, at once."""
-        noise = self.noise(self.mel.shape[2]).to(self.mel).transpose(1, 2)
-        audio = model.sample_items(noise, self.for_flow(self.mel), self.lengths)
-        return self._given_out(self.stages.push(self.mel, audio, ends=True))
+        with own_threads():
+            noise = self.noise(self.mel.shape[2]).to(self.mel).transpose(1, 2)
+            audio = model.sample_items(noise, self.for_flow(self.mel), self.lengths)
+            return self._given_out(self.stages.push(self.mel, audio, ends=True))
 
     def _given_out(self, audio: Tensor) -> Tensor:
         return checked_synthesis(self.moved.take(audio, self.frames))

@@ -37,6 +37,7 @@ from flowvocoder.streaming.pieces import from_tensor, pieces
 from flowvocoder.streaming.session import Session
 from flowvocoder.streaming.stream import Stream
 from flowvocoder.synthesis import NoiseOf, Synthesis
+from flowvocoder.threads import own_threads
 from flowvocoder.units import PCM16_STEP
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard, checkpoint_folder
 
@@ -333,7 +334,8 @@ class Vocoder(SavedVoice):
         step = None if torch.is_grad_enabled() else self._steps.for_mel(mel, sampling=False)
         if step is None:
             return finite(self.model.decode(latent, mel))
-        return finite(torch.cat(list(pieces(step, mel, from_tensor(latent, step.rate))), 1))
+        with own_threads(1):  # an operation among several would spin beside pieces that are
+            return finite(torch.cat(list(pieces(step, mel, from_tensor(latent, step.rate))), 1))
 
     @gradients_if_required
     def log_prob(self, audio: Numbers, mel: Numbers | None = None) -> Tensor:
@@ -369,11 +371,7 @@ class Vocoder(SavedVoice):
 
     @without_gradients
     def score_by_frame(self, audio: Numbers, mel: Numbers | None = None, seed: Seeds = 0) -> Tensor:
-        """What each mel frame contributes to `score`: nats (B, F), whose sum is the score times its samples.
-
-        Args, Raises:
-            as `score`.
-        """
+        """What each frame adds to `score`: nats (B, F), whose sum is the score times its samples. Errors as `score`."""
         return self.model.log_prob_by_frame(*self._aligned(*self._as_recorded(audio, mel, seed)))
 
     def resynthesize(self, audio: Numbers, temperature: float | None = None, *, seed: Seeds = None) -> Tensor:

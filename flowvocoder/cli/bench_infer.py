@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import iterations, set_machine
-from flowvocoder.cli.options import add_iterations, add_latency, add_machine, add_settings, folder
+from flowvocoder.cli.options import add_device, add_iterations, add_latency, add_settings, folder
 from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.presets import preset
@@ -44,7 +44,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     )
     add_iterations(parser)
     add_latency(parser)
-    add_machine(parser)
+    add_device(parser)
+    parser.add_argument("--threads", default="1",
+                        help="CPU threads (default 1); 1,2 measures both, in turns")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,15 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.evaluation.report import machine, write_report
     from flowvocoder.evaluation.speed.inference import measure, measure_streaming
     from flowvocoder.evaluation.speed.tables import synthesis_chart, synthesis_markdown, synthesis_values
+    from flowvocoder.threads import set_threads
 
-    device = set_machine(arguments)
+    threads = _numbers("--threads", arguments.threads, int, 1, 1024)
+    device = set_machine(argparse.Namespace(threads=threads[0], device=arguments.device))
     lengths = _numbers("--seconds", arguments.seconds, float, 0.1, 3600)
     batches = _numbers("--batch", arguments.batch, int, 1, 1024)
     if arguments.rounds < 1 or arguments.chunk < 0:
         raise ConfigError("--rounds must be 1 or more and --chunk 0 or more")
-    systems = _systems(arguments, device)
+    systems = [system for number in threads for system in _systems(arguments, device, number)]
     results = measure(systems, lengths, batches, arguments.rounds, device)
-    measured = [measure_streaming(s, arguments.chunk, 10.0, device) for s in systems] if arguments.chunk else []
+    set_threads(threads[0])
+    one = [s for s in systems if s.threads == threads[0]] if arguments.chunk else []
+    measured = [measure_streaming(system, arguments.chunk, 10.0, device) for system in one]
     streams = [s for s in measured if s is not None]
     command = f"flowvocoder {shlex.join(sys.argv[1:])}"
     measured_on = machine(str(device))
@@ -72,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[System]":
+def _systems(arguments: argparse.Namespace, device: "torch.device", threads: int) -> "list[System]":
     import dataclasses
 
     import torch
@@ -102,9 +108,9 @@ def _systems(arguments: argparse.Namespace, device: "torch.device") -> "list[Sys
     engines, precisions, peers = map(_names, (arguments.engines, arguments.precision, arguments.peers))
     if latency is not None and (others := sorted({"reference", "onnx"} & set(engines))):
         raise ConfigError(f"--latency: not with the engine {others[0]}")
-    threads = torch.get_num_threads()
     systems = [s for name, voice in voices for s in ours(name, voice, engines, precisions, threads, latency)]
-    return systems + [peer(name, device) for name in peers]
+    systems += [peer(name, device) for name in peers]
+    return [dataclasses.replace(system, threads=threads) for system in systems]
 
 
 def _names(text: str) -> list[str]:

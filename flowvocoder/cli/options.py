@@ -73,8 +73,13 @@ def add_checkpoint(parser: argparse.ArgumentParser, files: bool = True) -> None:
 def add_machine(parser: argparse.ArgumentParser, files: bool = False) -> None:
     """--device and --threads, which share out several `files`."""
     shared = "; several files are shared among as many processes" if files else ""
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or mps")
+    add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help=f"CPU threads (default 1){shared}")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1 or mps")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ class System:
         spec: of the mels it is given.
         vocoder: ours, for streaming; None for others and for engines that are not measured in streaming.
         latency_ms: of its streams; None: the voice's own.
+        threads: on a CPU.
     """
 
     name: str
@@ -39,6 +40,7 @@ class System:
     spec: MelSpec = dataclasses.field(default_factory=lambda: convention("tacotron2"))
     vocoder: Vocoder | None = None
     latency_ms: float | None = None
+    threads: int = 1
 
     @property
     def seconds_per_frame(self) -> float:

@@ -2,6 +2,7 @@
 
 import collections
 import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,10 +16,10 @@ from flowvocoder.inference import own_precision
 from flowvocoder.postfilter.stages import Stages
 from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.session import Piece, Session
-from flowvocoder.threads import number_of_threads, own_threads
+from flowvocoder.threads import number_of_threads
 
-CHUNK = 1024
-"""Frames of all items together that go through the layers at once where the whole mel is there: 12 s at 22 050 Hz. It
+CHUNK = 512
+"""Frames of all items together that go through the layers at once where the whole mel is there: 6 s at 22 050 Hz. It
 bounds the memory that synthesis needs, whatever the length; larger chunks are not faster."""
 
 
@@ -49,14 +50,18 @@ def pieces(
 
 
 def _side_by_side(session: Session, cut: Iterable[Piece], workers: int) -> Iterator[Tensor]:
-    """Every layer of a piece waits only for what the same layer leaves of the piece before."""
+    """Every layer of a piece waits only for what the same layer leaves of the piece before.
+
+    While it does, a piece that has been begun beyond `workers` goes on: guided iterations of every second piece take as
+    long as all of its other layers.
+    """
     waiting: collections.deque[Future[Tensor]] = collections.deque()
-    before = None
-    with ThreadPoolExecutor(workers, "synthesis") as pool:  # starts pieces in order: who waits, waits for one that runs
+    before, free, begun = None, threading.Semaphore(workers), 2 * workers
+    with ThreadPoolExecutor(begun, "synthesis") as pool:  # starts pieces in order: who waits, waits for one that runs
         for piece in cut:
-            before, last = Handover(), before
+            before, last = Handover(free), before
             waiting.append(pool.submit(_run, session, piece, last, before))
-            if len(waiting) > workers:
+            if len(waiting) > begun:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -65,7 +70,7 @@ def _side_by_side(session: Session, cut: Iterable[Piece], workers: int) -> Itera
 def _run(session: Session, piece: Piece, before: "Handover | None", after: "Handover") -> Tensor:
     """As `Session.run`, with what comes from the piece before and goes to the one after."""
     mel = piece.mel.transpose(1, 2)
-    with after, torch.inference_mode(), own_precision(mel.device), own_threads(1):
+    with after, torch.inference_mode(), own_precision(mel.device, 1):
         position = StreamPosition(piece.start, piece.length)
         audio: Tensor = session.step(piece.padded, piece.noise, position, HandoverState(before, after))
         audio = audio[:, piece.samples]
@@ -78,11 +83,16 @@ def _run(session: Session, piece: Piece, before: "Handover | None", after: "Hand
 
 
 class Handover:
-    """What a piece leaves for the next one, in the order in which both come to it."""
+    """What a piece leaves for the next one, in the order in which both come to it.
+
+    Args:
+        free: how many more pieces may be worked on now. Whoever works has acquired it, but not who waits.
+    """
 
     _FAILED = object()
 
-    def __init__(self) -> None:
+    def __init__(self, free: threading.Semaphore):
+        self._free = free
         self._left: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def give(self, left: Tensor | None) -> None:
@@ -91,15 +101,21 @@ class Handover:
 
     def take(self) -> Any:
         """The next thing, as soon as it is there. Raises RuntimeError if the piece before has failed."""
-        left = self._left.get()
+        if self._left.empty():
+            self._free.release()
+            left = self._left.get()
+            self._free.acquire()
+        else:
+            left = self._left.get()
         if left is self._FAILED:
             raise RuntimeError("the piece before has failed")
         return left
 
     def __enter__(self) -> None:
-        return None
+        self._free.acquire()
 
     def __exit__(self, kind: object, *error: object) -> None:
+        self._free.release()
         if kind is not None:
             self._left.put(self._FAILED)
 

@@ -29,10 +29,14 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
     out = tmp_path / "bench"
     command = ["bench", "infer", "--checkpoint", str(checkpoint), "--preset", "lapglow-tiny",
                "--set", "model.block=256",
-               "--engines", "reference,eager", "--seconds", "0.5,1", "--rounds", "1", "--out", str(out)]  # fmt: skip
+               "--engines", "reference,eager", "--seconds", "0.5,1", "--rounds", "1", "--threads", "1,2",
+               "--out", str(out)]  # fmt: skip
     assert main(command) == 0
     report = json.loads((out / "results.json").read_text())
-    assert len(report["results"]) == 2 * 2 * 2 and len(report["streaming"]) == 2
+    assert len(report["results"]) == 2 * 2 * 2 * 2 and len(report["streaming"]) == 2
+    one, two = ([r for r in report["results"] if r["threads"] == number] for number in (1, 2))
+    assert [r["engine"] for r in one] == [r["engine"] for r in two] == ["reference", "eager"] * 4
+    assert [r["gmacs"] for r in one] == [r["gmacs"] for r in two]
     assert all(r["speed"] > 0 and r["gmacs"] > 0 for r in report["results"])
     small, large = (report["results"][i]["gmacs"] for i in (2, 0))
     assert small < large, "blocks twice as long cost less"
@@ -52,6 +56,7 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
         (["--seconds", "ten"], "expected numbers"),
         (["--batch", "0"], "must be from 1"),
         (["--rounds", "0"], "--rounds"),
+        (["--threads", "0"], "must be from 1"),
         (["--latency", "93", "--engines", "eager,onnx"], "--latency: not with the engine onnx"),
         (["--latency", "93", "--gl-iters", "1"], "--latency chooses the iterations"),
     ],

@@ -1,6 +1,7 @@
 """Several pieces of a mel at a time: the same bits as one after the other, and no end that waits for ever."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.postfilter.consistency import Iteration
+from flowvocoder.streaming.pieces import Handover
 from flowvocoder.threads import set_threads
 from flowvocoder.vocoder import Vocoder
 
@@ -35,6 +37,24 @@ def test_the_audio_is_the_same_to_the_last_bit(small_voice: Path, mel: Tensor, t
     assert len(together) == len(alone) > 4
     assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
     assert torch.equal(vocoder.decode(noise, mel), decoded)
+
+
+def test_who_waits_for_another_piece_gives_its_place_away() -> None:
+    free, begun = threading.Semaphore(1), threading.Event()
+    first, second = Handover(free), Handover(free)
+
+    def later() -> object:
+        with second:
+            begun.set()
+            return first.take()
+
+    with ThreadPoolExecutor(1) as pool:
+        left = pool.submit(later)
+        assert begun.wait(10) and free.acquire(timeout=10)
+        first.give(torch.ones(1))
+        assert not left.done(), "it went on beside the one that works"
+        free.release()
+        assert torch.equal(left.result(10), torch.ones(1))
 
 
 def test_an_error_in_one_piece_is_raised(small_voice: Path, mel: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

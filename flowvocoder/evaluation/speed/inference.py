@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from flowvocoder.evaluation.vocoders import System
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.progress import progress
+from flowvocoder.threads import set_threads
 from flowvocoder.units import ceil_div
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kathleen.flac"
@@ -25,6 +26,7 @@ class Result:
     """One system at one length and batch.
 
     Attributes:
+        threads: on a CPU.
         seconds, batch: of audio, items.
         speed: seconds of audio (all items) a second, best of all rounds; median: the same of the median round.
         gmacs: billions of multiplications with addition a second of audio, as PyTorch counts them; None outside of it.
@@ -33,6 +35,7 @@ class Result:
 
     name: str
     engine: str
+    threads: int
     parameters: int
     seconds: float
     batch: int
@@ -74,22 +77,22 @@ def measure(
     for system, length, batch in progress(cases, "warm-up", "case"):
         mel = mel_of(system, length, batch, device)
         with FlopCounterMode(display=False) as counter:
-            _timed(system.run, mel)
-        _timed(system.run, mel)  # compiles, if the engine does
+            _timed(dataclasses.replace(system, threads=1), mel)  # it counts those of its own thread
+        _timed(system, mel)  # compiles, if the engine does
         _reset_peak()
-        _timed(system.run, mel)
+        _timed(system, mel)
         peak = _peak_mb()
         macs = counter.get_total_flops() / 2e9 / (mel.shape[2] * system.seconds_per_frame * batch)
         extra.append((macs if system.engine != "onnx" else None, peak))
     for _ in progress(range(rounds), "measure", "round"):
         for case, (system, length, batch) in enumerate(cases):
-            times[case].append(_timed(system.run, mel_of(system, length, batch, device)))
+            times[case].append(_timed(system, mel_of(system, length, batch, device)))
     results = []
     for (system, length, batch), taken, (macs, peak) in zip(cases, times, extra, strict=True):
         audio = frames_of(system, length) * system.seconds_per_frame * batch
         results.append(
             Result(
-                system.name, system.engine, system.parameters, length, batch, audio / min(taken),
+                system.name, system.engine, system.threads, system.parameters, length, batch, audio / min(taken),
                 audio / statistics.median(taken), macs, peak,
             )
         )  # fmt: skip
@@ -144,10 +147,11 @@ def _speech(spec: MelSpec) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _timed(run: Callable[[torch.Tensor, int], object], mel: torch.Tensor) -> float:
+def _timed(system: System, mel: torch.Tensor) -> float:
+    set_threads(system.threads)
     _wait(mel.device)
     started = time.perf_counter()
-    run(mel, 0)
+    system.run(mel, 0)
     _wait(mel.device)
     return time.perf_counter() - started
 

@@ -86,10 +86,11 @@ def synthesis_markdown(
     """Two tables, with the command and the machine above them."""
     lines = [f"`{command}`, {machine_line(machine)}", ""]
     lines += markdown_table(
-        ("system", "engine", "M params", "s", "batch", "x real time", "median", "GMAC/s of audio", "peak MB"),
+        ("system", "engine", "threads", "M params", "s", "batch", "x real time", "median", "GMAC/s of audio",
+         "peak MB"),
         [
-            (r.name, r.engine, f"{r.parameters / 1e6:.1f}", f"{r.seconds:g}", r.batch, f"{r.speed:.1f}",
-             f"{r.median:.1f}", "" if r.gmacs is None else f"{r.gmacs:.2f}",
+            (r.name, r.engine, r.threads, f"{r.parameters / 1e6:.1f}", f"{r.seconds:g}", r.batch,
+             f"{r.speed:.1f}", f"{r.median:.1f}", "" if r.gmacs is None else f"{r.gmacs:.2f}",
              "" if r.peak_mb is None else f"{r.peak_mb:.0f}")
             for r in results
         ],
@@ -111,7 +112,7 @@ def synthesis_chart(results: Sequence[Result]) -> "Figure":
     """A bar for each result."""
     from matplotlib.figure import Figure
 
-    labels = [f"{r.name} {r.engine}, {r.seconds:g} s x {r.batch}" for r in results]
+    labels = [f"{r.name} {r.engine}, {r.seconds:g} s x {r.batch}, {r.threads} thread(s)" for r in results]
     figure = Figure(figsize=(8, 0.6 + 0.3 * len(results)), dpi=120, layout="constrained")
     axes = figure.subplots()
     colours = {name: f"C{i}" for i, name in enumerate(dict.fromkeys(r.name for r in results))}
