@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive_int,
                         help="syntheses at a time (default: one for each CPU core; 1 on a GPU)")  # fmt: skip
     parser.add_argument("--batch", type=positive_int,
-                        help="requests that are synthesised together at most (default 1 on a CPU, where only mels of up"
+                        help="requests that are synthesised together at most (default 1 on a CPU, where only mels up"
                              " to a second are; 8 on a GPU)")  # fmt: skip
     parser.add_argument("--longest", type=positive, metavar="S", help="seconds of audio in one request (default 60)")
     parser.add_argument("--waiting", type=positive_int, metavar="N", help="requests that may wait (default 64)")
