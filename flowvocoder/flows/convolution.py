@@ -57,7 +57,7 @@ class Features(nn.Sequential):
 class Product(nn.Module):
     """y = x W^T + b on (..., inputs), from W (outputs, inputs).
 
-    Held transposed: for the few columns of a streaming step the product is then 1.6 times as fast.
+    Held transposed in memory: for the few columns of a streaming step the product is then 1.6 times as fast.
     """
 
     weight: Tensor
@@ -65,11 +65,14 @@ class Product(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
         super().__init__()
-        self.register_buffer("weight", weight.detach().to(dtype).T.contiguous())
+        self.register_buffer("weight", weight.detach().to(dtype).T.contiguous().T)
         self.register_buffer("bias", None if bias is None else bias.detach().to(dtype).contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight.T, self.bias).to(x.dtype)
+        weight = self.weight
+        if weight.dtype == x.dtype:
+            return F.linear(x, weight, self.bias)
+        return F.linear(x.to(weight.dtype), weight, self.bias).to(x.dtype)
 
 
 class ConvProduct(Product):
