@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.postfilter.consistency import Iteration
-from flowvocoder.streaming.pieces import Handover
+from flowvocoder.streaming.pieces import Handover, frames_at_once
 from flowvocoder.threads import set_threads
 from flowvocoder.vocoder import Vocoder
 
@@ -80,3 +80,8 @@ def test_who_stops_listening_leaves_no_thread_behind(small_voice: Path, mel: Ten
     assert any(thread.name.startswith("synthesis") for thread in threading.enumerate())
     pieces.close()  # type: ignore[attr-defined]
     assert not any(thread.name.startswith("synthesis") for thread in threading.enumerate())
+
+
+def test_a_batch_on_a_gpu_is_not_cut_into_slices_of_a_few_frames() -> None:
+    assert frames_at_once(64, "cuda") >= 10 * 86
+    assert frames_at_once(10**9, "cpu") == 1
