@@ -23,8 +23,8 @@ CHUNK = 512
 bounds the memory that synthesis needs, whatever the length; larger chunks are not faster."""
 
 CHUNK_ON_GPU = 2**16
-"""The same on a GPU, where starting an operation takes longer than a few frames in it: 12 minutes, of a batch of 64 12 s
-each. A context of 272 channels takes 71 MB then."""
+"""The same on a GPU, where starting an operation takes longer than a few frames in it: of a batch of 64, 12 s each. A
+context of 272 channels takes 71 MB then."""
 
 
 def pieces(
