@@ -114,14 +114,16 @@ def grid_panels(fitted: Fitted) -> list[Panel]:
 
 
 def image_panel(title: str, images: np.ndarray, fitted: Fitted, most: float | None = None) -> Panel:
-    """The first of some images (N, D), tiled, in ink on the ground.
+    """The first of some images (N, D), tiled, in ink on the ground; empty where there are fewer.
 
     Args:
         most: the values from -most to most are shown; None: those of the data.
     """
     assert fitted.data.shape is not None
     low, high = (fitted.rows.min(), fitted.rows.max()) if most is None else (-most, most)
-    tiles = images[: TILES**2].reshape(TILES, TILES, *fitted.data.shape[1:])
+    tiles = np.full((TILES**2, images.shape[1]), low)
+    tiles[: len(images)] = images[: TILES**2]
+    tiles = tiles.reshape(TILES, TILES, *fitted.data.shape[1:])
     whole = np.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=low)
 
     def draw(canvas: Squares, index: int) -> None:

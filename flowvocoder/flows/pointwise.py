@@ -116,11 +116,13 @@ def subband_merging(channels: int, group: int, keep: int = 8) -> Tensor:
 
     A DCT over `group` neighbouring coefficients of an MDCT gives functions `group` times as wide in frequency and about
     half as long, so that pitch pulses, shorter than a block, show in single channels. The lowest `keep` bands, where
-    harmonics are resolved, stay as they are. A group of 1 changes nothing.
+    harmonics are resolved, stay as they are. A group of 1 changes nothing, nor does one that is wider than the others.
     """
+    groups = (channels - keep) // group
+    if groups < 1:
+        return torch.eye(channels)
     k = torch.arange(group, dtype=torch.float64)
     dct = math.sqrt(2.0 / group) * torch.cos(math.pi / group * torch.outer(k + 0.5, k))
     dct[:, 0] /= math.sqrt(2.0)
-    groups = (channels - keep) // group
     rest = channels - keep - groups * group
     return torch.block_diag(torch.eye(keep), *[dct.float()] * groups, torch.eye(rest))
