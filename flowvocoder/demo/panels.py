@@ -121,9 +121,9 @@ def image_panel(title: str, images: np.ndarray, fitted: Fitted, most: float | No
     """
     assert fitted.data.shape is not None
     low, high = (fitted.rows.min(), fitted.rows.max()) if most is None else (-most, most)
-    tiles = np.full((TILES**2, images.shape[1]), low)
-    tiles[: len(images)] = images[: TILES**2]
-    tiles = tiles.reshape(TILES, TILES, *fitted.data.shape[1:])
+    some = np.full((TILES**2, images.shape[1]), low)
+    some[: len(images)] = images[: TILES**2]
+    tiles = some.reshape(TILES, TILES, *fitted.data.shape[1:])
     whole = np.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=low)
 
     def draw(canvas: Squares, index: int) -> None:
