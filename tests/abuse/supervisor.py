@@ -114,7 +114,7 @@ def plan(inputs: int, only: str = "") -> Iterator[tuple[str, int]]:
         return
     chosen = [family for family in FAMILIES.values() if not name or family.name in name.split(",")]
     total, left = sum(family.share for family in chosen), max(0, inputs - sum(family.count for family in chosen))
-    counts = {family.name: family.count or round(left * family.share / total) for family in chosen}
+    counts = {family.name: family.count or max(1, round(left * family.share / total)) for family in chosen}
     mixed = sorted((index / count, name, index) for name, count in counts.items() for index in range(count))
     yield from ((name, index) for _, name, index in mixed)
 
