@@ -197,7 +197,7 @@ register_presets(
         "universal-22k-stage1": Experiment(STREAMING, MEL, universal(STAGE1)),
         "universal-22k-stage2": Experiment(STREAMING, MEL, universal(STAGE2)),
         "universal-22k-stage3": Experiment(STREAMING, MEL, universal(STAGE3), GuideConfig()),
-        # The same, told up to 12 kHz.
+        # The same with mels up to 12 kHz.
         "universal-24k-stage1": Experiment(STREAMING, WIDE_MEL, universal(STAGE1)),
         "universal-24k-stage2": Experiment(STREAMING, WIDE_MEL, universal(STAGE2)),
         "universal-24k-stage3": Experiment(STREAMING, WIDE_MEL, universal(STAGE3), GuideConfig()),
