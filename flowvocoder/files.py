@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,27 @@ def check_folder(path: Path) -> None:
             if not place.is_dir():
                 raise OutputError(f"{path}: {'is' if place == path else f'{place} is'} a file, not a folder")
             return
+
+
+def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[Path]:
+    """The regular files in a folder and all below it, sorted; those that end so, in lower case, if suffixes are given.
+
+    Links are followed. A folder that several ways lead to is entered once, by a way without links if there is one.
+    What is hidden is left out.
+    """
+    found, entered, ways = [], set(), [folder]
+    for way in ways:  # grows
+        for place, folders, names in os.walk(way):
+            status = (here := Path(place)).stat()
+            if (status.st_dev, status.st_ino) in entered:
+                folders.clear()
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            ways += [here / name for name in folders if (here / name).is_symlink()]
+            found += [here / name for name in names if not name.startswith(".")]
+    kept = (path for path in found if not suffixes or path.suffix.lower() in suffixes)
+    return sorted(path for path in kept if path.is_file())
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ import numpy as np
 import flowvocoder.anomaly.vocoders  # noqa: F401 (registers its damages)
 from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
 from flowvocoder.anomaly.features import RATE, Features, features
-from flowvocoder.audio.files import EXTENSIONS, Recording, Samples, read_as_stored
+from flowvocoder.audio.files import Recording, Samples, read_as_stored
 from flowvocoder.audio.resample import resample
-from flowvocoder.data.speakers import read_speakers
+from flowvocoder.data.corpus import find_utterances
 from flowvocoder.errors import AudioError, DataError
 
 SHORTEST, LONGEST = 1.0, 8.0
@@ -43,20 +43,17 @@ class Corpus:
 
     @classmethod
     def of(cls, folders: Sequence[Path]) -> "Corpus":
-        """Of all recordings below folders. `speakers.csv` says who speaks; without it each folder is one speaker.
+        """Of recordings as `find_utterances` finds them. Where nobody says who speaks, a folder is one speaker.
 
         Raises:
-            DataError: a folder has no recordings.
+            AudioError, DataError: as `find_utterances`.
         """
         groups: dict[tuple[int, str | None], list[Path]] = {}
         for number, folder in enumerate(folders):
-            files = sorted(
-                p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
-            )
-            if not files:
-                raise DataError(f"{folder}: no {', '.join(EXTENSIONS)} files there")
-            for file, speaker in zip(files, read_speakers(folder, [f.stem for f in files]), strict=True):
-                groups.setdefault((number, speaker), []).append(file)
+            if folder.is_file():
+                raise DataError(f"{folder}: is a file, not a folder of recordings")
+            for utterance in sorted(find_utterances(folder), key=lambda one: one.path):
+                groups.setdefault((number, utterance.speaker), []).append(utterance.path)
         return cls(tuple(map(tuple, groups.values())), tuple(number for number, _ in groups))
 
     def split(self, share: float, seed: int) -> "tuple[Corpus, Corpus]":

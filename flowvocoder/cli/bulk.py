@@ -13,7 +13,7 @@ from flowvocoder.cli.common import check_not_input, check_output
 from flowvocoder.cli.options import add_cluster
 from flowvocoder.cli.processes import each
 from flowvocoder.errors import DataError, FlowVocoderError, OutputError
-from flowvocoder.files import claiming
+from flowvocoder.files import claiming, files_below
 from flowvocoder.progress import progress
 from flowvocoder.unfinished import is_being_written
 
@@ -156,12 +156,12 @@ def find_files(inputs: Sequence[str], suffixes: tuple[str, ...]) -> list[Path]:
 def _found(text: str, suffixes: tuple[str, ...]) -> list[Path]:
     path = Path(text)
     if path.is_dir():
-        named = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes]
+        found = files_below(path, suffixes)
     elif _is_glob(text):
-        named = [Path(p) for p in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 (absolute patterns)
+        named = map(Path, sorted(glob.glob(text, recursive=True)))  # noqa: PTH207 (absolute patterns)
+        found = [p for p in named if p.is_file() and not p.name.startswith(".")]
     else:
         return [path]
-    found = [p for p in named if p.is_file() and not p.name.startswith(".")]
     if not found:
         raise DataError(f"{text}: no {', '.join(suffixes)} files there")
     return found
@@ -170,7 +170,7 @@ def _found(text: str, suffixes: tuple[str, ...]) -> list[Path]:
 def _say_passed_over(folder: Path, jobs: Sequence[Job]) -> None:
     """Name the files in a folder that are neither inputs nor outputs."""
     known = {path for job in jobs for path in (job.input, job.output, job.input.with_name(f"{job.input.name}.json"))}
-    others = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".") and p not in known]
+    others = [p for p in files_below(folder) if p not in known]
     if others:
         more = f" and {len(others) - 3} more" * (len(others) > 3)
         say(f"{folder}: passed over: {', '.join(str(p.relative_to(folder)) for p in others[:3])}{more}")

@@ -11,7 +11,7 @@ from flowvocoder.data.shards import Shard, is_shard_folder, open_shards, read_me
 from flowvocoder.data.speakers import read_speakers
 from flowvocoder.data.splits import TRAIN, UNSEEN, VALIDATION, choose_split, hash_of, hold_out_one
 from flowvocoder.errors import AudioError, ConfigError, DataError, MelError, together
-from flowvocoder.files import reading
+from flowvocoder.files import files_below, reading
 from flowvocoder.mel.files import Mel, check_length, decode_mel, read_mel
 from flowvocoder.mel.spec import MelSpec
 
@@ -169,7 +169,7 @@ def find_utterances(root: Path) -> list[Utterance]:
     if metadata.is_file() and (root / "wavs").is_dir():
         found = _ljspeech(root, metadata)
     else:
-        found = sorted(p for p in root.rglob("*") if _is_recording(p) and not p.name.startswith("."))
+        found = files_below(root, EXTENSIONS)
     if not found:
         raise AudioError(f"{root}: no audio files ({', '.join(EXTENSIONS)})")
     wavs = root / "wavs"

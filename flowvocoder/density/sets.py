@@ -1,7 +1,7 @@
 """Data sets by name: shapes in the plane, mixtures of known entropy, and real ones that come with scikit-learn."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from flowvocoder.density.tables import SUFFIXES, read_whole
 from flowvocoder.errors import DensityError
+from flowvocoder.files import files_below
 
 Draw = Callable[[int, np.random.Generator], np.ndarray]
 LogProb = Callable[[np.ndarray], np.ndarray]
@@ -204,7 +205,7 @@ def _mel_frames(folder: Path) -> np.ndarray:
     """All mel frames (N, n_mels) of the recordings in a folder, in the package's own convention."""
     import torch
 
-    from flowvocoder.audio.files import read_audio
+    from flowvocoder.audio.files import EXTENSIONS, read_audio
     from flowvocoder.mel.frontend import MelFrontEnd
     from flowvocoder.mel.spec import MelSpec
 
@@ -212,12 +213,8 @@ def _mel_frames(folder: Path) -> np.ndarray:
     front_end = MelFrontEnd(spec)
     frames = [
         front_end(torch.from_numpy(read_audio(path, spec.sample_rate).samples)[None])[0].T.numpy()
-        for path in _recordings(folder)
+        for path in files_below(folder, EXTENSIONS)
     ]
     if not frames:
-        raise DensityError(f"{folder}: no recordings (.wav or .flac)")
+        raise DensityError(f"{folder}: no recordings ({', '.join(EXTENSIONS)})")
     return np.concatenate(frames)
-
-
-def _recordings(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".wav", ".flac"))
