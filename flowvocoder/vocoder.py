@@ -104,7 +104,8 @@ class Vocoder(SavedVoice):
                 here goes first) or `hf:user/repo@revision`. None or "bundled": the bundled voice.
             engine: what runs synthesis: `eager`; `numba`, which compiles pitch recursion and rounds of streams; or
                 `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
-                CUDA graphs. `auto` is the fastest of the first two here; the attribute `engine` then says which.
+                CUDA graphs. `auto` is the fastest of the first two here; the attribute `engine` then says which, and
+                `flowvocoder.streaming.engines.fastest_engine` why.
             precision: of most networks in synthesis; the rest, and encoding and likelihood, are float32.
             revision: branch, tag or commit of a repository on the hub.
 
@@ -116,7 +117,7 @@ class Vocoder(SavedVoice):
         device = usable_device(device)
         checkpoint = load_checkpoint(BUNDLED_VOICE if path is None else checkpoint_folder(path), device)
         voice = checkpoint.model, checkpoint.card, checkpoint.postfilter
-        return cls(*voice, fastest_engine(device) if engine == "auto" else engine, precision, checkpoint.experiment)
+        return cls(*voice, fastest_engine(device)[0] if engine == "auto" else engine, precision, checkpoint.experiment)
 
     def forward(self, mel: Numbers, *arguments: Any, **options: Any) -> Tensor:
         """As `synthesize`."""

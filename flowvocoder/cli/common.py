@@ -68,7 +68,9 @@ def load_vocoder(arguments: argparse.Namespace) -> "Vocoder":
     engine, precision = getattr(arguments, "engine", "eager"), getattr(arguments, "precision", "float32")
     vocoder = Vocoder.from_pretrained(arguments.checkpoint, device, engine, precision)  # type: ignore[arg-type]
     if engine == "auto":
-        say(f"engine {vocoder.engine}")
+        from flowvocoder.streaming.engines import fastest_engine
+
+        say("engine {}: {}".format(*fastest_engine(device)))
     return vocoder
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import check_output, load_vocoder
+from flowvocoder.cli.common import check_output, load_vocoder, set_machine
 from flowvocoder.cli.options import add_machine, draws
 from flowvocoder.config import GuideConfig, ModelConfig
 from flowvocoder.errors import ConfigError
@@ -34,13 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print architecture, mel, origin and metrics. The weights are read too, so a damaged checkpoint is refused."""
     from flowvocoder.checkpoint import WEIGHTS, folder_of, load_checkpoint, modules, read_config
     from flowvocoder.mel.conversion import served
-    from flowvocoder.streaming.engines import ModelSteps
+    from flowvocoder.streaming.engines import ModelSteps, fastest_engine
     from flowvocoder.voice_card import BUNDLED_VOICE
 
     if arguments.plot and arguments.mel is None:
         raise ConfigError("--plot draws what a mel leaves open: give --mel MEL too")
     if arguments.mel is not None:
         return _uncertainty(arguments)
+    engine, why = fastest_engine(set_machine(arguments))
     path = arguments.checkpoint or BUNDLED_VOICE
     checkpoint = load_checkpoint(path)
     step = ModelSteps(checkpoint.model).find()
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     spec = checkpoint.experiment.mel
     if arguments.json:
         more = {"takes_exactly": served(spec), "takes_approximately": served(spec, exactly=False)}
-        sizes = {"parameters": parameters, "bytes": size, "look_ahead_samples": behind}
+        sizes = {"parameters": parameters, "bytes": size, "look_ahead_samples": behind, "engine_auto": engine}
         print(json.dumps({**read_config(path), **sizes, **more}, indent=2))
         return 0
     print(
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         "sizes": _sizes(checkpoint.experiment.model),
         **({} if guide is None else {"guide": _sizes(guide)}),
         "streams": _streaming(step, checkpoint),
+        "engine": f"auto is {engine} here: {why}",
         **{key: _plain(value) for key, value in checkpoint.card.to_dict().items()},
     }
     width = max(map(len, rows))

@@ -77,7 +77,7 @@ def _resynthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
             said += _tones(vocoder, as_array(synthesised)[0, : len(samples)], vocoded)
         length = len(samples) / vocoder.sample_rate
         distance = np.abs(as_array(vocoder.mel(vocoded)) - as_array(vocoder.mel(samples))).mean()
-        speed = f"{length / elapsed:.1f} x real time on {arguments.threads} thread(s)"
+        speed = f"{length / elapsed:.1f} x real time by {vocoder.engine} on {arguments.threads} thread(s)"
         return "\n".join([*said, f"{output}: {length:.2f} s, {speed}, mel distance {distance:.3f}"])
 
     return resynthesize

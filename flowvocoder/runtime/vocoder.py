@@ -58,6 +58,8 @@ class Vocoder:
         ConfigError: onnxruntime is not installed.
     """
 
+    engine = "onnx"  # as `flowvocoder.Vocoder` names its own
+
     def __init__(self, folder: Path, threads: int = 1):
         if not folder.is_dir():
             what = "a file, not a folder" if folder.exists() else "no such folder"

@@ -20,12 +20,16 @@ graphs."""
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-def fastest_engine(device: torch.device) -> Engine:
-    """What `auto` means: numba where it is installed and the device is the CPU, else eager.
+def fastest_engine(device: torch.device) -> tuple[Engine, str]:
+    """What `auto` means on a device, and why.
 
     `compile` is faster yet, but only for steps of a size that comes back, a minute after the first one.
     """
-    return "numba" if device.type == "cpu" and importlib.util.find_spec("numba") is not None else "eager"
+    if device.type != "cpu":
+        return "eager", f"numba is for the CPU, and this is {device}"
+    if importlib.util.find_spec("numba") is None:
+        return "eager", "numba is not installed: pip install 'flowvocoder[fast]'"
+    return "numba", "it is installed, and the device is the CPU"
 
 
 def check_engine(engine: str, precision: str) -> None:

@@ -19,6 +19,7 @@ from helpers import speech_like
 from flowvocoder.config import override
 from flowvocoder.mel.spec import convention
 from flowvocoder.presets import preset
+from flowvocoder.streaming.engines import fastest_engine
 from flowvocoder.vocoder import Vocoder
 
 
@@ -124,6 +125,8 @@ def test_info(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", checkpoint) == 0
     text = capsys.readouterr().out
     assert "tacotron2" in text and "CC0-1.0" in text and "M parameters" in text
+    engine, why = fastest_engine(torch.device("cpu"))
+    assert f"auto is {engine} here: {why}" in text
     assert run("info", checkpoint, "--json") == 0
     assert json.loads(capsys.readouterr().out)["format_version"] == 2
 

@@ -57,10 +57,11 @@ def test_numba() -> None:
 
 @pytest.mark.slow
 def test_auto_is_the_fastest_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fastest_engine(torch.device("cuda")) == "eager"
+    assert fastest_engine(torch.device("cuda"))[0] == "eager"
     assert Vocoder.from_pretrained(engine="auto").engine == ("numba" if importlib.util.find_spec("numba") else "eager")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert Vocoder.from_pretrained(engine="auto").engine == "eager"
+    assert "not installed" in fastest_engine(torch.device("cpu"))[1]
 
 
 @pytest.mark.slow
