@@ -15,7 +15,14 @@ def modulation_depth(logits: Tensor, dtype: torch.dtype) -> Tensor:
     return MAX_DEPTH * torch.sigmoid(logits.to(dtype) + INITIAL_LOGIT)
 
 
-def excitation_envelope(lag: Tensor, depth: Tensor, phase: Tensor, block: int) -> Tensor:
+def shares(block: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """How far each sample is on the way from the centre of a block to that of the next: (block,), 0 to 1."""
+    place = (torch.arange(block, device=device, dtype=dtype) + 0.5) / block - 0.5  # from a block's own centre
+    half = block // 2
+    return torch.cat([place[half:], place[:half] + 1.0])
+
+
+def excitation_envelope(lag: Tensor, depth: Tensor, phase: Tensor, share: Tensor) -> Tensor:
     """(1 - d^2)^(3/4) / (1 - d cos 2 pi phi), of mean square 1 over a period, at every sample.
 
     1 / lag, depth d and with the first of them the phase phi are those given at the centres of blocks and linear in
@@ -23,37 +30,26 @@ def excitation_envelope(lag: Tensor, depth: Tensor, phase: Tensor, block: int) -
 
     Args:
         phase: in periods, as `phase_at_centres` gives it.
+        share: what `shares` gives for blocks of M samples.
 
     Shape:
-        lag, depth, phase: (B, N + 2), of the block before the first to that after the last -> (B, N * block)
+        lag, depth, phase: (B, N + 2), of the block before the first to that after the last -> (B, N * M)
     """
-    place = (torch.arange(block, device=lag.device, dtype=lag.dtype) + 0.5) / block - 0.5  # from a block's own centre
-    half = block // 2
-    share = torch.cat([place[:half] + 1.0, place[half:]])  # from the centre before, then from its own
-    rate = 1.0 / lag
-
-    def before(x: Tensor) -> Tensor:
-        return _halves(x[:, :-2], x[:, 1:-1], half, block)
-
-    def after(x: Tensor) -> Tensor:
-        return _halves(x[:, 1:-1], x[:, 2:], half, block)
-
-    slow, fast = before(rate), after(rate)
-    phi = before(phase) + block * share * (slow + 0.5 * share * (fast - slow))
-    d = torch.lerp(before(depth), after(depth), share)
-    return ((1.0 - d.square()).pow(0.75) / (1.0 - d * torch.cos(2 * torch.pi * phi))).flatten(1)
-
-
-def _halves(first: Tensor, second: Tensor, half: int, block: int) -> Tensor:
-    """(B, N), (B, N) -> (B, N, block): a value for the first half of every block and one for the second."""
-    return torch.cat([first[..., None].expand(-1, -1, half), second[..., None].expand(-1, -1, block - half)], 2)
+    block, given = len(share), torch.stack([1.0 / lag, depth, phase])[..., None]
+    slow, shallow, phi = given[:, :, :-1].unbind(0)  # at the centre before
+    fast, deep, _ = given[:, :, 1:].unbind(0)  # at the one after
+    phi = phi + block * share * (slow + 0.5 * share * (fast - slow))
+    d = torch.lerp(shallow, deep, share)
+    envelope = (1.0 - d.square()).pow(0.75) / (1.0 - d * torch.cos(2 * torch.pi * phi))
+    first = block - block // 2  # samples of the block before the first
+    return envelope.flatten(1)[:, first : first + (lag.shape[1] - 2) * block]
 
 
 def phase_at_centres(lag: Tensor, block: int, start: Tensor, inside: Tensor | None = None) -> Tensor:
     """The phase at the centres of blocks, in periods, less whole ones: (B, N) lags, (B,) phase at the first -> (B, N).
 
     Args:
-        inside: which of the steps from one block to the next count, (N - 1,); None for all.
+        inside: which of the steps from one block to the next count, (B or 1, N - 1); None for all.
     """
     wide = lag.dtype if lag.device.type == "mps" else torch.float64  # which that one does not have
     rate = 1.0 / lag.to(wide)

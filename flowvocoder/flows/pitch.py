@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from flowvocoder.audio.periodicity import pitch_periods
 from flowvocoder.flows.base import Bijection, fixed_in_training, no_volume_change
 from flowvocoder.flows.convolution import ConvProduct, Features, FeaturesStep, TimeConv, zeros
-from flowvocoder.flows.excitation import excitation_envelope, modulation_depth, phase_at_centres
+from flowvocoder.flows.excitation import excitation_envelope, modulation_depth, phase_at_centres, shares
 from flowvocoder.flows.lapped import LappedTransform
 from flowvocoder.flows.recursion.choice import synthesise
-from flowvocoder.flows.recursion.reference import GROUP, REACH, past_samples, predict
+from flowvocoder.flows.recursion.reference import GROUP, REACH, past_samples, predict, taps_at
 from flowvocoder.flows.streaming import (
     Context,
     NoStreamingStep,
@@ -24,11 +24,6 @@ from flowvocoder.flows.streaming import (
     step_for,
 )
 from flowvocoder.units import PCM16_STEP, ceil_div
-
-WIDEST = 4.0
-"""Standard deviation of the widest tap filter, in samples; each other is half as wide as the next. The wider it is, the
-lower the band it predicts: the gain falls to half at 0.19/width of the sampling rate. At 22 050 Hz that is 1.0 kHz for
-the widest, then 2.1, 4.1 and 8.3 kHz."""
 
 MAX_GAIN = 0.98
 """Upper limit of the sum of all taps. They are positive, so below 1 the synthesis recursion is stable."""
@@ -117,7 +112,8 @@ class PitchPredictor(Bijection):
         """The envelope (B, T) of the noise from lags and depths (B, N)."""
         lag, depth = (torch.cat([x[:, :1], x, x[:, -1:]], 1) for x in (lag, depth))
         block = samples // (lag.shape[1] - 2)
-        return excitation_envelope(lag, depth, phase_at_centres(lag, block, torch.zeros_like(lag[:, 0])), block)
+        phase = phase_at_centres(lag, block, torch.zeros_like(lag[:, 0]))
+        return excitation_envelope(lag, depth, phase, shares(block, lag.dtype, lag.device))
 
     def _synthesise(self, z: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
@@ -177,6 +173,7 @@ class PitchPredictor(Bijection):
 class PitchPredictorStep(StreamingStep):
     """Its inverse or `sample`, with lags and gains read one block ahead of the samples."""
 
+    share: Tensor
     back = math.inf
 
     def __init__(self, layer: PitchPredictor, settings: StepSettings):
@@ -184,8 +181,8 @@ class PitchPredictorStep(StreamingStep):
         require_columns(layer, settings, settings.block)
         if settings.block < 2 * GROUP:
             raise NoStreamingStep(f"PitchPredictor has no streaming step for blocks under {2 * GROUP} samples")
-        self.block = settings.block
-        self.min_lag = layer.min_lag
+        self.block, self.min_lag = settings.block, layer.min_lag
+        self.register_buffer("share", shares(settings.block, settings.dtype, settings.device))
         self.before = past_samples(layer.max_lag)
         self.solve = settings.solver(layer.min_lag, settings.block)
         self.features = FeaturesStep(layer.net)
@@ -199,17 +196,17 @@ class PitchPredictorStep(StreamingStep):
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
         parameters = self._block_parameters(context, delay - 1, z.shape[1], position, state)
-        known = state.extend(parameters, 3)  # from two blocks before the first to one after the last
-        first = position.start - delay
+        # From two blocks before the first to one after the last.
+        known = _constant_outside(state.extend(parameters, 3), delay + 2, position)
         e = position.mask(z, delay).flatten(1)
         if self.depth is not None:
-            e = e * self._excitation(known, first, position, state)
-        return self._recur(e, known, first, position, state).view(z.shape)
+            e = e * self._excitation(known, delay, position, state)
+        return self._recur(e, known, position.start - delay, state).view(z.shape)
 
     def _block_parameters(
         self, context: Context, delay: int, count: int, position: StreamPosition, state: StreamState
     ) -> Tensor:
-        """Lag in samples, modulation depth and gains of every block: (B, count, 2 + W), `delay` blocks late."""
+        """Lag in samples, gains and modulation depth of every block: (B, count, 2 + W), `delay` blocks late."""
         h = self.features(context, delay, count, position, state)
         lag = fractional_lag(self.lag(h).transpose(1, 2), self.min_lag)
         logits, depth = self.gain(h), torch.zeros_like(lag)
@@ -218,11 +215,9 @@ class PitchPredictorStep(StreamingStep):
             logits = logits + self.sample_gain(features)
             if self.depth is not None:
                 depth = modulation_depth(self.depth(features)[..., 0], lag.dtype)
-        return torch.cat([torch.stack([lag, depth], 2), MAX_GAIN * torch.softmax(logits, 2)[..., :-1]], 2)
+        return torch.cat([lag[..., None], MAX_GAIN * torch.softmax(logits, 2)[..., :-1], depth[..., None]], 2)
 
-    def _recur(
-        self, e: Tensor, known: Tensor, first: int | Tensor, position: StreamPosition, state: StreamState
-    ) -> Tensor:
+    def _recur(self, e: Tensor, known: Tensor, first: int | Tensor, state: StreamState) -> Tensor:
         """Residual (B, n * block) of the blocks from `first` on -> samples."""
         samples = e.shape[1]
         # A group that the last step cut in two is done again from its start: the same samples once more, then the rest.
@@ -232,28 +227,29 @@ class PitchPredictorStep(StreamingStep):
         groups = ceil_div(e.shape[1], GROUP)
         e = F.pad(e, (0, groups * GROUP - e.shape[1]))
         before, share = node_positions((first * self.block - odd) // GROUP, groups + 1, self.block, e)
-        sides = [_at_blocks(known, at, first - 2, position) for at in (before, before + 1)]
-        nodes = torch.lerp(sides[0], sides[1], share[:, None])
-        lag, taps = taps_at(nodes[..., 0], nodes[..., 2:].transpose(1, 2), self.min_lag)
+        predicted, before = known[..., :-1], before - (first - 2)
+        nodes = torch.lerp(predicted[:, before], predicted[:, before + 1], share[:, None])
         past = state.past(e[..., None], self.before + spare)
-        x = self.solve(e, lag, taps, past[:, spare - odd : spare - odd + self.before, 0])[:, odd : odd + samples]
+        x = self.solve(e, nodes, past[:, spare - odd : spare - odd + self.before, 0])[:, odd : odd + samples]
         state.keep(torch.cat([past, x[..., None]], 1)[:, samples:])
         return x
 
-    def _excitation(self, known: Tensor, first: int | Tensor, position: StreamPosition, state: StreamState) -> Tensor:
-        """The envelope of the noise of the blocks from `first` on: (B, n * block)."""
-        blocks = torch.arange(known.shape[1] - 1, device=known.device) + (first - 1)
-        lag, depth = _at_blocks(known, blocks, first - 2, position)[..., :2].unbind(2)
+    def _excitation(self, known: Tensor, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
+        """The envelope of the noise of the blocks that are `delay` late: (B, n * block)."""
+        lag, depth = known[:, 1:, 0], known[:, 1:, -1]
         start = state.past(lag[..., None], 1)[:, 0, 0]
-        phase = phase_at_centres(lag, self.block, start, blocks[1:] >= 0)  # 0 before the signal
+        inside = position.inside(lag.shape[1] - 1, delay, lag)
+        phase = phase_at_centres(lag, self.block, start, inside)  # 0 before the signal
         state.keep(phase[:, -2:-1, None])
-        return excitation_envelope(lag, depth, phase, self.block)
+        return excitation_envelope(lag, depth, phase, self.share)
 
 
-def _at_blocks(known: Tensor, at: Tensor, first: int | Tensor, position: StreamPosition) -> Tensor:
-    """Parameters (B, G, 2 + W) of the blocks `at` (G,), of which `known` begins with `first`; constant beyond the first
-    and the last of the signal."""
-    at = at.clamp_min(0)[None]
+def _constant_outside(known: Tensor, delay: int, position: StreamPosition) -> Tensor:
+    """Parameters (B, n, 2 + W) of blocks, `delay` late; those beyond the first and the last of the signal as these."""
+    if position.inside(known.shape[1], delay, known) is None:
+        return known
+    first = position.start - delay
+    at = (torch.arange(known.shape[1], device=known.device) + first).clamp_min(0)[None]
     if position.length is not None:
         at = torch.minimum(at, position.length[:, None] - 1)
     at = (at - first).clamp(0, known.shape[1] - 1)[..., None]
@@ -269,20 +265,6 @@ def node_positions(first: int | Tensor, count: int, block: int, like: Tensor) ->
     twice = 2 * GROUP * (torch.arange(count, device=like.device) + first) - block
     before = torch.div(twice, 2 * block, rounding_mode="floor")
     return before, (twice - 2 * block * before).to(like.dtype) / (2 * block)
-
-
-def taps_at(lag: Tensor, gain: Tensor, min_lag: int) -> tuple[Tensor, Tensor]:
-    """Fractional lags (B, G + 1) and gains (B, W, G + 1) to whole lags and taps (B, G + 1, 2 * REACH + 1)."""
-    # NaN in the data must reach the loss, where the step is skipped, not the index of a gather.
-    whole = lag.nan_to_num(float(min_lag)).round()
-    # Taps first in memory: what is the same for all of them is then read in one stretch.
-    offset = torch.arange(-REACH, REACH + 1, device=lag.device, dtype=lag.dtype)[:, None, None] + (whole - lag)
-    taps = torch.zeros_like(offset)
-    shape = torch.exp((offset * (0.5**0.5 / WIDEST)).square().neg())
-    for g in gain.unbind(1)[::-1]:
-        taps = torch.addcmul(taps, shape, g / shape.sum(0))
-        shape = shape.square().square()  # half as wide, cheaper than by exp
-    return whole.long(), taps.movedim(0, -1).contiguous()
 
 
 def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:

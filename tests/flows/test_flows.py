@@ -13,7 +13,7 @@ from flowvocoder.flows.base import Bijection, Chain
 from flowvocoder.flows.continuous import ContinuousFlow, Velocity
 from flowvocoder.flows.coupling import AffineCoupling, Coupling
 from flowvocoder.flows.elementwise import Affine, Shift
-from flowvocoder.flows.excitation import excitation_envelope, phase_at_centres
+from flowvocoder.flows.excitation import excitation_envelope, phase_at_centres, shares
 from flowvocoder.flows.images import ImageNet, ImageSqueeze, MaskedCoupling, Within, checkerboard
 from flowvocoder.flows.lapped import LappedTransform, dct_iv
 from flowvocoder.flows.perceptron import Perceptron
@@ -208,8 +208,8 @@ def test_samples_have_pulses_of_their_own() -> None:
 def test_pulses_come_once_a_lag(block: int) -> None:
     blocks, lag = 4096 // block, 73.4
     lags = torch.full((1, blocks + 2), lag, dtype=torch.float64)
-    depth = torch.full_like(lags, 0.8)
-    envelope = excitation_envelope(lags, depth, phase_at_centres(lags, block, torch.zeros(1)), block)[0]
+    depth, share = torch.full_like(lags, 0.8), shares(block, lags.dtype, lags.device)
+    envelope = excitation_envelope(lags, depth, phase_at_centres(lags, block, torch.zeros(1)), share)[0]
     assert envelope.shape == (blocks * block,)
     assert (envelope[: 50 * 73].square().mean() - 1.0).abs() < 0.02
     time = torch.arange(blocks * block).double()
@@ -222,7 +222,7 @@ def test_pulses_glide_without_a_jump() -> None:
     """With the lag from 60 to 120 samples in a block the phase goes on, as the integral of 1 / lag that is linear."""
     block, lags = 256, torch.tensor([[60.0, 60.0, 120.0, 120.0]]).double()
     depth, phase = torch.full_like(lags, 0.5), phase_at_centres(lags, block, torch.zeros(1))
-    envelope = excitation_envelope(lags, depth, phase, block)[0]
+    envelope = excitation_envelope(lags, depth, phase, shares(block, lags.dtype, lags.device))[0]
     steps = torch.arange(2000).double() / 1000 + 0.0005  # a thousandth of a block each
     rate = torch.where(steps < 1, 1 / 60, torch.where(steps < 2, 1 / 60 + (steps - 1) * (1 / 120 - 1 / 60), 1 / 120))
     phi = torch.cat([torch.zeros(1).double(), (rate * block / 1000).cumsum(0)])  # from the first centre

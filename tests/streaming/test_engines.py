@@ -14,6 +14,8 @@ from flowvocoder.checkpoint import build_model
 from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
+from flowvocoder.flows.recursion import choice, compiled
+from flowvocoder.flows.recursion.reference import GROUP, past_samples
 from flowvocoder.presets import preset
 from flowvocoder.streaming import graphs
 from flowvocoder.streaming.engines import fastest_engine
@@ -53,6 +55,19 @@ def test_numba() -> None:
     model, mel = tiny(), some_mel(2)
     eager, compiled = Vocoder(model), Vocoder(model, engine="numba")
     assert (eager.synthesize(mel, 0.7, seed=1) - compiled.synthesize(mel, 0.7, seed=1)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_machine_code_predicts_pitch_as_pytorch_does(dtype: torch.dtype, bound: float) -> None:
+    pytest.importorskip("numba")
+    rng, groups = torch.Generator().manual_seed(0), 24
+    lag = torch.rand(2, groups + 1, 1, generator=rng, dtype=dtype) * 140 + 60
+    lag[:, ::5] = lag[:, ::5].floor() + 0.5  # between two whole lags
+    gains = 0.98 * torch.rand(2, groups + 1, 5, generator=rng, dtype=dtype).softmax(2)[..., :4]
+    nodes, e = torch.cat([lag, gains], 2), torch.randn(2, groups * GROUP, generator=rng, dtype=dtype)
+    past = torch.randn(2, past_samples(200), generator=rng, dtype=dtype)
+    expected, found = (kind.solver(60, 256)(e, nodes, past) for kind in (choice, compiled))
+    assert (found - expected).abs().max() < bound < expected.abs().max() / 1e4
 
 
 @pytest.mark.slow

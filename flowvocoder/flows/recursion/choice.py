@@ -2,18 +2,24 @@
 
 import functools
 import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowvocoder.flows.recursion import reference
-from flowvocoder.flows.recursion.reference import Solver, gradient_of_taps, past_samples, whole_groups
+from flowvocoder.flows.recursion.reference import Solver, gradient_of_taps, past_samples, taps_at, whole_groups
 
 
 def solver(min_lag: int, block: int) -> Solver:
     """A `reference.SolverFactory`; its solver takes any lags and blocks."""
-    return solve
+    return with_taps(solve, min_lag)
+
+
+def with_taps(recursion: Callable[..., Tensor], min_lag: int) -> Solver:
+    """The solver that calls what takes whole lags and taps."""
+    return lambda e, nodes, past: recursion(e, *taps_at(nodes[..., 0], nodes[..., 1:].mT, min_lag), past)
 
 
 def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def _(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int) -> Tensor
 
 
 @functools.cache
-def _on_cpu() -> Solver:
+def _on_cpu() -> Callable[..., Tensor]:
     return solve if importlib.util.find_spec("numba") is None else compiled.compiled_solve()
 
 
@@ -40,4 +41,4 @@ def solver(min_lag: int, block: int) -> Solver:
     if block % GROUP:
         raise ConfigError(f"model.block {block} is no multiple of {GROUP}, which compiling and export need")
     stride = safe_stride(min_lag, block)
-    return lambda e, lag, taps, past: pitch_recursion(e, lag, taps, past, stride)
+    return choice.with_taps(lambda e, lag, taps, past: pitch_recursion(e, lag, taps, past, stride), min_lag)
