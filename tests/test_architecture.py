@@ -33,7 +33,7 @@ LAYERS = [
     {"checkpoint", "data", "synthesis"},
     {"saving"},
     {"vocoder", "prepare"},
-    {"interop", "text"},
+    {"batches", "interop", "text"},
     {"training"},
     {"evaluation", "adapt"},
     {"analysis", "anomaly"},

@@ -1,12 +1,13 @@
 """Files in, a file out for each: what `synth`, `resynth`, `mel`, `encode` and `decode` do with the paths they get."""
 
 import argparse
+import contextlib
 import functools
 import glob
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 from flowvocoder.cli.command import FAILED, say
 from flowvocoder.cli.common import check_not_input, check_output
@@ -60,6 +61,17 @@ Start: TypeAlias = Callable[[argparse.Namespace, bool], Convert]
 `each`."""
 
 
+class ConvertTogether(Protocol):
+    """A `Convert` that also writes several at once, all of them or none."""
+
+    def __call__(self, input: Path, output: Path, /) -> str: ...
+    def together(self, jobs: Sequence[Job], /) -> None: ...
+
+
+Groups: TypeAlias = Callable[[argparse.Namespace, Sequence[Job]], Sequence[Sequence[Job]]]
+"""What is written together; where it makes groups of several, `Start` gives a `ConvertTogether`."""
+
+
 def add_paths(parser: argparse.ArgumentParser, what: str, output: str, count: str = "+") -> None:
     """PATH..., the last of which is the output, and --force."""
     parser.add_argument("paths", metavar="PATH", nargs=count,
@@ -69,7 +81,12 @@ def add_paths(parser: argparse.ArgumentParser, what: str, output: str, count: st
     add_cluster(parser, f"several {what}s")
 
 
-def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start) -> int:
+def one_by_one(arguments: argparse.Namespace, jobs: Sequence[Job]) -> list[list[Job]]:
+    """`Groups` of one."""
+    return [[job] for job in jobs]
+
+
+def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start, groups: Groups = one_by_one) -> int:
     """One file to a file that is named, or several to a folder, in which what is there already is not done again.
 
     Programs that write to the same folder share the work.
@@ -91,8 +108,12 @@ def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start)
         return 0
     written = refused = 0
     attempts = functools.partial(_attempts, start=start)
-    outcomes = each(arguments, attempts, todo, [job.input for job in todo])
-    for outcome in progress(outcomes, arguments.command, formats.what, len(todo)):
+    grouped = groups(arguments, todo)
+    outcomes = each(arguments, attempts, grouped, [jobs[0].input for jobs in grouped])
+    # Of a group that ended its process, each gets the sentence about it.
+    flat = (o for jobs, found in zip(grouped, outcomes, strict=True)
+            for o in ([found] * len(jobs) if isinstance(found, str) else found))  # fmt: skip
+    for outcome in progress(flat, arguments.command, formats.what, len(todo)):
         written += outcome is True
         if isinstance(outcome, str):
             refused += 1
@@ -102,22 +123,28 @@ def convert_files(arguments: argparse.Namespace, formats: Formats, start: Start)
     return FAILED if refused else 0
 
 
-def _attempts(arguments: argparse.Namespace, start: Start) -> Callable[[Job], bool | str]:
+def _attempts(arguments: argparse.Namespace, start: Start) -> Callable[[Sequence[Job]], list[bool | str]]:
     return functools.partial(_attempt, start(arguments, True), arguments.force)
 
 
-def _attempt(convert: Convert, force: bool, job: Job) -> bool | str:
-    """Whether it was written here and not by another program, or what is wrong with the input."""
-    if is_being_written(job.output) or (job.output.exists() and not force):
-        return False
+def _attempt(convert: Convert, force: bool, jobs: Sequence[Job]) -> list[bool | str]:
+    """Of each: whether it was written here and not by another program, or what is wrong with the input."""
+    free = [job for job in jobs if not (is_being_written(job.output) or (job.output.exists() and not force))]
     try:
-        with claiming(job.output):
-            convert(*job)
+        with contextlib.ExitStack() as claims:
+            for job in free:
+                claims.enter_context(claiming(job.output))
+            if len(free) > 1:
+                cast(ConvertTogether, convert).together(free)
+            elif free:
+                convert(*free[0])
     except OutputError:
         raise  # the next file would meet the same disk
     except FlowVocoderError as error:
-        return str(error)
-    return True
+        if len(jobs) == 1:
+            return [str(error)]
+        return [found for job in jobs for found in _attempt(convert, force, [job])]  # one is wrong, not the others
+    return [job in free for job in jobs]
 
 
 def plan(inputs: Sequence[str], output: Path, formats: Formats) -> tuple[list[Job], bool]:

@@ -2,11 +2,11 @@
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from flowvocoder.cli.bulk import AUDIO_OUT, Convert, Formats, add_paths, convert_files
+from flowvocoder.cli.bulk import AUDIO_OUT, Formats, Job, add_paths, convert_files, one_by_one
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import (
     as_array,
@@ -70,17 +70,51 @@ def run(arguments: argparse.Namespace) -> int:
         return stream_mel(arguments)
     if len(arguments.paths) < 2:
         raise MelError("synth needs a mel and where to put the audio: MEL.npy OUT.wav (or --stream)")
-    return convert_files(arguments, formats(), _synthesizer)
+    return convert_files(arguments, formats(), _Synthesizer, _batches)
 
 
-def _synthesizer(arguments: argparse.Namespace, several: bool) -> Convert:
-    voice = _load(arguments)
-    shard = formats().is_shard
+def _batches(arguments: argparse.Namespace, jobs: Sequence[Job]) -> Sequence[Sequence[Job]]:
+    """On a GPU, mels of about the same length. On a CPU each alone: it is no slower from a second on, and the samples
+    are the same whatever else is in the folder."""
+    if arguments.device == "cpu" or arguments.best_of > 1 or arguments.denoise or _without_torch(arguments):
+        return one_by_one(arguments, jobs)
+    from flowvocoder.batches import buckets
 
-    def convert(mel: Path, output: Path) -> str:
-        return f"{output}: {(_shard if shard(mel) else _one)(voice, mel, output, arguments)}"
+    shards, mels = ([job for job in jobs if formats().is_shard(job.input) is kind] for kind in (True, False))
+    return [*one_by_one(arguments, shards), *buckets(mels, lambda job: _size(job.input))]
 
-    return convert
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0  # reading it says what is wrong
+
+
+class _Synthesizer:
+    """Writes the audio of mels."""
+
+    def __init__(self, arguments: argparse.Namespace, several: bool):
+        self._voice, self._arguments = _load(arguments), arguments
+
+    def __call__(self, mel: Path, output: Path) -> str:
+        write = _shard if formats().is_shard(mel) else _one
+        return f"{output}: {write(self._voice, mel, output, self._arguments)}"
+
+    def together(self, jobs: Sequence[Job]) -> None:
+        """Several mels at once, those of each convention. Raises FlowVocoderError before anything is written."""
+        from flowvocoder.batches import together
+
+        vocoder, arguments = self._voice[0], self._arguments
+        read: dict[MelSpec, list[tuple[Job, Mel]]] = {}
+        for job in jobs:
+            mel, source = _read(job.input, vocoder.spec, arguments)
+            read.setdefault(source[0].spec, []).append((job, mel))
+        spoken: list[tuple[Job, Samples]] = []
+        for spec, found in read.items():
+            alike, mels = zip(*found, strict=True)
+            given = {**iterations(arguments), "trust_mel": True, "convention": spec}  # checked when it was read
+            seeds = [arguments.seed] * len(mels)
+            spoken += zip(alike, together(vocoder, mels, seeds, arguments.temperature, **given), strict=True)
+        for job, audio in spoken:
+            write_speech(job.output, [audio], vocoder.sample_rate)
 
 
 def _load(arguments: argparse.Namespace) -> "Voice":
@@ -93,17 +127,22 @@ def _load(arguments: argparse.Namespace) -> "Voice":
 
 def _one(voice: "Voice", mel_file: Path, output: Path, arguments: argparse.Namespace) -> str:
     """Returns what is said of it: the duration."""
-    from flowvocoder.mel.arrays import read_array
-
     vocoder = voice[0]
-    source = _source(mel_file, vocoder.spec, arguments)
-    mapped = _without_torch(arguments)  # which warns of arrays that cannot be written into
-    mel = _checked(read_array(mel_file, mapped=mapped), mel_file, source, arguments)
+    mel, source = _read(mel_file, vocoder.spec, arguments)
     with _naming(mel_file):
         chosen, pieces = _speech(voice, mel, source, arguments)
         write_speech(output, pieces, vocoder.sample_rate)
     said = f"{seconds(mel.shape[1] * vocoder.spec.hop_length, vocoder.sample_rate):.2f} s"
     return said if arguments.best_of == 1 else f"{said}, seed {chosen} of {arguments.seed} to {_last(arguments)}"
+
+
+def _read(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) -> "tuple[Mel, Source]":
+    """A mel (n_mels, F), and whose it is. Raises MelError."""
+    from flowvocoder.mel.arrays import read_array
+
+    source = _source(mel_file, wanted, arguments)
+    mapped = _without_torch(arguments)  # which warns of arrays that cannot be written into
+    return _checked(read_array(mel_file, mapped=mapped), mel_file, source, arguments), source
 
 
 def _shard(voice: "Voice", mels: Path, output: Path, arguments: argparse.Namespace) -> str:

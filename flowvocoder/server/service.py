@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flowvocoder.audio.files import Samples, encode_audio, read_audio
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.audio.resample import resample
+from flowvocoder.batches import together
 from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError, ImplausibleMelError, MelError
 from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion, as_source
@@ -215,10 +216,7 @@ class Service:
         return torch.from_numpy(read.samples)
 
     def synthesize(self, batch: list[ToVocode], alive: Alive) -> Sequence[Samples | Exception]:
-        """Audio (T,) of each mel; all have the same `key`. Alone, each is what `flowvocoder synth` writes.
-
-        Together, products of another shape are rounded otherwise, which the low-band iterations amplify: samples are
-        within 1e-3 of those alone, as those of streams are.
+        """Audio (T,) of each mel, all of the same `key`: what `flowvocoder synth` writes, as near as `together` says.
 
         Raises:
             Abandoned: as soon as `alive` says no.
@@ -231,22 +229,13 @@ class Service:
             return [self.synthesize([one], alive)[0] for one in batch]  # what is wrong with one is not with the others
 
     def _together(self, batch: list[ToVocode], alive: Alive) -> list[Samples]:
-        first, lengths = batch[0], [one.mel.shape[1] for one in batch]
-        mels = np.zeros((len(batch), first.spec.n_mels, max(lengths)), np.float32)
-        for row, one in zip(mels, batch, strict=True):
-            row[:, : one.mel.shape[1]] = one.mel
-        pieces = self.vocoder.synthesize_pieces(
-            mels, first.options.temperature, seed=[one.options.seed for one in batch],
-            lengths=lengths if len(batch) > 1 else None, **first.given,
-        )  # fmt: skip
-        made = []
-        for piece in pieces:
-            made.append(piece.cpu().numpy())
+        def go_on() -> None:
             if not alive():
                 raise Abandoned
-        audio = np.concatenate(made, 1)
-        hop = first.spec.hop_length
-        return [row[: n * hop][: one.samples] for row, n, one in zip(audio, lengths, batch, strict=True)]
+
+        first, mels, seeds = batch[0], [one.mel for one in batch], [one.options.seed for one in batch]
+        audio = together(self.vocoder, mels, seeds, first.options.temperature, go_on, **first.given)
+        return [samples[: one.samples] for samples, one in zip(audio, batch, strict=True)]
 
     def key(self, one: ToVocode) -> Hashable:
         """What may go into one synthesis has the same."""

@@ -5,8 +5,10 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,10 @@ from command import refused, run
 from conftest import TINY
 from helpers import speech_like
 
+from flowvocoder import batches
+from flowvocoder.audio.files import Samples
 from flowvocoder.config import override
+from flowvocoder.mel.files import Mel
 from flowvocoder.mel.spec import convention
 from flowvocoder.presets import preset
 from flowvocoder.streaming.engines import fastest_engine
@@ -119,6 +124,38 @@ def test_score(wav: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.Captu
         assert row["bits_per_sample"] == pytest.approx((np.log(32768) - row["nats_per_sample"]) / np.log(2))
     assert run("score", wav, noisy, "--checkpoint", checkpoint) == 0
     assert "mean of 2 files" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_folder_in_batches_is_what_its_mels_are_alone(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, which `cpu:0` stands for. Files that are no mels, or broken, cost the others nothing."""
+    sizes, real = [], batches.together
+
+    def counted(voice: Vocoder, mels: Sequence[Mel], *more: Any, **given: Any) -> list[Samples]:
+        sizes.append(len(mels))
+        return real(voice, mels, *more, **given)
+
+    monkeypatch.setattr(batches, "together", counted)
+    mels, out, options = tmp_path / "mels", tmp_path / "out", ("--checkpoint", checkpoint, "--trust-mel", "--seed", 4)
+    mels.mkdir()
+    rng = np.random.default_rng(0)
+    for name, frames in {"c": 40, "a": 12, "b": 25, "d": 25}.items():
+        np.save(mels / f"{name}.npy", rng.normal(-5.0, 1.0, (80, frames)).astype(np.float32))
+    assert run("synth", mels, out, "--device", "cpu:0", *options) == 0
+    assert sizes == [4]
+    for mel in mels.iterdir():
+        assert run("synth", mel, tmp_path / "alone.wav", *options) == 0
+        together, alone = sf.read(out / f"{mel.stem}.wav")[0], sf.read(tmp_path / "alone.wav")[0]
+        assert len(together) == len(alone) and np.abs(together - alone).max() < 1e-3 < np.abs(alone).max()
+    (out / "d.wav").unlink()
+    np.save(mels / "e.npy", np.full((80, 9), np.nan, np.float32))
+    np.save(mels / "f.npy", rng.normal(-5.0, 1.0, (81, 9)).astype(np.float32))
+    capsys.readouterr()
+    assert run("synth", mels, out, "--device", "cpu:0", *options) == 2
+    said = capsys.readouterr()
+    assert "1 written" in said.out and "2 refused" in said.out and "81 bands" in said.err and "NaN" in said.err
 
 
 def test_info(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
