@@ -5,7 +5,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; threads would only get in each other's way
 
 import dataclasses
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 import soundfile as sf
 import torch
 from bijection import perturb
-from demo_fixtures import Server, running
+from demo_fixtures import Server, assert_nothing_is_left, running
+from filelock import FileLock
 from helpers import make_corpus, speech_like
 
 from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
@@ -44,14 +46,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return (quick and "\npytestmark = pytest.mark.slow" in collection_path.read_text(encoding="utf-8")) or None
 
 
+def served(item: pytest.Item) -> bool:
+    """Whether a test visits the demo that all share."""
+    return "demo" in getattr(item, "fixturenames", ())
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test of the served demo waits for a server and, mostly, a browser. Long ones need `--thorough`."""
     parts: dict[bool, list[pytest.Item]] = {True: [], False: []}
     for item in items:
-        if "demo" in getattr(item, "fixturenames", ()):
+        if served(item):
             item.add_marker(pytest.mark.slow)
         parts[config.option.thorough or item.get_closest_marker("thorough") is None].append(item)
-    items[:] = parts[True]
+    # First: so no process takes some of them from another, and starts a second server and browser.
+    items[:] = sorted(parts[True], key=served, reverse=True)
     if parts[False]:
         config.hook.pytest_deselected(items=parts[False])
 
@@ -71,19 +79,42 @@ def one_thread() -> Iterator[None]:
     set_threads(1)
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+"""Gives the folder of a name, which the first of all processes of a run fills; the others wait, and none changes it."""
+
+
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp().parent if several else tmp_path_factory.getbasetemp()
+
+    def folder_of(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, filled = base / name, base / f"{name}.filled"
+        with FileLock(base / f"{name}.lock"):
+            if not filled.exists():
+                folder.mkdir()  # not twice: who fails where another failed says so
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def corpus(once: Once) -> Path:
     """Forty synthetic utterances in LJSpeech layout, one or more of them held out."""
-    return make_corpus(tmp_path_factory.mktemp("data") / "toy", utterances=40, seconds=0.8)
+    return once("data", lambda folder: make_corpus(folder / "toy", utterances=40, seconds=0.8)) / "toy"
 
 
 @pytest.fixture(scope="session")
-def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(corpus: Path, once: Once) -> Path:
     """A finished training run."""
-    out = tmp_path_factory.mktemp("runs") / "toy"
-    assert main(["train", "--corpus", str(corpus), "--out", str(out), *TINY, "--set", "steps=12",
-                 "--set", "validate_every=6", "--set", "save_every=6", "--licence", "CC0-1.0"]) == 0  # fmt: skip
-    return out
+
+    def fill(folder: Path) -> None:
+        assert train(corpus, folder / "toy", "--set", "steps=12", "--set", "validate_every=6", "--set", "save_every=6",
+                     "--licence", "CC0-1.0") == 0  # fmt: skip
+
+    return once("run", fill) / "toy"
 
 
 @pytest.fixture(scope="session")
@@ -97,17 +128,19 @@ SMALL_CARD = VoiceCard(temperature=0.7, postfilter=PostfilterSettings(gl_iters=1
 
 
 @pytest.fixture(scope="session")
-def small_voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_voice(once: Once) -> Path:
     """The checkpoint of a voice that was not trained and has every kind of part: ready in a moment."""
-    torch.manual_seed(0)
-    experiment = dataclasses.replace(override(preset("lapglow-tiny"), SMALL), postfilter=GuideConfig(16, 1))
-    model, postfilter = build_model(experiment), build_postfilter(experiment)
-    assert postfilter is not None
-    perturb(model, 0.03)
-    perturb(postfilter, 0.03)
-    path = tmp_path_factory.mktemp("voice") / "small"
-    save_checkpoint(path, Checkpoint(model, experiment, SMALL_CARD, postfilter))
-    return path
+
+    def fill(folder: Path) -> None:
+        torch.manual_seed(0)
+        experiment = dataclasses.replace(override(preset("lapglow-tiny"), SMALL), postfilter=GuideConfig(16, 1))
+        model, postfilter = build_model(experiment), build_postfilter(experiment)
+        assert postfilter is not None
+        perturb(model, 0.03)
+        perturb(postfilter, 0.03)
+        save_checkpoint(folder / "small", Checkpoint(model, experiment, SMALL_CARD, postfilter))
+
+    return once("small_voice", fill) / "small"
 
 
 @pytest.fixture
@@ -126,11 +159,16 @@ def samples() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def demo(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The web demo, served by a program of its own with a checkpoint that is quick, and the bundled voice beside it."""
-    pytest.importorskip("gradio")
+    """The web demo, served by a program of its own with a checkpoint that is quick, and the bundled voice beside it.
+
+    Whatever was asked of it: at its end it leaves nothing behind, and has spoken to no other machine.
+    """
+    if importlib.util.find_spec("gradio") is None:  # to import it takes seconds
+        pytest.skip("no gradio")
     voices = ["--checkpoint", str(checkpoint), "--checkpoint", str(BUNDLED_VOICE), "--threads", "1"]
     with running(tmp_path_factory.mktemp("demo"), *voices) as server:
         yield server
+    assert_nothing_is_left(server)
 
 
 def train(corpus: Path, out: Path, *more: str) -> int:
@@ -138,11 +176,17 @@ def train(corpus: Path, out: Path, *more: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def exported_voice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def exported_voice(once: Once) -> tuple[Path, Path]:
     """A checkpoint and the folder that `export` makes of it, with whole.onnx and stream.onnx beside the folder.
 
     As small as a voice can be, and traced once, since that takes seconds a layer.
     """
+    pytest.importorskip("onnxscript")
+    folder = once("exported_voice", export_all)
+    return folder / "checkpoint", folder / "onnx"
+
+
+def export_all(path: Path) -> None:
     import copy
 
     import onnx
@@ -154,14 +198,12 @@ def exported_voice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path
     torch.manual_seed(0)
     model = build_model(experiment)
     perturb(model, 0.03)
-    path = tmp_path_factory.mktemp("voice")
     card = VoiceCard(licence="CC0-1.0", temperature=0.7, postfilter=PostfilterSettings(2, 3))
     save_checkpoint(path / "checkpoint", Checkpoint(model, experiment, card))
     assert main(["export", str(path / "checkpoint"), str(path / "onnx")]) == 0
-    model = onnx.load(path / "onnx" / "step.onnx")
-    del model.metadata_props[:]
+    step = onnx.load(path / "onnx" / "step.onnx")
+    del step.metadata_props[:]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "step_model", lambda given: (copy.deepcopy(model), StepExport(given.model).step))
+        patch.setattr(export, "step_model", lambda given: (copy.deepcopy(step), StepExport(given.model).step))
         assert main(["export", str(path / "checkpoint"), str(path / "whole.onnx")]) == 0
         assert main(["export", str(path / "checkpoint"), str(path / "stream.onnx"), "--step"]) == 0
-    return path / "checkpoint", path / "onnx"

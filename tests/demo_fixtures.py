@@ -73,6 +73,13 @@ def running(folder: Path, *arguments: str) -> Iterator[Server]:
             process.wait()
 
 
+def assert_nothing_is_left(server: Server) -> None:
+    """Of a server that was terminated."""
+    assert server.process.returncode == 143, "ended by SIGTERM, twice"
+    assert not [path for path in server.temporary.rglob("*") if path.is_file()], "files were left behind"
+    assert not server.foreign_hosts(), "it spoke to other machines"
+
+
 def _wait(server: Server, seconds: float = 300.0) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     end = time.monotonic() + seconds

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from command import refused, run
+from command import Fork, refused, run
 from conftest import TINY
 from helpers import speech_like
 
@@ -232,11 +231,7 @@ def test_failed_mel_leaves_the_old_one(wav: Path, checkpoint: Path, tmp_path: Pa
     out = tmp_path / "m.npy"
     assert run("mel", wav, out, "--checkpoint", checkpoint) == 0
     before = out.read_bytes()
-    command = [sys.executable, "-m", "flowvocoder", "mel", str(wav), str(out), "--checkpoint", str(checkpoint)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
-    )  # fmt: skip
+    done = Fork("mel", wav, out, "--checkpoint", checkpoint, file_limit=10_000).wait()
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert out.read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} == {"in.wav", "m.npy", "m.npy.json"}
@@ -386,8 +381,9 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert "too long" in refused(capsys, "score", tmp_path / ("x" * 300 + ".wav"))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "flowvocoder", "info"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+            [sys.executable, "-m", "flowvocoder", "corpus", "list"], stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
     assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr
 
 
@@ -546,13 +542,9 @@ def test_outputs_that_cannot_be_written(
 def test_full_disk(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
     """A file-size limit stands in for the full disk: the same OSError in the same place."""
     out = tmp_path / "out" / "o.wav"
-    command = [sys.executable, "-m", "flowvocoder", "resynth", str(wav), str(out), "--checkpoint", str(checkpoint)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
-    )  # fmt: skip
+    done = Fork("resynth", wav, out, "--checkpoint", checkpoint, file_limit=20_000).wait()
     assert done.returncode == 2, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1 and f"{out}: cannot be written" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and f"{out}: cannot be written" in done.stderr.decode()
     assert list(out.parent.iterdir()) == []
 
 
@@ -560,14 +552,10 @@ def test_full_disk(wav: Path, checkpoint: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_full_disk_in_training_leaves_no_half_checkpoint(corpus: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "run"
-    command = [sys.executable, "-m", "flowvocoder", "train", "--corpus", str(corpus), "--out", str(run_folder),
-               *TINY, "--set", "steps=2"]  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
-    )  # fmt: skip
+    command = ["train", "--corpus", corpus, "--out", run_folder, *TINY, "--set", "steps=2"]
+    done = Fork(*command, file_limit=50_000).wait()
     assert done.returncode == 2, done.stderr
-    assert "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    assert b"cannot be written" in done.stderr and b"Traceback" not in done.stderr
     assert not [p for p in run_folder.rglob("*") if p.suffix == ".safetensors"]
 
 

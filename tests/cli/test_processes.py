@@ -40,7 +40,7 @@ def test_two_programs_share_the_work(
 
 @pytest.mark.slow
 def test_files_in_processes_are_those_of_one(
-    mels: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mels: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], thorough: bool
 ) -> None:
     np.save(mels / "bad.npy", np.zeros(3))
     for threads in ("1", "2"):
@@ -50,10 +50,10 @@ def test_files_in_processes_are_those_of_one(
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in "12")
     assert len(one) == 3 and one == two
     scores = []
-    for threads in ("1", "2"):
+    for threads in ("1", "2")[: 1 + thorough]:  # what shares the work is the same
         assert run("score", tmp_path / "1", "--checkpoint", checkpoint, "--threads", threads) == 0
         scores.append(capsys.readouterr().out)
-    assert scores[0] == scores[1] and scores[0].count("nats/sample") == 4
+    assert scores[0] == scores[-1] and scores[0].count("nats/sample") == 4
 
 
 def test_progress_off_a_terminal_is_a_line_now_and_then(

@@ -3,11 +3,8 @@
 from pathlib import Path
 
 import pytest
-from demo_fixtures import Server
-
-pytest.importorskip("gradio")
-
 from demo_attack import Attacker
+from demo_fixtures import Server
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,6 @@ needed = bool(os.environ.get("FLOWVOCODER_NEED_BROWSER"))
 if not CHROMIUM and not needed:
     pytest.skip("no chromium on this machine: apt-get install chromium", allow_module_level=True)
 if not needed:
-    pytest.importorskip("gradio")
     pytest.importorskip("playwright")
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright  # noqa: E402

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 from demo_fixtures import Server
 
-pytest.importorskip("gradio")
+pytest.importorskip("safehttpx")
 
-import gradio as gr
 import safehttpx
 import uvicorn
 from starlette.testclient import TestClient
@@ -86,6 +85,8 @@ def file_at(address: str, **more: Any) -> dict[str, Any]:
 
 def test_the_stand_in_would_be_contacted(public: PublicHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """By Gradio without our door, through `file=` and through the input of a slider."""
+    import gradio as gr  # takes seconds
+
     monkeypatch.setattr(safehttpx, "is_public_ip", lambda ip: True)
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.Button().click(lambda x: x, gr.Slider(), gr.Slider(), api_name="slide", queue=False)

@@ -9,19 +9,24 @@ import socket
 import time
 import urllib.parse
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from demo_fixtures import Server
 
-pytest.importorskip("gradio")
+pytest.importorskip("starlette")
 
-from flowvocoder.demo import limits
-from flowvocoder.demo.limits import LARGEST_REQUEST, LARGEST_UPLOAD, Bodies
 from flowvocoder.web import bodies
 from flowvocoder.web.bodies import WAITING_OF_ONE
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def limits() -> ModuleType:
+    """Not imported by all that collect these tests: it imports Gradio, which takes seconds."""
+    return pytest.importorskip("flowvocoder.demo.limits")
 
 
 def visit(
@@ -51,8 +56,9 @@ def upload(demo: Server, content: bytes, name: bytes = b'; filename="a.wav"') ->
     return visit(demo, "POST", "/gradio_api/upload", head, body)
 
 
-def test_bodies_that_claim_too_much_are_not_read(demo: Server) -> None:
-    for path, most in (("queue/join", LARGEST_REQUEST), ("run/walk", LARGEST_REQUEST), ("upload", LARGEST_UPLOAD)):
+def test_bodies_that_claim_too_much_are_not_read(demo: Server, limits: ModuleType) -> None:
+    request, upload = limits.LARGEST_REQUEST, limits.LARGEST_UPLOAD
+    for path, most in (("queue/join", request), ("run/walk", request), ("upload", upload)):
         status, text = visit(demo, "POST", f"/gradio_api/{path}", {"Content-Length": most + 1})
         assert status == 413 and str(most // 2**20) in text, path
         assert visit(demo, "POST", f"/gradio_api/{path}", {"Transfer-Encoding": "chunked"})[0] == 411, path
@@ -88,6 +94,8 @@ def test_one_address_cannot_fill_the_queue(demo: Server, wav: Path) -> None:
 
 def _through(folder: Path, length: int, pieces: list[bytes], wait: float = 0, path: str = "/gradio_api/upload") -> Any:
     """Status, or what the application got, of a request whose body comes in pieces, with waits between them."""
+    from flowvocoder.demo.limits import Bodies
+
     got, sent = [], []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -127,7 +135,7 @@ def test_a_slow_body_frees_its_connection(demo: Server, monkeypatch: pytest.Monk
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-def test_the_disk_has_room_for_so_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_has_room_for_so_much(tmp_path: Path, limits: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_STORED", 100)
     broken_off, kept = tmp_path / "tmpabc", tmp_path / "uploaded" / "a.wav"
     kept.parent.mkdir()

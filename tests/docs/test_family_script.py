@@ -20,7 +20,7 @@ def run_script(*arguments: object) -> int:
 @pytest.mark.slow
 def test_two_presets_in_one_table(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    command = ("--corpus", corpus, "--out", out, "--presets", LAPGLOW, WAVEFLOW, "--minutes", 0.02,
+    command = ("--corpus", corpus, "--out", out, "--presets", LAPGLOW, WAVEFLOW, "--minutes", 0.005,
                "--limit", 1, "--untrained", "lapglow-small", "--set", "batch=1", "--set", "segment=4096")  # fmt: skip
     assert run_script(*command) == 0
     table = capsys.readouterr().out
@@ -38,7 +38,7 @@ def test_two_presets_in_one_table(corpus: Path, tmp_path: Path, capsys: pytest.C
     assert run_script(*command) == 0
     assert (out / WAVEFLOW / "checkpoint" / "model.safetensors").stat().st_mtime_ns == weights, "trained again"
     assert run_script(*command, "--minutes", 0.5) == 2
-    assert "was trained for 0.02 minutes, not 0.5" in capsys.readouterr().err
+    assert "was trained for 0.005 minutes, not 0.5" in capsys.readouterr().err
 
 
 def test_rate_rises_and_falls_within_the_budget() -> None:

@@ -1,6 +1,7 @@
 """`bench train`: real steps in processes of their own, and what becomes of settings that cannot run."""
 
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -12,10 +13,19 @@ from flowvocoder.evaluation.speed import training
 from flowvocoder.evaluation.speed.training import Effort, Setting, Speed, grid, measure, measure_all
 from flowvocoder.presets import PRESETS
 
+FORK = multiprocessing.get_context("fork")
 EFFORT = Effort(warmup=1, steps=2, threads=1, settings=["segment=4096"])
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
+    """Processes that begin as forks of this one, which saves seconds of imports each."""
+    if not thorough:
+        monkeypatch.setattr(training.multiprocessing, "get_context", lambda _: FORK)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_one_process_and_two() -> None:
     alone, together = (measure(Setting("lapglow-tiny", 2 * n, "float32", n), EFFORT) for n in (1, 2))
     for speed in (alone, together):
@@ -33,6 +43,7 @@ def dies(*_: object) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_killed_process_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_worker", dies)
     with pytest.raises(FlowVocoderError, match="out of memory"):
@@ -41,6 +52,7 @@ def test_a_killed_process_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_what_cannot_run_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In processes that begin as `bench train` begins them."""
     works, fails = Setting("lapglow-tiny", 2, "float32"), Setting("lapglow-tiny", 3, "float32", 2)
     plain = training.measure
     monkeypatch.setattr(training, "measure", lambda s, e: plain(s, e) if s == fails else "measured")

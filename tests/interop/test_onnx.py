@@ -28,7 +28,7 @@ from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
 
 onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 pytestmark = pytest.mark.slow  # an export takes half a minute
 
 from flowvocoder.interop.onnx.assembled import halve, postfilter_model  # noqa: E402

@@ -22,7 +22,7 @@ from flowvocoder import runtime
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec
 
-pytest.importorskip("onnxscript")
+pytest.importorskip("onnx")
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 

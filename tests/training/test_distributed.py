@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from bijection import perturb
+from command import Fork
 from safetensors.torch import load_file
 
 import flowvocoder
@@ -115,8 +115,8 @@ def test_two_processes_train_as_one_does(alone: Path, pair: Path, steps: str) ->
     assert_same_losses(alone, pair, steps)
 
 
-WORKER = """
-import atexit, sys
+WORKERS = """
+import atexit, os, sys
 from pathlib import Path
 
 @atexit.register  # before any other, so it runs after them
@@ -127,13 +127,21 @@ import torch
 from flowvocoder.training.distributed import DistributedContext
 
 torch.set_num_threads(1)
-world = DistributedContext.join("cpu")
-model = world.parallel(torch.nn.Linear(3, 3))
-model(torch.ones(2, 3)).sum().backward()
-world.gather(world.all_reduce_max([1.0]))
-if sys.argv[1] == "fails":
-    raise SystemExit(2)
-world.leave()
+workers = []
+for rank in range(2):
+    workers.append(os.fork())
+    if not workers[-1]:
+        os.environ["RANK"] = str(rank)
+        world = DistributedContext.join("cpu")
+        model = world.parallel(torch.nn.Linear(3, 3))
+        model(torch.ones(2, 3)).sum().backward()
+        world.gather(world.all_reduce_max([1.0]))
+        if sys.argv[1] == "fails":
+            raise SystemExit(2)
+        world.leave()
+        sys.exit()
+codes = {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in workers}
+os._exit(codes.pop() if len(codes) == 1 else 99)
 """
 
 
@@ -145,16 +153,9 @@ def test_no_thread_of_the_group_is_left_when_python_exits(how: str, code: int) -
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, how], env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for worker in workers:
-        out, err = worker.communicate(timeout=300)
-        assert (worker.returncode, out) == (code, "1\n"), err[-3000:]
+    command = [sys.executable, "-c", WORKERS, how]
+    done = subprocess.run(command, env=common, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (code, "1\n1\n"), done.stderr[-3000:]
 
 
 def test_pieces_of_a_batch_train_as_the_whole_does(alone: Path, speech: Path, steps: str, tmp_path: Path) -> None:
@@ -194,22 +195,12 @@ def children(pid: int) -> list[int]:
 
 
 def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit: int | None = None) -> int:
-    """Run a command in a forked process (no new interpreter to wait for); its exit code, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            if file_limit is not None:
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-            code = main(arguments)
-        finally:
-            os._exit(code)
+    """The exit code of a command, negative for a signal."""
+    process = Fork(*arguments, file_limit=file_limit)
     if kill_after is not None:
         time.sleep(kill_after)
-        os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.kill(process.pid, signal.SIGKILL)
+    return process.wait().returncode
 
 
 def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) -> None:

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from command import Fork
 from conftest import TINY, train
 from helpers import make_corpus, make_manifest, speech_like
 from safetensors.torch import load_file
@@ -98,18 +97,16 @@ def stop_at(trainer: Trainer, step: int) -> None:
 
 @pytest.mark.slow
 def test_sigterm_saves_and_exits_with_143(corpus: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "flowvocoder", "train", "--corpus", str(corpus), "--out", str(tmp_path / "run"),
-               *TINY, "--set", "steps=100000"]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = Fork("train", "--corpus", corpus, "--out", tmp_path / "run", *TINY, "--set", "steps=100000")
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (
         (tmp_path / "run/log.jsonl").exists() and len((tmp_path / "run/log.jsonl").read_text().splitlines()) > 3
     ):
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 143, err
-    assert "stopped by signal 15 at step" in err
+    done = process.wait()
+    assert done.returncode == 143, done.stderr
+    assert b"stopped by signal 15 at step" in done.stderr
     state = json.loads((tmp_path / "run/state/state.json").read_text())
     assert state["step"] == log(tmp_path / "run")[-1]["step"] > 0
 
@@ -159,25 +156,15 @@ def test_non_finite_step_is_skipped_and_names_its_files(
 def test_state_of_a_killed_run_is_whole(corpus: Path, tmp_path: Path) -> None:
     """kill -9 while it saves at every step: what is on the disk loads and goes on."""
     settings = [*TINY, "--set", "steps=40", "--set", "save_every=1", "--set", "validate_every=40"]
-    command = [
-        sys.executable,
-        "-m",
-        "flowvocoder",
-        "train",
-        "--corpus",
-        str(corpus),
-        "--out",
-        str(tmp_path / "run"),
-        *settings,
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    command = ["train", "--corpus", str(corpus), "--out", str(tmp_path / "run"), *settings]
+    process = Fork(*command)
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (tmp_path / "run/state").exists():
         time.sleep(0.02)
     time.sleep(0.3)
-    process.kill()
+    os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert main([*command[3:], "--resume"]) == 0
+    assert main([*command, "--resume"]) == 0
     assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 40
 
 
