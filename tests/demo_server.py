@@ -1,11 +1,11 @@
 """Starts the demo as its own program, and notes every host that it speaks to or looks up: `demo_server.py LOG ...`.
 
 Gradio fetches nothing from hosts that are not public: here all are, so that one on this machine can stand in for them.
-A fit ends when it is stopped, however late that is on a busy machine.
+A fit of as many steps as the page allows ends when it is stopped, on however fast or busy a machine.
 """
 
-import functools
 import sys
+from typing import Any
 
 import safehttpx
 
@@ -26,6 +26,13 @@ sys.addaudithook(note)
 
 from flowvocoder.demo import fitting  # noqa: E402  (what is imported is noted, too)
 
-fitting.MOST_SECONDS = 3600.0
-fitting.FlowDensity = functools.partial(fitting.FlowDensity, patience=1000)
+FlowDensity, ENDLESS = fitting.FlowDensity, 10**9
+
+
+def patient(family: str, *, steps: int, **settings: Any) -> fitting.FlowDensity:
+    steps = ENDLESS if steps == fitting.MOST_STEPS else steps
+    return FlowDensity(family, steps=steps, patience=ENDLESS, **settings)
+
+
+fitting.MOST_SECONDS, fitting.FlowDensity = 3600.0, patient
 sys.exit(main(["demo", *sys.argv[2:]]))

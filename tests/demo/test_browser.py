@@ -168,14 +168,15 @@ def test_resynthesize_a_recording_from_the_microphone(visit: Visit) -> None:
     panel.get_by_label("Clear").first.click()
     panel.get_by_label("Record audio").first.click()
     press(panel, "Record")
-    visit.page.wait_for_timeout(1500)
+    # Two seconds or more by the recorder's own clock, which a busy machine starts late: no other recording is as long.
+    expect(panel.locator("time.duration").filter(visible=True).first).to_have_text(re.compile(r":0[2-9]|:[1-9]"))
     with visit.page.expect_response(lambda response: "/upload" in response.url):  # the player is there before the file
         press(panel, "Stop")
     expect(panel.get_by_label("Play", exact=True).first).to_be_visible()
     press(panel, "Resynthesize")
     expect(figure(panel, "Length")).not_to_have_text("1.2 s")
     seconds = float(figure(panel, "Length").inner_text().split()[0])
-    assert 0.5 < seconds < 10
+    assert seconds > 1.5
     press(panel, "Kerstin (German)")
     press(panel, "Resynthesize")
     expect(figure(panel, "Length")).to_have_text("4.3 s")
@@ -297,26 +298,27 @@ def choose(panel: Locator, name: str, option: str) -> None:
 STEP = re.compile("[1-9]")
 """Any: on a busy machine some of what a page shows is gone before it is looked at."""
 
-STOPPED = re.compile(r"Stopped after step|seconds are over")
-"""The second where the machine is so busy that a fit's minute is over before Stop is pressed."""
 
-ENDED = re.compile(r"Stopped after step|seconds are over|steps are done|No gain")
+def fit_without_end(panel: Locator) -> None:
+    """Begins a fit of as many steps as there may be, which `demo_server.py` has go on until it is stopped."""
+    set_to(panel, "Steps", MOST_STEPS)
+    press(panel, "Fit")
+    expect(panel.locator(".verdict")).to_contain_text("It is being fitted")  # nothing of an earlier one is left
+    expect(figure(panel, "Step")).to_have_text(STEP)
 
 
 def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
     panel = visit.tab("Flows")
     press(panel, "Sample")
     assert "press Fit" in message(visit)
-    choose(panel, "Family", "cnf")  # so slow that no machine has done all steps by then
+    choose(panel, "Family", "nice")
     choose(panel, "Set", "ring-of-eight")
     set_to(panel, "Rows", FEWEST_ROWS)
-    set_to(panel, "Steps", MOST_STEPS)
-    press(panel, "Fit")
-    expect(figure(panel, "Step")).to_have_text(STEP)
+    fit_without_end(panel)
     picture, nats = plots(panel).get_attribute("src") or "", float(figure(panel, "Held out").inner_text())
     expect(plots(panel)).not_to_have_attribute("src", picture)
     press(panel, "Stop")
-    expect(panel.locator(".verdict")).to_contain_text(STOPPED)
+    expect(panel.locator(".verdict")).to_contain_text("Stopped after step")
     assert float(figure(panel, "Held out").inner_text()) >= nats, "the best so far"
     assert (ground(panel) < 64) == (visit.colours == "dark")
     step = figure(panel, "Step").inner_text()
@@ -326,10 +328,10 @@ def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
     assert figure(panel, "Step").inner_text() == step, "it has stopped"
     choose(panel, "Set", "digits")
     expect(panel.get_by_role("combobox", name="Family", exact=True)).to_have_value(re.compile("^glow"))
-    press(panel, "Fit")
-    expect(plots(panel)).to_have_count(1)
+    fit_without_end(panel)
     press(panel, "Stop")
-    expect(panel.locator(".verdict")).to_contain_text(ENDED)  # a fast machine has done all steps by then
+    expect(panel.locator(".verdict")).to_contain_text("Stopped after step")
+    expect(plots(panel)).to_have_count(1)
     assert float(figure(panel, "Held out").inner_text()) < -50, "nats of 64 pixels"
     assert (ground(panel) < 64) == (visit.colours == "dark")
     press(panel, "Sample")
@@ -344,10 +346,8 @@ def test_a_closed_page_stops_its_fit(browser: Browser, demo: Server) -> None:
     """There is one fit at a time, and another visitor's begins."""
     gone = Visit(browser, demo.address, "desktop")
     panel = gone.tab("Flows")
-    choose(panel, "Family", "cnf")
-    set_to(panel, "Steps", MOST_STEPS)
-    press(panel, "Fit")
-    expect(figure(panel, "Step")).to_have_text(STEP)
+    choose(panel, "Family", "nice")
+    fit_without_end(panel)
     gone.context.close()
     other = Visit(browser, demo.address, "desktop")
     panel = other.tab("Flows")

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DESKTOP, PHONE = 1280, 390
+EMPTY = {"config": {"lang": ["en"], "separator": " "}, "docs": []}
+"""An index to search in."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,8 @@ def address(site: Path) -> Iterator[str]:
     server.shutdown()
 
 
-def test_pages_fit_desktop_and_phone_and_search_finds(site: Path, address: str) -> None:
+def test_pages_fit_desktop_and_phone_and_search_finds(site: Path, address: str, thorough: bool) -> None:
+    """On a phone all pages: without scripts, which have no part in their width and take most of the time."""
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not chromium:
@@ -88,14 +91,15 @@ def test_pages_fit_desktop_and_phone_and_search_finds(site: Path, address: str) 
     complaints: list[str] = []
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page()
-        page.set_default_timeout(180_000)
-        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
-        page.on("request", lambda r: r.url.startswith((address, "data:", "blob:")) or complaints.append(r.url))
         index = "**/search_index.json"  # each page would read it all
-        page.route(index, lambda route: route.fulfill(json={"config": {"lang": ["en"], "separator": " "}, "docs": []}))
         for width in (PHONE, DESKTOP):
-            page.set_viewport_size({"width": width, "height": 844})
+            page = browser.new_page(
+                viewport={"width": width, "height": 844}, java_script_enabled=thorough or width == DESKTOP
+            )
+            page.set_default_timeout(180_000)
+            page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+            page.on("request", lambda r: r.url.startswith((address, "data:", "blob:")) or complaints.append(r.url))
+            page.route(index, lambda route: route.fulfill(json=EMPTY))
             for path in sorted(site.rglob("*.html") if width == PHONE else site.glob("*.html")):
                 page.goto(address + path.relative_to(site).as_posix())
                 wide = page.evaluate("document.documentElement.scrollWidth")

@@ -25,7 +25,7 @@ def stage(spec: MelSpec, settings: PostfilterSettings, lengths: Tensor | None = 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS, ids=[*CONVENTIONS, "hop 300"])
-def test_rounds_bring_the_mel_nearer_than_a_pass_of_the_same_delay(spec: MelSpec) -> None:
+def test_rounds_bring_the_mel_nearer_than_a_pass_of_the_same_delay(spec: MelSpec, thorough: bool) -> None:
     mel, audio = pair(spec)
 
     def after(settings: PostfilterSettings) -> float:
@@ -33,12 +33,13 @@ def test_rounds_bring_the_mel_nearer_than_a_pass_of_the_same_delay(spec: MelSpec
 
     before, one_pass = after(PostfilterSettings()), after(PostfilterSettings(gl_iters=1))
     assert after(with_delay(4)) < 0.8 * one_pass < 0.8 * before
-    assert after(with_delay(7)) < after(with_delay(2)) < after(with_delay(0)) < 0.9 * before
+    if thorough or spec in (SPEC, ODD):
+        assert after(with_delay(7)) < after(with_delay(2)) < after(with_delay(0)) < 0.9 * before
 
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 10**6), hops=st.sampled_from(sorted(ROUNDS)), spec=st.sampled_from([SPEC, ODD]))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_pieces_of_any_size_give_the_whole(seed: int, hops: int, spec: MelSpec) -> None:
     mel, audio = pair(spec)
     whole = stage(spec, with_delay(hops)).push(mel, audio, ends=True)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 PATIENCE = 10.0  # seconds for processes of a command that has ended
+MORE = 10  # runs, where a machine became so much faster that all others came to their end before they were ended
 
 
 def begin(words: list[str], log: Path) -> int:
@@ -46,13 +47,15 @@ def result(pid: int, folder: Path) -> dict[str, object]:
 def run(out: Path, number: int, moments: int, words: list[str]) -> list[dict[str, object]]:
     results: list[dict[str, object]] = []
     whole = math.inf  # seconds, of the fastest run that came to its end: a busy machine has slow ones
-    for moment in range(moments + 1):
+    for moment in range(moments + 1 + MORE):
+        if moment > moments and any(result["code"] == 128 + number for result in results):
+            break
         folder = out / str(moment)
         folder.mkdir()
         started = time.monotonic()
         pid = begin([word.replace("{}", str(folder)) for word in words], out / f"{moment}.log")
         if moment:
-            time.sleep(whole * moment / (moments + 1))
+            time.sleep(whole * (moment if moment <= moments else 1) / (moments + 1))
             os.kill(pid, number)
         results.append(result(pid, folder))
         if results[-1]["code"] == 0:

@@ -33,7 +33,7 @@ SAME = {
 """Commands whose files are a function of their inputs."""
 OTHER = {
     "score": "score {data}/long.flac {data}/long.flac {data}/long.flac --checkpoint {checkpoint}",
-    "evaluate": "evaluate {checkpoint} --corpus {data}/wavs --limit 2 --out {{}}/out --keep-audio --all --jobs 1",
+    "evaluate": "evaluate {checkpoint} --corpus {data}/wavs --limit 2 --out {{}}/out --keep-audio --jobs 1",
     "train": "train --corpus {data}/wavs --out {{}}/run --preset lapglow-tiny --set batch=2 --set segment=4096"
     " --set steps=9 --set save_every=2 --set validate_every=9",
 }
@@ -41,9 +41,9 @@ OTHER = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Mels, a recording of half a minute, and a manifest."""
+    """Mels, a recording of eight seconds, and a manifest."""
     folder = tmp_path_factory.mktemp("data")
-    sf.write(folder / "long.flac", speech_like(12.0, 22050), 22050)
+    sf.write(folder / "long.flac", speech_like(8.0, 22050), 22050)
     mel = MelFrontEnd(convention("tacotron2"))(torch.from_numpy(speech_like(4.0, 22050)).float())
     (folder / "mels").mkdir()
     for number in range(6):

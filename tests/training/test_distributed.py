@@ -207,12 +207,15 @@ def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) 
     """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
     steps, kills = (160, 20) if thorough else (12, 2)
     settings = (f"steps={steps}", "save_every=1", "batch=1")
+    started = time.monotonic()
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
+    seconds = time.monotonic() - started
     arguments = [*command(corpus, tmp_path / "run", *settings), "--resume"]
     rng = random.Random(0)
     killed = 0
     for _ in range(kills):
-        killed += in_a_fork(arguments, kill_after=rng.uniform(0.2, 1.2)) == -signal.SIGKILL
+        moment = rng.uniform(0.0, 0.5 if kills < 5 else 0.1) * seconds
+        killed += in_a_fork(arguments, kill_after=moment) == -signal.SIGKILL
     assert killed >= kills // 2, "the runs ended before they could be killed"
     assert in_a_fork(arguments) == 0
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
