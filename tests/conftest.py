@@ -18,6 +18,7 @@ from demo_fixtures import Server, assert_nothing_is_left, running
 from filelock import FileLock
 from helpers import make_corpus, speech_like
 
+from flowvocoder.audio.plots import draw_pair
 from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import GuideConfig, override
@@ -25,6 +26,7 @@ from flowvocoder.parallel import usable_cores
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.threads import set_threads
+from flowvocoder.training import logs
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
 torch.set_num_threads(1)
@@ -79,6 +81,14 @@ def one_thread() -> Iterator[None]:
     set_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_pictures() -> Iterator[None]:
+    """The spectrograms that training draws for TensorBoard take longer than all else in a short run: `run` has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "draw_pair", lambda *_: np.zeros((2, 2, 3), np.uint8))
+        yield
+
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 """Gives the folder of a name, which the first of all processes of a run fills; the others wait, and none changes it."""
 
@@ -111,10 +121,12 @@ def run(corpus: Path, once: Once) -> Path:
     """A finished training run."""
 
     def fill(folder: Path) -> None:
+        patch.setattr(logs, "draw_pair", draw_pair)
         assert train(corpus, folder / "toy", "--set", "steps=12", "--set", "validate_every=6", "--set", "save_every=6",
                      "--licence", "CC0-1.0") == 0  # fmt: skip
 
-    return once("run", fill) / "toy"
+    with pytest.MonkeyPatch.context() as patch:
+        return once("run", fill) / "toy"
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ sys.addaudithook(note)
 
 from flowvocoder.demo import fitting  # noqa: E402  (what is imported is noted, too)
 
-FlowDensity, ENDLESS = fitting.FlowDensity, 10**9
+FlowDensity, ENDLESS = fitting.FlowDensity, 10**7  # steps, for hours
 
 
 def patient(family: str, *, steps: int, **settings: Any) -> fitting.FlowDensity:

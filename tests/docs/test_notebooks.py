@@ -27,8 +27,7 @@ def test_every_notebook_is_tried() -> None:
 
 
 def with_little_work(patch: pytest.MonkeyPatch) -> None:
-    """Batches of one short segment, two validations, and none of their pictures in TensorBoard."""
-    patch.setattr("flowvocoder.training.logs.RunLog.plots", lambda *_: None)
+    """Batches of one short segment, and two validations."""
     patch.setattr("flowvocoder.adapt.plan.BATCH", 1)
     patch.setattr("flowvocoder.adapt.plan.VALIDATIONS", 2)
     patch.setitem(STAGES, "flow", dataclasses.replace(STAGES["flow"], preset="lapglow-tiny"))
