@@ -26,12 +26,12 @@ sys.addaudithook(note)
 
 from flowvocoder.demo import fitting  # noqa: E402  (what is imported is noted, too)
 
-FlowDensity, ENDLESS = fitting.FlowDensity, 10**7  # steps, for hours
+FlowDensity, ENDLESS, PATIENCE = fitting.FlowDensity, 10**7, 10_000  # steps, and looks at them: hours
 
 
 def patient(family: str, *, steps: int, **settings: Any) -> fitting.FlowDensity:
     steps = ENDLESS if steps == fitting.MOST_STEPS else steps
-    return FlowDensity(family, steps=steps, patience=ENDLESS, **settings)
+    return FlowDensity(family, steps=steps, patience=PATIENCE, **settings)
 
 
 fitting.MOST_SECONDS, fitting.FlowDensity = 3600.0, patient
