@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from flowvocoder.checkpoint import CONFIG, WEIGHTS, Checkpoint, save_checkpoint
 from flowvocoder.config import Experiment
 from flowvocoder.errors import ConfigError
@@ -16,8 +18,11 @@ class SavedVoice(Voice):
 
     _experiment: Experiment | None = None
 
-    def save_pretrained(self, path: str | Path) -> None:
+    def save_pretrained(self, path: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write a checkpoint folder, which `from_pretrained` loads.
+
+        Args:
+            dtype: of the stored weights; `torch.float16` halves the file. Loading always gives float32.
 
         Raises:
             OutputError: it cannot be written.
@@ -26,7 +31,7 @@ class SavedVoice(Voice):
         if self._experiment is None:
             raise ConfigError("this vocoder does not know what it was trained with: use save_checkpoint")
         postfilter = None if self._experiment.postfilter is None else self.postfilter
-        save_checkpoint(Path(path), Checkpoint(self.model, self._experiment, self.card, postfilter))
+        save_checkpoint(Path(path), Checkpoint(self.model, self._experiment, self.card, postfilter), dtype)
 
     def push_to_hub(
         self, repo: str, *, token: str | None = None, private: bool | None = None, message: str = "A flowvocoder voice"

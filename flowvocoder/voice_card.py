@@ -11,7 +11,7 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.postfilter.settings import PostfilterSettings
 
 VOICES = Path(__file__).parent / "voices"
-BUNDLED_VOICE = VOICES / "kathleen-kerstin-22k"
+BUNDLED_VOICE = VOICES / "universal-22k"
 """The default: the voice that is used where none is named."""
 
 BUNDLED = "bundled"

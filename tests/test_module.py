@@ -142,6 +142,12 @@ def test_what_it_saves_it_loads(vocoder: Vocoder, mel: Tensor, tmp_path: Path) -
     vocoder.double().save_pretrained(tmp_path / "saved")
     again = Vocoder.from_pretrained(tmp_path / "saved")
     assert torch.equal(again(mel, seed=0), vocoder.float()(mel, seed=0)) and again.card == SMALL_CARD
+    vocoder.save_pretrained(tmp_path / "half", torch.float16)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("saved", "half")]
+    assert 0.45 < sizes[1] / sizes[0] < 0.6
+    again = Vocoder.from_pretrained(tmp_path / "half")
+    halved, whole = (v.state_dict()["model.encoder.start.weight"] for v in (again, vocoder))
+    assert torch.equal(halved, whole.half().float())
     with pytest.raises(ConfigError, match="what it was trained with"):
         Vocoder(vocoder.model).save_pretrained(tmp_path / "bare")
     with pytest.raises(CheckpointError, match="no such checkpoint"):

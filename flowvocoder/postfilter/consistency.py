@@ -23,8 +23,8 @@ LOW_BAND = (900.0, 1100.0)
 class MelConsistency(nn.Module):
     """Scales every mel band in every frame to the level that a mel states; phases stay.
 
-    Outside of the mel's range nothing is stated. There a level is only turned down, to what is likely given the mel
-    (`postfilter.beyond`).
+    Below the mel's range nothing is stated. There the level is only turned down, to what is likely given the mel
+    (`postfilter.beyond`). Above it the flow's own level stays.
 
     A flow draws a waveform whose mel equals the given one only on average. One iteration gives the audio's STFT the
     stated magnitudes and resynthesises by weighted overlap-add, as Griffin and Lim (1984) do. A mel states one level
@@ -76,7 +76,7 @@ class MelConsistency(nn.Module):
         self.register_buffer("synthesis", synthesis_window(window, self.stride), persistent=False)
         weight = low_band_weight(spec) if low else torch.ones(spec.n_mels)
         self.bands = int(weight.count_nonzero())
-        outside = beyond(spec, self.size // 2 + 1, low)
+        outside = beyond(spec, self.size // 2 + 1)
         # Nothing above the last corrected band is measured or changed.
         stated = front_end.filterbank[: self.bands, : outside.bins.shape[1]]
         filters = torch.cat([stated, unit_level(outside.bins, front_end.window)])

@@ -110,7 +110,7 @@ def test_old_presets_and_settings_say_the_new_ones(
         "synth a b --checkpoint bundled",
         "score a --checkpoint bundled",
         "stream-resynth --checkpoint bundled",
-        "stream-resynth --checkpoint kathleen-kerstin-22k",
+        "stream-resynth --checkpoint universal-22k",
     ],
 )
 def test_the_bundled_voice_has_a_name(words: str) -> None:
