@@ -39,9 +39,6 @@ PIECE = 10
 MARGIN = math.ceil(REACH + 0.5)
 """Seconds to each side that evidence may depend on: those of the features, and of the network."""
 
-POWER = 2.0
-"""Of the mean of odds: above 1, a strong suspicion outweighs many weak ones. Chosen on the speakers held out."""
-
 SILENCE, ENDS = "silence", 0.2
 """The kind of digital silence, and seconds of it that an end may have and still be judged."""
 
@@ -72,7 +69,7 @@ class Piece:
         """Log-odds that it is damaged; what is unlike all clean speech counts as well."""
         if self.silent:
             return MOST
-        return float(np.log(np.exp(POWER * self.odds).mean()) / POWER) + min(max(0.0, self.novelty - NOVEL), MOST)
+        return float(np.logaddexp.reduce(self.odds)) + min(max(0.0, self.novelty - NOVEL), MOST)
 
 
 class AnomalyDetector:
@@ -86,7 +83,7 @@ class AnomalyDetector:
     (True, True)
 
     Args:
-        evidence: the regressions.
+        evidence: the network and the lines.
         novelty: the flow.
         usual: mean and deviation of the novelty of clean speech.
         calibration: what clean speech scores.
@@ -133,7 +130,7 @@ class AnomalyDetector:
         from flowvocoder.anomaly.damages import DAMAGES
 
         with own_threads():
-            evidence = train(examples, clean[::2], len(DAMAGES))
+            evidence = train(examples, clean[::2], len(DAMAGES), seed)
             novelty = Novelty.fit([e.features for e in examples if e.damage < 0], seed)
         return cls.calibrated(evidence, novelty, tuple(damage.kind for damage in DAMAGES.values()), clean)
 

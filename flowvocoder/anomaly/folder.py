@@ -18,7 +18,7 @@ from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS, CONFIG, NOVELTY = "model.safetensors", "config.json", "novelty"
 VOICE_WEIGHTS = "model.safetensors"
 KEYS = {"detector_format", "damages", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
@@ -87,8 +87,9 @@ def load(path: Path) -> Parts:
         usual = float(config["usual"][0]), float(config["usual"][1])
         calibration = Calibration(scores, peaks, float(config["seconds"]))
         columns = len(NAMES)
-        shapes = (len(damages), 4 * columns + 1), (len(LINES), 2), (len(COLUMNS),), (columns,)
-        if (evidence.whole.shape, evidence.usual.shape, middle.shape, evidence.middle.shape) != shapes:
+        pooled = (4 * columns,), (4 * columns,), (evidence.second.shape[-1] - 1, 4 * columns + 1)
+        shapes = [(columns,), (columns,), *pooled, (len(damages) + 1, len(evidence.first) + 1), (len(LINES), 2)]
+        if [array.shape for array in vars(evidence).values()] != shapes or middle.shape != (len(COLUMNS),):
             raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
         if not len(scores) == len(peaks) > 0:
             raise CheckpointError(f"{weights}: the calibration is not complete")
@@ -113,6 +114,8 @@ def _config(file: Path) -> dict[str, Any]:
     if type(version) is int and version > FORMAT_VERSION:
         newer = f"format {version} is newer than this program's {FORMAT_VERSION}"
         raise CheckpointError(f"{file}: {newer}: update flowvocoder")
+    if type(version) is int and version < FORMAT_VERSION:
+        raise CheckpointError(f"{file}: of format {version}, and not {FORMAT_VERSION}: `anomaly fit` fits it anew")
     if set(config) != KEYS:
         raise CheckpointError(f"{file}: altered: {problem}")
     return config
