@@ -48,7 +48,7 @@ def test_likelihood_before_training_is_near_that_of_the_voice(name: str, bundled
     fresh = nats(build_model(experiment), mel)
     trained = nats(bundled.model, bundled.experiment.mel)
     ours = nats(initial_voice(experiment, bundled, BUNDLED_VOICE)[0], mel)
-    assert ours > trained - 0.3 and ours > fresh + 0.3, (fresh, ours, trained)
+    assert ours > trained - 0.3 and ours > fresh + 0.2, (fresh, ours, trained)
 
 
 def test_the_same_mel_by_another_name_keeps_every_weight(bundled: Checkpoint) -> None:
