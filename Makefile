@@ -31,8 +31,8 @@ test: $(VENV)/installed-dev
 thorough: $(VENV)/installed-dev
 	$(PYTEST) --thorough
 
-# A voice as the bundled one, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
-# VOICE=universal-22k CORPORA="..." trains a voice for everybody.
+# A voice of one or two speakers, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
+# VOICE=universal-22k CORPORA="..." trains a voice for everybody, by the presets of the bundled one.
 VOICE ?= lapglow
 CORPORA ?= kathleen kerstin
 RUNS ?= runs$(if $(filter-out lapglow,$(VOICE)),/$(VOICE))

@@ -185,7 +185,7 @@ register_presets(
     {
         # Fast, and little look-ahead (`flowvocoder info` states it): an hour of one core.
         "lapglow-streaming": Experiment(STREAMING, MEL, TrainConfig()),
-        # The bundled voice in three stages (`make voice`). The first: likelihood, 2.7 times the audio of the above.
+        # A voice of few speakers in three stages (`make voice`). The first: likelihood, 2.7 times the audio of the above.
         "lapglow-stage1": Experiment(STREAMING, MEL, STAGE1),
         # The second, from a trained checkpoint (--init-from): how samples sound; the likelihood stays.
         "lapglow-stage2": Experiment(STREAMING, MEL, STAGE2),
@@ -193,7 +193,7 @@ register_presets(
         "lapglow-stage3": Experiment(STREAMING, MEL, STAGE3, GuideConfig()),
         # The second stage for the whole flow, with discriminators, on a GPU.
         "lapglow-stage2-gan": Experiment(STREAMING, MEL, STAGE2_GAN),
-        # A voice for everybody, in the same three stages, from recordings of many speakers.
+        # A voice for everybody, as the bundled one, in the same three stages from recordings of many speakers.
         "universal-22k-stage1": Experiment(STREAMING, MEL, universal(STAGE1)),
         "universal-22k-stage2": Experiment(STREAMING, MEL, universal(STAGE2)),
         "universal-22k-stage3": Experiment(STREAMING, MEL, universal(STAGE3), GuideConfig()),
