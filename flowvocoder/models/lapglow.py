@@ -185,7 +185,7 @@ register_presets(
     {
         # Fast, and little look-ahead (`flowvocoder info` states it): an hour of one core.
         "lapglow-streaming": Experiment(STREAMING, MEL, TrainConfig()),
-        # A voice of few speakers in three stages (`make voice`). The first: likelihood, 2.7 times the audio of the above.
+        # A voice of few speakers in three stages (`make voice`). The first: likelihood, of 2.7 times as much audio.
         "lapglow-stage1": Experiment(STREAMING, MEL, STAGE1),
         # The second, from a trained checkpoint (--init-from): how samples sound; the likelihood stays.
         "lapglow-stage2": Experiment(STREAMING, MEL, STAGE2),
