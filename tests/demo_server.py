@@ -5,6 +5,8 @@ A fit of as many steps as the page allows ends when it is stopped, on however fa
 """
 
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import safehttpx
@@ -25,14 +27,27 @@ safehttpx.is_public_ip = lambda ip: True
 sys.addaudithook(note)
 
 from flowvocoder.demo import fitting  # noqa: E402  (what is imported is noted, too)
+from flowvocoder.density.training import FitState  # noqa: E402
 
-FlowDensity, ENDLESS, PATIENCE = fitting.FlowDensity, 10**7, 10_000  # steps, and looks at them: hours
+ENDLESS, PATIENCE = 10**7, 10_000  # steps, and looks at them: hours
+PAUSE = 0.3
+"""Seconds after a look. A small fit gives twenty looks a second, and after hundreds a page no longer answers."""
+
+FlowDensity = fitting.FlowDensity
 
 
-def patient(family: str, *, steps: int, **settings: Any) -> fitting.FlowDensity:
-    steps = ENDLESS if steps == fitting.MOST_STEPS else steps
-    return FlowDensity(family, steps=steps, patience=PATIENCE, **settings)
+class Endless(FlowDensity):
+    def fit_steps(self, *given: Any, **named: Any) -> Iterator[FitState]:
+        for state in super().fit_steps(*given, **named):
+            yield state
+            time.sleep(PAUSE)
 
 
-fitting.MOST_SECONDS, fitting.FlowDensity = 3600.0, patient
+def fitted(family: str, *, steps: int, **settings: Any) -> FlowDensity:
+    if steps < fitting.MOST_STEPS:
+        return FlowDensity(family, steps=steps, **settings)
+    return Endless(family, steps=ENDLESS, patience=PATIENCE, **settings)
+
+
+fitting.MOST_SECONDS, fitting.FlowDensity = 3600.0, fitted
 sys.exit(main(["demo", *sys.argv[2:]]))
