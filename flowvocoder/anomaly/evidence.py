@@ -97,13 +97,14 @@ def _apply(weights: Array, x: Array) -> Array:
     return np.asarray(weights[:, :-1] @ x + weights[:, -1])
 
 
-def train(examples: "Sequence[Example]", clean: "Sequence[Example]", damages: int, seed: int = 0) -> Evidence:
+def train(examples: "Sequence[Example]", clean: "Sequence[Example]", damages: int, seed: int) -> Evidence:
     """Fits the network.
 
     Args:
         examples: to learn from.
         clean: of other speakers, which tell what is usual.
         damages: N.
+        seed: of the networks' first weights and of what they are shown.
     """
     rows = np.concatenate([e.features[::7, : len(NAMES)].astype(np.float64) for e in examples])
     nothing = np.zeros((0, 0))
