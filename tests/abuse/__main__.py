@@ -9,7 +9,7 @@ from tests.abuse.supervisor import fuzz, table
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.abuse", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=1000, metavar="N", help="how many (default 1000: two minutes)")
+    parser.add_argument("--inputs", type=int, default=1000, metavar="N", help="how many (default 1000: a minute)")
     parser.add_argument("--seed", type=int, default=0, help="of all inputs (default 0)")
     parser.add_argument(
         "--only", default="", metavar="FAMILY[:NUMBER]", help="one family, or one input with all it says"

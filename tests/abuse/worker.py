@@ -61,6 +61,8 @@ def serve(connection: Connection, home: Path, seed: int) -> None:
             seeds.begin(home / "seeds")
             voices.make_all()
             hostile.every()
+        gc.collect()
+        gc.freeze()  # then what is collected before an input is what earlier ones left, and takes no time
         faulthandler.enable(log)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
