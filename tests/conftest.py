@@ -17,6 +17,7 @@ from bijection import perturb
 from demo_fixtures import Server, assert_nothing_is_left, running
 from filelock import FileLock
 from helpers import make_corpus, speech_like
+from order import arranged
 
 from flowvocoder.audio.plots import draw_pair
 from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
@@ -54,14 +55,13 @@ def served(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A test of the served demo waits for a server and, mostly, a browser. Long ones need `--thorough`."""
+    """A test of the served demo waits for a server and, mostly, a browser. What is left out needs `--thorough`."""
     parts: dict[bool, list[pytest.Item]] = {True: [], False: []}
     for item in items:
         if served(item):
             item.add_marker(pytest.mark.slow)
         parts[config.option.thorough or item.get_closest_marker("thorough") is None].append(item)
-    # First: so no process takes some of them from another, and starts a second server and browser.
-    items[:] = sorted(parts[True], key=served, reverse=True)
+    items[:] = arranged(parts[True], served)
     if parts[False]:
         config.hook.pytest_deselected(items=parts[False])
 

@@ -32,6 +32,7 @@ always = settings(max_examples=50, deadline=None, derandomize=True, suppress_hea
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the fuzzer measures memory as Linux tells it")
 def test_hundreds_of_inputs(thorough: bool) -> None:
     rows, faults = fuzz(1000 if thorough else 460, seed=0)

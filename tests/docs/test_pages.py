@@ -107,6 +107,7 @@ def test_python_of_the_tutorials_runs(page: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_commands_of_the_first_tutorial_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(Path(flowvocoder.__file__).parent / "examples", tmp_path / "flowvocoder" / "examples")
     monkeypatch.chdir(tmp_path)

@@ -82,6 +82,7 @@ def address(site: Path) -> Iterator[str]:
     server.shutdown()
 
 
+@pytest.mark.long
 def test_pages_fit_desktop_and_phone_and_search_finds(site: Path, address: str, thorough: bool) -> None:
     """On a phone all pages: without scripts, which have no part in their width and take most of the time."""
     sync_api = pytest.importorskip("playwright.sync_api")

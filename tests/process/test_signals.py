@@ -97,6 +97,7 @@ def named(run: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", SAME)
 def test_what_sigterm_leaves_is_whole(name: str, runner: Runner, data: Path, checkpoint: Path, tmp_path: Path) -> None:
     whole, *others = runner.at_moments(SAME[name], signal.SIGTERM, data, checkpoint, tmp_path / "out")

@@ -111,6 +111,7 @@ def assert_same_losses(a: Path, b: Path, steps: str) -> None:
     assert ours == pytest.approx(theirs, abs=1e-5, rel=0.0)
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one_does(alone: Path, pair: Path, steps: str) -> None:
     assert_same_losses(alone, pair, steps)
 
