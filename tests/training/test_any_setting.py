@@ -38,6 +38,8 @@ MODELS = [
     LapGlowConfig(block=16, flows=2, coupling="additive"),
     LapGlowConfig(block=32, causal=False, band_groups=1),
 ]
+SAMPLES = 4800
+"""Of the recording: more than the longest segment."""
 NARROW = {"channels", "encoder_channels", "scale_channels", "pitch_channels", "band_group_channels"}
 """Sizes of networks, at most 4 here: what they compute with has nothing to do with how many of them there are."""
 
@@ -95,7 +97,7 @@ def test_what_passes_the_checks_trains_and_speaks(model: ModelConfig, mel: MelSp
         check(experiment)
     except ConfigError:
         assume(False)
-    recording = torch.from_numpy(speech_like(0.6, mel.sample_rate))
+    recording = torch.from_numpy(speech_like(SAMPLES / mel.sample_rate, mel.sample_rate))
     with TemporaryDirectory() as folder:
         (corpus := Path(folder) / "corpus").mkdir()
         sf.write(corpus / "a.wav", recording.numpy(), mel.sample_rate)

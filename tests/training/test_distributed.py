@@ -125,6 +125,7 @@ def say_who_is_left():
     print(len(list(Path("/proc/self/task").iterdir())))
 
 import torch
+import torch._dynamo  # each would, for its model
 from flowvocoder.training.distributed import DistributedContext
 
 torch.set_num_threads(1)
