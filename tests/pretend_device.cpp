@@ -121,7 +121,7 @@ struct Guard final : c10::impl::NoOpDeviceGuardImpl<c10::kCUDA> {
 // Where a tensor of the CPU may stand beside those of the device.
 bool may_be_on_cpu(const c10::OperatorHandle& op, const c10::Argument& argument, const Tensor& tensor) {
   const std::string& name = op.schema().name();
-  if (name == "aten::copy_") return true;
+  if (name == "aten::copy_" || tensor.unsafeGetTensorImpl()->is_wrapped_number()) return true;
   if (argument.name() == "indices" && name.find("index") != std::string::npos)
     return tensor.scalar_type() == c10::kLong || tensor.scalar_type() == c10::kBool;
   if (tensor.dim() != 0 || (argument.alias_info() && argument.alias_info()->isWrite())) return false;

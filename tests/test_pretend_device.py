@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 PARTS = {
     "refusals": ["tests/test_pretend_device.py"],
     "density": ["tests/density/test_cuda.py", "tests/density/test_estimator.py"],
+    "voice": ["tests/test_cuda.py", "tests/streaming/test_engines.py"],
+    "training": ["tests/training/test_cuda.py", "tests/training/test_loading.py"],
 }
 """Files of tests, together in a process."""
 
