@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow
 
 CONFTEST = """
 import os, pytest
@@ -38,7 +39,6 @@ def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     return pytester.path / "ran"
 
 
-@pytest.mark.slow
 def test_each_process_begins_with_long_tests_and_one_with_those_of_the_demo(
     ran: Path, pytester: pytest.Pytester
 ) -> None:
