@@ -25,6 +25,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available() or shutil.which("g++") is None, reason="there is a GPU, or no compiler")
 @pytest.mark.parametrize("part", PARTS)
 def test_what_needs_a_gpu_runs_on_a_pretended_one(part: str) -> None:
