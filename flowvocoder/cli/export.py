@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from flowvocoder.checkpoint import load_checkpoint
-    from flowvocoder.interop.onnx.export import export_folder, export_onnx, export_pt2
+    from flowvocoder.interop.onnx.export import export_folder, export_onnx
+    from flowvocoder.interop.program import export_pt2
     from flowvocoder.runtime.vocoder import POSTFILTER, ROUNDS, STEP, default_folder
     from flowvocoder.threads import set_threads
 

@@ -10,7 +10,7 @@ from flowvocoder.postfilter.consistency import Iteration, MelConsistency
 from flowvocoder.postfilter.frame_by_frame import FrameByFrame
 from flowvocoder.postfilter.geometry import in_whole_hops
 from flowvocoder.postfilter.guide import UNGUIDED_FIRST, Guide
-from flowvocoder.postfilter.guided import GuidedIterations
+from flowvocoder.postfilter.guided import PIECE, GuidedIterations
 from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
 from flowvocoder.postfilter.settings import PostfilterSettings
@@ -57,6 +57,7 @@ class PostFilter(nn.Module):
         lengths: Tensor | None = None,
         precision: torch.dtype | None = None,
         compiled: bool = False,
+        piece: int = PIECE,
     ) -> Stages:
         """The same for audio that is still being made.
 
@@ -64,6 +65,7 @@ class PostFilter(nn.Module):
             lengths: frames of each item in all, (B,), where they differ; audio after them comes out as zeros.
             precision: of the guide network; None: that of the audio.
             compiled: frame-by-frame rounds may use numba.
+            piece: mel frames that guided iterations take at a time.
         """
         chain: list[Stage] = []
         if settings.rounds:
@@ -74,7 +76,7 @@ class PostFilter(nn.Module):
         if count:
             chain.append(LowBandStage(self.low_band, self.low_band.iterations(count - guided, lengths), lengths))
         if self.guide is not None and guided:
-            inner = GuidedIterations(self.guide, guided, lengths, precision)
+            inner = GuidedIterations(self.guide, guided, lengths, precision, piece)
             chain.append(LowBandStage(self.low_band, inner, lengths))
         return Stages(chain)
 

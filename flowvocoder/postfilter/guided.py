@@ -13,7 +13,7 @@ PIECE, CONTEXT = 1024, 80
 class GuidedIterations:
     """Network-guided iterations at the low rate as a `Stage`.
 
-    The guide sees a second to either side in every round, so a signal is cut into pieces of `PIECE` frames at places
+    The guide sees a second to either side in every round, so a signal is cut into pieces of `piece` frames at places
     that do not depend on how it arrives. Each is processed with `CONTEXT` frames before and after it.
 
     Args:
@@ -21,12 +21,20 @@ class GuidedIterations:
         count: iterations.
         lengths: frames of each item in all, (B,), where they differ.
         precision: of the network; None: that of the audio.
+        piece: mel frames.
     """
 
-    def __init__(self, guide: Guide, count: int, lengths: Tensor | None = None, precision: torch.dtype | None = None):
+    def __init__(
+        self,
+        guide: Guide,
+        count: int,
+        lengths: Tensor | None = None,
+        precision: torch.dtype | None = None,
+        piece: int = PIECE,
+    ):
         self._guide, self._count, self._lengths, self._precision = guide, count, lengths, precision
-        self._hop = guide.band.consistency.hop
-        self.behind = (PIECE + CONTEXT) * self._hop
+        self._hop, self._frames = guide.band.consistency.hop, piece
+        self.behind = (piece + CONTEXT) * self._hop
         self._mel: Tensor | None = None  # from where the next piece's context begins
         self._low: Tensor | None = None
         self._start = 0  # frame at which they begin
@@ -38,7 +46,7 @@ class GuidedIterations:
         done = [audio[:, :0]]
         while True:
             arrived = self._start + min(self._mel.shape[2], self._low.shape[1] // self._hop)
-            needed = self._next + PIECE + CONTEXT
+            needed = self._next + self._frames + CONTEXT
             if ends and arrived <= needed:
                 return torch.cat([*done, self._last(self._mel, self._low, arrived)], 1)
             if arrived < needed:
@@ -47,7 +55,7 @@ class GuidedIterations:
 
     def _piece(self, mel: Tensor, low: Tensor) -> Tensor:
         """The next whole piece."""
-        stop, hop = self._next + PIECE, self._hop
+        stop, hop = self._next + self._frames, self._hop
         known = stop + CONTEXT - self._start
         after = self._iterated(mel[..., :known], low[:, : known * hop])
         piece = after[:, (self._next - self._start) * hop : (stop - self._start) * hop]

@@ -136,20 +136,6 @@ def test_rounds_behind_any_step(look_ahead: int, delay: int, tmp_path: Path) -> 
     assert (expected - audio).abs().max() > 0.1 and np.abs(got - expected.numpy()).max() < 1e-5
 
 
-def test_pt2_gives_what_pytorch_gives(checkpoint: Path, mels: torch.Tensor, tmp_path: Path, thorough: bool) -> None:
-    if not thorough:
-        pytest.skip("tracing takes 20 s: with --thorough")
-    out = tmp_path / "voice.pt2"
-    assert main(["export", str(checkpoint), str(out), "--format", "pt2"]) == 0
-    extra = {"flowvocoder.json": ""}
-    program = torch.export.load(out, extra_files=extra).module()
-    assert '"sample_rate": 22050' in extra["flowvocoder.json"]
-    vocoder = Vocoder.from_pretrained(checkpoint)
-    for mel in (mels, mels[:1, :, :33]):
-        noise, length = vocoder.draw_noise(mel, 0.7, 3), torch.full((len(mel),), mel.shape[2])
-        assert (program(mel, noise, length) - vocoder.synthesize(mel, 0.7, seed=3, gl_iters=0)).abs().max() < 1e-4
-
-
 def test_weights_in_16_bits(whole: Path, step: Path, mels: torch.Tensor, tmp_path: Path) -> None:
     import onnx
 

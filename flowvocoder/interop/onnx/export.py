@@ -18,7 +18,7 @@ from flowvocoder.extras import library
 from flowvocoder.files import writing
 from flowvocoder.flows.recursion.reference import GROUP
 from flowvocoder.interop.onnx.metadata import metadata
-from flowvocoder.interop.onnx.modules import StepExport, WholeExport
+from flowvocoder.interop.onnx.modules import StepExport
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.frame_by_frame import constants
 from flowvocoder.postfilter.latency import of_stream
@@ -99,7 +99,7 @@ def step_model(checkpoint: Checkpoint) -> "tuple[onnx.ModelProto, FlowStep]":
 
     module = StepExport(checkpoint.model)
     program, names = traced(module, batch=2)
-    with _quiet():
+    with quiet():
         exported = torch.onnx.export(
             program,
             dynamo=True,
@@ -148,48 +148,28 @@ def recursions(program: torch.export.ExportedProgram) -> set[tuple[int, int]]:
     return found
 
 
-def export_pt2(checkpoint: Checkpoint, path: Path, step: bool) -> None:
-    """Write a `torch.export` program; loading it needs `import flowvocoder.flows.recursion.operator`."""
-    module: StepExport | WholeExport = (StepExport if step else WholeExport)(checkpoint.model)
-    program, _ = traced(module, batch=2)
-    written = io.BytesIO()
-    about = metadata(checkpoint, module.step, "step" if step else "whole")
-    extra = {"flowvocoder.json": json.dumps(about)}
-    torch.export.save(program, written, extra_files=extra)
-    with writing(path) as temporary:
-        temporary.write_bytes(written.getbuffer())
-
-
-def traced(
-    module: StepExport | WholeExport, batch: int
-) -> tuple[torch.export.ExportedProgram, tuple[list[str], list[str]]]:
+def traced(module: StepExport, batch: int) -> tuple[torch.export.ExportedProgram, tuple[list[str], list[str]]]:
     """The module as a graph with any batch and number of frames, and the names of its inputs and outputs."""
     step = module.step
     frames = 4 * ((step.delay // step.rate) + 2)
     items, time = torch.export.Dim("batch", min=1), torch.export.Dim("frames", min=1)
     mel = torch.zeros(batch, step.n_mels, frames)
     noise = torch.zeros(batch, step.block, frames * step.rate)
-    length = torch.full((batch,), frames)
+    state = [torch.zeros(batch, *shape) for shape in step.state_shapes]
+    inputs = (mel, noise, torch.tensor(1), torch.full((batch,), frames), state)
     at = {0: items, 2: step.rate * time}
-    if isinstance(module, WholeExport):
-        inputs: tuple[Any, ...] = (mel, noise, length)
-        shapes: tuple[Any, ...] = ({0: items, 2: time}, at, {0: items})
-        names = ["mel", "noise", "length"], ["audio"]
-    else:
-        state = [torch.zeros(batch, *shape) for shape in step.state_shapes]
-        inputs = (mel, noise, torch.tensor(1), length, state)
-        shapes = ({0: items, 2: time}, at, None, {0: items}, [{0: items} for _ in state])
-        numbers = range(len(state))
-        names = (
-            ["mel", "noise", "position", "length", *(f"state_{i}" for i in numbers)],
-            ["audio", *(f"new_state_{i}" for i in numbers)],
-        )
-    with _quiet(), torch.no_grad():
+    shapes = ({0: items, 2: time}, at, None, {0: items}, [{0: items} for _ in state])
+    numbers = range(len(state))
+    names = (
+        ["mel", "noise", "position", "length", *(f"state_{i}" for i in numbers)],
+        ["audio", *(f"new_state_{i}" for i in numbers)],
+    )
+    with quiet(), torch.no_grad():
         return torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False), names
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """Without the exporter's notes to its own developers."""
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

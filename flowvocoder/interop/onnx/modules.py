@@ -1,7 +1,5 @@
 """What is exported: a model with its step as a function of tensors, state included."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.errors import ConfigError
@@ -9,7 +7,6 @@ from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion import operator
 from flowvocoder.flows.streaming import NoStreamingStep, StreamPosition, StreamState
 from flowvocoder.streaming.flow import FlowStep
-from flowvocoder.units import ceil_div
 
 
 class StepExport(nn.Module):
@@ -32,28 +29,6 @@ class StepExport(nn.Module):
         frames = StreamPosition(position, length, traced=True)
         audio = self.step(mel.transpose(1, 2), noise.transpose(1, 2), frames, after)
         return audio, after.new
-
-
-class WholeExport(nn.Module):
-    """Synthesis of whole mels.
-
-    Shape:
-        mel: (B, n_mels, F), noise: (B, M, N), length: (B,) frames of each item -> audio (B, F * hop_length)
-    """
-
-    def __init__(self, model: FlowVocoder):
-        super().__init__()
-        self.step = exportable(model)
-
-    def forward(self, mel: Tensor, noise: Tensor, length: Tensor) -> Tensor:
-        step = self.step
-        rest = ceil_div(step.delay, step.rate)
-        start = torch.zeros((), dtype=torch.int64, device=mel.device)
-        mel = F.pad(mel.transpose(1, 2), (0, 0, 0, rest))
-        noise = F.pad(noise.transpose(1, 2), (0, 0, 0, rest * step.rate))
-        audio: Tensor = step(mel, noise, StreamPosition(start, length, traced=True), StreamState())
-        late = step.delay * step.block
-        return audio[:, late : late + audio.shape[1] - rest * step.rate * step.block]
 
 
 def exportable(model: FlowVocoder) -> FlowStep:

@@ -24,6 +24,7 @@ from flowvocoder.postfilter.guide import (
     GUIDED,
     LOWEST_LEVEL,
     RELATIVE_FLOOR,
+    STATED,
     STRENGTH,
     UNGUIDED,
     UNGUIDED_FIRST,
@@ -247,7 +248,7 @@ class Guided:
         level = step.frames.spectra(x)[1]
         level = self._partnered(graph.slice(level, 0, step.step.bands, 2))
         missing = graph("Mul", graph("Clip", graph("Sub", self.stated, level), -1.0, 1.0), 4.0)
-        stated = graph("Div", graph("Add", self.stated, 3.0), 2.5)
+        stated = graph("Div", graph("Add", self.stated, STATED[0]), STATED[1])
         pairs = [graph("Reshape", x, whole(0, -1, 2 * guide.band.consistency.bands)) for x in (stated, missing)]
         correlation = graph("Mul", self._autocorrelation(low), 2.0)
         h = self._linear(graph("Concat", *pairs, own, correlation, axis=2), guide.start)
