@@ -11,6 +11,7 @@ from flowvocoder.cli.common import set_machine
 from flowvocoder.cli.options import add_machine, add_settings, folder, positive, positive_int
 from flowvocoder.config import Experiment, override
 from flowvocoder.errors import ConfigError, TrainingError
+from flowvocoder.mel.spec import MelSpec
 from flowvocoder.presets import DEFAULT_PRESET, PRESETS, experiment_from_dict, preset
 from flowvocoder.voice_card import VoiceCard, checkpoint_folder
 
@@ -26,7 +27,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RUN", type=folder, required=True, help="run folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in RUN with its own settings")
     parser.add_argument("--init-from", metavar="CHECKPOINT", type=checkpoint_folder,
-                        help="initial weights, their sizes and, unless --set mel= names one, their mel")  # fmt: skip
+                        help="initial weights, their sizes and, unless --set mel= or the preset (universal-24k)"
+                        " names another, their mel")  # fmt: skip
     add_settings(parser, "override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")
     parser.add_argument("--max-steps", metavar="N", type=positive_int,
                         help="save and stop after step N; with --find-lr: its number of steps")  # fmt: skip
@@ -40,6 +42,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or continue a run; on one process, or on those that torchrun started."""
     from flowvocoder.files import readable_folder
+    from flowvocoder.training.another_mel import guide_keeps
     from flowvocoder.training.distributed import DistributedContext
     from flowvocoder.training.folder import STATE, resumes
     from flowvocoder.training.state import saved_experiment
@@ -49,10 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     saved = saved_experiment(state) if state.exists() and resumes(arguments.out, arguments.resume) else None
     start = arguments.init_from if saved is None else None  # a run that continues has its weights
     planned = _planned(arguments.preset, start, saved)
-    experiment = override(planned, arguments.settings)
+    mel = preset(arguments.preset or DEFAULT_PRESET).mel
+    named = dataclasses.replace(planned, mel=mel) if start is not None and mel != MelSpec() else planned
+    experiment = override(named, arguments.settings)
     another_mel = start is not None and experiment.mel != planned.mel and experiment.train.stage == "flow"
-    if another_mel:
-        experiment = dataclasses.replace(experiment, postfilter=None)  # a guide goes by the mel that it was trained on
+    if another_mel and not guide_keeps(experiment.mel, planned.mel):
+        experiment = dataclasses.replace(experiment, postfilter=None)
     if experiment.train.stage != "flow" and start is None and saved is None:
         stage = experiment.train.stage
         raise ConfigError(f"stage {stage} starts from a trained flow: name its checkpoint by --init-from")

@@ -34,6 +34,9 @@ LOWEST_LEVEL = 1e-3
 CORRELATION_WINDOW, LONGEST_PERIOD = 0.035, 1 / 50
 """Seconds: the window of the autocorrelation, and its longest lag."""
 
+STATED = 3.0, 2.5
+"""Stated levels enter the network plus the first, over the second."""
+
 EDGE = 6
 """Frames at either end of a segment without a loss: what lies beyond them is not known."""
 
@@ -187,7 +190,7 @@ class Guide(nn.Module):
         missing = 4.0 * (stated - consistency.log_mel_of(low, mel.shape[2])).clamp(-1.0, 1.0)
         own = self.magnitudes(low, mel)
         correlation = 2.0 * self._autocorrelation(low, own.shape[1])
-        inputs = torch.cat([_pairs((stated + 3.0) / 2.5), _pairs(missing), own, correlation], 2)
+        inputs = torch.cat([_pairs((stated + STATED[0]) / STATED[1]), _pairs(missing), own, correlation], 2)
         with torch.autocast(low.device.type, precision or torch.bfloat16, enabled=precision is not None):
             h = self.start(inputs)
             for layer in self.layers:

@@ -12,6 +12,8 @@ from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.mel.frontend import band_centres, interpolation
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.guide import STATED, Guide
+from flowvocoder.postfilter.low_band import LowBand
 
 
 def take_weights_of_another_mel(
@@ -40,6 +42,44 @@ def take_weights_of_another_mel(
                 head = f"{name}.lag_head.{part}"
                 weights[head] = weights[head][lags - before.min_lag]
     model.load_state_dict(weights)
+
+
+def guide_keeps(mel: MelSpec, trained_mel: MelSpec) -> bool:
+    """Whether a guide for one mel can take the weights of a guide for another: their windows are as many samples."""
+    sizes = {(spec.n_fft, spec.hop_length, LowBand(spec).decimate) for spec in (mel, trained_mel)}
+    return len(sizes) == 1
+
+
+def take_guide_of_another_mel(guide: Guide, mel: MelSpec, trained: Guide, trained_mel: MelSpec) -> None:
+    """Give a guide the weights of one that was trained with `trained_mel`, where `guide_keeps` is true.
+
+    Bins, lags and bands count relative to the sample rate, as in the flow. A mel's levels are those of a flat spectrum
+    (`Guide.unit`) plus what it says of the signal; only the first differs with the filterbank.
+    """
+    ours, theirs = guide.unit, trained.unit
+    between = interpolation(
+        band_centres(mel)[: len(ours)] / mel.sample_rate,
+        band_centres(trained_mel)[: len(theirs)] / trained_mel.sample_rate,
+    ).to(ours)
+    weights = {name: value.clone() for name, value in trained.state_dict().items()}
+    read = weights["start.weight"].split([*[len(theirs)] * 4, trained.bins, trained.lags], 1)
+    bands, own, correlation = read[:4], read[4], read[5]
+    middle, scale = STATED
+    offset = (theirs + middle) - (ours + middle) @ between
+    weights["start.bias"] += (bands[0] + bands[1]) @ offset / scale
+    weights["start.weight"] = torch.cat(
+        [*(band @ between.T for band in bands), _resized(own, guide.bins, 1), _resized(correlation, guide.lags, 1)], 1
+    )
+    for name in ("last.weight", "last.bias"):
+        weights[name] = torch.cat([_resized(part, guide.bins, 0) for part in weights[name].chunk(2)])
+    guide.load_state_dict(weights)
+
+
+def _resized(x: Tensor, size: int, axis: int) -> Tensor:
+    """Cut, or with zeros after it."""
+    kept = x.narrow(axis, 0, min(size, x.shape[axis]))
+    shape = [size - kept.shape[axis] if place == axis else length for place, length in enumerate(x.shape)]
+    return torch.cat([kept, x.new_zeros(shape)], axis)
 
 
 def _readers(model: FlowVocoder, experiment: Experiment) -> list[str]:

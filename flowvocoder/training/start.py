@@ -10,7 +10,7 @@ from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.postfilter.chain import PostFilter
-from flowvocoder.training.another_mel import take_weights_of_another_mel
+from flowvocoder.training.another_mel import take_guide_of_another_mel, take_weights_of_another_mel
 from flowvocoder.training.differences import difference
 
 
@@ -35,11 +35,14 @@ def take_weights(
 ) -> None:
     """Set them to those of the checkpoint `start`, read from `path`. Raises CheckpointError: it does not fit.
 
-    A flow that was trained with another mel is re-expressed for this one; the guide network is not.
+    A flow and a guide that were trained with another mel are re-expressed for this one.
     """
     _check_fits(experiment, start.experiment, path)
     if start.experiment.mel != experiment.mel:
         take_weights_of_another_mel(model, experiment, start.model, start.experiment.mel)
+        if postfilter.guide is not None and start.postfilter is not None and start.postfilter.guide is not None:
+            theirs = start.postfilter.guide, start.experiment.mel
+            take_guide_of_another_mel(postfilter.guide, experiment.mel, *theirs)
         return
     model.load_state_dict(start.model.state_dict())
     if postfilter.guide is not None and start.postfilter is not None:
@@ -78,7 +81,7 @@ def _check_fits(ours: Experiment, theirs: Experiment, path: Path | None) -> None
     if names[0] != names[1]:
         raise CheckpointError(f"{path}: is a {names[0]}, this run trains a {names[1]}")
     same_hop = theirs.mel.hop_length == ours.mel.hop_length
-    if theirs.mel != ours.mel and not (ours.train.stage == "flow" and ours.postfilter is None and same_hop):
+    if theirs.mel != ours.mel and not (ours.train.stage == "flow" and same_hop):
         raise CheckpointError(f"{path}: has another mel than this run: {theirs.mel.difference(ours.mel)}")
     for mine, its in ((ours.model, theirs.model), (ours.postfilter, theirs.postfilter)):
         if mine is not None and its is not None and mine != its:

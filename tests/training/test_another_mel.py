@@ -15,7 +15,9 @@ from flowvocoder.errors import CheckpointError
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec, convention
+from flowvocoder.postfilter.guide import Guide
 from flowvocoder.presets import preset
+from flowvocoder.training.another_mel import guide_keeps, take_guide_of_another_mel
 from flowvocoder.training.start import initial_voice
 from flowvocoder.voice_card import BUNDLED_VOICE
 
@@ -75,12 +77,36 @@ def test_a_waveglow_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_says_so_and_leaves_the_guide_out(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("named", [["--set", "mel=vocos"], ["--preset", "universal-24k-stage1"]])
+def test_the_command_says_so_and_keeps_the_guide(
+    named: list[str], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--set", "mel=vocos", "--set", "batch=2", "--set", "segment=4096", "--max-steps", "1"]
+    flags = [*named, "--set", "batch=2", "--set", "segment=4096", "--max-steps", "1"]
     command = ["train", "--init-from", "bundled", "--corpus", str(corpus), "--out", str(tmp_path / "run"), *flags]
     assert main(command) == 0
     assert "has another mel: sample_rate 22050, not 24000; n_mels 80, not 100;" in capsys.readouterr().err
     made = load_checkpoint(tmp_path / "run" / "checkpoint")
-    assert made.experiment.mel == convention("vocos") and made.postfilter is None
+    assert made.experiment.mel == convention("vocos") and made.postfilter is not None
+
+
+def test_a_guide_predicts_recordings_of_another_rate_before_training(bundled: Checkpoint) -> None:
+    """The same samples, taken to be at either rate: what a guide that knows nothing predicts is far off."""
+    assert bundled.postfilter is not None and bundled.postfilter.guide is not None
+    theirs, mel, trained_mel = bundled.postfilter.guide, convention("vocos"), bundled.experiment.mel
+    ours = Guide(mel, theirs.start.out_features, len(theirs.layers))
+    audio = torch.from_numpy(sf.read(KATHLEEN, dtype="float32")[0])[None, : 86 * 2 * mel.hop_length]
+    untrained = guide_loss(ours, mel, audio)
+    take_guide_of_another_mel(ours, mel, theirs, trained_mel)
+    loss, trained = guide_loss(ours, mel, audio), guide_loss(theirs, trained_mel, audio)
+    assert loss < untrained - 0.5 and loss < trained + 0.5, (untrained, loss, trained)
+
+
+def guide_loss(guide: Guide, mel: MelSpec, audio: torch.Tensor) -> float:
+    low, frames = guide.band.of(audio), MelFrontEnd(mel)(audio)[..., : audio.shape[1] // mel.hop_length]
+    with torch.no_grad():
+        return float(guide.loss(low, low, frames))
+
+
+def test_a_guide_whose_windows_are_other_samples_is_not_kept() -> None:
+    mel = convention("tacotron2")
+    assert guide_keeps(mel, convention("vocos")) and not guide_keeps(mel, dataclasses.replace(mel, n_fft=2048))
