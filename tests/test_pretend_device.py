@@ -21,13 +21,18 @@ PARTS = {
 }
 """Files of tests, together in a process."""
 
+MOSTLY = ("refusals", "density")
+"""The others take a minute of a core each: with --thorough."""
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 
 
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available() or shutil.which("g++") is None, reason="there is a GPU, or no compiler")
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[] if part in MOSTLY else [pytest.mark.thorough]) for part in PARTS]
+)
 def test_what_needs_a_gpu_runs_on_a_pretended_one(part: str) -> None:
     # Neither Triton's kernel nor CUDA graphs: they are what only a GPU has.
     chosen = ["-k", "cuda and not graphs and not recursion", *PARTS[part]]

@@ -12,7 +12,7 @@ import flowvocoder
 from flowvocoder.checkpoint import WEIGHTS
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError, MelError
 from flowvocoder.vocoder import Vocoder
-from flowvocoder.voice_card import BUNDLED_VOICE
+from flowvocoder.voice_card import BUNDLED_VOICE, VOICES
 
 EXAMPLES = sorted((Path(flowvocoder.__file__).parent / "examples").glob("*.flac"))
 
@@ -31,10 +31,25 @@ def speech(request: pytest.FixtureRequest) -> torch.Tensor:
     return torch.from_numpy(sf.read(request.param, dtype="float32")[0])
 
 
-def test_bundled_voice_fits_the_package() -> None:
-    assert (BUNDLED_VOICE / WEIGHTS).stat().st_size <= 30e6
-    card = (BUNDLED_VOICE / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "CC0" in card and "@" not in card
+@pytest.mark.parametrize("name", ["universal-22k", "universal-24k"])
+def test_a_voice_of_the_package_fits_it(name: str) -> None:
+    assert (VOICES / name / WEIGHTS).stat().st_size <= 25e6
+    card = (VOICES / name / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "CC BY 4.0" in card and "@" not in card
+
+
+@pytest.mark.slow
+def test_the_voice_at_24_khz_says_what_lies_above_8_khz(speech: torch.Tensor) -> None:
+    voice = Vocoder.from_pretrained("universal-24k")
+    assert (voice.sample_rate, voice.spec.n_mels) == (24000, 100)
+    mel = voice.mel(speech)  # as if it had been spoken at 24 kHz
+    again = voice.mel(voice.synthesize(mel, seed=0))[..., : mel.shape[2]]
+    assert (again - mel).abs().mean() < 0.2 and (again - mel)[:, 80:].mean().abs() < 0.1
+    assert voice.score(speech) > 5.0
+
+
+def test_the_default_is_one_of_them() -> None:
+    assert BUNDLED_VOICE == VOICES / "universal-22k"
 
 
 @pytest.mark.slow

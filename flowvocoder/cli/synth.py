@@ -248,8 +248,20 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
         else:
             from flowvocoder.mel.conversion import MelConversion
 
-            MelConversion(source, wanted)
+            try:
+                MelConversion(source, wanted)
+            except MelError as error:
+                raise MelError(f"{error}{_voice_for(source.spec)}") from error
     return source if beside is None else Toolkit(beside), beside
+
+
+def _voice_for(spec: "MelSpec") -> str:
+    """Which of the voices at hand wants such mels, as the end of a sentence; nothing where none does."""
+    from flowvocoder.checkpoint import read_config
+    from flowvocoder.voice_card import voices
+
+    wanted = (name for name, folder in voices().items() if read_config(folder)["mel"] == spec.to_dict())
+    return next((f"; the voice {name} takes it: --checkpoint {name}" for name in wanted), "")
 
 
 def _without_torch(arguments: argparse.Namespace) -> bool:

@@ -206,7 +206,8 @@ def test_the_command(small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert (tmp_path / "bare.wav").read_bytes() != (tmp_path / "named.wav").read_bytes()
     capsys.readouterr()
     for name, options, said in [
-        ("other", [], "a vocos mel does not fit a voice of tacotron2 mels: sample_rate 24000, not 22050"),
+        ("other", [], "a vocos mel does not fit a voice of tacotron2 mels: sample_rate 24000, not 22050; the"
+         " voice universal-24k takes it: --checkpoint universal-24k"),
         ("named", ["--convention", "tacotron2"], "is a hifigan mel, --convention says tacotron2: padding same"),
         ("bare", ["--convention", "nobody"], "unknown mel convention 'nobody'"),
     ]:  # fmt: skip
