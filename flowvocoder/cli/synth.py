@@ -18,7 +18,7 @@ from flowvocoder.cli.common import (
 )
 from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling, draws
 from flowvocoder.cli.pipe import stream_mel
-from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
+from flowvocoder.errors import CheckpointError, ConfigError, ImplausibleMelError, MelError
 from flowvocoder.extras import torch_is_there
 from flowvocoder.units import seconds
 
@@ -260,8 +260,11 @@ def _voice_for(spec: "MelSpec") -> str:
     from flowvocoder.checkpoint import read_config
     from flowvocoder.voice_card import voices
 
-    wanted = (name for name, folder in voices().items() if read_config(folder)["mel"] == spec.to_dict())
-    return next((f"; the voice {name} takes it: --checkpoint {name}" for name in wanted), "")
+    for name, folder in voices().items():
+        with contextlib.suppress(CheckpointError):  # a damaged voice is no help here
+            if read_config(folder)["mel"] == spec.to_dict():
+                return f"; the voice {name} takes it: --checkpoint {name}"
+    return ""
 
 
 def _without_torch(arguments: argparse.Namespace) -> bool:

@@ -10,7 +10,11 @@ from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.postfilter.chain import PostFilter
-from flowvocoder.training.another_mel import take_guide_of_another_mel, take_weights_of_another_mel
+from flowvocoder.training.another_mel import (
+    guide_keeps,
+    take_guide_of_another_mel,
+    take_weights_of_another_mel,
+)
 from flowvocoder.training.differences import difference
 
 
@@ -81,7 +85,8 @@ def _check_fits(ours: Experiment, theirs: Experiment, path: Path | None) -> None
     if names[0] != names[1]:
         raise CheckpointError(f"{path}: is a {names[0]}, this run trains a {names[1]}")
     same_hop = theirs.mel.hop_length == ours.mel.hop_length
-    if theirs.mel != ours.mel and not (ours.train.stage == "flow" and same_hop):
+    carried = same_hop and (ours.postfilter is None or guide_keeps(ours.mel, theirs.mel))
+    if theirs.mel != ours.mel and not (ours.train.stage == "flow" and carried):
         raise CheckpointError(f"{path}: has another mel than this run: {theirs.mel.difference(ours.mel)}")
     for mine, its in ((ours.model, theirs.model), (ours.postfilter, theirs.postfilter)):
         if mine is not None and its is not None and mine != its:

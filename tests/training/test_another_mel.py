@@ -69,6 +69,13 @@ def test_another_hop_or_stage_is_refused(settings: list[str], bundled: Checkpoin
         initial_voice(experiment, bundled, BUNDLED_VOICE)
 
 
+def test_a_guide_whose_windows_are_other_samples_is_refused(bundled: Checkpoint) -> None:
+    mel = dataclasses.replace(bundled.experiment.mel, n_fft=2048)
+    experiment = dataclasses.replace(of(bundled, mel), postfilter=bundled.experiment.postfilter)
+    with pytest.raises(CheckpointError, match="has another mel than this run: n_fft 1024, not 2048"):
+        initial_voice(experiment, bundled, BUNDLED_VOICE)
+
+
 def test_a_waveglow_is_refused() -> None:
     experiment = override(preset("waveglow-256"), ["model.channels=8", "model.layers=1"])
     start = Checkpoint(build_model(experiment), experiment)
