@@ -102,7 +102,10 @@ def without_gaps(program: torch.export.ExportedProgram) -> torch.export.Exported
                 torch.ops.aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
             )
         copy.meta = {**node.meta, "val": value.clone(memory_format=torch.contiguous_format)}
-        node.replace_all_uses_with(copy, delete_user_cb=lambda user, copy=copy: user is not copy)
+        # What is given out stays: the program names it, and nothing is computed from it.
+        node.replace_all_uses_with(
+            copy, delete_user_cb=lambda user, copy=copy: user is not copy and user.op != "output"
+        )
     program.graph_module.recompile()
     return program
 
