@@ -9,7 +9,7 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.models.registry import ARCHITECTURES, PRESETS
 from flowvocoder.settings import typed
 
-__all__ = ["DEFAULT_PRESET", "PRESETS", "experiment_from_dict", "preset"]
+__all__ = ["DEFAULT_PRESET", "PRESETS", "experiment_from_dict", "preset", "stated_mel"]
 
 DEFAULT_PRESET = "lapglow-streaming"
 
@@ -20,6 +20,12 @@ def preset(name: str) -> Experiment:
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}: there are {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def stated_mel(name: str) -> MelSpec | None:
+    """The mel of a preset whose name states its rate, such as universal-24k-stage1; None for one of any mel."""
+    mel = preset(name).mel
+    return mel if f"-{mel.sample_rate // 1000}k-" in name else None
 
 
 def experiment_from_dict(values: dict[str, Any]) -> Experiment:

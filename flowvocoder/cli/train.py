@@ -11,8 +11,7 @@ from flowvocoder.cli.common import set_machine
 from flowvocoder.cli.options import add_machine, add_settings, folder, positive, positive_int
 from flowvocoder.config import Experiment, override
 from flowvocoder.errors import ConfigError, TrainingError
-from flowvocoder.mel.spec import MelSpec
-from flowvocoder.presets import DEFAULT_PRESET, PRESETS, experiment_from_dict, preset
+from flowvocoder.presets import DEFAULT_PRESET, PRESETS, experiment_from_dict, preset, stated_mel
 from flowvocoder.voice_card import VoiceCard, checkpoint_folder
 
 if TYPE_CHECKING:
@@ -52,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     saved = saved_experiment(state) if state.exists() and resumes(arguments.out, arguments.resume) else None
     start = arguments.init_from if saved is None else None  # a run that continues has its weights
     planned = _planned(arguments.preset, start, saved)
-    mel = preset(arguments.preset or DEFAULT_PRESET).mel
-    named = dataclasses.replace(planned, mel=mel) if start is not None and mel != MelSpec() else planned
+    mel = None if start is None else stated_mel(arguments.preset or DEFAULT_PRESET)
+    named = planned if mel is None else dataclasses.replace(planned, mel=mel)
     experiment = override(named, arguments.settings)
     another_mel = start is not None and experiment.mel != planned.mel and experiment.train.stage == "flow"
     if another_mel and not guide_keeps(experiment.mel, planned.mel):

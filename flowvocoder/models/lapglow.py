@@ -115,6 +115,12 @@ class LapGlowConfig(ModelConfig):
 
 STREAMING = LapGlowConfig()
 
+# For small machines: a fifth of the parameters, a quarter of the products.
+POCKET = dataclasses.replace(
+    STREAMING, flows=4, channels=96, encoder_channels=96, scale_channels=64, pitch_channels=96, band_group_channels=64
+)
+POCKET_GUIDE = GuideConfig(guide_channels=96, guide_layers=4)
+
 # Four times the work of the streaming model, and not causal: more likelihood for it.
 BASE = LapGlowConfig(
     block=128,
@@ -150,6 +156,15 @@ STAGE3 = TrainConfig(
     stage="guide",
     optim=OptimSettings(steps=8000, segment=40960, lr=2e-3),
     sampling=SamplingSettings(temperature=0.9, low_band_iters=40),
+)
+
+# An hour and a half of one core for all three.
+POCKET_STAGE1 = TrainConfig(optim=OptimSettings(steps=6000, lr=2e-3), run=RunSettings(validate_every=2000))
+POCKET_STAGE2 = dataclasses.replace(
+    STAGE2, optim=dataclasses.replace(STAGE2.optim, steps=1200), run=RunSettings(validate_every=1200)
+)
+POCKET_STAGE3 = dataclasses.replace(
+    STAGE3, optim=dataclasses.replace(STAGE3.optim, steps=1500), run=RunSettings(validate_every=1500)
 )
 
 STAGE2_GAN = TrainConfig(
@@ -201,6 +216,10 @@ register_presets(
         "universal-24k-stage1": Experiment(STREAMING, WIDE_MEL, universal(STAGE1)),
         "universal-24k-stage2": Experiment(STREAMING, WIDE_MEL, universal(STAGE2)),
         "universal-24k-stage3": Experiment(STREAMING, WIDE_MEL, universal(STAGE3), GuideConfig()),
+        # The same for a fifth of the parameters.
+        "pocket-22k-stage1": Experiment(POCKET, MEL, universal(POCKET_STAGE1)),
+        "pocket-22k-stage2": Experiment(POCKET, MEL, universal(POCKET_STAGE2)),
+        "pocket-22k-stage3": Experiment(POCKET, MEL, universal(POCKET_STAGE3), POCKET_GUIDE),
         "lapglow-base": Experiment(BASE, MEL, SHORT),
         "lapglow-small": Experiment(SMALL, MEL, SHORT),
         # Small enough to train in seconds: for trying things out and for tests.
