@@ -26,7 +26,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RUN", type=folder, required=True, help="run folder")
     parser.add_argument("--resume", action="store_true", help="continue the run in RUN with its own settings")
     parser.add_argument("--init-from", metavar="CHECKPOINT", type=checkpoint_folder,
-                        help="initial weights, their sizes and, unless --set mel= or the preset (universal-24k)"
+                        help="initial weights, their sizes and, unless --set mel= or the preset (-22k-, -24k-)"
                         " names another, their mel")  # fmt: skip
     add_settings(parser, "override a setting: lr=5e-4, steps=1000, model.channels=96, mel=hifigan")
     parser.add_argument("--max-steps", metavar="N", type=positive_int,

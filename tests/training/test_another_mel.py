@@ -8,7 +8,7 @@ import soundfile as sf
 import torch
 
 import flowvocoder
-from flowvocoder.checkpoint import Checkpoint, build_model, load_checkpoint
+from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, load_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import Experiment, override
 from flowvocoder.errors import CheckpointError
@@ -83,17 +83,35 @@ def test_a_waveglow_is_refused() -> None:
         initial_voice(override(experiment, ["mel=hifigan"]), start, Path("voice"))
 
 
+FURTHER, BACK = "sample_rate 22050, not 24000; n_mels 80, not 100;", "sample_rate 24000, not 22050; n_mels 100, not 80;"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("named", [["--set", "mel=vocos"], ["--preset", "universal-24k-stage1"]])
+@pytest.mark.parametrize(
+    ("start", "named", "mel", "said"),
+    [
+        ("universal-22k", ["--set", "mel=vocos"], "vocos", FURTHER),
+        ("universal-22k", ["--preset", "universal-24k-stage1"], "vocos", FURTHER),
+        ("universal-24k", ["--preset", "universal-22k-stage1"], "tacotron2", BACK),
+        pytest.param("universal-24k", ["--preset", "lapglow-stage1"], "vocos", "", marks=pytest.mark.thorough),
+    ],
+)
 def test_the_command_says_so_and_keeps_the_guide(
-    named: list[str], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: str, named: list[str], mel: str, said: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [*named, "--set", "batch=2", "--set", "segment=4096", "--max-steps", "1"]
-    command = ["train", "--init-from", "bundled", "--corpus", str(corpus), "--out", str(tmp_path / "run"), *flags]
+    command = ["train", "--init-from", start, "--corpus", str(corpus), "--out", str(tmp_path / "run"), *flags]
     assert main(command) == 0
-    assert "has another mel: sample_rate 22050, not 24000; n_mels 80, not 100;" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert said in text and ("has another mel" in text) == bool(said)
     made = load_checkpoint(tmp_path / "run" / "checkpoint")
-    assert made.experiment.mel == convention("vocos") and made.postfilter is not None
+    assert made.experiment.mel == convention(mel) and made.postfilter is not None
+
+
+def test_the_smallest_voice_has_at_most_two_million_parameters() -> None:
+    experiment = preset("pocket-22k-stage3")
+    parts = [build_model(experiment), build_postfilter(experiment)]
+    assert 1e6 < sum(p.numel() for part in parts if part is not None for p in part.parameters()) < 2e6
 
 
 def test_a_guide_predicts_recordings_of_another_rate_before_training(bundled: Checkpoint) -> None:
