@@ -63,14 +63,17 @@ docs: $(VENV)/installed-dev
 browser: $(VENV)/installed-dev
 	$(PY) docs/scripts/browser.py site/browser
 
-$(VENV)/installed: pyproject.toml
+$(PY):
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(PY)
 	$(PIP) $(TORCH) -e .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+# In one step: after another, pip would build the package and look for its versions twice.
+$(VENV)/installed-dev: pyproject.toml | $(PY)
 	$(PIP) $(TORCH) -e '.[dev]'
-	@touch $@
+	@touch $(VENV)/installed $@
 
 clean:
 	rm -rf .venv* hello site build dist *.egg-info
