@@ -34,16 +34,23 @@ class Fork:
     """A command in a fork of this process, with standard streams of its own.
 
     As a program, but for the start: no interpreter, and no seconds of imports. `stdin` comes through a pipe; no file
-    grows beyond `file_limit` bytes, which stands in for a full disk.
+    grows beyond `file_limit` bytes, which stands in for a full disk; `environment` is added to this process's.
     """
 
-    def __init__(self, *arguments: object, stdin: bytes = b"", file_limit: int | None = None):
+    def __init__(
+        self,
+        *arguments: object,
+        stdin: bytes = b"",
+        file_limit: int | None = None,
+        environment: dict[str, str] | None = None,
+    ):
         self.arguments = arguments
         reading, writing = os.pipe()
         self.out, self.err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
         self.pid = os.fork()
         if not self.pid:
             os.close(writing)
+            os.environ.update(environment or {})
             _be_the_program(arguments, (reading, self.out.fileno(), self.err.fileno()), file_limit)
         os.close(reading)
         with open(writing, "wb") as pipe:  # noqa: PTH123

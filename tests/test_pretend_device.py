@@ -14,15 +14,14 @@ from torch import nn
 
 ROOT = Path(__file__).parents[1]
 PARTS = {
-    "refusals": ["tests/test_pretend_device.py"],
-    "density": ["tests/density/test_cuda.py", "tests/density/test_estimator.py"],
+    "densities": ["tests/test_pretend_device.py", "tests/density/test_cuda.py"],
     "voice": ["tests/test_cuda.py", "tests/streaming/test_engines.py"],
     "training": ["tests/training/test_cuda.py", "tests/training/test_loading.py"],
 }
-"""Files of tests, together in a process."""
+"""Files of tests, together in a process. All but the first take a minute of a core each: with --thorough."""
 
-MOSTLY = ("refusals", "density")
-"""The others take a minute of a core each: with --thorough."""
+CHOSEN = "cuda and not graphs and not recursion"
+"""Neither CUDA graphs nor Triton's kernel: they are what only a GPU has."""
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 
@@ -31,11 +30,11 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 @pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available() or shutil.which("g++") is None, reason="there is a GPU, or no compiler")
 @pytest.mark.parametrize(
-    "part", [pytest.param(part, marks=[] if part in MOSTLY else [pytest.mark.thorough]) for part in PARTS]
+    "part", ["densities", *(pytest.param(part, marks=pytest.mark.thorough) for part in ("voice", "training"))]
 )
-def test_what_needs_a_gpu_runs_on_a_pretended_one(part: str) -> None:
-    # Neither Triton's kernel nor CUDA graphs: they are what only a GPU has.
-    chosen = ["-k", "cuda and not graphs and not recursion", *PARTS[part]]
+def test_what_needs_a_gpu_runs_on_a_pretended_one(part: str, thorough: bool) -> None:
+    """By default, of what there is with and without a context, that with one."""
+    chosen = ["-k", CHOSEN if thorough else f"{CHOSEN} and not False", *PARTS[part]]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     process = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "pretend_device", "-p", "no:cacheprovider", *chosen],

@@ -145,10 +145,10 @@ def test_fit_goes_on_where_it_was_ended_and_saves_what_it_is(
     tmp_path: Path, speech: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_corpus(tmp_path / "toy", utterances=8, seconds=1.6)
-    monkeypatch.setattr("flowvocoder.anomaly.fitting.SHARD", 2)
+    monkeypatch.setattr("flowvocoder.anomaly.fitting.SHARD", 1)
     monkeypatch.setattr("flowvocoder.anomaly.fitting.LONGEST_CALIBRATION", 1.6)
     monkeypatch.setattr("flowvocoder.anomaly.novelty.STEPS", 5)
-    settings, work = Settings(crops=4, calibration=4), tmp_path / "work"
+    settings, work = Settings(crops=2, calibration=2), tmp_path / "work"
     work.mkdir()
     first = AnomalyDetector.fit([root], settings, work)
     kept = {path: path.stat().st_mtime_ns for path in work.iterdir()}

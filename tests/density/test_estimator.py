@@ -206,19 +206,6 @@ def test_a_column_far_from_zero_is_not_constant() -> None:
     )
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-@pytest.mark.parametrize("family", FAMILIES)
-def test_cuda_fits_what_the_cpu_scores(family: str, tmp_path: Path) -> None:
-    x = rows()
-    density = quick(family, device="cuda").fit(x[:, 1:], context=x[:, :1])
-    density.save(tmp_path / "density")
-    on_cpu = FlowDensity.load(tmp_path / "density")
-    assert on_cpu.score(x[:, 1:], context=x[:, :1]) == pytest.approx(
-        density.score(x[:, 1:], context=x[:, :1]), abs=1e-3
-    )
-    assert density.sample(5, context=x[:5, :1], random_state=0).shape == (5, 2)
-
-
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     frame = pd.DataFrame(rows(), columns=["a", "b", "c"])
     density = quick(hidden=np.int64(8)).fit(frame, context=rows(features=2))

@@ -28,27 +28,27 @@ SAME = {
     "resynth": "resynth {data}/long.flac {{}}/out.wav --plot {{}}/out.png --checkpoint {checkpoint}",
     "mel": "mel {data}/long.flac {{}}/out.npy --checkpoint {checkpoint}",
     "encode": "encode {data}/long.flac {{}}/out.npz --checkpoint {checkpoint}",
-    "prepare": "prepare {data}/wavs/manifest.jsonl {{}}/shards --shard-size 4 --jobs 2",
+    "prepare": "prepare {data}/wavs/manifest.jsonl {{}}/shards --shard-size 2 --jobs 2",
 }
 """Commands whose files are a function of their inputs."""
 OTHER = {
     "score": "score {data}/long.flac {data}/long.flac {data}/long.flac --checkpoint {checkpoint}",
     "evaluate": "evaluate {checkpoint} --corpus {data}/wavs --limit 2 --out {{}}/out --keep-audio --jobs 1",
     "train": "train --corpus {data}/wavs --out {{}}/run --preset lapglow-tiny --set batch=2 --set segment=4096"
-    " --set steps=9 --set save_every=2 --set validate_every=9",
+    " --set steps=6 --set save_every=2 --set validate_every=6",
 }
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Mels, a recording of eight seconds, and a manifest."""
+    """Mels, a recording of four seconds, and a manifest."""
     folder = tmp_path_factory.mktemp("data")
-    sf.write(folder / "long.flac", speech_like(8.0, 22050), 22050)
-    mel = MelFrontEnd(convention("tacotron2"))(torch.from_numpy(speech_like(4.0, 22050)).float())
+    sf.write(folder / "long.flac", speech_like(4.0, 22050), 22050)
+    mel = MelFrontEnd(convention("tacotron2"))(torch.from_numpy(speech_like(2.0, 22050)).float())
     (folder / "mels").mkdir()
-    for number in range(6):
+    for number in range(4):
         np.save(folder / f"mels/{number}.npy", mel)
-    make_manifest(make_corpus(folder / "wavs", utterances=12, seconds=0.8))
+    make_manifest(make_corpus(folder / "wavs", utterances=6, seconds=0.8))
     return folder
 
 
@@ -72,11 +72,11 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def runner(thorough: bool) -> Iterator[Runner]:
-    """Tries two moments of a command, or ten."""
+    """Tries a moment of a command, or ten."""
     with subprocess.Popen(
         [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        yield Runner(process, 10 if thorough else 2)
+        yield Runner(process, 10 if thorough else 1)
         assert process.stdin
         process.stdin.close()  # and it ends
 

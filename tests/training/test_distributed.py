@@ -16,6 +16,7 @@ import torch
 from bijection import perturb
 from command import Fork
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 import flowvocoder
 from flowvocoder.cli.main import main
@@ -26,7 +27,7 @@ from flowvocoder.training.trainer import Trainer
 pytestmark = pytest.mark.slow
 
 SETTINGS = [
-    "batch=4", "segment=4096", "warmup=5", "lr=2e-4", "precision=float32", "losses.spectral=0.5",
+    "batch=4", "segment=4096", "warmup=2", "lr=2e-4", "precision=float32", "losses.spectral=0.5",
     "losses.adversarial=0.1", "losses.features=0.2", "discriminator_channels=2", "validate_every=1000",
 ]  # fmt: skip
 
@@ -82,7 +83,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def steps(thorough: bool) -> str:
     """How long the runs are that are compared: beyond the warm-up."""
-    return "steps=20" if thorough else "steps=8"
+    return "steps=20" if thorough else "steps=4"
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +96,15 @@ def alone(speech: Path, steps: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def pair(speech: Path, steps: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run on two processes."""
+    """The same run on two processes: forks, in the environment of workers whose torchrun holds the store."""
     out = tmp_path_factory.mktemp("pair") / "run"
-    ended = subprocess.run(
-        [*torchrun(), *command(speech, out, steps, "save_every=4")], capture_output=True, text=True, env=temporary(out)
-    )
-    assert ended.returncode == 0, ended.stderr[-5000:]
-    assert "terminate" not in ended.stderr
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+              "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
+    given = command(speech, out, steps, "save_every=4")
+    workers = [Fork(*given, environment={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+    for ended in [worker.wait() for worker in workers]:
+        assert ended.returncode == 0, ended.stderr[-5000:]
     return out
 
 
@@ -208,7 +211,7 @@ def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit:
 
 def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) -> None:
     """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
-    steps, kills = (160, 20) if thorough else (12, 2)
+    steps, kills = (160, 20) if thorough else (8, 2)
     settings = (f"steps={steps}", "save_every=1", "batch=1")
     started = time.monotonic()
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
@@ -226,15 +229,15 @@ def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) 
 
 
 def test_full_disk_stops_the_run_and_leaves_the_last_state(corpus: Path, tmp_path: Path) -> None:
-    arguments = command(corpus, tmp_path / "run", "steps=6", "save_every=2")
-    assert main([*arguments, "--max-steps", "2"]) == 0
+    arguments = command(corpus, tmp_path / "run", "steps=3", "save_every=1", "batch=1", *LIKELIHOOD)
+    assert main([*arguments, "--max-steps", "1"]) == 0
     before = weights(tmp_path / "run")
     assert in_a_fork([*arguments, "--resume"], file_limit=100_000) == 2
     after = weights(tmp_path / "run")
     assert all(torch.equal(before[k], after[k]) for k in before)
     assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
     assert main([*arguments, "--resume"]) == 0
-    assert len(losses(tmp_path / "run")) == 6
+    assert len(losses(tmp_path / "run")) == 3
 
 
 def test_batch_that_cannot_be_shared_is_refused(
@@ -248,12 +251,12 @@ def test_batch_that_cannot_be_shared_is_refused(
 def test_max_steps_and_max_minutes_stop_and_save(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = command(corpus, tmp_path / "run", "steps=2000")
-    assert main([*arguments, "--max-steps", "3"]) == 0
-    assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 3
-    assert main([*arguments, "--resume", "--max-minutes", "0.02"]) == 0
+    arguments = command(corpus, tmp_path / "run", "steps=2000", "batch=1", *LIKELIHOOD)
+    assert main([*arguments, "--max-steps", "2"]) == 0
+    assert json.loads((tmp_path / "run/state/state.json").read_text())["step"] == 2
+    assert main([*arguments, "--resume", "--max-minutes", "0.005"]) == 0
     assert "its minutes are over at step" in capsys.readouterr().err
-    assert 3 < json.loads((tmp_path / "run/state/state.json").read_text())["step"] < 1000
+    assert 2 < json.loads((tmp_path / "run/state/state.json").read_text())["step"] < 1000
 
 
 def test_early_stop(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,7 +279,7 @@ def test_float16_scale_resumes(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_learning_rate_range_test(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = command(corpus, tmp_path / "run", "batch=8", *LIKELIHOOD)
+    arguments = command(corpus, tmp_path / "run", "batch=2", *LIKELIHOOD)
     assert main([*arguments, "--find-lr", "--max-steps", "60"]) == 0
     text = capsys.readouterr().out
     suggestion = float(text.split("lr=")[1].split(";")[0])
