@@ -12,23 +12,23 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
 from flowvocoder import __version__
 from flowvocoder.errors import ConfigError, FlowVocoderError
 from flowvocoder.server.answers import refused
-from flowvocoder.server.gate import Gate, Places
+from flowvocoder.server.gate import STREAM, Gate, Places
 from flowvocoder.server.limits import LARGEST_MESSAGE, MOST_CONNECTIONS, Limits
 from flowvocoder.server.metrics import Metrics
 from flowvocoder.server.page import docs
+from flowvocoder.server.protocol import AnsweringProtocol
 from flowvocoder.server.queue import Queue
 from flowvocoder.server.routes import Api
 from flowvocoder.server.service import Service, option_problem
 from flowvocoder.server.stream import StreamApi
 from flowvocoder.text.acoustic import Acoustic
 from flowvocoder.vocoder import Vocoder
-from flowvocoder.web.connections import ImpatientProtocol
 from flowvocoder.web.names import own_names
 from flowvocoder.web.sockets import RefusingProtocol
 
@@ -67,16 +67,17 @@ def build(
         wyoming: where it listens for the Wyoming protocol, too.
     """
     pools = [ThreadPoolExecutor(n, name) for n, name in
-             ((limits.workers, "synthesis"), (limits.workers, "streams"), (READERS, "reading"))]  # fmt: skip
+             ((limits.workers, "synthesis"), (limits.workers, "streams"), (READERS, "reading"),
+              (limits.workers, "texts"))]  # fmt: skip
     service, places = Service(vocoder, limits.longest, tts), Places(limits)
     metrics = Metrics(lambda: places.requests, lambda: places.streams)
     queue = Queue(pools[0], limits.workers, limits.batch, metrics.batches.observe)
-    api = Api(service, places, metrics, queue, pools[2], limits.timeout)
+    api = Api(service, places, metrics, queue, pools[2], pools[3], limits.timeout)
 
     def spoken_to(listening: socket.socket) -> contextlib.AbstractAsyncContextManager[None]:
         from flowvocoder.server.wyoming import WyomingApi  # of a library that only this needs
 
-        return WyomingApi(service, places, queue, pools[2], limits.timeout).serving(listening)
+        return WyomingApi(service, places, queue, pools[3], limits.timeout).serving(listening)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,9 +91,9 @@ def build(
         description='A refusal is {"error": {"code": ..., "message": ..., "status": ...}}.',
     )  # fmt: skip
     app.include_router(api.router())
-    app.websocket("/v1/stream")(StreamApi(service, places, metrics, pools[1]).serve)
+    app.websocket(STREAM)(StreamApi(service, places, metrics, pools[1]).serve)
     app.get("/docs", include_in_schema=False)(lambda: HTMLResponse(docs(app.openapi())))
-    for kind in (FlowVocoderError, HTTPException, RequestValidationError, ValidationError, Exception):
+    for kind in (FlowVocoderError, HTTPException, RequestValidationError, ValidationError, ClientDisconnect, Exception):
         app.add_exception_handler(kind, _refuse)
     app.add_middleware(Gate, places=places, metrics=metrics, names=names, key=key)
     return Application(app, places)
@@ -101,6 +102,8 @@ def build(
 async def _refuse(request: Request, problem: Exception) -> Response:
     if isinstance(problem, RequestValidationError | ValidationError):
         problem = option_problem(dict(problem.errors()[0]))
+    if isinstance(problem, ClientDisconnect):  # nobody hears it; but it is no fault of the server's to be logged
+        problem = HTTPException(400, "The client hung up")
     return refused(problem)
 
 
@@ -109,13 +112,14 @@ class GracefulServer(uvicorn.Server):
 
     def __init__(self, application: Application):
         config = uvicorn.Config(
-            application.app, http=ImpatientProtocol, ws=RefusingProtocol, ws_max_size=LARGEST_MESSAGE,
-            ws_per_message_deflate=False, limit_concurrency=MOST_CONNECTIONS, log_level="warning", access_log=False,
+            application.app, http=AnsweringProtocol, ws=RefusingProtocol, ws_max_size=LARGEST_MESSAGE,
+            ws_per_message_deflate=False, log_level="warning", access_log=False,
             server_header=False, timeout_graceful_shutdown=5,
             ws_ping_interval=None,  # a client whose frames wait could not answer; `IDLE_SECONDS` ends dead ones
         )  # fmt: skip
         super().__init__(config)
         self.places = application.places
+        self.places.connections = self.server_state.connections
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal handler."""

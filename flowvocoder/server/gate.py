@@ -5,7 +5,7 @@ import collections
 import contextlib
 import hmac
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,16 +14,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowvocoder.server.answers import refused
-from flowvocoder.server.limits import MOST_HELD, Limits
+from flowvocoder.server.limits import MOST_CONNECTIONS, MOST_HELD, Limits
 from flowvocoder.server.metrics import Metrics
 from flowvocoder.web.bodies import HANG_UP, LARGEST_FILE, in_time, length_of
 from flowvocoder.web.names import is_own
 
 T = TypeVar("T")
 
+STREAM = "/v1/stream"
+
 PATHS = frozenset((
     "/healthz", "/metrics", "/docs", "/openapi.json", "/v1/voice", "/v1/vocode", "/v1/audio/speech", "/v1/score",
-    "/v1/mel", "/v1/stream",
+    "/v1/mel", STREAM,
 ))  # fmt: skip
 """What figures are kept of; all else together."""
 
@@ -37,11 +39,16 @@ _LATER = {"retry-after": "1"}
 
 
 class Places:
-    """How many requests and streams there are, of all clients and of one, and whether more are taken."""
+    """How many requests and streams there are, of all clients and of one, and whether more are taken.
+
+    Attributes:
+        connections: those that are open, idle ones among them.
+    """
 
     def __init__(self, limits: Limits):
         self.limits, self.stopping_since = limits, 0.0
         self.requests, self.streams, self.held = 0, 0, 0
+        self.connections: Collection[object] = ()
         self._of: collections.Counter[str] = collections.Counter()
         self.ended = asyncio.Event()
         self._spent: collections.OrderedDict[str, float] = collections.OrderedDict()
@@ -160,6 +167,8 @@ class Gate:
         headers, address = Headers(scope=scope), (scope["client"] or ("",))[0]
         self._check(scope, headers)
         if scope["type"] == "websocket":
+            if scope["path"] != STREAM:
+                raise HTTPException(404, "No stream is here", HANG_UP)
             with self.places.stream(address):
                 await self.app(scope, receive, send)
             return
@@ -172,6 +181,8 @@ class Gate:
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raises HTTPException."""
+        if len(self.places.connections) > MOST_CONNECTIONS:
+            raise HTTPException(503, f"More than {MOST_CONNECTIONS} connections are open", {**_LATER, **HANG_UP})
         host, origin = headers.get("host", ""), headers.get("origin")
         if self.names and not is_own(host, self.names):
             raise HTTPException(403, "This server has another name; --allow-host gives it one more", HANG_UP)

@@ -50,20 +50,23 @@ class Api:
 
     Args:
         reading: where bodies are read and answers encoded.
+        texts: where texts become mels, which may take long.
         queue: for all that needs the voice.
         timeout: seconds.
     """
 
     def __init__(
-        self, service: Service, places: Places, metrics: Metrics, queue: Queue, reading: Executor, timeout: float
-    ):
+        self, service: Service, places: Places, metrics: Metrics, queue: Queue, reading: Executor, texts: Executor,
+        timeout: float,
+    ):  # fmt: skip
         self.service, self.places, self.metrics = service, places, metrics
-        self.queue, self.reading, self.timeout = queue, reading, timeout
+        self.queue, self.reading, self.texts, self.timeout = queue, reading, texts, timeout
 
     def router(self) -> APIRouter:
         """All of them."""
         router = APIRouter()
         router.get("/healthz", summary="Whether the server takes requests")(self.health)
+        router.head("/healthz", include_in_schema=False)(self.health)  # as load balancers ask
         router.get("/metrics", summary="Figures for Prometheus")(self.figures)
         router.get("/v1/voice", summary="The voice: rate, mel, licence")(self.voice)
         kinds: dict[str, Any] = {kind: {} for kind in _TYPES.values()}
@@ -108,7 +111,8 @@ class Api:
         return await self._in_time(request, self._speech(asked))
 
     async def _speech(self, asked: Speech) -> Response:
-        return await self._speak("/v1/audio/speech", await self._read(self.service.speech, asked), SPEECH_RATE)
+        given = await asyncio.get_running_loop().run_in_executor(self.texts, self.service.speech, asked)
+        return await self._speak("/v1/audio/speech", given, SPEECH_RATE)
 
     async def _speak(self, path: str, given: ToVocode, pcm_rate: int | None = None) -> Response:
         samples = await self.queue.run(self.service.synthesize, given, self.service.key(given))

@@ -1,5 +1,6 @@
 """What the server computes: from bytes and options to bytes and numbers. It knows no HTTP, and threads share it."""
 
+import codecs
 import dataclasses
 import json
 from collections.abc import Callable, Hashable, Sequence
@@ -155,7 +156,7 @@ class Service:
 
     def read(self, content: bytes, options: Vocode) -> ToVocode:
         """A mel, or a recording whose mel is then the voice's own."""
-        if content[:1] in b"{[" and content:
+        if content[:64].removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"["):
             return self._of_json(content, options)
         if not (is_npy(content) or is_safetensors(content)):
             audio = self.recording(content)
@@ -179,7 +180,7 @@ class Service:
         if len(content) > LARGEST_JSON:
             raise MelError(f"{BODY}: JSON may have {LARGEST_JSON} bytes, not {len(content)}: send .npy or safetensors")
         with reading(BODY, MelError, "is not JSON"):
-            values = json.loads(content.decode("utf-8"))
+            values = json.loads(content.decode("utf-8-sig"))
         if not isinstance(values, dict) or "mel" not in values:
             raise MelError(f'{BODY}: JSON is an object with "mel", a list of n_mels lists of numbers')
         numbers = values.pop("mel")
@@ -312,4 +313,8 @@ def option_problem(error: dict[str, Any]) -> ConfigError:
     name = ".".join(str(part) for part in error["loc"] if part not in ("query", "body")) or "the options"
     if error["type"] == "extra_forbidden":
         return ConfigError(f"there is no option {name[:40]!r}")
+    if error["type"] in ("json_invalid", "model_attributes_type") or error["loc"] == ("body",):
+        return ConfigError("the body must be a JSON object, sent with `Content-Type: application/json`")
+    if error["type"] == "missing":
+        return ConfigError(f"{name} is missing")
     return ConfigError(f"{name}: {error['msg']}, not {str(error.get('input'))[:40]!r}")

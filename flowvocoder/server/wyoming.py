@@ -34,13 +34,13 @@ class WyomingApi:
     """What answers over Wyoming; requests share queue and places with those over HTTP.
 
     Args:
-        reading: where texts become mels.
+        texts: where texts become mels.
         timeout: seconds.
     """
 
-    def __init__(self, service: Service, places: Places, queue: Queue, reading: Executor, timeout: float):
+    def __init__(self, service: Service, places: Places, queue: Queue, texts: Executor, timeout: float):
         self.service, self.places, self.queue = service, places, queue
-        self.reading, self.timeout = reading, timeout
+        self.texts, self.timeout = texts, timeout
 
     @contextlib.asynccontextmanager
     async def serving(self, listening: socket.socket) -> AsyncIterator[None]:
@@ -75,7 +75,7 @@ class WyomingApi:
                 raise HTTPException(504, f"This took more than {self.timeout:g} s") from error
 
     async def _say(self, asked: Speech) -> Samples:
-        given = await asyncio.get_running_loop().run_in_executor(self.reading, self.service.speech, asked)
+        given = await asyncio.get_running_loop().run_in_executor(self.texts, self.service.speech, asked)
         samples: Samples = await self.queue.run(self.service.synthesize, given, self.service.key(given))
         return samples
 
@@ -117,6 +117,10 @@ class _Connection(AsyncEventHandler):
                 said = refusal(known)[1]["error"]
                 await self.write_event(Error(said["message"], said["code"]).event())
         return True
+
+    async def write_event(self, event: Event) -> None:
+        """Raises TimeoutError, and so ends the connection, if nobody takes it."""
+        await asyncio.wait_for(super().write_event(event), IDLE_SECONDS)
 
     async def _send(self, samples: Samples) -> None:
         form = {"rate": self._api.service.spec.sample_rate, "width": 2, "channels": 1}

@@ -9,6 +9,7 @@ import torch
 from flowvocoder.audio.resample import resample
 from flowvocoder.errors import ConfigError
 from flowvocoder.extras import library
+from flowvocoder.files import reading
 from flowvocoder.mel.files import Mel
 from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.text.limits import checked_text
@@ -49,9 +50,9 @@ class Hibari:
         self._vocoder, self._model, self._lock = vocoder, hibari.Hibari(), threading.Lock()
 
     def __call__(self, text: str, speed: float, seed: int) -> tuple[Mel, Toolkit]:
-        """Raises ConfigError: nothing of the text can be said."""
+        """Raises ConfigError: nothing of the text can be said, or the model fails on it."""
         text = checked_text(text, speed)
-        with self._lock:
+        with self._lock, reading(Path(HIBARI), ConfigError, "fails on this text"):
             audio = self._model(text, speed=speed, seed=seed)
         if not len(audio):
             raise ConfigError("nothing of the text can be said: it holds no English words or numbers")

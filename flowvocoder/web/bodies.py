@@ -26,6 +26,8 @@ def length_of(headers: Headers, most: int) -> int:
     if "transfer-encoding" in headers:
         raise HTTPException(411, "Say how long the request is", HANG_UP)
     length = int(headers.get("content-length", 0))
+    if length and not most:
+        raise HTTPException(413, "Such a request has no body", HANG_UP)
     if length > most:
         said = f"A request may have {most // 2**20} MiB here, not {length / 2**20:.1f}"
         raise HTTPException(413, said, HANG_UP)

@@ -6,7 +6,13 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 
 class RefusingProtocol(WebSocketsSansIOProtocol):
-    """Uvicorn's websocket connection, which takes a refusal in HTTP for a mistake, and would log each."""
+    """Uvicorn's websocket connection, which would log each refusal in HTTP and each text that is no UTF-8."""
+
+    def send_receive_event_to_app(self) -> None:
+        """A message of the client's is complete."""
+        if self.curr_msg_data_type == "text":
+            self.frames = [b"".join(self.frames).decode(errors="replace").encode()]
+        super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
         """A message of the application."""

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import logging
 import pickle
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -22,11 +24,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from flowvocoder.mel.files import npy_bytes
+from flowvocoder.server import gate
 from flowvocoder.server.limits import LARGEST_JSON, Limits
 from flowvocoder.vocoder import Vocoder
 from flowvocoder.web.bodies import LARGEST_FILE
 
-V, S, M = "/v1/vocode", "/v1/score", "/v1/mel"
+V, S, M, A = "/v1/vocode", "/v1/score", "/v1/mel", "/v1/audio/speech"
+JSON = {"Content-Type": "application/json"}
 FINE = np.full((80, 8), -5.0, np.float32) + np.linspace(0, 1, 80, dtype=np.float32)[:, None]
 
 
@@ -124,6 +128,9 @@ BAD = {
     "JSON that is no UTF-8": Bad(V, b'{"mel": "\xff\xfe"}', 400, "bad_mel"),
     "JSON with another key": Bad(V, as_json(FINE.tolist(), path="/etc/passwd"), 400, "bad_option"),
     "JSON with a wrong option": Bad(V, as_json(FINE.tolist(), seed="x"), 400, "bad_option"),
+    "speech of no JSON": Bad(A, b"hello", 400, "bad_option", head=JSON),
+    "speech as a form": Bad(A, b"input=hello", 400, "bad_option"),
+    "speech without a text": Bad(A, b"{}", 400, "bad_option", head=JSON),
     "much JSON": Bad(V, b'{"mel": [[' + b"1," * (LARGEST_JSON // 2), 400, "bad_mel"),
     # options
     "an unknown option": Bad(f"{V}?sed=1", GOOD, 400, "bad_option"),
@@ -175,6 +182,102 @@ def test_a_bad_request_gets_an_error_object(served: Served, name: str) -> None:
     path, body, status, code, method, head = BAD[name]
     error = served.error(method, path, body, head)
     assert (error["status"], error["code"]) == (status, code), error
+
+
+HANDSHAKE = "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+NO_REQUEST = {
+    "bytes": bytes(range(256)),
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(300),
+    "a length of words": b"POST /v1/vocode HTTP/1.1\r\nHost: localhost\r\nContent-Length: many\r\n\r\n",
+    "two lengths": b"POST /v1/vocode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
+    "a path of bytes": b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a head that is too long": b"GET / HTTP/1.1\r\nA: " + b"a" * 70_000,
+    "a stream that begins with POST": HANDSHAKE.replace("GET", "POST").encode() + KEY.encode() + b"\r\n",
+    "a stream of another version": f"{HANDSHAKE}{KEY}Sec-WebSocket-Version: 8\r\n\r\n".encode(),
+    "a stream without a key": f"{HANDSHAKE}Sec-WebSocket-Version: 13\r\n\r\n".encode(),
+    "a stream with a short key": f"{HANDSHAKE}Sec-WebSocket-Key: AA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode(),
+}
+
+
+def exchange(served: Served, content: bytes) -> bytes:
+    """All that is answered to these bytes."""
+    with socket.create_connection(("127.0.0.1", served.port), 20) as client, client.makefile("rb") as answers:
+        client.sendall(content)
+        return answers.read()
+
+
+@pytest.mark.parametrize("name", NO_REQUEST)
+def test_what_is_no_request_gets_an_error_object(served: Served, name: str) -> None:
+    head, _, body = exchange(served, NO_REQUEST[name]).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n") and b"application/json" in head
+    error = json.loads(body)["error"]
+    assert error["code"] == "bad_request" and error["status"] == 400 and error["message"]
+
+
+def test_a_stream_is_only_where_it_is(served: Served) -> None:
+    asked = HANDSHAKE.replace("/v1/stream", "/v1/voice") + KEY + "Sec-WebSocket-Version: 13\r\n\r\n"
+    head, _, body = exchange(served, asked.encode()).partition(b"\r\n\r\n")
+    assert b" 404 " in head and json.loads(body)["error"]["code"] == "not_found"
+
+
+def test_clients_that_hang_up_fill_no_log(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+
+    def counted() -> float:
+        lines = served.ask("GET", "/metrics")[1].decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("flowvocoder_requests_total"))
+
+    before = counted()
+    with socket.create_connection(("127.0.0.1", served.port), 20) as client:
+        client.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nab")
+    deadline = time.monotonic() + 20
+    while served.application.places.requests or counted() < before + 2:  # the one before, and this
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not caplog.records
+
+
+def test_text_that_is_no_utf8_gets_an_error_object_and_fills_no_log(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+    with socket.create_connection(("127.0.0.1", served.port), 20) as client:
+        client.sendall(f"{HANDSHAKE}{KEY}Sec-WebSocket-Version: 13\r\n\r\n".encode())
+        client.sendall(b"\x81\x82\0\0\0\0\xff\xfe")
+        heard = b""
+        while b"bad_mel" not in heard:
+            piece = client.recv(4096)
+            assert piece, heard
+            heard += piece
+    assert not caplog.records
+
+
+def test_too_many_connections_are_told_so(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "MOST_CONNECTIONS", 2)
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), 20))
+        deadline = time.monotonic() + 20
+        while len(served.application.places.connections) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert served.error("GET", "/healthz")["code"] == "busy"
+
+
+def test_json_may_begin_with_blanks_or_a_mark(served: Served) -> None:
+    content = as_json(FINE.tolist())
+    for before in (b"\n  ", b"\xef\xbb\xbf"):
+        assert served.error("POST", V, before + content[:-9])["code"] == "bad_mel"
+    with_option = as_json(FINE.tolist(), seed="x")
+    assert served.error("POST", V, b"\n" + with_option)["message"].startswith("seed: ")
+
+
+def test_load_balancers_ask_for_the_head(served: Served) -> None:
+    assert served.ask("HEAD", "/healthz") == (200, b"")
 
 
 @pytest.mark.slow

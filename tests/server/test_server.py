@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ from websockets.sync.client import connect
 
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.mel.files import npy_bytes
+from flowvocoder.mel.toolkits import Toolkit
 from flowvocoder.server.gate import Places
 from flowvocoder.server.limits import Limits
 from flowvocoder.server.service import Service, ToVocode, Vocode
@@ -143,6 +145,28 @@ def test_many_at_once_each_get_their_own(vocoder: Vocoder, mels: list[np.ndarray
             assert len(one) == len(other) and np.abs(one.astype(int) - other).max() <= step
         full = next(line for line in sizes.splitlines() if 'size_bucket{le="1.0"}' in line)
         assert (float(full.split()[-1]) >= 12) == (batch == 1), "some were synthesised together"
+
+
+def test_texts_keep_no_mel_waiting(vocoder: Vocoder, mels: list[np.ndarray]) -> None:
+    """Of three texts one is at work, which takes its time."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(text: str, speed: float, seed: int) -> tuple[np.ndarray, Toolkit]:
+        begun.set()
+        go_on.wait(60)
+        return mels[0], Toolkit(vocoder.spec)
+
+    head = {"Content-Type": "application/json"}
+    with serving(vocoder, tts=slow) as served, concurrent.futures.ThreadPoolExecutor(3) as clients:
+        texts = [clients.submit(served.ask, "POST", "/v1/audio/speech", b'{"input": "a"}', head) for _ in range(3)]
+        try:
+            assert begun.wait(60)
+            while served.application.places.requests < 3:
+                time.sleep(0.01)
+            assert served.ask("POST", f"{V}?trust_mel=true", npy_bytes(mels[0]))[0] == 200
+        finally:
+            go_on.set()
+        assert [text.result()[0] for text in texts] == [200] * 3
 
 
 def test_long_mels_go_alone_on_a_cpu(vocoder: Vocoder, mels: list[np.ndarray]) -> None:

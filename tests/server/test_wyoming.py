@@ -51,6 +51,8 @@ def test_a_text_is_said_and_nonsense_ends_its_own_connection_alone(small_voice: 
                 assert client.recv(1) == b""
         (refused,) = asyncio.run(answers(port, Synthesize(" "), "audio-stop"))
         assert refused.type == "error" and refused.data["text"] == "there is no text to say"
+        (refused,) = asyncio.run(answers(port, Synthesize("1" * 999), "audio-stop"))  # a number without words
+        assert refused.data["text"].startswith("hibari: fails on this text")
         start, *pieces, stop = asyncio.run(answers(port, Synthesize("Hello there."), "audio-stop"))
         assert (start.type, stop.type, start.data["rate"]) == ("audio-start", "audio-stop", vocoder.sample_rate)
         heard = np.frombuffer(b"".join(piece.payload or b"" for piece in pieces), "<i2")
