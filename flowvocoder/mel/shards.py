@@ -27,6 +27,9 @@ MOST_IN_GROUP = MOST_VALUES
 MOST_FOOTER = 2**24
 """Bytes of what describes a Parquet file's columns: of a row group with one of them, some hundred."""
 
+MOST_PAGE_HEAD = 2**20
+"""Bytes of what a page says of itself: of one with its statistics, some hundred."""
+
 Speak: TypeAlias = Callable[[Array, Path], bytes]
 """A `.wav` file's content of an array that should be a mel. The path is for messages."""
 
@@ -166,10 +169,40 @@ def _check_claims(path: Path, file: IO[bytes]) -> None:
             if values > MOST_IN_GROUP or size > 4 * MOST_IN_GROUP:
                 raise MelError(f"{path}: row group {number} claims {values} values in {size} bytes, at most"
                                f" {MOST_IN_GROUP} values of 4 bytes are read: write fewer rows in each")  # fmt: skip
+            _check_pages(path, file, chunk[_ABOUT])
 
 
-_ROW_GROUPS, _COLUMNS, _ABOUT, _VALUES, _BYTES = 4, 1, 3, 5, 6
+_ROW_GROUPS, _COLUMNS, _ABOUT, _VALUES, _BYTES, _PACKED, _DATA, _DICTIONARY = 4, 1, 3, 5, 6, 7, 9, 11
 """Numbers of fields in a Parquet file's footer, as parquet.thrift has them."""
+
+
+def _check_pages(path: Path, file: IO[bytes], about: dict[int, Any]) -> None:
+    """Refuse pages that unpack to more than the footer says of their column: the library believes the pages."""
+    at, size, values = about[_DATA], 0, 0
+    at = min(at, about.get(_DICTIONARY) or at)
+    end = at + about[_PACKED]
+    while at < end:
+        head, length = _page_head(file, at)
+        size += head[_PAGE_BYTES]
+        values += head.get(_PAGE, head.get(_PAGE_2, {})).get(1, 0)
+        if not 0 <= head[_PAGE_BYTES] <= size <= about[_BYTES] or values > about[_VALUES] or head[_PAGE_PACKED] < 0:
+            raise MelError(f"{path}: has pages of {values} values in {size} bytes where its footer claims"
+                           f" {about[_VALUES]} in {about[_BYTES]}")  # fmt: skip
+        at += length + head[_PAGE_PACKED]
+
+
+def _page_head(file: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
+    """What a page says of itself, and in how many bytes."""
+    for most in (1024, MOST_PAGE_HEAD):
+        file.seek(at)
+        thrift = Thrift(file.read(most))
+        with contextlib.suppress(LookupError):
+            return thrift.struct(), thrift.read
+    raise ValueError("the head of a page is damaged")
+
+
+_PAGE_BYTES, _PAGE_PACKED, _PAGE, _PAGE_2 = 2, 3, 5, 8
+"""Numbers of fields in the head of a page."""
 
 
 def _of_row(where: Path, column: Any) -> Array:

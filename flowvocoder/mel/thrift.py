@@ -19,6 +19,11 @@ class Thrift:
     def __init__(self, content: bytes):
         self._content, self._at = content, 0
 
+    @property
+    def read(self) -> int:
+        """Bytes of what was read so far."""
+        return self._at
+
     def struct(self) -> dict[int, Any]:
         """The fields of a struct by their numbers."""
         fields: dict[int, Any] = {}

@@ -82,7 +82,7 @@ def _claims() -> Iterator[Any]:
     yield lambda: _file(pa.table({"mel": pa.array([bytes(30_000_000)])}), compression="zstd", use_dictionary=False)
     aside = pa.array(["a" * 20_000_000] * 2)
     yield lambda: _file(_good().append_column("text", aside), compression="zstd")
-    yield functools.partial(_lying, 30_000_000, 1000)
+    yield functools.partial(lying, 30_000_000, 1000)
     for version in ("1.0", "2.4", "2.6"):
         for page in ("1.0", "2.0"):
             yield functools.partial(_file, _good(), version=version, data_page_version=page, compression="gzip")
@@ -94,7 +94,7 @@ def _repeated(values: int) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), band)
 
 
-def _lying(true: int, claimed: int) -> bytes:
+def lying(true: int, claimed: int) -> bytes:
     """A file whose footer says of a column of so many bytes that it has fewer."""
     content = _file(pa.table({"mel": pa.array([bytes(true)])}), compression="zstd", use_dictionary=False)
     size = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(0).total_uncompressed_size

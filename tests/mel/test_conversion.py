@@ -10,9 +10,12 @@ import soundfile as sf
 import torch
 import torchaudio
 from helpers import speech_like
+from tiny_models import TINY
 from torch import Tensor
 
+from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
 from flowvocoder.cli.main import main
+from flowvocoder.config import Experiment, TrainConfig
 from flowvocoder.errors import ConfigError, MelError
 from flowvocoder.extras import librosa
 from flowvocoder.mel.conversion import MelConversion, served
@@ -21,6 +24,7 @@ from flowvocoder.mel.frontend import MelFrontEnd, band_centres
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.mel.toolkits import TOOLKITS, Toolkit, toolkit
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import VoiceCard
 
 CENTER, SAME = convention("tacotron2"), convention("hifigan")
 
@@ -214,6 +218,21 @@ def test_the_command(small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert synth(name, *options) == 2
         printed = capsys.readouterr().err
         assert said in printed and printed.count("\n") == 1
+
+
+def test_a_damaged_voice_does_not_hide_the_one_that_takes_a_mel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Voices that were added are looked through by name, after those of the package."""
+    spec, added = MelSpec(sample_rate=16000, n_mels=8), tmp_path / "flowvocoder" / "voices"
+    (added / "a-damaged-one").mkdir(parents=True)
+    (added / "a-damaged-one" / "config.json").write_text("{")
+    experiment = Experiment(TINY["squeezewave"], spec, TrainConfig())
+    save_checkpoint(added / "small", Checkpoint(build_model(experiment), experiment, VoiceCard(name="small")))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    write_mel(tmp_path / "mel.npy", np.zeros((8, 40), np.float32) - 5, spec)
+    assert main(["synth", str(tmp_path / "mel.npy"), str(tmp_path / "out.wav")]) == 2
+    assert "the voice small takes it: --checkpoint small" in capsys.readouterr().err
 
 
 def test_the_door(small_voice: Path) -> None:

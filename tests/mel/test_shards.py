@@ -138,6 +138,22 @@ def test_parquet_files_of_other_things_are_refused(tmp_path: Path, monkeypatch: 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(("o", "."))] == []
 
 
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_pages_are_what_the_footer_says(version: str, tmp_path: Path) -> None:
+    """Whatever writes them, with and without a dictionary; and those that unpack to more are not unpacked."""
+    arrow, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    from tests.abuse.parquets import lying  # which needs the library, too
+
+    table = arrow.table({"mel": [[[0.5 * n] * 9] * 80 for n in range(300)], "text": ["a" * n for n in range(300)]})
+    for compression, dictionary in (("zstd", True), ("none", False)):
+        written.write_table(table, tmp_path / "t.parquet", compression=compression, use_dictionary=dictionary,
+                            data_page_version=version, data_page_size=999, row_group_size=99)  # fmt: skip
+        assert speak_shard(tmp_path / "t.parquet", tmp_path / "o.parquet", lambda mel, where: b"x").written == 300
+    (tmp_path / "t.parquet").write_bytes(lying(3_000_000, 1000))
+    with pytest.raises(MelError, match=r"pages of 1 values in 30000\d\d bytes where its footer claims 1 in 1000"):
+        speak_shard(tmp_path / "t.parquet", tmp_path / "o.parquet", lambda mel, where: b"x")
+
+
 def test_a_footer_is_read_as_its_library_reads_it(tmp_path: Path) -> None:
     arrow, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     columns = {f"c{n}": list(range(40)) for n in range(20)}
