@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
+INSTALL ?=
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(INSTALL)
 
 .PHONY: hello quick test thorough lint docs browser voice gpu clean
 

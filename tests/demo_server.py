@@ -1,7 +1,8 @@
 """Starts the demo as its own program, and notes every host that it speaks to or looks up: `demo_server.py LOG ...`.
 
 Gradio fetches nothing from hosts that are not public: here all are, so that one on this machine can stand in for them.
-A fit of as many steps as the page allows ends when it is stopped, on however fast or busy a machine.
+A fit of as many steps as the page allows ends when it is stopped, on however fast or busy a machine. Networks are
+small: a look costs seconds otherwise.
 """
 
 import sys
@@ -30,7 +31,7 @@ from flowvocoder.demo import fitting  # noqa: E402  (what is imported is noted, 
 from flowvocoder.density.training import FitState  # noqa: E402
 
 ENDLESS, PATIENCE = 10**7, 10_000  # steps, and looks at them: hours
-PAUSE = 0.3
+PAUSE = 0.5
 """Seconds after a look. A small fit gives twenty looks a second, and after hundreds a page no longer answers."""
 
 FlowDensity = fitting.FlowDensity
@@ -43,7 +44,8 @@ class Endless(FlowDensity):
             time.sleep(PAUSE)
 
 
-def fitted(family: str, *, steps: int, **settings: Any) -> FlowDensity:
+def fitted(family: str, *, steps: int, **given: Any) -> FlowDensity:
+    settings = {**given, "layers": 1, "hidden": 8, "batch": 64}
     if steps < fitting.MOST_STEPS:
         return FlowDensity(family, steps=steps, **settings)
     return Endless(family, steps=ENDLESS, patience=PATIENCE, **settings)

@@ -142,6 +142,14 @@ def message(visit: Visit) -> str:
     return text
 
 
+def test_every_tab_fits(visit: Visit) -> None:
+    names = [name.strip() for name in visit.page.get_by_role("tab").all_text_contents()]
+    assert len(names) > 6
+    for name in names:
+        expect(visit.tab(name)).to_be_visible()
+        assert visit.fits(), f"{name} is wider than the window"
+
+
 def test_resynthesize_an_upload_and_download_it(visit: Visit, wav: Path, tmp_path: Path) -> None:
     panel = visit.tab("Resynthesize")
     give(panel, wav)
@@ -195,6 +203,7 @@ def test_a_text_file_for_audio_is_refused_in_the_page(visit: Visit, tmp_path: Pa
     expect(figure(panel, "Length")).to_have_text("4.0 s")
 
 
+@behaviour
 def test_mel_is_checked_and_heard_while_it_is_made(visit: Visit, checkpoint: Path, wav: Path, tmp_path: Path) -> None:
     mel = tmp_path / "m.npy"
     assert main(["mel", str(wav), str(mel), "--checkpoint", str(checkpoint)]) == 0
@@ -307,6 +316,7 @@ def fit_without_end(panel: Locator) -> None:
     expect(figure(panel, "Step")).to_have_text(STEP)
 
 
+@behaviour
 def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
     panel = visit.tab("Flows")
     press(panel, "Sample")
@@ -326,6 +336,15 @@ def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
     press(panel, "Sample")
     expect(plots(panel)).to_have_count(2)
     assert figure(panel, "Step").inner_text() == step, "it has stopped"
+    picture = plots(panel).last.get_attribute("src") or ""
+    panel.get_by_label("Seed").fill("1")
+    press(panel, "Sample")
+    expect(plots(panel).last).not_to_have_attribute("src", picture)
+
+
+@pytest.mark.thorough
+def test_a_flow_of_pictures_is_fitted_and_sampled(visit: Visit) -> None:
+    panel = visit.tab("Flows")
     choose(panel, "Set", "digits")
     expect(panel.get_by_role("combobox", name="Family", exact=True)).to_have_value(re.compile("^glow"))
     fit_without_end(panel)
@@ -336,10 +355,13 @@ def test_a_flow_is_fitted_live_stopped_and_sampled(visit: Visit) -> None:
     assert (ground(panel) < 64) == (visit.colours == "dark")
     press(panel, "Sample")
     expect(plots(panel)).to_have_count(2)
-    picture = plots(panel).last.get_attribute("src")
-    panel.get_by_label("Seed").fill("1")
-    press(panel, "Sample")
-    expect(plots(panel).last).not_to_have_attribute("src", picture or "")
+
+
+@behaviour
+def test_the_set_of_pictures_chooses_a_family_of_pictures(visit: Visit) -> None:
+    panel = visit.tab("Flows")
+    choose(panel, "Set", "digits")
+    expect(panel.get_by_role("combobox", name="Family", exact=True)).to_have_value(re.compile("^glow"))
 
 
 def test_a_closed_page_stops_its_fit(browser: Browser, demo: Server) -> None:
@@ -347,11 +369,13 @@ def test_a_closed_page_stops_its_fit(browser: Browser, demo: Server) -> None:
     gone = Visit(browser, demo.address, "desktop")
     panel = gone.tab("Flows")
     choose(panel, "Family", "nice")
+    set_to(panel, "Rows", FEWEST_ROWS)
     fit_without_end(panel)
     gone.context.close()
     other = Visit(browser, demo.address, "desktop")
     panel = other.tab("Flows")
     choose(panel, "Family", "nice")
+    set_to(panel, "Rows", FEWEST_ROWS)
     set_to(panel, "Steps", 50)
     press(panel, "Fit")
     expect(figure(panel, "Step")).to_have_text(STEP)

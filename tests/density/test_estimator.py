@@ -274,7 +274,7 @@ CANNOT_APPLY = {
 
 @pytest.mark.slow
 def test_scikit_learns_own_checks() -> None:
-    check_estimator(quick(dtype="float64"), expected_failed_checks=CANNOT_APPLY)
+    check_estimator(quick(dtype="float64", steps=2), expected_failed_checks=CANNOT_APPLY)
 
 
 @pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.images])

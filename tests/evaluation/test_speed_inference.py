@@ -29,7 +29,7 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
     out = tmp_path / "bench"
     command = ["bench", "infer", "--checkpoint", str(checkpoint), "--preset", "lapglow-tiny",
                "--set", "model.block=256",
-               "--engines", "reference,eager", "--seconds", "0.5,1", "--rounds", "1", "--threads", "1,2",
+               "--engines", "reference,eager", "--seconds", "0.2,0.4", "--rounds", "1", "--threads", "1,2",
                "--out", str(out)]  # fmt: skip
     assert main(command) == 0
     report = json.loads((out / "results.json").read_text())
