@@ -19,6 +19,9 @@ FAILED = 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+UNREAD = 141
+"""Exit code where nobody reads standard output any more, as after SIGPIPE."""
+
 
 def say(message: object) -> None:
     """One line on standard error, whatever file names and libraries put into the message."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import flowvocoder.cli
 from flowvocoder import __version__
-from flowvocoder.cli.command import FAILED, INTERRUPTED, TWO_WORDS, Command, Parser, say
+from flowvocoder.cli.command import FAILED, INTERRUPTED, TWO_WORDS, UNREAD, Command, Parser, say
 from flowvocoder.ending import leaving_at_signals
 from flowvocoder.errors import ClippedWarning, FlowVocoderError
 from flowvocoder.renamed import RenamedWarning
@@ -88,6 +88,8 @@ def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments:
         reason = f"{error.filename}: " * bool(error.filename) + str(error.strerror or error)
         # What is left in the buffer would fail again, with a traceback, when Python exits.
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+        if isinstance(error, BrokenPipeError):  # `flowvocoder voices | head -1`: who reads has seen enough
+            return UNREAD
     say(f"{program}: {reason}")
     return FAILED
 

@@ -1,5 +1,6 @@
 """Standard streams that are closed, as daemons and windowed programs have them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,17 @@ COMMANDS = [
 def test_commands_do_the_same_without_standard_streams(words: str, code: int, tmp_path: Path) -> None:
     done = shell(f"{flowvocoder(words)} <&- >&- 2>&-", tmp_path)
     assert done.returncode == code and (tmp_path / "out.npy").exists() == (words.split()[0] == "mel")
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    """As in `flowvocoder corpus list | head -1`; 141 is what other programs leave with."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "flowvocoder", "corpus", "list"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.slow
