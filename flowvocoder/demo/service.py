@@ -144,7 +144,7 @@ class Service:
 
     @property
     def parameters(self) -> int:
-        return sum(p.numel() for p in self.vocoder.model.parameters())
+        return sum(p.numel() for p in self.vocoder.parameters())
 
     @functools.cached_property
     def detector(self) -> AnomalyDetector:

@@ -75,7 +75,7 @@ def ours(
 
 def of_vocoder(name: str, vocoder: Vocoder, engine: str = "eager", **settings: Any) -> System:
     """A vocoder as it is, with `settings` of its `synthesize`."""
-    parameters = sum(p.numel() for p in vocoder.model.parameters())
+    parameters = sum(p.numel() for p in vocoder.parameters())
 
     def run(mel: Tensor, seed: int) -> Tensor:
         return vocoder.synthesize(mel, seed=seed, trust_mel=True, **settings)  # of recordings, or checked when read
