@@ -23,6 +23,13 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright 
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=180_000)
+STILL = """addEventListener('DOMContentLoaded', () => {
+    const style = document.createElement('style');
+    style.textContent = '*, *::before, *::after { animation: none !important; transition: none !important }';
+    document.head.append(style);
+})"""
+"""Nothing moves by itself: without a GPU a browser takes a core to draw that a busy machine is to be waited for."""
+
 WINDOWS = {"desktop": (1280, 900, "light"), "phone": (390, 844, "dark")}
 
 
@@ -44,6 +51,7 @@ class Visit:
         )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(180_000)
+        self.page.add_init_script(STILL)
         self.width, self.complaints = width, list[str]()
         self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
