@@ -41,6 +41,11 @@ def checkpoint_folder(name: str | Path) -> Path:
     return {BUNDLED: BUNDLED_VOICE, **voices()}.get(str(name), Path(name)) if isinstance(name, str) else name
 
 
+def voice_name(folder: Path) -> str | None:
+    """The name of the voice in a folder; None where `voices` does not list it."""
+    return next((name for name, known in voices().items() if known == folder), None)
+
+
 @dataclasses.dataclass(frozen=True)
 class VoiceCard:
     """Origin, licence and tuned settings of a voice; None where unknown.

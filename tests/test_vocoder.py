@@ -31,7 +31,7 @@ def speech(request: pytest.FixtureRequest) -> torch.Tensor:
     return torch.from_numpy(sf.read(request.param, dtype="float32")[0])
 
 
-@pytest.mark.parametrize("name", ["universal-22k", "universal-24k"])
+@pytest.mark.parametrize("name", ["universal-22k", "universal-24k", "pocket-22k"])
 def test_a_voice_of_the_package_fits_it(name: str) -> None:
     assert (VOICES / name / WEIGHTS).stat().st_size <= 25e6
     card = (VOICES / name / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -46,6 +46,16 @@ def test_the_voice_at_24_khz_says_what_lies_above_8_khz(speech: torch.Tensor) ->
     again = voice.mel(voice.synthesize(mel, seed=0))[..., : mel.shape[2]]
     assert (again - mel).abs().mean() < 0.2 and (again - mel)[:, 80:].mean().abs() < 0.1
     assert voice.score(speech) > 5.0
+
+
+@pytest.mark.slow
+def test_the_small_voice_comes_near_the_mel(speech: torch.Tensor) -> None:
+    voice = Vocoder.from_pretrained("pocket-22k")
+    assert 1e6 < sum(p.numel() for p in voice.parameters()) < 2e6
+    mel = voice.mel(speech)
+    again = voice.mel(voice.synthesize(mel, seed=0))[..., : mel.shape[2]]
+    assert (again - mel).abs().mean() < 0.2
+    assert voice.score(speech) > 4.9
 
 
 def test_the_default_is_one_of_them() -> None:

@@ -14,7 +14,6 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.settings import limits_of
 from flowvocoder.units import seconds
-from flowvocoder.voice_card import BUNDLED_VOICE
 
 if TYPE_CHECKING:
     import torch
@@ -86,8 +85,7 @@ def load_runtime(arguments: argparse.Namespace) -> "runtime.Vocoder":
     for option, values in usual.items():
         if (given := getattr(arguments, option, values[0])) not in values:
             raise ConfigError(f"--{option} {given} {why}")
-    folder = None if arguments.checkpoint == BUNDLED_VOICE else arguments.checkpoint
-    return runtime.Vocoder.from_pretrained(folder, threads)
+    return runtime.Vocoder.from_pretrained(arguments.checkpoint, threads)
 
 
 def as_array(x: "torch.Tensor | Samples") -> "Samples":

@@ -7,7 +7,7 @@ from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import check_output, iterations
 from flowvocoder.cli.options import add_iterations
 from flowvocoder.errors import ConfigError
-from flowvocoder.voice_card import checkpoint_folder
+from flowvocoder.voice_card import checkpoint_folder, voice_name
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="checkpoint folder, or one of `voices`; `bundled`: the default")  # fmt: skip
     parser.add_argument("output", metavar="OUT", type=Path, nargs="?",
                         help="OUT.onnx or OUT.pt2; a name without suffix: a folder for machines without PyTorch;"
-                        " none: that folder where the bundled voice is looked for there")  # fmt: skip
+                        " none: that folder where a voice of `voices` is looked for there")  # fmt: skip
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx",
                         help="onnx (default) or pt2 (torch.export)")  # fmt: skip
     parser.add_argument("--step", action="store_true",
@@ -33,11 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.checkpoint import load_checkpoint
     from flowvocoder.interop.onnx.export import export_folder, export_onnx
     from flowvocoder.interop.program import export_pt2
-    from flowvocoder.runtime.vocoder import POSTFILTER, ROUNDS, STEP, default_folder
+    from flowvocoder.runtime.vocoder import POSTFILTER, ROUNDS, STEP, exported_folder
     from flowvocoder.threads import set_threads
 
     set_threads(1)  # as other commands do by default
-    output = arguments.output or default_folder()
+    name = voice_name(arguments.checkpoint)
+    output = arguments.output or (exported_folder(name) if name else None)
+    if output is None:
+        raise ConfigError(f"{arguments.checkpoint} is none of `voices`: name OUT")
     in_folder = arguments.format == "onnx" and not arguments.step and not output.suffix
     if not in_folder:
         check_output(output, (f".{arguments.format}",))

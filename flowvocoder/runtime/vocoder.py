@@ -24,7 +24,7 @@ from flowvocoder.runtime.graph import ExportedGraph, Flow, PostFilter
 from flowvocoder.runtime.noise import NoiseSource
 from flowvocoder.settings import number, whole
 from flowvocoder.units import HIGHEST, MOST_CLIPPED, PCM16_STEP, ceil_div, seconds
-from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
+from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard, checkpoint_folder, voice_name
 
 STEP, POSTFILTER, ROUNDS = "step.onnx", "postfilter.onnx", "rounds.npz"
 """The files of a voice's folder."""
@@ -35,10 +35,11 @@ CHUNK = 1024
 Floats = npt.NDArray[np.float32]
 
 
-def default_folder() -> Path:
-    """Where `from_pretrained` finds a voice if none is named: $FLOWVOCODER_VOICE, or in the user's cache."""
+def exported_folder(voice: str = BUNDLED_VOICE.name) -> Path:
+    """Where an exported voice is looked for: in the user's cache; the default one in $FLOWVOCODER_VOICE, if set."""
+    stated = os.environ.get("FLOWVOCODER_VOICE") if voice == BUNDLED_VOICE.name else None
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("FLOWVOCODER_VOICE") or cache / "flowvocoder" / BUNDLED_VOICE.name)
+    return Path(stated or cache / "flowvocoder" / voice)
 
 
 class Vocoder:
@@ -80,8 +81,10 @@ class Vocoder:
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, threads: int = 1) -> "Vocoder":
-        """Load a voice's folder; None: of `default_folder`. Raises as the class."""
-        return cls(default_folder() if path is None else Path(path), threads)
+        """Load an exported voice: its folder, or one of `voices` by name; None: the default. Raises as the class."""
+        folder = BUNDLED_VOICE if path is None else checkpoint_folder(path)
+        name = voice_name(folder)
+        return cls(exported_folder(name) if name else folder, threads)
 
     def mel(self, audio: npt.ArrayLike) -> Floats:
         """Mel spectrogram (B, n_mels, F) of audio at `sample_rate`. Raises AudioError: too short, or no audio."""

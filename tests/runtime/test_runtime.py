@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import refused
 from helpers import speech_like
 
 from flowvocoder import Vocoder, runtime
@@ -44,6 +45,24 @@ def test_noise_is_what_pytorch_draws(seeds: int | list[int]) -> None:
         plain, expected = (source.draw(frames) for source in sources)
         assert np.abs(plain - expected.transpose(1, 2).numpy()).max() < 1e-5
         assert plain.std() > 0.9
+
+
+def test_an_exported_voice_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("FLOWVOCODER_VOICE", str(tmp_path / "default"))
+    found = {None: "default", "bundled": "default", "universal-22k": "default", "universal-24k": "universal-24k"}
+    for voice, folder in found.items():
+        with pytest.raises(CheckpointError, match=f"/{folder}: "):
+            runtime.Vocoder.from_pretrained(voice)
+    monkeypatch.delenv("FLOWVOCODER_VOICE")
+    with pytest.raises(CheckpointError, match="/cache/flowvocoder/universal-22k: "):
+        runtime.Vocoder.from_pretrained()
+
+
+def test_what_is_no_voice_of_the_list_is_exported_to_a_name(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, "export", checkpoint) == f"flowvocoder: {checkpoint} is none of `voices`: name OUT"
 
 
 @pytest.mark.slow

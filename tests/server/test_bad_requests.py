@@ -184,6 +184,9 @@ def test_a_bad_request_gets_an_error_object(served: Served, name: str) -> None:
     assert (error["status"], error["code"]) == (status, code), error
 
 
+PATIENCE = 120.0
+"""Seconds to wait for an answer, on however busy a machine."""
+
 HANDSHAKE = "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 NO_REQUEST = {
@@ -203,7 +206,7 @@ NO_REQUEST = {
 
 def exchange(served: Served, content: bytes) -> bytes:
     """All that is answered to these bytes."""
-    with socket.create_connection(("127.0.0.1", served.port), 20) as client, client.makefile("rb") as answers:
+    with socket.create_connection(("127.0.0.1", served.port), PATIENCE) as client, client.makefile("rb") as answers:
         client.sendall(content)
         return answers.read()
 
@@ -232,9 +235,9 @@ def test_clients_that_hang_up_fill_no_log(
         return sum(float(line.split()[-1]) for line in lines if line.startswith("flowvocoder_requests_total"))
 
     before = counted()
-    with socket.create_connection(("127.0.0.1", served.port), 20) as client:
+    with socket.create_connection(("127.0.0.1", served.port), PATIENCE) as client:
         client.sendall(b"POST /v1/vocode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nab")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while served.application.places.requests or counted() < before + 2:  # the one before, and this
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -245,7 +248,7 @@ def test_text_that_is_no_utf8_gets_an_error_object_and_fills_no_log(
     served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
-    with socket.create_connection(("127.0.0.1", served.port), 20) as client:
+    with socket.create_connection(("127.0.0.1", served.port), PATIENCE) as client:
         client.sendall(f"{HANDSHAKE}{KEY}Sec-WebSocket-Version: 13\r\n\r\n".encode())
         client.sendall(b"\x81\x82\0\0\0\0\xff\xfe")
         heard = b""
@@ -260,8 +263,8 @@ def test_too_many_connections_are_told_so(served: Served, monkeypatch: pytest.Mo
     monkeypatch.setattr(gate, "MOST_CONNECTIONS", 2)
     with contextlib.ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), 20))
-        deadline = time.monotonic() + 20
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), PATIENCE))
+        deadline = time.monotonic() + PATIENCE
         while len(served.application.places.connections) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.01)
