@@ -1,6 +1,7 @@
 """Programs of `torch.export`: the whole voice, in Python and in C++."""
 
 import io
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 def test_a_program_and_cpp_give_what_pytorch_gives(checkpoint: Path, tmp_path: Path) -> None:
     program, vocoder = tmp_path / "voice.pt2", Vocoder.from_pretrained(checkpoint)
     mel = vocoder.mel(torch.from_numpy(speech_like(1.0, 22050, 0)))[..., :40]
