@@ -15,7 +15,7 @@ def options(parser: argparse.ArgumentParser) -> None:
                         help="checkpoint folder, or one of `voices`; `bundled`: the default")  # fmt: skip
     parser.add_argument("output", metavar="OUT", type=Path, nargs="?",
                         help="OUT.onnx or OUT.pt2; a name without suffix: a folder for machines without PyTorch;"
-                        " none: that folder where a voice of `voices` is looked for there")  # fmt: skip
+                        " none: where a voice of `voices` is looked for there")  # fmt: skip
     parser.add_argument("--format", choices=["onnx", "pt2"], default="onnx",
                         help="onnx (default) or pt2 (torch.export)")  # fmt: skip
     parser.add_argument("--step", action="store_true",
