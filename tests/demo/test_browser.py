@@ -372,6 +372,7 @@ def test_the_set_of_pictures_chooses_a_family_of_pictures(visit: Visit) -> None:
     expect(panel.get_by_role("combobox", name="Family", exact=True)).to_have_value(re.compile("^glow"))
 
 
+@pytest.mark.thorough
 def test_a_closed_page_stops_its_fit(browser: Browser, demo: Server) -> None:
     """There is one fit at a time, and another visitor's begins."""
     gone = Visit(browser, demo.address, "desktop")
