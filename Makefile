@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-INSTALL ?=
+PIP_FLAGS ?=
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(INSTALL)
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 
 .PHONY: hello quick test thorough lint docs browser voice gpu clean
 

@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import os
 import pkgutil
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -88,10 +89,17 @@ def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments:
         reason = f"{error.filename}: " * bool(error.filename) + str(error.strerror or error)
         # What is left in the buffer would fail again, with a traceback, when Python exits.
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-        if isinstance(error, BrokenPipeError):  # `flowvocoder voices | head -1`: who reads has seen enough
+        if isinstance(error, BrokenPipeError) and _nobody_reads(1):  # `voices | head -1`: who reads has seen enough
             return UNREAD
     say(f"{program}: {reason}")
     return FAILED
+
+
+def _nobody_reads(descriptor: int) -> bool:
+    """Whether it is a pipe whose other end is closed. A worker that died breaks pipes, too."""
+    waiting = select.poll()
+    waiting.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in waiting.poll(0))
 
 
 @contextlib.contextmanager

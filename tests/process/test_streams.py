@@ -1,5 +1,7 @@
 """Standard streams that are closed, as daemons and windowed programs have them."""
 
+import argparse
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import Fork
+
+from flowvocoder.cli.main import carry_out
 
 EXAMPLE = Path(__file__).parents[2] / "flowvocoder/examples/kathleen.flac"
 CLOSED = {"no stdin": "<&-", "no stdout": ">&-", "no stderr": "2>&-", "none": "<&- >&- 2>&-"}
@@ -67,6 +71,18 @@ def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=120, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_another_broken_pipe_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of a worker that died, while standard output is well."""
+
+    def broken(_: argparse.Namespace) -> int:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", sys.stdout)  # which a refusal replaces
+        assert carry_out("flowvocoder", broken, argparse.Namespace()) == 2
+    assert capsys.readouterr().err == "flowvocoder: Broken pipe\n"
 
 
 @pytest.mark.slow
