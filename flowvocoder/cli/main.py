@@ -97,6 +97,8 @@ def carry_out(program: str, run: Callable[[argparse.Namespace], int], arguments:
 
 def _nobody_reads(descriptor: int) -> bool:
     """Whether it is a pipe whose other end is closed. A worker that died breaks pipes, too."""
+    if not hasattr(select, "poll"):  # Windows, where a broken pipe is another error
+        return False
     waiting = select.poll()
     waiting.register(descriptor, 0)
     return any(event & select.POLLERR for _, event in waiting.poll(0))
