@@ -60,12 +60,15 @@ def test_the_fuzzer_sees_what_is_run_and_touched(tmp_path: Path) -> None:
 def test_a_worker_that_waits_for_a_processor_is_no_hang(tmp_path: Path) -> None:
     worker = Worker(tmp_path, 0)
     for code, runnable in (("while True: pass", True), ("import time; time.sleep(600)", False)):
-        with subprocess.Popen([sys.executable, "-S", "-c", code]) as worker.process:  # type: ignore[assignment]
+        program = [sys.executable, "-S", "-c", f"print(flush=True)\n{code}"]
+        with subprocess.Popen(program, stdout=subprocess.PIPE) as worker.process:  # type: ignore[assignment]
+            assert worker.process.stdout.readline()  # type: ignore[attr-defined]
+            # Either may be seen for a moment in the other's state, on its way.
             end = time.monotonic() + 60
-            while worker._used()[1] != runnable and time.monotonic() < end:
+            while (seen := worker._used()[1]) != runnable and time.monotonic() < end:
                 time.sleep(0.05)
-            assert worker._used()[1] == runnable
             worker.process.kill()
+            assert seen == runnable
 
 
 @pytest.mark.slow
