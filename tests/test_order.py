@@ -39,6 +39,7 @@ def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     return pytester.path / "ran"
 
 
+@pytest.mark.thorough
 def test_each_process_begins_with_long_tests_and_one_with_those_of_the_demo(
     ran: Path, pytester: pytest.Pytester
 ) -> None:

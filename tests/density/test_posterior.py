@@ -49,8 +49,13 @@ def regression() -> Known:
     return Known(log_density, covariance @ inputs.T @ y / 0.25, covariance, float(evidence))
 
 
+MORE = ["planar", "radial", "nsf-c"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["planar", "radial", "sylvester", "iaf", "realnvp", "nsf-c"])
+@pytest.mark.parametrize(
+    "family", ["iaf", "realnvp", "sylvester", *(pytest.param(name, marks=pytest.mark.thorough) for name in MORE)]
+)
 def test_linear_regression_is_found_with_its_evidence(family: str) -> None:
     known = regression()
     posterior = quick(known.log_density, family, dims=3, steps=200, location=[1.0, 2.0, -1.0], scale=0.2)

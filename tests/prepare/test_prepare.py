@@ -115,10 +115,12 @@ def test_processes_change_nothing(toy: Path, whole: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_killed_at_any_point_and_run_again_gives_the_same_bytes(toy: Path, whole: Path, tmp_path: Path) -> None:
+def test_killed_at_any_point_and_run_again_gives_the_same_bytes(
+    toy: Path, whole: Path, tmp_path: Path, thorough: bool
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "flowvocoder", "prepare", str(toy), str(out), "--jobs", "2", "--shard-size", "8"]
-    for files in (1, 2, 4, 7):  # the plan, then a tar file, its JSON, ...
+    for files in (1, 2, 4, 7) if thorough else (2, 4):  # the plan, then a tar file, its JSON, ...
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline and process.poll() is None:

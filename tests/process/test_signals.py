@@ -1,28 +1,28 @@
 """SIGTERM, as `docker stop` and kubectl send it, at several moments of each command that writes."""
 
-import json
+import dataclasses
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from command import Fork
 from deadly import slow
 from helpers import make_corpus, make_manifest, speech_like
 
 from flowvocoder.ending import surely
+from flowvocoder.files import sha256_of
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import convention
 from flowvocoder.parallel import ordered_map
 
-SCRIPT = Path(__file__).with_name("at_moments.py")
 SAME = {
     "synth": "synth {data}/mels {{}} --checkpoint {checkpoint}",
     "resynth": "resynth {data}/long.flac {{}}/out.wav --plot {{}}/out.png --checkpoint {checkpoint}",
@@ -33,7 +33,7 @@ SAME = {
 """Commands whose files are a function of their inputs."""
 OTHER = {
     "score": "score {data}/long.flac {data}/long.flac {data}/long.flac --checkpoint {checkpoint}",
-    "evaluate": "evaluate {checkpoint} --corpus {data}/wavs --limit 2 --out {{}}/out --keep-audio --jobs 1",
+    "evaluate": "evaluate {checkpoint} --corpus {data}/wavs --limit 1 --out {{}}/out --keep-audio --jobs 1",
     "train": "train --corpus {data}/wavs --out {{}}/run --preset lapglow-tiny --set batch=2 --set segment=4096"
     " --set steps=6 --set save_every=2 --set validate_every=6",
 }
@@ -52,63 +52,73 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Runner:
-    """The process whose forks run the commands."""
-
-    def __init__(self, process: "subprocess.Popen[str]", moments: int):
-        self.process, self.moments = process, moments
-
-    def at_moments(self, command: str, number: int, data: Path, checkpoint: Path, out: Path) -> list[dict[str, Any]]:
-        """What is left of a whole run, and of those that a signal ended."""
-        out.mkdir()
-        words = command.format(data=data, checkpoint=checkpoint).split()
-        asked = {"out": str(out), "signal": int(number), "moments": self.moments, "words": words}
-        assert self.process.stdin and self.process.stdout
-        print(json.dumps(asked), file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        assert answer, "it died"
-        return checked(json.loads(answer), number, out)
+MORE = 10
+"""Runs, where a machine became so much faster that all others came to their end before they were ended."""
+PATIENCE = 10.0
+"""Seconds for processes of a command that has ended."""
 
 
-@pytest.fixture(scope="module")
-def runner(thorough: bool) -> Iterator[Runner]:
-    """Tries a moment of a command, or ten."""
-    with subprocess.Popen(
-        [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield Runner(process, 10 if thorough else 1)
-        assert process.stdin
-        process.stdin.close()  # and it ends
+@dataclasses.dataclass
+class Run:
+    """What is left of a command: its exit code, hidden files, and the SHA-256 of the others."""
+
+    code: int
+    hidden: list[str]
+    files: dict[str, str]
 
 
-def checked(runs: list[dict[str, Any]], number: int, out: Path) -> list[dict[str, Any]]:
-    whole, *others = runs
-    assert whole["code"] == 0, (out / "0.log").read_text()
-    assert [run for run in others if run["code"] == 128 + number], "no run was ended"
-    for moment, run in enumerate(others, 1):
-        expected = (128 + number, named(run)), (0, named(whole)), (-number, [])  # ended, too late, before it began
-        assert (run["code"], named(run)) in expected, run
-        assert run["hidden"] == [] and "Traceback" not in (out / f"{moment}.log").read_text()
+def at_moments(command: str, number: int, data: Path, checkpoint: Path, out: Path, thorough: bool) -> list[Run]:
+    """A whole run, and those that a signal ended at a moment, or at ten, of the time that it took."""
+    words, moments = command.format(data=data, checkpoint=checkpoint).split(), 10 if thorough else 1
+    runs: list[Run] = []
+    whole = math.inf  # seconds, of the fastest run that came to its end: a busy machine has slow ones
+    for moment in range(moments + 1 + MORE):
+        if moment > moments and any(run.code == 128 + number for run in runs):
+            break
+        folder = out / str(moment)
+        folder.mkdir(parents=True)
+        started = time.monotonic()
+        fork = Fork(*(word.replace("{}", str(folder)) for word in words))
+        if moment:
+            time.sleep(whole * (moment if moment <= moments else 1) / (moments + 1))
+            os.kill(fork.pid, number)
+        done = fork.wait()
+        if done.returncode == 0:
+            whole = min(whole, time.monotonic() - started)
+        assert moment or done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr, done.stderr
+        runs.append(left(folder, done.returncode))
+        expected = (128 + number, named(runs[-1])), (0, named(runs[0])), (-number, [])  # ended, too late, not begun
+        assert (done.returncode, named(runs[-1])) in expected and not runs[-1].hidden, runs[-1]
+    assert [run for run in runs if run.code == 128 + number], "no run was ended"
     return runs
 
 
-def named(run: dict[str, Any]) -> list[str]:
-    return sorted(file for file in run["files"] if "tensorboard" not in file)  # whose names hold the time
+def left(folder: Path, code: int) -> Run:
+    end = time.monotonic() + PATIENCE
+    while (hidden := [str(p) for p in folder.rglob(".*")]) and time.monotonic() < end:
+        time.sleep(0.05)
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    return Run(code, hidden, {str(p.relative_to(folder)): sha256_of(p) for p in files})
+
+
+def named(run: Run) -> list[str]:
+    return sorted(file for file in run.files if "tensorboard" not in file)  # whose names hold the time
 
 
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("name", SAME)
-def test_what_sigterm_leaves_is_whole(name: str, runner: Runner, data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    whole, *others = runner.at_moments(SAME[name], signal.SIGTERM, data, checkpoint, tmp_path / "out")
+def test_what_sigterm_leaves_is_whole(name: str, data: Path, checkpoint: Path, tmp_path: Path, thorough: bool) -> None:
+    whole, *others = at_moments(SAME[name], signal.SIGTERM, data, checkpoint, tmp_path, thorough)
     for run in others:
-        assert run["files"].items() <= whole["files"].items()
+        assert run.files.items() <= whole.files.items()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHER)
-def test_sigterm_leaves_nothing_hidden(name: str, runner: Runner, data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    runner.at_moments(OTHER[name], signal.SIGTERM, data, checkpoint, tmp_path / "out")
+def test_sigterm_leaves_nothing_hidden(name: str, data: Path, checkpoint: Path, tmp_path: Path, thorough: bool) -> None:
+    at_moments(OTHER[name], signal.SIGTERM, data, checkpoint, tmp_path, thorough)
 
 
 def test_what_is_due_is_done_before_a_signal_ends_the_process() -> None:

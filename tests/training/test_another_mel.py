@@ -90,7 +90,7 @@ FURTHER, BACK = "sample_rate 22050, not 24000; n_mels 80, not 100;", "sample_rat
 @pytest.mark.parametrize(
     ("start", "named", "mel", "said"),
     [
-        ("universal-22k", ["--set", "mel=vocos"], "vocos", FURTHER),
+        pytest.param("universal-22k", ["--set", "mel=vocos"], "vocos", FURTHER, marks=pytest.mark.thorough),
         ("universal-22k", ["--preset", "universal-24k-stage1"], "vocos", FURTHER),
         ("universal-24k", ["--preset", "universal-22k-stage1"], "tacotron2", BACK),
         pytest.param("universal-24k", ["--preset", "lapglow-stage1"], "vocos", "", marks=pytest.mark.thorough),

@@ -50,7 +50,7 @@ def test_run_folder_holds_what_it_should(run: Path, corpus: Path) -> None:
 
 @pytest.mark.slow
 def test_likelihood_and_pitch_loss_improve(corpus: Path, tmp_path: Path) -> None:
-    settings = ["--set", "steps=60", "--set", "warmup=5", "--set", "lr=3e-3", "--set", "validate_every=60"]
+    settings = ["--set", "steps=40", "--set", "warmup=5", "--set", "lr=3e-3", "--set", "validate_every=40"]
     assert train(corpus, tmp_path / "run", *settings) == 0
     steps = [e for e in log(tmp_path / "run") if "nats" in e]
 
