@@ -206,7 +206,7 @@ def export_all(path: Path) -> None:
     from flowvocoder.interop.onnx import export
     from flowvocoder.interop.onnx.modules import StepExport
 
-    experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.encoder_layers=1"])
+    experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.layers=1", "model.encoder_layers=1"])
     torch.manual_seed(0)
     model = build_model(experiment)
     perturb(model, 0.03)

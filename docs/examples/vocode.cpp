@@ -6,9 +6,14 @@
 // The mel is float32, (n_mels, frames), as `flowvocoder mel` writes it. The last numbers are the voice's sample rate and
 // temperature, which `flowvocoder info` prints.
 
+// Instead of <torch/torch.h>, which takes a compiler three times as long.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/randn.h>
 #include <torch/library.h>
 #include <torch/nativert/ModelRunnerHandle.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
@@ -65,7 +70,7 @@ at::Tensor read_mel(const std::string& path) {
   const int64_t bands = std::stoll(sizes, &used), frames = std::stoll(sizes.substr(used + 1));
   if (bytes.size() - begin != static_cast<size_t>(bands * frames) * sizeof(float))
     throw std::runtime_error(path + ": must be (n_mels, frames)");
-  return torch::from_blob(const_cast<char*>(bytes.data()) + begin, {1, bands, frames}).clone();
+  return at::from_blob(const_cast<char*>(bytes.data()) + begin, {1, bands, frames}).clone();
 }
 
 template <typename T>
@@ -79,21 +84,21 @@ void write_wav(const std::string& path, const at::Tensor& audio, uint32_t rate) 
   file << "RIFF", put(file, 36 + size), file << "WAVEfmt ";
   put<uint32_t>(file, 16), put<uint16_t>(file, 1), put<uint16_t>(file, 1), put(file, rate), put(file, 2 * rate);
   put<uint16_t>(file, 2), put<uint16_t>(file, 16), file << "data", put(file, size);
-  const at::Tensor samples = (audio.clamp(-1.0, 1.0) * 32767.0).round().to(torch::kInt16).contiguous();
+  const at::Tensor samples = audio.clamp(-1.0, 1.0).mul(32767.0).round().to(at::kShort).contiguous();
   file.write(reinterpret_cast<const char*>(samples.data_ptr<int16_t>()), size);
   if (!file.flush()) throw std::runtime_error(path + ": cannot be written");
 }
 
 int main(int count, char** given) try {
   if (count != 6) throw std::runtime_error("usage: vocode VOICE.pt2 MEL.npy OUT.wav RATE TEMPERATURE");
-  const torch::NoGradGuard inference;
+  const at::NoGradGuard inference;
   at::set_num_threads(1);
-  torch::manual_seed(0);
+  at::manual_seed(0);
   at::Tensor mel = read_mel(given[2]);
   const int64_t frames = mel.size(2);
   if (frames % 2) mel = at::cat({mel, mel.slice(2, frames - 1)}, 2);  // the program wants an even number of them
   // 256 samples of noise a block: a voice whose block is not its hop needs another shape, which its program asks for.
-  const at::Tensor noise = std::stof(given[5]) * torch::randn({1, 256, mel.size(2)});
+  const at::Tensor noise = at::randn({1, 256, mel.size(2)}).mul(std::stof(given[5]));
   torch::nativert::ModelRunnerHandle voice(given[1], "model");
   const at::Tensor audio = voice.run({mel, noise}, {}).toTensor();
   const int64_t hop = audio.size(1) / mel.size(2);

@@ -42,11 +42,12 @@ def test_no_view_with_gaps_is_computed_with() -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As small as a voice can be: tracing takes seconds a layer."""
-    experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.encoder_layers=1", "model.block=256"])
+    few = ["model.flows=1", "model.layers=1", "model.encoder_layers=1", "model.block=256"]
+    experiment = override(preset("lapglow-tiny"), few)
     torch.manual_seed(0)
     model, folder = build_model(experiment), tmp_path_factory.mktemp("voice") / "checkpoint"
     perturb(model, 0.03)
-    save_checkpoint(folder, Checkpoint(model, experiment, VoiceCard(postfilter=PostfilterSettings(2, 3))))
+    save_checkpoint(folder, Checkpoint(model, experiment, VoiceCard(postfilter=PostfilterSettings(1, 2))))
     return folder
 
 

@@ -170,10 +170,15 @@ def traced(module: StepExport, batch: int) -> tuple[torch.export.ExportedProgram
 
 @contextlib.contextmanager
 def quiet() -> Any:
-    """Without the exporter's notes to its own developers."""
+    """Without the exporter's notes to its own developers.
+
+    And without the cache of what operators do to shapes: with sizes that are symbols, it costs more than it saves.
+    """
+    import torch._dynamo  # of no use elsewhere, and as large as torch
+
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         warnings.simplefilter("ignore")
         try:
             yield
