@@ -162,7 +162,7 @@ def test_threads_share_one(vocoder: Vocoder, mel: Tensor) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.thorough)])
 def test_workers_of_a_data_loader_synthesize(start: str, vocoder: Vocoder, mel: Tensor) -> None:
     class Spoken(torch.utils.data.Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
@@ -200,25 +200,32 @@ def default(value: str) -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
+def everything(voice: Path, mel: Tensor) -> dict[str, Tensor]:
+    fresh = Vocoder.from_pretrained(voice)
+    results = heard(fresh, AUDIO, mel)
+    torch.manual_seed(0)
+    model = Vocoder(build_model(override(preset("lapglow-tiny"), SMALL)))
+    states = {**dict(fresh.named_buffers()), **model.state_dict(), **dict(PostFilter(fresh.spec).named_buffers())}
+    damaged = {"damaged": Damage(noise_db=-20.0, band_limit=4000.0, gap=0.05).apply(AUDIO, 22050)}
+    walked = {step.name: step.state for step in walk(fresh, AUDIO)}
+    return {**results, **states, **damaged, **walked, "griffin-lim": griffin_lim(mel, fresh.spec, 2)}
+
+
+@pytest.fixture(scope="module")
+def plain(small_voice: Path, mel: Tensor) -> dict[str, Tensor]:
+    """Everything under the defaults that a program begins with."""
+    return everything(small_voice, mel)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("value", ["float64", "float16", "meta"])
-def test_defaults_of_the_program_change_nothing(value: str, small_voice: Path, mel: Tensor) -> None:
+def test_defaults_of_the_program_change_nothing(
+    value: str, small_voice: Path, mel: Tensor, plain: dict[str, Tensor]
+) -> None:
     """Loading, buffers, noise, steps and tables: all is made under other defaults, in another thread, and the same."""
-
-    def everything() -> dict[str, Tensor]:
-        fresh = Vocoder.from_pretrained(small_voice)
-        results = heard(fresh, AUDIO, mel)
-        torch.manual_seed(0)
-        model = Vocoder(build_model(override(preset("lapglow-tiny"), SMALL)))
-        states = {**dict(fresh.named_buffers()), **model.state_dict(), **dict(PostFilter(fresh.spec).named_buffers())}
-        damaged = {"damaged": Damage(noise_db=-20.0, band_limit=4000.0, gap=0.05).apply(AUDIO, 22050)}
-        walked = {step.name: step.state for step in walk(fresh, AUDIO)}
-        return {**results, **states, **damaged, **walked, "griffin-lim": griffin_lim(mel, fresh.spec, 2)}
-
-    expected = everything()
     with default(value):
-        found = everything()
-    for name, tensor in expected.items():
+        found = everything(small_voice, mel)
+    for name, tensor in plain.items():
         assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
 
 

@@ -26,9 +26,25 @@ def vocoder() -> Vocoder:
     return Vocoder.from_pretrained()
 
 
+@pytest.fixture(scope="module")
+def small(small_voice: Path) -> Vocoder:
+    """Untrained, for what is true of any voice."""
+    return Vocoder.from_pretrained(small_voice)
+
+
+def recording(path: Path) -> torch.Tensor:
+    return torch.from_numpy(sf.read(path, dtype="float32")[0])
+
+
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda p: p.stem)
 def speech(request: pytest.FixtureRequest) -> torch.Tensor:
-    return torch.from_numpy(sf.read(request.param, dtype="float32")[0])
+    return recording(request.param)
+
+
+@pytest.fixture(scope="module")
+def kathleen() -> torch.Tensor:
+    """One of them, for what no speaker changes."""
+    return recording(EXAMPLES[0])
 
 
 @pytest.mark.parametrize("name", ["universal-22k", "universal-24k", "pocket-22k"])
@@ -39,23 +55,23 @@ def test_a_voice_of_the_package_fits_it(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_voice_at_24_khz_says_what_lies_above_8_khz(speech: torch.Tensor) -> None:
+def test_the_voice_at_24_khz_says_what_lies_above_8_khz(kathleen: torch.Tensor) -> None:
     voice = Vocoder.from_pretrained("universal-24k")
     assert (voice.sample_rate, voice.spec.n_mels) == (24000, 100)
-    mel = voice.mel(speech)  # as if it had been spoken at 24 kHz
+    mel = voice.mel(kathleen)  # as if it had been spoken at 24 kHz
     again = voice.mel(voice.synthesize(mel, seed=0))[..., : mel.shape[2]]
     assert (again - mel).abs().mean() < 0.2 and (again - mel)[:, 80:].mean().abs() < 0.1
-    assert voice.score(speech) > 5.0
+    assert voice.score(kathleen) > 5.0
 
 
 @pytest.mark.slow
-def test_the_small_voice_comes_near_the_mel(speech: torch.Tensor) -> None:
+def test_the_small_voice_comes_near_the_mel(kathleen: torch.Tensor) -> None:
     voice = Vocoder.from_pretrained("pocket-22k")
     assert 1e6 < sum(p.numel() for p in voice.parameters()) < 2e6
-    mel = voice.mel(speech)
+    mel = voice.mel(kathleen)
     again = voice.mel(voice.synthesize(mel, seed=0))[..., : mel.shape[2]]
     assert (again - mel).abs().mean() < 0.2
-    assert voice.score(speech) > 4.9
+    assert voice.score(kathleen) > 4.9
 
 
 def test_the_default_is_one_of_them() -> None:
@@ -63,40 +79,40 @@ def test_the_default_is_one_of_them() -> None:
 
 
 @pytest.mark.slow
-def test_shapes(vocoder: Vocoder, speech: torch.Tensor) -> None:
-    mel = vocoder.mel(speech)
-    assert mel.shape == (1, 80, 1 + len(speech) // 256)
-    assert vocoder.synthesize(mel[0]).shape == vocoder.synthesize(mel).shape == (1, mel.shape[-1] * 256)
+def test_shapes(small: Vocoder, kathleen: torch.Tensor) -> None:
+    mel = small.mel(kathleen)
+    assert mel.shape == (1, 80, 1 + len(kathleen) // 256)
+    assert small.synthesize(mel[0]).shape == small.synthesize(mel).shape == (1, mel.shape[-1] * 256)
     pair = torch.stack([mel[0], mel[0] - 1.0])
-    assert vocoder.synthesize(pair, temperature=0.5).shape == (2, mel.shape[-1] * 256)
-    assert vocoder.resynthesize(speech).shape == (1, len(speech))
+    assert small.synthesize(pair, temperature=0.5).shape == (2, mel.shape[-1] * 256)
+    assert small.resynthesize(kathleen).shape == (1, len(kathleen))
 
 
 @pytest.mark.slow
-def test_same_seed_same_samples(vocoder: Vocoder, speech: torch.Tensor) -> None:
-    mel = vocoder.mel(speech)
-    first, again, other = (vocoder.synthesize(mel, seed=seeded(s)) for s in (1, 1, 2))
+def test_same_seed_same_samples(small: Vocoder, kathleen: torch.Tensor) -> None:
+    mel = small.mel(kathleen)
+    first, again, other = (small.synthesize(mel, seed=seeded(s)) for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    assert torch.equal(vocoder.synthesize(mel, temperature=0.0), vocoder.synthesize(mel, temperature=0.0))
+    assert torch.equal(small.synthesize(mel, temperature=0.0), small.synthesize(mel, temperature=0.0))
 
 
 @pytest.mark.slow
-def test_one_convention_for_seeds(vocoder: Vocoder, speech: torch.Tensor) -> None:
+def test_one_convention_for_seeds(small: Vocoder, kathleen: torch.Tensor) -> None:
     """A number, one for each item, or a generator: an item comes out, and scores, as it does alone."""
-    audio = speech[: 60 * 256]
-    mel, pair = vocoder.mel_for(audio), torch.stack([audio, 0.5 * audio])
+    audio = kathleen[: 60 * 256]
+    mel, pair = small.mel_for(audio), torch.stack([audio, 0.5 * audio])
     seeds = torch.randint(2**62, (1,), generator=seeded(7)).tolist()
-    assert torch.equal(vocoder.synthesize(mel, seed=seeded(7)), vocoder.synthesize(mel, seed=seeds))
-    mels = vocoder.mel_for(pair)
-    second = vocoder.synthesize(mels[1:], seed=6)
+    assert torch.equal(small.synthesize(mel, seed=seeded(7)), small.synthesize(mel, seed=seeds))
+    mels = small.mel_for(pair)
+    second = small.synthesize(mels[1:], seed=6)
     for seed in (5, [0, 6]):
-        assert (vocoder.synthesize(mels, seed=seed)[1] - second[0]).abs().max() < 1e-3
-    assert torch.allclose(vocoder.score(pair, seed=5)[1], vocoder.score(pair[1:], seed=6)[0], rtol=1e-5)
-    assert vocoder.score(audio, seed=5) != vocoder.score(audio, seed=6)
-    assert torch.equal(vocoder.resynthesize(audio, seed=3), vocoder.resynthesize(audio, seed=[3]))
-    for refused in (vocoder.synthesize, vocoder.score):
+        assert (small.synthesize(mels, seed=seed)[1] - second[0]).abs().max() < 1e-3
+    assert torch.allclose(small.score(pair, seed=5)[1], small.score(pair[1:], seed=6)[0], rtol=1e-5)
+    assert small.score(audio, seed=5) != small.score(audio, seed=6)
+    assert torch.equal(small.resynthesize(audio, seed=3), small.resynthesize(audio, seed=[3]))
+    for refused in (small.synthesize, small.score):
         with pytest.raises(ConfigError, match="3 seeds for 2 items"):
-            refused(mels if refused == vocoder.synthesize else pair, seed=[1, 2, 3])
+            refused(mels if refused == small.synthesize else pair, seed=[1, 2, 3])
 
 
 @pytest.mark.slow
@@ -108,10 +124,10 @@ def test_real_speech_survives_the_round_trip_in_float32(vocoder: Vocoder, speech
 
 
 @pytest.mark.slow
-def test_real_speech_survives_the_round_trip_in_float64(vocoder: Vocoder, speech: torch.Tensor) -> None:
+def test_real_speech_survives_the_round_trip_in_float64(kathleen: torch.Tensor) -> None:
     double = Vocoder(Vocoder.from_pretrained().model.double())
-    latent, mel = double.encode(speech.double())
-    assert (double.decode(latent, mel)[0, : len(speech)] - speech.double()).abs().max() < 1e-9
+    latent, mel = double.encode(kathleen.double())
+    assert (double.decode(latent, mel)[0, : len(kathleen)] - kathleen.double()).abs().max() < 1e-9
 
 
 @pytest.mark.slow
@@ -153,14 +169,14 @@ def test_vocoded_speech_has_the_pitch_of_the_recording(vocoder: Vocoder, speech:
     assert cents[0, voiced].abs().median() < 40
 
 
-def test_log_prob_is_per_item_and_wants_whole_frames(vocoder: Vocoder, speech: torch.Tensor) -> None:
-    audio = speech[: 100 * 256] + 1e-5 * torch.randn(25600, generator=seeded())
+def test_log_prob_is_per_item_and_wants_whole_frames(vocoder: Vocoder, kathleen: torch.Tensor) -> None:
+    audio = kathleen[: 100 * 256] + 1e-5 * torch.randn(25600, generator=seeded())
     alone = vocoder.log_prob(audio)
     quieter = 0.5 * audio
     together = vocoder.log_prob(torch.stack([audio, quieter]))
     assert torch.allclose(together, torch.cat([alone, vocoder.log_prob(quieter)]), rtol=1e-5)
     with pytest.raises(AudioError, match="whole number of frames"):
-        vocoder.log_prob(speech[:1000])
+        vocoder.log_prob(kathleen[:1000])
 
 
 @pytest.mark.parametrize(
@@ -196,8 +212,8 @@ def test_works_from_numpy(vocoder: Vocoder) -> None:
 
 
 @pytest.mark.slow
-def test_autocast_around_the_vocoder_changes_nothing(vocoder: Vocoder, speech: torch.Tensor) -> None:
-    audio = speech[: 40 * 256]
+def test_autocast_around_the_vocoder_changes_nothing(vocoder: Vocoder, kathleen: torch.Tensor) -> None:
+    audio = kathleen[: 40 * 256]
     mel = vocoder.mel_for(audio)
     expected = heard(vocoder, audio, mel)
     fresh = Vocoder.from_pretrained()  # its steps are made under autocast too
@@ -209,10 +225,10 @@ def test_autocast_around_the_vocoder_changes_nothing(vocoder: Vocoder, speech: t
 
 
 @pytest.mark.slow
-def test_results_are_ordinary_tensors(vocoder: Vocoder, speech: torch.Tensor) -> None:
+def test_results_are_ordinary_tensors(small: Vocoder, kathleen: torch.Tensor) -> None:
     """They go through a network that is trained, and can be changed in place."""
-    audio = speech[: 40 * 256]
-    for name, value in heard(vocoder, audio, vocoder.mel_for(audio)).items():
+    audio = kathleen[: 40 * 256]
+    for name, value in heard(small, audio, small.mel_for(audio)).items():
         assert not value.is_inference() and not value.requires_grad, name
         layer = torch.nn.Linear(value.shape[-1], 1)
         layer(value).sum().backward()
@@ -220,19 +236,19 @@ def test_results_are_ordinary_tensors(vocoder: Vocoder, speech: torch.Tensor) ->
         before = value.clone()
         value += 1.0
         assert torch.equal(value, before + 1.0), name
-    for _ in vocoder.synthesize_pieces(vocoder.mel_for(audio)):
+    for _ in small.synthesize_pieces(small.mel_for(audio)):
         assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
-def test_own_mel_fits_the_recording(vocoder: Vocoder, speech: torch.Tensor) -> None:
+def test_own_mel_fits_the_recording(small: Vocoder, kathleen: torch.Tensor) -> None:
     """`mel` gives one frame more than the whole frames of a recording; longer ones belong to something else."""
-    audio = speech[: 40 * 256]
-    mel = vocoder.mel(audio)
+    audio = kathleen[: 40 * 256]
+    mel = small.mel(audio)
     assert mel.shape[-1] == 41
-    assert torch.equal(vocoder.log_prob(audio, mel), vocoder.log_prob(audio))
-    for given, own in zip(vocoder.encode(audio, mel), vocoder.encode(audio), strict=True):
+    assert torch.equal(small.log_prob(audio, mel), small.log_prob(audio))
+    for given, own in zip(small.encode(audio, mel), small.encode(audio), strict=True):
         assert torch.equal(given, own)
-    for refused in (vocoder.log_prob, vocoder.encode):
+    for refused in (small.log_prob, small.encode):
         for other in (mel[..., :39], torch.cat([mel, mel[..., :1]], 2)):
             with pytest.raises(AudioError, match="do not fit"):
                 refused(audio, other)

@@ -29,13 +29,13 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
     out = tmp_path / "bench"
     command = ["bench", "infer", "--checkpoint", str(checkpoint), "--preset", "lapglow-tiny",
                "--set", "model.block=256",
-               "--engines", "reference,eager", "--seconds", "0.2,0.4", "--rounds", "1", "--threads", "1,2",
+               "--engines", "reference,eager", "--seconds", "0.2", "--rounds", "1", "--threads", "1,2", "--chunk", "40",
                "--out", str(out)]  # fmt: skip
     assert main(command) == 0
     report = json.loads((out / "results.json").read_text())
-    assert len(report["results"]) == 2 * 2 * 2 * 2 and len(report["streaming"]) == 2
+    assert len(report["results"]) == 2 * 2 * 2 and len(report["streaming"]) == 2
     one, two = ([r for r in report["results"] if r["threads"] == number] for number in (1, 2))
-    assert [r["engine"] for r in one] == [r["engine"] for r in two] == ["reference", "eager"] * 4
+    assert [r["engine"] for r in one] == [r["engine"] for r in two] == ["reference", "eager"] * 2
     assert [r["gmacs"] for r in one] == [r["gmacs"] for r in two]
     assert all(r["speed"] > 0 and r["gmacs"] > 0 for r in report["results"])
     small, large = (report["results"][i]["gmacs"] for i in (2, 0))

@@ -22,6 +22,7 @@ def forked(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
     """Processes that begin as forks of this one, which saves seconds of imports each."""
     if not thorough:
         monkeypatch.setattr(training.multiprocessing, "get_context", lambda _: FORK)
+        monkeypatch.setattr(training, "PEAK_SECONDS", 0.1)
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatc
     if not thorough:
         monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     monkeypatch.setattr(graphs, "MOST_GRAPHS", 1)
-    few = [*SETTINGS, "model.encoder_layers=1"]  # every operation takes long to compile
+    few = [*SETTINGS, "model.layers=1", "model.encoder_layers=1"]  # every operation takes long to compile
     model, mel = tiny(torch.float64, few), some_mel(1, dtype=torch.float64)
     eager, compiled = Vocoder(model), Vocoder(model, engine="compile")
     expected = eager.synthesize(mel, 0.7, seed=3)[0]
@@ -108,6 +108,14 @@ def test_unknown_engine_and_precision() -> None:
         Vocoder(tiny(settings=["mel.hop_length=200", "model.block=40"]), engine="compile").prepare()
 
 
+@functools.cache
+def spoken(low_band_iters: int | None) -> tuple[Vocoder, Tensor, Tensor]:
+    """The bundled voice, the mel of a recording, and what the voice makes of it."""
+    exact = Vocoder.from_pretrained()
+    mel = exact.mel(torch.from_numpy(example()).float())
+    return exact, mel, exact.synthesize(mel, seed=1, low_band_iters=low_band_iters)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "low_band_iters", "least"),
@@ -117,10 +125,8 @@ def test_reduced_precision_is_close(precision: str, low_band_iters: int | None, 
     """The bundled voice, speaking: a model with random weights makes nothing of the networks that are reduced, and
     iterations over a mel that nobody spoke converge anywhere. They make any difference larger: 10 to 37 dB
     are left with other seeds, and PESQ is the same."""
-    exact = Vocoder.from_pretrained()
+    exact, mel, signal = spoken(low_band_iters)
     reduced = Vocoder(exact.model, exact.card, exact.postfilter, "eager", precision)  # type: ignore[arg-type]
-    mel = exact.mel(torch.from_numpy(example()).float())
-    signal = exact.synthesize(mel, seed=1, low_band_iters=low_band_iters)
     found = decibels(signal, reduced.synthesize(mel, seed=1, low_band_iters=low_band_iters))
     assert least < found < 90.0, "and it is another precision"
 

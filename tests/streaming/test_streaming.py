@@ -55,6 +55,8 @@ def streamed(vocoder: Vocoder, mel: Tensor, sizes: Tensor, seed: int = 3) -> Ten
     for size in sizes.tolist():
         out.append(stream.push(mel[0, :, first : first + size]))
         first += size
+        if first >= mel.shape[2] + 2:  # a push of nothing, now and then
+            break
     assert first >= mel.shape[2]
     return torch.cat([*out, stream.flush()])
 
@@ -148,10 +150,10 @@ def test_look_ahead_is_what_the_configuration_says(settings: list[str]) -> None:
 def test_a_stream_is_exactly_as_late_as_it_says_and_gives_the_whole(settings: list[str]) -> None:
     """Also where the flow's look-ahead is no whole number of hops, or none at all."""
     vocoder = tiny(settings)
-    mel = some_mel(vocoder, frames=45)
+    mel = some_mel(vocoder, frames=30)
     for latency in (1000 * vocoder.look_ahead / vocoder.sample_rate + 30.0, 10_000.0):
         stream, parts, late, out = vocoder.stream(1.0, 3, latency_ms=latency), [], 0, 0
-        for frame in range(45):
+        for frame in range(30):
             parts.append(stream.push(mel[0, :, frame : frame + 1]))
             out += len(parts[-1])
             late = max(late, (frame + 1) * vocoder.spec.hop_length - out)
