@@ -17,8 +17,9 @@ from flowvocoder.postfilter.settings import PostfilterSettings
 class FrameByFrame:
     """`RealTimeIterations` as a `Stage`, by `Rounds` where the audio is one float32 signal on the CPU.
 
+    Takes what `RealTimeIterations` takes, and one more.
+
     Args:
-        as of `RealTimeIterations`.
         compiled: by numba where that is quicker.
     """
 

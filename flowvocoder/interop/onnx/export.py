@@ -66,8 +66,7 @@ def export_folder(checkpoint: Checkpoint, folder: Path, halves: bool = False) ->
     Args:
         halves: as of `export_onnx`.
 
-    Raises:
-        as `export_onnx`.
+    Raises what `export_onnx` raises.
     """
     model, flow = step_model(checkpoint)
     from flowvocoder.interop.onnx.assembled import postfilter_model
