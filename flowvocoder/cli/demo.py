@@ -1,7 +1,6 @@
 """`demo`: the web page."""
 
 import argparse
-import os
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import set_machine
@@ -26,13 +25,12 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Load the checkpoints and serve the page until stopped."""
-    from flowvocoder.extras import library
-
     if not 1 <= arguments.port <= 65535:
         raise ConfigError(f"--port must be from 1 to 65535, not {arguments.port}")
     device = set_machine(arguments)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: gradio would tell its makers of it
-    library("gradio", "demo")
+    from flowvocoder.demo.gradio_import import need_gradio
+
+    need_gradio()
     from flowvocoder.demo.app import serve
     from flowvocoder.demo.service import Service
     from flowvocoder.web.memory import give_back_freed_memory

@@ -77,8 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--wyoming must be from 0 to 65535, not {arguments.wyoming}")
         library("wyoming", "serve")
     if arguments.demo:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before the import: gradio would tell its makers of it
-        library("gradio", "demo")
+        from flowvocoder.demo.gradio_import import need_gradio
+
+        need_gradio()
     give_back_freed_memory()
     vocoder = load_vocoder(arguments)
     vocoder.prepare()

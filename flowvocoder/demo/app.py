@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Before gradio is imported: it would tell its makers that it was, and keep requests with a service of theirs.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = os.environ["GRADIO_RUN_HISTORY"] = "False"
-
 import gradio as gr
 import torch
 from fastapi import FastAPI
@@ -29,6 +26,9 @@ from flowvocoder.web.bodies import LARGEST_FILE, WAITING
 from flowvocoder.web.connections import impatient_connections
 from flowvocoder.web.names import own_names
 
+QUEUE_LOOK_SECONDS = 0.05
+"""Gradio's own millisecond between looks for requests costs a server that nobody visits a fourteenth of a core."""
+
 
 def build(service: Service) -> gr.Blocks:
     """The page over a service."""
@@ -40,6 +40,7 @@ def build(service: Service) -> gr.Blocks:
                 tab.build(service, page)
     blocks.queue(max_size=WAITING, default_concurrency_limit=4, api_open=False)  # nobody passes the queue by
     share_queue(blocks._queue)
+    blocks._queue.sleep_when_free = QUEUE_LOOK_SECONDS
     return blocks
 
 

@@ -1,5 +1,6 @@
 """The demo over its API: what it answers, what it refuses, and many visitors at once."""
 
+import importlib
 import json
 import struct
 import tempfile
@@ -250,6 +251,16 @@ def test_the_same_result_twice_is_two_files(tmp_path: Path, monkeypatch: pytest.
         first, second = (Path(component.postprocess(value).path) for _ in range(2))
         assert first != second and first.read_bytes() == second.read_bytes()
         assert first.is_relative_to(component.GRADIO_CACHE), "files elsewhere are copied, and not deleted"
+
+
+def test_gradio_is_imported_without_its_stub_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which it writes beside whatever defines a component."""
+    from flowvocoder.demo.parts import gr
+
+    (tmp_path / "own_box.py").write_text("import gradio\n\n\nclass Own(gradio.Textbox):\n    EVENTS = ['change']\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert issubclass(importlib.import_module("own_box").Own, gr.Textbox)
+    assert not (tmp_path / "own_box.pyi").exists()
 
 
 @pytest.mark.thorough

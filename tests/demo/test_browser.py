@@ -23,12 +23,18 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright 
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=180_000)
-STILL = """addEventListener('DOMContentLoaded', () => {
+STILL = """
+requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 100);
+cancelAnimationFrame = clearTimeout;
+addEventListener('DOMContentLoaded', () => {
     const style = document.createElement('style');
     style.textContent = '*, *::before, *::after { animation: none !important; transition: none !important }';
     document.head.append(style);
 })"""
-"""Nothing moves by itself: without a GPU a browser takes a core to draw that a busy machine is to be waited for."""
+"""Nothing moves by itself: without a GPU a browser takes a core to draw that a busy machine is to be waited for.
+
+Scripts draw ten frames a second: once a page of Gradio's has loaded, a timer that nobody sees asks for frames for ever.
+"""
 
 WINDOWS = {"desktop": (1280, 900, "light"), "phone": (390, 844, "dark")}
 
@@ -151,6 +157,7 @@ def message(visit: Visit) -> str:
 
 
 def test_every_tab_fits(visit: Visit) -> None:
+    expect(visit.page.get_by_role("tab").first).to_be_visible()
     names = [name.strip() for name in visit.page.get_by_role("tab").all_text_contents()]
     assert len(names) > 6
     for name in names:

@@ -85,7 +85,7 @@ def file_at(address: str, **more: Any) -> dict[str, Any]:
 
 def test_the_stand_in_would_be_contacted(public: PublicHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """By Gradio without our door, through `file=` and through the input of a slider."""
-    import gradio as gr  # takes seconds
+    from flowvocoder.demo.parts import gr  # takes seconds
 
     monkeypatch.setattr(safehttpx, "is_public_ip", lambda ip: True)
     with gr.Blocks(analytics_enabled=False) as blocks:

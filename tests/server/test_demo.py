@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def test_a_text_is_said_on_the_page_and_the_server_serves_on(
     small_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("gradio")  # takes seconds
+    pytest.importorskip("flowvocoder.demo.app")  # takes seconds
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with serving(Vocoder.from_pretrained(small_voice), demo="small") as served:
         address = f"http://127.0.0.1:{served.port}/demo"
