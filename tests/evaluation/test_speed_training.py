@@ -52,8 +52,8 @@ def test_a_killed_process_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_what_cannot_run_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In processes that begin as `bench train` begins them."""
     works, fails = Setting("lapglow-tiny", 2, "float32"), Setting("lapglow-tiny", 3, "float32", 2)
     plain = training.measure
     monkeypatch.setattr(training, "measure", lambda s, e: plain(s, e) if s == fails else "measured")

@@ -69,7 +69,7 @@ def test_the_low_band_comes_back_from_the_lower_rate(spec: MelSpec) -> None:
 
 @pytest.mark.slow
 @given(seed=st.integers(0, 10**6), iterations=st.integers(1, 6), hop=st.sampled_from([256, 300]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_pieces_of_any_size_give_the_whole(seed: int, iterations: int, hop: int) -> None:
     spec = convention("tacotron2") if hop == 256 else ODD
     band = LowBand(spec).double()
