@@ -31,8 +31,8 @@ from flowvocoder.demo import fitting  # noqa: E402  (what is imported is noted, 
 from flowvocoder.density.training import FitState  # noqa: E402
 
 ENDLESS, PATIENCE = 10**7, 10_000  # steps, and looks at them: hours
-PAUSE = 0.5
-"""Seconds after a look. A small fit gives twenty looks a second, and after hundreds a page no longer answers."""
+PAUSE = 2.0
+"""Seconds after a look, which is a plot. A small fit gives twenty a second, and hundreds stop a page."""
 
 FlowDensity = fitting.FlowDensity
 

@@ -14,7 +14,7 @@ from flowvocoder.density.comparison import width_for
 from flowvocoder.flows.pointwise import PointwiseLU, random_rotation
 
 PARAMETERS, ROWS = 20_000, 1000
-FEATURES = (2, 16, 64)
+FEATURES, SQUARES = (2, 16, 64), (64, 512)
 MODELS = ("realnvp", "nsf-c", "maf", "iaf", "autoregressive", "vae", "gan")
 
 
@@ -54,7 +54,7 @@ def determinants() -> None:
 
     The flow's is also taken from its Jacobian by autograd, for 8 rows, and their difference shown.
     """
-    for features in (64, 512):
+    for features in SQUARES:
         layer = PointwiseLU(random_rotation(features))
         x, context = torch.randn(1, features, 1), torch.zeros(1, 0, 1)
         matrix = random_rotation(features)

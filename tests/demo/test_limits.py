@@ -80,16 +80,16 @@ def test_nobody_passes_the_queue_by(demo: Server) -> None:
 
 def test_one_address_cannot_fill_the_queue(demo: Server, wav: Path) -> None:
     recording = json.loads(upload(demo, wav.read_bytes())[1])[0]
-    body = {"data": [{"path": recording, "meta": {"_type": "gradio.FileData"}}, False, False]}
-    answers = [post(demo, "call/walk", body) for _ in range(3 * WAITING_OF_ONE)]
+    body = {"data": [{"path": recording, "meta": {"_type": "gradio.FileData"}}, 0.7, 0, 0, 0, False, False]}
+    answers = [post(demo, "call/resynthesize", body) for _ in range(3 * WAITING_OF_ONE)]
     assert [status for status, _ in answers[:WAITING_OF_ONE]] == [200] * WAITING_OF_ONE
     assert f"{WAITING_OF_ONE} requests of yours" in next(text for status, text in answers if status == 503)
-    other = post(demo, "call/walk", body, address="10.0.0.2")
+    other = post(demo, "call/resynthesize", body, address="10.0.0.2")
     assert other[0] == 200, "somebody else still gets a place"
     for _, text in answers:
         event = json.loads(text).get("event_id")
         post(demo, "cancel", {"session_hash": event, "fn_index": 0, "event_id": event})
-    assert "complete" in visit(demo, "GET", f"/gradio_api/call/walk/{json.loads(other[1])['event_id']}", {})[1]
+    assert "complete" in visit(demo, "GET", f"/gradio_api/call/resynthesize/{json.loads(other[1])['event_id']}", {})[1]
 
 
 def _through(folder: Path, length: int, pieces: list[bytes], wait: float = 0, path: str = "/gradio_api/upload") -> Any:

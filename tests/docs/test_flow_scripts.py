@@ -31,7 +31,8 @@ def test_costs_are_of_determinants_and_sampling(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     costs = docs_script("density_costs")
-    for name, value in (("PARAMETERS", 500), ("ROWS", 5), ("FEATURES", (2,)), ("MODELS", ("realnvp", "gan"))):
+    for name, value in (("PARAMETERS", 500), ("ROWS", 5), ("FEATURES", (2,)), ("SQUARES", (8,)),
+                        ("MODELS", ("realnvp", "gan"))):  # fmt: skip
         monkeypatch.setattr(costs, name, value)
     costs.sampling()
     costs.determinants()

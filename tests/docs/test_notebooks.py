@@ -18,7 +18,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "first-ten-minutes": {"seconds": 1.0},
     "train-your-voice": {"minutes": 0.001, "sentences": 4},
     "likelihood-and-latents": {"seconds": 1.0},
-    "flow-family": {"families": ["realnvp", "nsf-c"], "steps": 50, "pixels": 20},
+    "flow-family": {"families": ["realnvp", "nsf-c"], "steps": 20, "pixels": 10},
 }
 
 
