@@ -7,6 +7,7 @@ one more system.
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,40 +21,52 @@ import flowvocoder
 from flowvocoder import Vocoder
 from flowvocoder.audio.plots import RANGE_DB, spectrogram_db
 from flowvocoder.evaluation.griffin_lim import griffin_lim
+from flowvocoder.mel.frontend import MelFrontEnd
+from flowvocoder.mel.spec import convention
 
 OUT = Path(__file__).parents[1] / "gallery"
 EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
 OPUS_RATE = 24_000  # Hz; Opus knows no 22 050
 COMPRESSION = 0.78  # of libsndfile, about 70 kbit/s
 QUALITY = 75  # of WebP
+VOICES = "universal-22k", "universal-24k", "pocket-22k"  # the default first
+STREAMS_MS = (128, 46)  # behind their input
 
-System = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+System = Callable[[np.ndarray, int], np.ndarray]
+"""What makes audio of a recording (T,) at its rate in Hz: (T,) at the same rate."""
 
 
 def systems(others: list[str]) -> dict[str, System]:
-    """What makes audio (T,) of a recording (T,) and its mel (n_mels, F)."""
-    voice = Vocoder.from_pretrained()
-    found: dict[str, System] = {
-        "recording": lambda audio, mel: audio,
-        "default": lambda audio, mel: voice.synthesize(mel, seed=0)[0],
-        "stream": lambda audio, mel: voice.synthesize(mel, seed=0, gl_iters=4, low_band_iters=0)[0],
-        "flow": lambda audio, mel: voice.synthesize(mel, seed=0, gl_iters=0)[0],
-    }
-    for name, _, path in (other.partition("=") for other in others):
-        found[name] = _spoken_by(Vocoder.from_pretrained(path))
-    return found | {"griffin-lim": lambda audio, mel: griffin_lim(mel, voice.spec)}
+    found: dict[str, System] = {"recording": lambda audio, rate: audio}
+    found |= {name: _spoken_by(name) for name in VOICES}
+    found |= {f"stream-{ms}": _spoken_by(VOICES[0], latency_ms=ms) for ms in STREAMS_MS}
+    found["flow"] = _spoken_by(VOICES[0], gl_iters=0)
+    found |= {name: _spoken_by(path) for name, _, path in (other.partition("=") for other in others)}
+    return found | {"griffin-lim": _griffin_lim}
 
 
-def _spoken_by(voice: Vocoder) -> System:
-    return lambda audio, mel: voice.synthesize(mel, seed=0)[0]
+def _spoken_by(checkpoint: str | Path, **options: Any) -> System:
+    """A voice, which may speak at another rate."""
+    voice = Vocoder.from_pretrained(checkpoint)
+
+    def speak(audio: np.ndarray, rate: int) -> np.ndarray:
+        heard = torch.from_numpy(soxr.resample(audio, rate, voice.sample_rate))
+        spoken = voice.synthesize(voice.mel_for(heard), seed=0, **options)[0]
+        return np.asarray(soxr.resample(spoken.numpy(), voice.sample_rate, rate))
+
+    return speak
+
+
+def _griffin_lim(audio: np.ndarray, rate: int) -> np.ndarray:
+    spec = convention("tacotron2")
+    return griffin_lim(MelFrontEnd(spec)(torch.from_numpy(audio)), spec).numpy()
 
 
 def samples(path: Path, systems: dict[str, System]) -> Iterator[tuple[str, np.ndarray, int]]:
     """(system, audio, rate) of one recording."""
     audio, rate = soundfile.read(path, dtype="float32")
-    mel = Vocoder.from_pretrained().mel_for(torch.from_numpy(audio))[0]
     for name, system in systems.items():
-        yield name, system(torch.from_numpy(audio), mel)[: len(audio)].numpy(), rate
+        yield name, system(audio, rate)[: len(audio)], rate
 
 
 def write_opus(path: Path, audio: np.ndarray, rate: int) -> None:

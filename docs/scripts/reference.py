@@ -198,10 +198,12 @@ def conventions() -> str:
 
 SYSTEMS = {
     "recording": "recording",
-    "default": "bundled voice",
-    "stream": "in a stream",
+    "universal-22k": "universal-22k",
+    "universal-24k": "universal-24k",
+    "pocket-22k": "pocket-22k",
+    "stream-128": "stream, 128 ms",
+    "stream-46": "stream, 46 ms",
     "flow": "flow alone",
-    "lapglow-tiny": "lapglow-tiny",
     "griffin-lim": "Griffin-Lim",
 }
 """The gallery's files and what is written over them, in order."""

@@ -21,7 +21,7 @@ def test_every_system_is_heard_and_drawn(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(gallery, "OUT", tmp_path / "out")
     gallery.main([f"other={BUNDLED_VOICE}"])
     made = {path.name: path for path in (tmp_path / "out").iterdir()}
-    heard = ("recording", "default", "stream", "flow", "other", "griffin-lim")
+    heard = ("recording", *gallery.VOICES, "stream-128", "stream-46", "flow", "other", "griffin-lim")
     assert set(made) == {"clip.webp", *(f"clip-{name}.ogg" for name in heard)}
     for name in heard:
         info = sf.info(made[f"clip-{name}.ogg"])
