@@ -34,8 +34,9 @@ def scratch(name: str) -> Iterator[Path]:
     start = f"flowvocoder-{name}-"
     for left in Path(tempfile.gettempdir()).glob(f"{start}*"):
         sweep(left)
-    folder = Path(tempfile.mkdtemp(prefix=start))
-    with surely(partial(_drop, folder, hold(folder))):
+    while (handle := _locked(folder := Path(tempfile.mkdtemp(prefix=start)))) is None:
+        pass
+    with surely(partial(_drop, folder, handle)):
         yield folder
 
 
@@ -113,11 +114,16 @@ def _make(temporary: Path, folder: bool) -> int | None:
         temporary.mkdir() if folder else temporary.touch(exist_ok=False)
     except FileExistsError:
         return None
+    return _locked(temporary)
+
+
+def _locked(made: Path) -> int | None:
+    """Lock what was just made; None where somebody swept it before it was locked."""
     try:
-        handle = hold(temporary)
-    except (BlockingIOError, FileNotFoundError):  # swept by somebody before it was locked
+        handle = hold(made)
+    except (BlockingIOError, FileNotFoundError):
         return None
-    if _is_there(temporary, handle):
+    if _is_there(made, handle):
         return handle
     release(handle)
     return None

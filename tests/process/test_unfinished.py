@@ -91,6 +91,19 @@ def test_a_scratch_folder_of_a_living_process_stays(tmp_path: Path, monkeypatch:
     assert names(tmp_path) == set()
 
 
+def test_scratch_folders_begun_together_are_all_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def use(_: int) -> None:
+        with scratch("it") as folder:
+            (folder / "file").write_text("mine")
+            assert (folder / "file").read_text() == "mine"
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(use, range(400)))
+    assert names(tmp_path) == set()
+
+
 def test_alone_is_alone(tmp_path: Path) -> None:
     place, inside, together = tmp_path / "place", [0], []
     place.touch()
