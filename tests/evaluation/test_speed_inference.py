@@ -29,8 +29,8 @@ def test_bench_infer_writes_its_report(checkpoint: Path, tmp_path: Path, capsys:
     out = tmp_path / "bench"
     command = ["bench", "infer", "--checkpoint", str(checkpoint), "--preset", "lapglow-tiny",
                "--set", "model.block=256",
-               "--engines", "reference,eager", "--seconds", "0.2", "--rounds", "1", "--threads", "1,2", "--chunk", "40",
-               "--out", str(out)]  # fmt: skip
+               "--engines", "reference,eager", "--seconds", "0.2", "--rounds", "1", "--threads", "1,2",
+               "--chunk", "40", "--gl-iters", "0", "--low-band-iters", "0", "--out", str(out)]  # fmt: skip
     assert main(command) == 0
     report = json.loads((out / "results.json").read_text())
     assert len(report["results"]) == 2 * 2 * 2 and len(report["streaming"]) == 2
