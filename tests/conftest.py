@@ -31,6 +31,9 @@ from flowvocoder.training import logs
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
 torch.set_num_threads(1)
+# PyTorch decides at the first of these whether it needs threads, after which forks cannot learn. Once something was
+# traced for export, it would find a GPU that is not there.
+torch.ones(1, requires_grad=True).backward()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -52,7 +52,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 def test_a_program_and_cpp_give_what_pytorch_gives(checkpoint: Path, tmp_path: Path) -> None:
     program, vocoder = tmp_path / "voice.pt2", Vocoder.from_pretrained(checkpoint)
