@@ -31,13 +31,19 @@ from flowvocoder.training import logs
 from flowvocoder.voice_card import BUNDLED_VOICE, VoiceCard
 
 torch.set_num_threads(1)
-# PyTorch decides at the first of these whether it needs threads, after which forks cannot learn. Once something was
-# traced for export, it would find a GPU that is not there.
-torch.ones(1, requires_grad=True).backward()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="more repeats, longer runs: what `make thorough` tries")
+
+
+@pytest.hookimpl(trylast=True)  # after a pretended GPU is there
+def pytest_configure() -> None:
+    """A first gradient: PyTorch then decides whether it needs threads, after which forks cannot learn.
+
+    Once something was traced for export, it would find a GPU that is not there.
+    """
+    torch.ones(1, requires_grad=True).backward()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ PARTS = {
     "voice": ["tests/test_cuda.py", "tests/streaming/test_engines.py"],
     "training": ["tests/training/test_cuda.py", "tests/training/test_loading.py"],
 }
-"""Files of tests, together in a process. All but the first take a minute of a core each: with --thorough."""
+"""Files of tests, together in a process, which takes up to a minute. Continuous integration runs the first alone."""
 
 CHOSEN = "cuda and not graphs and not recursion"
 """Neither CUDA graphs nor Triton's kernel: they are what only a GPU has."""
@@ -27,14 +27,11 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 
 
 @pytest.mark.slow
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.skipif(torch.cuda.is_available() or shutil.which("g++") is None, reason="there is a GPU, or no compiler")
-@pytest.mark.parametrize(
-    "part", ["densities", *(pytest.param(part, marks=pytest.mark.thorough) for part in ("voice", "training"))]
-)
-def test_what_needs_a_gpu_runs_on_a_pretended_one(part: str, thorough: bool) -> None:
-    """By default, of what there is with and without a context, that with one."""
-    chosen = ["-k", CHOSEN if thorough else f"{CHOSEN} and not False", *PARTS[part]]
+@pytest.mark.parametrize("part", PARTS)
+def test_what_needs_a_gpu_runs_on_a_pretended_one(part: str) -> None:
+    chosen = ["-k", CHOSEN, *PARTS[part]]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     process = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "pretend_device", "-p", "no:cacheprovider", *chosen],

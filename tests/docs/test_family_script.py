@@ -18,6 +18,7 @@ def run_script(*arguments: object) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_two_presets_in_one_table(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = ("--corpus", corpus, "--out", out, "--presets", LAPGLOW, WAVEFLOW, "--minutes", 0.005,

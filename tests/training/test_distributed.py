@@ -211,7 +211,7 @@ def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit:
 
 def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) -> None:
     """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
-    steps, kills = (160, 20) if thorough else (8, 2)
+    steps, kills = (160, 20) if thorough else (6, 2)
     settings = (f"steps={steps}", "save_every=1", "batch=1")
     started = time.monotonic()
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0
@@ -278,6 +278,7 @@ def test_float16_scale_resumes(corpus: Path, tmp_path: Path) -> None:
     assert_same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.thorough
 def test_learning_rate_range_test(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = command(corpus, tmp_path / "run", "batch=2", *LIKELIHOOD)
     assert main([*arguments, "--find-lr", "--max-steps", "60"]) == 0
