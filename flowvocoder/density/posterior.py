@@ -159,8 +159,8 @@ def fit_posterior(
 ) -> Posterior:
     """Fits a flow to an unnormalised density by the evidence lower bound (Rezende and Mohamed 2015, arXiv:1505.05770).
 
-    >>> small = {"family": "realnvp", "layers": 2, "hidden": 8, "steps": 200, "lr": 3e-2}
-    >>> posterior = fit_posterior(lambda x: -0.5 * (x - 3.0).square().sum(1), dims=2, **small)
+    >>> log_density = lambda x: -0.5 * (x - 3.0).square().sum(1)
+    >>> posterior = fit_posterior(log_density, dims=2, family="realnvp", layers=2, hidden=8, steps=200, lr=3e-2)
     >>> posterior.sample(5).shape, bool(posterior.importance().k_hat < 0.7)
     ((5, 2), True)
 
