@@ -63,7 +63,9 @@ def overlap_add(windowed: Tensor, hop: int) -> Tensor:
     """
     count, size = windowed.shape[1:]
     pieces = ceil_div(size, hop)
-    padded = F.pad(windowed, (0, pieces * hop - size)).unflatten(2, (pieces, hop))
+    missing = pieces * hop - size
+    # No padding by nothing: it would copy all frames.
+    padded = (F.pad(windowed, (0, missing)) if missing else windowed).unflatten(2, (pieces, hop))
     total = windowed.new_zeros(len(windowed), count + pieces - 1, hop)
     for piece in range(pieces):
         total[:, piece : piece + count] += padded[:, :, piece]

@@ -155,7 +155,7 @@ STAGE2 = TrainConfig(
 STAGE3 = TrainConfig(
     stage="guide",
     optim=OptimSettings(steps=8000, segment=40960, lr=2e-3),
-    sampling=SamplingSettings(temperature=0.9, low_band_iters=40),
+    sampling=SamplingSettings(temperature=0.9, low_band_iters=72),
 )
 
 # An hour and a half of one core for all three.

@@ -9,7 +9,7 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.consistency import Iteration, MelConsistency
 from flowvocoder.postfilter.frame_by_frame import FrameByFrame
 from flowvocoder.postfilter.geometry import in_whole_hops
-from flowvocoder.postfilter.guide import UNGUIDED_FIRST, Guide
+from flowvocoder.postfilter.guide import Guide, guided_part
 from flowvocoder.postfilter.guided import PIECE, GuidedIterations
 from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
@@ -18,11 +18,11 @@ from flowvocoder.postfilter.stages import Stage, Stages
 
 
 class PostFilter(nn.Module):
-    """Mel-consistency iterations: by frame, over all bands, over the low band; the last guided if there is a guide.
+    """Mel-consistency iterations: by frame, over all bands, over the low band; of these, a guide guides some.
 
     Args:
         spec: of the mels.
-        guide: guides low-band iterations after the first `UNGUIDED_FIRST`; None: all are unguided.
+        guide: guides a round of low-band iterations after the first (`guided_part`); None: all are unguided.
 
     Shape:
         audio: (B, F * hop_length), mel: (B, n_mels, F) -> as audio
@@ -71,14 +71,21 @@ class PostFilter(nn.Module):
         if settings.rounds:
             chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths, compiled))
         chain += [Iteration(self.consistency, number, lengths) for number in range(settings.gl_iters)]
-        count = settings.low_band_iters
-        guided = 0 if self.guide is None else max(0, count - UNGUIDED_FIRST)
-        if count:
-            chain.append(LowBandStage(self.low_band, self.low_band.iterations(count - guided, lengths), lengths))
-        if self.guide is not None and guided:
-            inner = GuidedIterations(self.guide, guided, lengths, precision, piece)
+        if settings.low_band_iters:
+            inner = self._low_band_stages(settings.low_band_iters, lengths, precision, piece)
             chain.append(LowBandStage(self.low_band, inner, lengths))
         return Stages(chain)
+
+    def _low_band_stages(
+        self, count: int, lengths: Tensor | None, precision: torch.dtype | None, piece: int
+    ) -> Stages:
+        """So many iterations at the low rate, of which the guide guides those of `guided_part`."""
+        band, guide = self.low_band, self.guide
+        if guide is None:
+            return Stages([band.iterations(count, lengths)])
+        first, guided, last = guided_part(count)
+        inner: list[Stage] = [GuidedIterations(guide, guided, lengths, precision, piece)] if guided else []
+        return Stages([band.iterations(first, lengths), *inner, band.iterations(last, lengths)])
 
     def choose(
         self,

@@ -16,6 +16,9 @@ from flowvocoder.units import ceil_div
 MAX_GAIN = 2.0
 """Largest correction in one iteration, in nats (17 dB)."""
 
+LOW_BAND_STEP = 1.25
+"""How far an iteration over the low band goes in the direction of its correction; from 1.6 on it diverges."""
+
 LOW_BAND = (900.0, 1100.0)
 """Hz: the low band is corrected in full below the first, and not at all above the second."""
 
@@ -73,7 +76,8 @@ class MelConsistency(nn.Module):
         window[before : before + spec.win_length] = front_end.window
         window = window[::decimate]
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("synthesis", synthesis_window(window, self.stride), persistent=False)
+        synthesis = (LOW_BAND_STEP if low else 1.0) * synthesis_window(window, self.stride)
+        self.register_buffer("synthesis", synthesis, persistent=False)
         weight = low_band_weight(spec) if low else torch.ones(spec.n_mels)
         self.bands = int(weight.count_nonzero())
         outside = beyond(spec, self.size // 2 + 1)

@@ -17,10 +17,11 @@ from flowvocoder.postfilter.stages import FastIterations
 from flowvocoder.units import ceil_div
 
 UNGUIDED_FIRST = 8
-"""Mel-consistency iterations before the first round: a prediction needs a signal that is roughly right."""
+"""Mel-consistency iterations before the guided round: a prediction needs a signal that is roughly right."""
 
 GUIDED, UNGUIDED = 10, 6
-"""Iterations of a round: towards the predicted magnitudes, then towards the mel."""
+"""Iterations of the guided round: towards the predicted magnitudes, then towards the mel. All further ones go towards
+the mel alone, since only these bring the audio near to it."""
 
 STRENGTH = 1.25
 """Share of the predicted change that is applied: a median under uncertainty falls short of what is there."""
@@ -228,6 +229,17 @@ class GuidedIteration:
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`, for all of a signal at once."""
         return audio + self._guide.correction(audio, self._target, self._level)
+
+
+def guided_part(count: int) -> tuple[int, int, int]:
+    """Low-band iterations before the guided round, in it, and after it.
+
+    >>> guided_part(72), guided_part(20)
+    ((8, 16, 48), (8, 0, 12))
+    """
+    first = min(count, UNGUIDED_FIRST)
+    guided = GUIDED + UNGUIDED if count - first >= GUIDED + UNGUIDED else 0
+    return first, guided, count - first - guided
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def test_the_mel_has_the_last_word_of_a_round() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guide_module, "UNGUIDED", 0)
         guided = guide.iterate(low, mel, GUIDED)
-    assert error(guided) > 0.3 and error(guide.iterate(low, mel, GUIDED + UNGUIDED)) < 0.15
+    assert error(guided) > 0.3 and error(guide.iterate(low, mel, GUIDED + UNGUIDED)) < 0.25
 
 
 def test_magnitudes_are_relative_to_the_mel() -> None:

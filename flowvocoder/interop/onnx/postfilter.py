@@ -27,9 +27,9 @@ from flowvocoder.postfilter.guide import (
     STATED,
     STRENGTH,
     UNGUIDED,
-    UNGUIDED_FIRST,
     Guide,
     GuideLayer,
+    guided_part,
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
 from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
@@ -60,15 +60,19 @@ def add_postfilter(
         step = Consistency(signal, consistency)
         for number in range(settings.gl_iters):
             audio = graph("Add", audio, step.change(audio, number))
-    count = settings.low_band_iters
-    guided = 0 if guide is None else max(0, count - UNGUIDED_FIRST)
-    if count:
+    if settings.low_band_iters:
         low_band = Low(signal, band)
-        audio = low_band.stage(audio, lambda low: low_band.iterate(low, count - guided))
-        if guide is not None and guided:
-            inner = Guided(signal, guide, low_band)
-            audio = low_band.stage(audio, lambda low: inner.iterate(low, guided), cut=True)
+        audio = low_band.stage(audio, lambda low: _low_band(signal, low_band, guide, low, settings.low_band_iters))
     return graph.slice(audio, 0, graph("Mul", given, whole(hop)), 1)
+
+
+def _low_band(signal: "Signal", low_band: "Low", guide: Guide | None, low: str, count: int) -> str:
+    """The low band after so many iterations, of which the guide guides those of `guided_part`."""
+    if guide is None:
+        return low_band.iterate(low, count)
+    first, guided, last = guided_part(count)
+    low = low_band.iterate(low, first)
+    return low_band.iterate(Guided(signal, guide, low_band).iterate(low, guided), last) if guided else low
 
 
 class Signal:
@@ -166,15 +170,11 @@ class Low:
         self._ends = signal.mask(graph("Less", signal.places(hop), end))
         self.low_ends = graph.slice(self._ends, 0, END, 1, band.decimate)
 
-    def stage(self, audio: str, inner: Callable[[str], str], cut: bool = False) -> str:
-        """Audio (B, T) with its low band as `inner` changes it.
-
-        Args:
-            cut: the low band ends where the item does.
-        """
+    def stage(self, audio: str, inner: Callable[[str], str]) -> str:
+        """Audio (B, T) with its low band, which ends where the item does, as `inner` changes it."""
         graph, band = self.graph, self._band
         low = self._rows(audio, band.reach, band.down, ROW * band.decimate)
-        low = graph("Mul", low, self.low_ends) if cut else low
+        low = graph("Mul", low, self.low_ends)
         change = graph("Sub", inner(low), low)
         change = self._rows(change, band.reach // band.decimate, band.up, ROW)
         return graph("Mul", graph("Add", audio, change), self._ends)
