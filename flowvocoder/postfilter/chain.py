@@ -76,9 +76,7 @@ class PostFilter(nn.Module):
             chain.append(LowBandStage(self.low_band, inner, lengths))
         return Stages(chain)
 
-    def _low_band_stages(
-        self, count: int, lengths: Tensor | None, precision: torch.dtype | None, piece: int
-    ) -> Stages:
+    def _low_band_stages(self, count: int, lengths: Tensor | None, precision: torch.dtype | None, piece: int) -> Stages:
         """So many iterations at the low rate, of which the guide guides those of `guided_part`."""
         band, guide = self.low_band, self.guide
         if guide is None:

@@ -26,6 +26,9 @@ the mel alone, since only these bring the audio near to it."""
 STRENGTH = 1.25
 """Share of the predicted change that is applied: a median under uncertainty falls short of what is there."""
 
+MAX_CHANGE = 4.0
+"""Largest predicted change of a magnitude that is believed, in nats (35 dB). Speech needs 3.7."""
+
 RELATIVE_FLOOR = 0.1
 """Added to magnitudes over their level: what is further than 20 dB below it makes no difference."""
 
@@ -146,7 +149,7 @@ class Guide(nn.Module):
         level = self.level(mel)
         while iterations >= GUIDED + UNGUIDED:
             own, change, _ = self._predict(low, mel, precision)
-            target = level * (own + STRENGTH * change).exp()
+            target = level * (own + STRENGTH * change.clamp(-MAX_CHANGE, MAX_CHANGE)).exp()
             guided = FastIterations([GuidedIteration(self, target, level)] * GUIDED)
             low = self.band.iterate(guided.push(mel, low, ends=True), mel, UNGUIDED)
             iterations -= GUIDED + UNGUIDED
@@ -169,7 +172,9 @@ class Guide(nn.Module):
         return (weight * error)[:, inside].mean() / weight[:, inside].mean()
 
     def correction(self, low: Tensor, target: Tensor, level: Tensor) -> Tensor:
-        """What to add to a signal so that its frames have the target magnitudes; phases stay.
+        """What to add to a signal so that its whole frames have the target magnitudes; phases stay.
+
+        Frames that reach over an end are left alone: the network was not taught on them.
 
         Shape:
             low: (B, T), target and level: (B, J, bins), the target with `RELATIVE_FLOOR` of the level -> (B, T)
@@ -177,12 +182,13 @@ class Guide(nn.Module):
         spectrum = self._spectrum(low, target.shape[1])
         used = spectrum[..., : self.bins]
         gain = target / (magnitude(used) + RELATIVE_FLOOR * level)
-        change = used * (gain.clamp(math.exp(-MAX_GAIN), math.exp(MAX_GAIN)) - 1.0)
+        inside = self._whole(target.shape[1], low)
+        change = used * ((gain.clamp(math.exp(-MAX_GAIN), math.exp(MAX_GAIN)) - 1.0) * inside)
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = self.window.to(low.dtype) / (0.375 * self.size / self.hop)
         total = overlap_add(torch.fft.irfft(change, self.size) * synthesis, self.hop)
-        inside = total[:, self._before(self.size) :][:, : low.shape[1]]
-        return F.pad(inside, (0, low.shape[1] - inside.shape[1]))
+        added = total[:, self._before(self.size) :][:, : low.shape[1]]
+        return F.pad(added, (0, low.shape[1] - added.shape[1]))
 
     def _predict(self, low: Tensor, mel: Tensor, precision: torch.dtype | None) -> tuple[Tensor, Tensor, Tensor]:
         """A signal's own log magnitudes, their predicted change, and the log of its spread."""
@@ -201,6 +207,11 @@ class Guide(nn.Module):
 
     def _spectrum(self, low: Tensor, count: int) -> Tensor:
         return torch.fft.rfft(self._frames(low, count, self.size) * self.window.to(low.dtype))
+
+    def _whole(self, count: int, low: Tensor) -> Tensor:
+        """1 for frames that lie within the signal, 0 for those that reach over an end, (count, 1)."""
+        start = self.hop * torch.arange(count, device=low.device)[:, None] - self._before(self.size)
+        return ((start >= 0) & (start + self.size <= low.shape[1])).to(low.dtype)
 
     def _before(self, size: int) -> int:
         """Samples before the signal in a stretch of `size` around frame 0."""

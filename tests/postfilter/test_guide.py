@@ -14,7 +14,7 @@ from torch import Tensor
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.postfilter import guide as guide_module
 from flowvocoder.postfilter import guided as guided_module
-from flowvocoder.postfilter.guide import GUIDED, UNGUIDED, Guide
+from flowvocoder.postfilter.guide import GUIDED, MAX_CHANGE, UNGUIDED, Guide
 from flowvocoder.postfilter.guided import GuidedIterations
 from flowvocoder.postfilter.low_band import LowBandStage
 
@@ -99,6 +99,33 @@ def test_the_mel_has_the_last_word_of_a_round() -> None:
         patch.setattr(guide_module, "UNGUIDED", 0)
         guided = guide.iterate(low, mel, GUIDED)
     assert error(guided) > 0.3 and error(guide.iterate(low, mel, GUIDED + UNGUIDED)) < 0.25
+
+
+@CONVENTIONS
+def test_frames_that_reach_over_an_end_are_left_alone(name: str) -> None:
+    """The network learns nothing there: a prediction of 80 dB too much once made a click of full scale."""
+    spec = convention(name)
+    guide = Guide(spec, 16, 1).double().requires_grad_(False)
+    mel, _, low = lows(guide, spec)
+    level = guide.level(mel)
+    added = guide.correction(low, 1e4 * level, level)
+    starts = [guide.hop * j - guide._before(guide.size) for j in range(level.shape[1])]
+    whole = [start for start in starts if start >= 0 and start + guide.size <= low.shape[1]]
+    assert 0 < len(whole) < len(starts)
+    inside = slice(whole[0], whole[-1] + guide.size)
+    outside = torch.cat([added[:, : inside.start], added[:, inside.stop :]], 1)
+    assert not outside.any() and added[:, inside].square().mean() > low.square().mean()
+
+
+def test_a_prediction_is_believed_within_limits() -> None:
+    mel, _, low = lows(Guide(SPEC, 16, 1), SPEC)
+
+    def after(change: float) -> Tensor:
+        guide = Guide(SPEC, 16, 1).double().requires_grad_(False)
+        guide.last.bias[: guide.bins] = change
+        return guide.iterate(low, mel, GUIDED + UNGUIDED)
+
+    assert torch.equal(after(100.0), after(MAX_CHANGE)) and not torch.equal(after(3.0), after(MAX_CHANGE))
 
 
 def test_magnitudes_are_relative_to_the_mel() -> None:

@@ -23,6 +23,7 @@ from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
 from flowvocoder.postfilter.guide import (
     GUIDED,
     LOWEST_LEVEL,
+    MAX_CHANGE,
     RELATIVE_FLOOR,
     STATED,
     STRENGTH,
@@ -200,12 +201,16 @@ class Guided:
         self.stated = self._partnered(low.consistency.target)
         even = graph.slice(signal.places(1), 0, END, 0, 2)
         self.mine = graph("Unsqueeze", signal.mask(graph("LessOrEqual", even, last)), whole(2))
+        self._left = guide.band.consistency.left - guide.band.consistency.size // 2
+        start = graph("Sub", graph("Mul", even, whole(guide.hop // 2)), whole(self._left + guide.size // 2))
+        stop = graph("Sub", graph("Mul", signal.length, whole(guide.hop // 2)), whole(guide.size))
+        inside = graph("And", graph("GreaterOrEqual", start, whole(0)), graph("LessOrEqual", start, stop))
+        self._whole = graph("Unsqueeze", signal.mask(inside), whole(2))  # frames within the item
         bands = guide.band.consistency.bands
         both = graph("Reshape", graph("Sub", self.stated, guide.unit), whole(0, -1, 2, bands))
         mean = graph("ReduceMean", both, whole(2), keepdims=0)
         level = graph("Mul", graph("Exp", graph("MatMul", mean, guide.to_bins)), 2.0)
         self.level = graph("Max", level, 2.0 * LOWEST_LEVEL)
-        self._left = guide.band.consistency.left - guide.band.consistency.size // 2
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = guide.window / (0.375 * guide.size / guide.hop)
         self._fourier = Fourier(graph, guide.size, guide.bins, guide.window, synthesis)
@@ -216,7 +221,7 @@ class Guided:
         while count >= GUIDED + UNGUIDED:
             relative = graph("Div", magnitude(graph, self._spectra(low)), self.level)
             own = graph("Log", graph("Add", relative, RELATIVE_FLOOR))
-            change = graph("Mul", self._change(low, own), STRENGTH)
+            change = graph("Mul", graph("Clip", self._change(low, own), -MAX_CHANGE, MAX_CHANGE), STRENGTH)
             target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
             low = accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
             low = self.low.iterate(low, UNGUIDED)
@@ -237,7 +242,7 @@ class Guided:
         spectrum = self._spectra(low)
         level = graph("Add", magnitude(graph, spectrum), graph("Mul", self.level, RELATIVE_FLOOR))
         gain = graph("Clip", graph("Div", target, level), math.exp(-MAX_GAIN), math.exp(MAX_GAIN))
-        scale = graph("Mul", graph("Sub", gain, 1.0), self.mine)
+        scale = graph("Mul", graph("Sub", gain, 1.0), self._whole)
         before = self._left + self.guide.size // 2
         return overlapped(graph, self._fourier.back(spectrum, scale), self.guide.hop, self.guide.size, before)
 
