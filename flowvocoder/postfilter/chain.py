@@ -22,7 +22,7 @@ class PostFilter(nn.Module):
 
     Args:
         spec: of the mels.
-        guide: guides a round of low-band iterations after the first (`guided_part`); None: all are unguided.
+        guide: guides a round of the low-band iterations (`guided_part`); None: all are unguided.
 
     Shape:
         audio: (B, F * hop_length), mel: (B, n_mels, F) -> as audio
@@ -82,7 +82,7 @@ class PostFilter(nn.Module):
         if guide is None:
             return Stages([band.iterations(count, lengths)])
         first, guided, last = guided_part(count)
-        inner: list[Stage] = [GuidedIterations(guide, guided, lengths, precision, piece)] if guided else []
+        inner: list[Stage] = [GuidedIterations(guide, lengths, precision, piece)] if guided else []
         return Stages([band.iterations(first, lengths), *inner, band.iterations(last, lengths)])
 
     def choose(

@@ -140,20 +140,17 @@ class Guide(nn.Module):
         # A window twice as long sums twice as much.
         return (2.0 * (mean @ self.to_bins.to(mel.dtype)).exp()).clamp_min(2.0 * LOWEST_LEVEL)
 
-    def iterate(self, low: Tensor, mel: Tensor, iterations: int, precision: torch.dtype | None = None) -> Tensor:
-        """A signal after guided iterations, in rounds of `GUIDED` and `UNGUIDED`; the rest are unguided.
+    def guided_round(self, low: Tensor, mel: Tensor, precision: torch.dtype | None = None) -> Tensor:
+        """A signal after `GUIDED` iterations towards the predicted magnitudes and `UNGUIDED` towards the mel.
 
         Shape:
             low: (B, F * hop of the mel at the low rate), mel: (B, n_mels, F) -> as low
         """
         level = self.level(mel)
-        while iterations >= GUIDED + UNGUIDED:
-            own, change, _ = self._predict(low, mel, precision)
-            target = level * (own + STRENGTH * change.clamp(-MAX_CHANGE, MAX_CHANGE)).exp()
-            guided = FastIterations([GuidedIteration(self, target, level)] * GUIDED)
-            low = self.band.iterate(guided.push(mel, low, ends=True), mel, UNGUIDED)
-            iterations -= GUIDED + UNGUIDED
-        return self.band.iterate(low, mel, iterations)
+        own, change, _ = self._predict(low, mel, precision)
+        target = level * (own + STRENGTH * change.clamp(-MAX_CHANGE, MAX_CHANGE)).exp()
+        guided = FastIterations([GuidedIteration(self, target, level)] * GUIDED)
+        return self.band.iterate(guided.push(mel, low, ends=True), mel, UNGUIDED)
 
     def loss(self, low: Tensor, recorded: Tensor, mel: Tensor, precision: torch.dtype | None = None) -> Tensor:
         """Negative log-density of the recording's log magnitudes under Laplace distributions, creaky frames weighted.

@@ -11,14 +11,13 @@ PIECE, CONTEXT = 1024, 80
 
 
 class GuidedIterations:
-    """Network-guided iterations at the low rate as a `Stage`.
+    """The guided round of low-band iterations as a `Stage` at the low rate.
 
-    The guide sees a second to either side in every round, so a signal is cut into pieces of `piece` frames at places
+    The guide sees a second to either side, so a signal is cut into pieces of `piece` frames at places
     that do not depend on how it arrives. Each is processed with `CONTEXT` frames before and after it.
 
     Args:
         guide: the network.
-        count: iterations.
         lengths: frames of each item in all, (B,), where they differ.
         precision: of the network; None: that of the audio.
         piece: mel frames.
@@ -27,12 +26,11 @@ class GuidedIterations:
     def __init__(
         self,
         guide: Guide,
-        count: int,
         lengths: Tensor | None = None,
         precision: torch.dtype | None = None,
         piece: int = PIECE,
     ):
-        self._guide, self._count, self._lengths, self._precision = guide, count, lengths, precision
+        self._guide, self._lengths, self._precision = guide, lengths, precision
         self._hop, self._frames = guide.band.consistency.hop, piece
         self.behind = (piece + CONTEXT) * self._hop
         self._mel: Tensor | None = None  # from where the next piece's context begins
@@ -75,11 +73,11 @@ class GuidedIterations:
         if not mel.shape[2]:
             return low
         if self._lengths is None:
-            return self._guide.iterate(low, mel, self._count, self._precision)
+            return self._guide.guided_round(low, mel, self._precision)
         after = low.clone()
         for item, length in enumerate((self._lengths - self._start).clamp(0, mel.shape[2]).tolist()):
             if length:
                 one, samples = slice(item, item + 1), length * self._hop
                 mine, stated = low[one, :samples], mel[one, :, :length]
-                after[one, :samples] = self._guide.iterate(mine, stated, self._count, self._precision)
+                after[one, :samples] = self._guide.guided_round(mine, stated, self._precision)
         return after

@@ -21,7 +21,7 @@ class StepBatch:
         dequantised: the same with uniform noise of a PCM16 step.
         mel: (B, n_mels, F).
         noise: (B, K, M, N) for K samples an item; None where no sample is drawn.
-        low_band_iters: unguided iterations before the first round of the guide network.
+        low_band_iters: low-band iterations before the guided round.
     """
 
     audio: Tensor
@@ -61,7 +61,7 @@ def prepare(
         noise = torch.randn(shape, generator=generator, device=source)[shard] * config.sampling.temperature
     low_band_iters = 0
     if config.stage == "guide":
-        # About as many as synthesis runs before the first round of the guide.
+        # About as many as synthesis runs before the guided round.
         few, many = UNGUIDED_FIRST // 2, 3 * UNGUIDED_FIRST // 2
         low_band_iters = int(torch.randint(few, many + 1, (), generator=generator, device=source))
 

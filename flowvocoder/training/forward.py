@@ -5,14 +5,10 @@ from torch import Tensor, nn
 
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.postfilter.chain import PostFilter
-from flowvocoder.postfilter.guide import GUIDED, UNGUIDED
 from flowvocoder.training.batch import StepBatch
 
 Outputs = tuple[Tensor | None, dict[str, Tensor], Tensor | None]
 """Log-likelihood in nats per sample (B,), losses that the networks compute themselves, and samples (B, K, T)."""
-
-GUIDED_ROUNDS = 3
-"""Rounds of guided iterations that train the guide on one sample, which takes longer to draw than to iterate on."""
 
 
 class FlowForward(nn.Module):
@@ -49,12 +45,8 @@ class GuideForward(nn.Module):
         with torch.autocast(device, enabled=False):
             with torch.no_grad():
                 low = guide.band.of(self.postfilter.consistency(samples, mel, self.gl_iters))
-                rounds = [guide.band.iterate(low, mel, batch.low_band_iters)]
-                while len(rounds) < GUIDED_ROUNDS:
-                    rounds.append(guide.iterate(rounds[-1], mel, GUIDED + UNGUIDED, precision))
-                recorded = guide.band.of(batch.audio)
-            every = (GUIDED_ROUNDS, 1)
-            loss = guide.loss(torch.cat(rounds), recorded.repeat(every), mel.repeat(*every, 1), precision)
+                low = guide.band.iterate(low, mel, batch.low_band_iters)
+            loss = guide.loss(low, guide.band.of(batch.audio), mel, precision)
         return None, {"guide": loss}, None
 
 

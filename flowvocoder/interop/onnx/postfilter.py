@@ -73,7 +73,8 @@ def _low_band(signal: "Signal", low_band: "Low", guide: Guide | None, low: str, 
         return low_band.iterate(low, count)
     first, guided, last = guided_part(count)
     low = low_band.iterate(low, first)
-    return low_band.iterate(Guided(signal, guide, low_band).iterate(low, guided), last) if guided else low
+    low = Guided(signal, guide, low_band).guided_round(low) if guided else low
+    return low_band.iterate(low, last)
 
 
 class Signal:
@@ -190,7 +191,7 @@ class Low:
 
 
 class Guided:
-    """`Guide.iterate` over a whole signal."""
+    """`Guide.guided_round` over a whole signal."""
 
     def __init__(self, signal: Signal, guide: Guide, low: Low):
         graph = signal.graph
@@ -215,18 +216,15 @@ class Guided:
         synthesis = guide.window / (0.375 * guide.size / guide.hop)
         self._fourier = Fourier(graph, guide.size, guide.bins, guide.window, synthesis)
 
-    def iterate(self, low: str, count: int) -> str:
-        """As `Guide.iterate`."""
+    def guided_round(self, low: str) -> str:
+        """As `Guide.guided_round`."""
         graph = self.graph
-        while count >= GUIDED + UNGUIDED:
-            relative = graph("Div", magnitude(graph, self._spectra(low)), self.level)
-            own = graph("Log", graph("Add", relative, RELATIVE_FLOOR))
-            change = graph("Mul", graph("Clip", self._change(low, own), -MAX_CHANGE, MAX_CHANGE), STRENGTH)
-            target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
-            low = accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
-            low = self.low.iterate(low, UNGUIDED)
-            count -= GUIDED + UNGUIDED
-        return self.low.iterate(low, count)
+        relative = graph("Div", magnitude(graph, self._spectra(low)), self.level)
+        own = graph("Log", graph("Add", relative, RELATIVE_FLOOR))
+        change = graph("Mul", graph("Clip", self._change(low, own), -MAX_CHANGE, MAX_CHANGE), STRENGTH)
+        target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
+        low = accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
+        return self.low.iterate(low, UNGUIDED)
 
     def _partnered(self, x: str) -> str:
         """(B, F, C) with the last frame of every item again after its end."""
