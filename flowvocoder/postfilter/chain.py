@@ -79,11 +79,11 @@ class PostFilter(nn.Module):
     def _low_band_stages(self, count: int, lengths: Tensor | None, precision: torch.dtype | None, piece: int) -> Stages:
         """So many iterations at the low rate, of which the guide guides those of `guided_part`."""
         band, guide = self.low_band, self.guide
-        if guide is None:
-            return Stages([band.iterations(count, lengths)])
         first, guided, last = guided_part(count)
-        inner: list[Stage] = [GuidedIterations(guide, lengths, precision, piece)] if guided else []
-        return Stages([band.iterations(first, lengths), *inner, band.iterations(last, lengths)])
+        if guide is None or not guided:
+            return Stages([band.iterations(count, lengths)])
+        middle = GuidedIterations(guide, lengths, precision, piece)
+        return Stages([band.iterations(first, lengths), middle, band.iterations(last, lengths)])
 
     def choose(
         self,

@@ -242,12 +242,14 @@ class GuidedIteration:
 def guided_part(count: int) -> tuple[int, int, int]:
     """Low-band iterations before the guided round, in it, and after it.
 
+    Too few for a round are all before it.
+
     >>> guided_part(72), guided_part(20)
-    ((8, 16, 48), (8, 0, 12))
+    ((8, 16, 48), (20, 0, 0))
     """
-    first = min(count, UNGUIDED_FIRST)
-    guided = GUIDED + UNGUIDED if count - first >= GUIDED + UNGUIDED else 0
-    return first, guided, count - first - guided
+    guided = GUIDED + UNGUIDED
+    last = count - UNGUIDED_FIRST - guided
+    return (count, 0, 0) if last < 0 else (UNGUIDED_FIRST, guided, last)
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -69,11 +69,10 @@ def add_postfilter(
 
 def _low_band(signal: "Signal", low_band: "Low", guide: Guide | None, low: str, count: int) -> str:
     """The low band after so many iterations, of which the guide guides those of `guided_part`."""
-    if guide is None:
-        return low_band.iterate(low, count)
     first, guided, last = guided_part(count)
-    low = low_band.iterate(low, first)
-    low = Guided(signal, guide, low_band).guided_round(low) if guided else low
+    if guide is None or not guided:
+        return low_band.iterate(low, count)
+    low = Guided(signal, guide, low_band).guided_round(low_band.iterate(low, first))
     return low_band.iterate(low, last)
 
 
