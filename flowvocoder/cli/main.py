@@ -23,6 +23,13 @@ GROUPS = {"anomaly": "find what is broken in speech", "bench": "measure speed", 
 MOVED = {"bench family": "python docs/scripts/family.py, in a clone"}
 """Commands of version 0.1 that are something else now."""
 
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""Environment variables that say how many convolutions PyTorch prepares and keeps, each for tensors of one size."""
+
+KEPT = 256
+"""Convolutions to keep: more than any model here has. By default 1024 of each kind are kept; since no two recordings
+are equally long, memory then grows by hundreds of megabytes before old ones make room."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, or 2 with one line on standard error."""
@@ -106,8 +113,10 @@ def _nobody_reads(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def as_program() -> Iterator[None]:
-    """What holds for a program, and not for a library: standard streams, signals, and old names said in one line."""
+    """What holds for a program, and not for a library: streams, signals, old names in one line, small caches."""
     _open_closed_streams()
+    for cache in CACHES:  # read when PyTorch first needs them
+        os.environ.setdefault(cache, str(KEPT))
     with leaving_at_signals(), _old_names_in_one_line():
         yield
 
