@@ -13,6 +13,7 @@ pytest.importorskip("PIL")
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.thorough
 def test_every_system_is_heard_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery = docs_script("gallery")
     audio, rate = sf.read(Path(flowvocoder.__file__).parent / "examples" / "kerstin.flac", frames=22_050)
