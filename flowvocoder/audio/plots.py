@@ -1,5 +1,6 @@
 """Plots: a pair of spectrograms and their difference, and a curve."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,14 @@ def save_pair(path: Path, recording: Samples, vocoded: Samples, sample_rate: int
     """Write a plot of both spectrograms and their difference as a PNG. Raises OutputError if it cannot be written."""
     with writing(path) as temporary:
         _figure(recording, vocoded, sample_rate).savefig(temporary, format="png")
+    gc.collect()  # parts of a figure hold each other: some 35 MB would stay until Python looks for such
 
 
 def draw_pair(recording: Samples, vocoded: Samples, sample_rate: int) -> npt.NDArray[np.uint8]:
     """The same plot as pixels (height, width, 3)."""
-    figure = _figure(recording, vocoded, sample_rate)
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    pixels = _drawn(_figure(recording, vocoded, sample_rate))
+    gc.collect()  # as in save_pair
+    return pixels
 
 
 def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label: str, mark: float | None) -> None:
@@ -70,6 +72,11 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _drawn(figure: Any) -> npt.NDArray[np.uint8]:
+    figure.canvas.draw()
+    return np.ascontiguousarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
 
 
 def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from flowvocoder.audio.plots import draw_pair
@@ -68,7 +67,7 @@ class RunLog:
     def plots(self, step: int, examples: list[tuple[str, Tensor, Tensor]], sample_rate: int) -> None:
         """Audio and spectrograms of recordings and samples, to TensorBoard."""
         for corpus, recording, sample in examples:
-            image = np.ascontiguousarray(draw_pair(recording.numpy(), sample.numpy(), sample_rate))
+            image = draw_pair(recording.numpy(), sample.numpy(), sample_rate)
             self._to_board("add_audio", f"{corpus}/recording", recording[None], step, sample_rate)
             self._to_board("add_audio", f"{corpus}/sample", sample.clamp(-1.0, 1.0)[None], step, sample_rate)
             self._to_board("add_image", f"{corpus}/spectrograms", image, step, dataformats="HWC")

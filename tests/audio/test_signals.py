@@ -1,5 +1,6 @@
 """PCM16, resampling, levels, the STFT and plots, against their definitions."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from helpers import speech_like
 
 from flowvocoder.audio.levels import frame_levels, is_silent, speech_level
 from flowvocoder.audio.pcm16 import from_pcm16, to_pcm16
-from flowvocoder.audio.plots import draw_pair, save_curve, spectrogram_db
+from flowvocoder.audio.plots import draw_pair, save_curve, save_pair, spectrogram_db
 from flowvocoder.audio.resample import resample, resample_on_device
 from flowvocoder.audio.stft import magnitude, power, stft
 
@@ -67,6 +68,22 @@ def test_a_full_scale_sine_is_at_0_db() -> None:
     sine = np.sin(2 * np.pi * 64 * np.arange(8192) / 1024).astype(np.float32)
     db = spectrogram_db(sine)
     assert db.shape == (513, 33) and db[64, 10] == pytest.approx(0.0, abs=1e-3) and db[300, 10] < -100
+
+
+@pytest.mark.slow
+def test_plots_leave_no_figure_in_memory(tmp_path: Path) -> None:
+    """Its parts hold each other, so that counting references does not free them."""
+    collections = pytest.importorskip("matplotlib.collections")
+    speech = speech_like(0.5, RATE)
+    gc.collect()
+    before = {id(o) for o in gc.get_objects() if type(o) is collections.QuadMesh}
+    gc.disable()
+    try:
+        draw_pair(speech, speech, RATE)
+        save_pair(tmp_path / "pair.png", speech, speech, RATE)
+        assert not [o for o in gc.get_objects() if type(o) is collections.QuadMesh and id(o) not in before]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.thorough

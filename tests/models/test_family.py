@@ -139,7 +139,7 @@ def test_training_raises_the_likelihood(name: str) -> None:
 )
 def test_presets_have_the_published_sizes(name: str, millions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/reference/family.md says how they are counted."""
-    monkeypatch.setattr(torch.nn.Conv1d, "reset_parameters", lambda layer: None)  # takes long, although nothing is drawn
+    monkeypatch.setattr(torch.nn.Conv1d, "reset_parameters", lambda layer: None)  # takes long even so
     with torch.device("meta"):
         model = build_model(preset(name))
     assert f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}" == millions
