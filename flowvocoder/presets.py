@@ -1,5 +1,6 @@
 """Named experiments, and experiments from what a checkpoint says of them. Plain data: imports no torch."""
 
+import difflib
 from typing import Any
 
 from flowvocoder.config import Experiment, GuideConfig, TrainConfig, check
@@ -15,10 +16,12 @@ DEFAULT_PRESET = "lapglow-streaming"
 
 
 def preset(name: str) -> Experiment:
-    """The named preset. Raises ConfigError that lists the names there are."""
+    """The named preset. Raises ConfigError that says which name is near, or which there are."""
     name = todays_preset(name)
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}: there are {', '.join(PRESETS)}")
+        near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.8)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PRESETS)}"
+        raise ConfigError(f"unknown preset {name!r}: {hint}")
     return PRESETS[name]
 
 

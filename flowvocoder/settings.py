@@ -12,6 +12,9 @@ from flowvocoder.errors import ConfigError
 
 Settings = TypeVar("Settings")
 
+SYNONYMS = {"learning_rate": "lr", "batch_size": "batch", "max_steps": "steps", "segment_length": "segment"}
+"""What other programs call a setting, for a hint where a key is unknown."""
+
 
 class Leaf(NamedTuple):
     """One setting: where it is (`train.optim.lr`), its field and its value."""
@@ -121,7 +124,9 @@ def find(key: str, paths: Sequence[str]) -> str:
         raise ConfigError(f"--set {key}: name one of {', '.join(found)}")
     words = [path.split(".") for path in paths]
     spelled = {".".join(w[i:]) for w in words for i in range(len(w))}
-    near = difflib.get_close_matches(key[:100], sorted(spelled), n=1)
+    meant = difflib.get_close_matches(key[:100], SYNONYMS, n=1, cutoff=0.8)
+    near = [SYNONYMS[name] for name in meant if SYNONYMS[name] in spelled]
+    near = near or difflib.get_close_matches(key[:100], sorted(spelled), n=1)
     nearest = difflib.get_close_matches(key[:100], paths, n=3, cutoff=0.0)
     hint = f"did you mean {near[0]}?" if near else f"the nearest are {', '.join(nearest)}"
     raise ConfigError(f"--set {key}: unknown key {key!r}: {hint}")

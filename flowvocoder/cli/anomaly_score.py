@@ -44,7 +44,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """A line or JSON for each file, or for each span of a stream; a file that cannot be read is named."""
+    """A line or JSON for each file, or for each span of a stream; a file that cannot be read is named.
+
+    The exit code is 1 if anything is anomalous.
+    """
     if PIPE in arguments.paths:
         return _stream(arguments)
     from flowvocoder.audio.files import EXTENSIONS
@@ -68,7 +71,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         with writing(arguments.out) as temporary:
             temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return 0 if len(rows) == len(files) else FAILED
+    if len(rows) < len(files):
+        return FAILED
+    return int(any(_is_anomalous(row, arguments.false_alarms) for row in rows))
+
+
+def _is_anomalous(row: dict[str, Any], false_alarms: float) -> bool:
+    return bool(row["spans"]) or row["p_value"] <= false_alarms
 
 
 def _check_outputs(arguments: argparse.Namespace, files: list[Path]) -> None:
@@ -119,7 +128,7 @@ def _score(detector: Any, arguments: argparse.Namespace, path: Path) -> dict[str
 
 def _line(row: dict[str, Any], false_alarms: float) -> str:
     spans = ", ".join(f"{s['kind']} {s['start']:.2f}-{s['end']:.2f} s" for s in row["spans"])
-    found = spans or ("anomalous" if row["p_value"] <= false_alarms else "nothing found")
+    found = spans or ("anomalous" if _is_anomalous(row, false_alarms) else "nothing found")
     return f"{row['file']}: score {row['score']:.2f}, p = {row['p_value']:.4f}: {found}"
 
 
@@ -142,6 +151,7 @@ def _stream(arguments: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         raise ConfigError("standard input must be a pipe or file, not a terminal")
     set_threads(arguments.threads)
+    found = 0
     stream = AnomalyStream(AnomalyDetector.load(arguments.detector), arguments.rate, arguments.false_alarms)
     left = b""
     total = 0
@@ -149,17 +159,18 @@ def _stream(arguments: argparse.Namespace) -> int:
         total += len(data)
         data = left + data
         left = data[len(data) // 2 * 2 :]
-        _say_spans(stream.push(from_pcm16(np.frombuffer(data[: len(data) // 2 * 2], np.int16))))
+        found += _say_spans(stream.push(from_pcm16(np.frombuffer(data[: len(data) // 2 * 2], np.int16))))
     if left or not total:
         raise AudioError(f"standard input: {total} bytes are no whole 16-bit samples")
-    _say_spans(stream.flush())
-    return 0
+    return int(found + _say_spans(stream.flush()) > 0)
 
 
-def _say_spans(spans: "list[Span]") -> None:
+def _say_spans(spans: "list[Span]") -> int:
+    """Returns how many there are."""
     for span in spans:
         row = {"start": round(span.start, 3), "end": round(span.end, 3), "score": round(span.score, 3)}
         print(json.dumps({**row, "kind": span.kind}), flush=True)
+    return len(spans)
 
 
 COMMAND = Command("anomaly score", "find what is broken in recordings of speech, and where", options, run)

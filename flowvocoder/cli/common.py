@@ -1,6 +1,7 @@
 """What several commands do when they run."""
 
 import argparse
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import say
-from flowvocoder.errors import AudioError, ConfigError, DataError, OutputError
+from flowvocoder.errors import AudioError, CheckpointError, ConfigError, DataError, OutputError
 from flowvocoder.extras import torch_is_there
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.settings import PostfilterSettings
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 LONGEST, LONGEST_ENCODED = 1500.0, 600.0
 """Seconds of a recording that a command takes: 3 GB. A minute takes 90 MB where it is vocoded, 180 where encoded."""
+
+MANY = 0.02
+"""Share of clipped samples from which on a mel is doubted."""
 
 MANIFEST = "manifest.jsonl"
 """The name that recipes give it."""
@@ -168,6 +172,19 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def voices_for(wants: "Callable[[dict[str, Any]], bool]") -> list[str]:
+    """Names of the voices at hand whose mel, as a dictionary of its definition, is one that is wanted."""
+    from flowvocoder.checkpoint import read_config
+    from flowvocoder.voice_card import voices
+
+    names = []
+    for name, folder in voices().items():
+        with contextlib.suppress(CheckpointError):  # a damaged voice is no help here
+            if wants(read_config(folder)["mel"]):
+                names.append(name)
+    return names
+
+
 def write_speech(path: Path, pieces: "Iterable[Samples]", sample_rate: int) -> None:
     """Write PCM16 and say how many samples were clipped, if any."""
     from flowvocoder.audio.files import write_audio
@@ -188,7 +205,8 @@ def say_clipped(where: str, clipped: int, samples: int) -> None:
     """Say how many of the samples were clipped, if any were."""
     if clipped:
         share = f"{clipped} of {samples} samples clipped, {clipped / samples:.1%}"
-        say(f"{where}: {share} (lower --temperature or a quieter mel)")
+        doubt = "; `flowvocoder mel doctor` says whether a mel is of another convention" * (clipped > MANY * samples)
+        say(f"{where}: {share} (lower --temperature or a quieter mel{doubt})")
 
 
 def load_denoiser(arguments: argparse.Namespace, vocoder: "Vocoder") -> "Callable[[torch.Tensor], torch.Tensor]":

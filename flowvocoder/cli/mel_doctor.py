@@ -3,10 +3,12 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.command import Command
 from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.mel.spec import CONVENTIONS, MelSpec
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 if TYPE_CHECKING:
     from flowvocoder.mel.doctor import Fit
@@ -25,7 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     from flowvocoder.cli.common import read_recording
     from flowvocoder.mel import doctor
     from flowvocoder.mel.arrays import read_bands
-    from flowvocoder.mel.spec import CONVENTIONS
     from flowvocoder.mel.statistics import write_statistics
 
     if arguments.save is not None and arguments.reference is None:
@@ -42,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise MelError(f"{arguments.mel}: no convention has {mel.shape[0]} bands and {mel.shape[1]} frames of"
                            f" {arguments.reference}")  # fmt: skip
         if arguments.save is not None:
-            write_statistics(arguments.save, found[0].statistics)
+            own = [fit for fit in found if fit.name in CONVENTIONS and not fit.reading.startswith("power")]
+            write_statistics(arguments.save, (own or found)[0].statistics)
     if arguments.json:
         print(json.dumps({"bands": mel.shape[0], "frames": mel.shape[1], "transposed": turned, "plausible": plausible,
                           "fits": [_values(fit) for fit in found]}, indent=2))  # fmt: skip
@@ -50,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.mel}: {mel.shape[0]} bands x {mel.shape[1]} frames, {float(mel.min()):.3g} to"
           f" {float(mel.max()):.3g}" + "; transposed" * turned)  # fmt: skip
     if found:
-        _print_fits(arguments, found)
+        _print_fits(arguments, found, turned)
         return 0
     for name, problem in plausible.items():
         print(f"  {name}: {problem or 'plausible'}")
@@ -65,24 +67,55 @@ def _values(fit: "Fit") -> dict[str, object]:
     return {**values, "numbers": fit.numbers()}
 
 
-def _print_fits(arguments: argparse.Namespace, found: "list[Fit]") -> None:
-    from flowvocoder.mel.doctor import EXACT
+def _print_fits(arguments: argparse.Namespace, found: "list[Fit]", turned: bool) -> None:
+    from flowvocoder.mel.doctor import EXACT, FAR
+    from flowvocoder.mel.numbers import UNITS
 
     print("  nats from the recording's mel: as it is, scaled, scaled a band")
     for fit in found:
         print(f"  {fit.name}: {fit.before:.3f}, {fit.scaled:.3f}, {fit.by_band:.3f} ({fit.numbers()})")
     best = found[0]
+    if best.by_band > FAR:
+        print(f"none of these: {best.name} is nearest, and {best.by_band:.2f} nats away however its bands are scaled")
+        return
     sure = "exactly" if min(best.before, best.scaled, best.by_band) < EXACT else "nearest"
     print(f"{sure} {best.name}; {best.numbers()}")
-    command = f"flowvocoder mel convert {arguments.mel} OUT.npy --convention {best.name}"
-    if best.before < EXACT and best.logarithms:
-        print(f"run: flowvocoder synth --convention {best.name} {arguments.mel} OUT.wav")
-    elif best.numbers() in ("ln", "log10", "decibels"):
-        print(f"run: {command} --numbers {best.numbers()}")
-    elif not best.logarithms:
-        print(f"run: {command} --numbers magnitudes")
+    stated = best.reading == "logarithms" and (best.before < EXACT or best.name not in CONVENTIONS)
+    if stated and not turned:
+        _run(f"synth --convention {best.name} {arguments.mel} OUT.wav{_voice(best)}")
+        return
+    convert = f"mel convert {arguments.mel} OUT.npy --convention {best.name}"
+    if stated:
+        _run(convert)
+    elif best.reading != "logarithms":
+        _run(f"{convert} --numbers {best.reading}")
+    elif best.numbers() in UNITS:
+        _run(f"{convert} --numbers {best.numbers()}")
     else:
-        print(f"run: {command} --stats {arguments.save or 'STATS.json, which --save STATS.json writes'}")
+        if arguments.save is None:
+            _run(f"mel doctor {arguments.mel} --reference {arguments.reference} --save STATS.json")
+        _run(f"{convert} --stats {arguments.save or 'STATS.json'}")
+    _run(f"synth OUT.npy OUT.wav{_voice(best)}")
+
+
+def _run(command: str) -> None:
+    print(f"run: flowvocoder {command}")
+
+
+def _voice(best: "Fit") -> str:
+    """The option that names a voice that takes such mels; nothing where the default one does, or none is known."""
+    from flowvocoder.cli.common import voices_for
+    from flowvocoder.mel.conversion import MelConversion
+    from flowvocoder.mel.toolkits import toolkit
+
+    def takes(mel: dict[str, Any]) -> bool:
+        try:
+            return bool(MelConversion(toolkit(best.name), MelSpec.from_dict(mel)))
+        except MelError:
+            return False
+
+    names = voices_for(takes)
+    return "" if BUNDLED_VOICE.name in names or not names else f" --checkpoint {names[0]}"
 
 
 COMMAND = Command("mel doctor", "which convention a mel is in, and what to run", options, run)

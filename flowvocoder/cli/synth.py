@@ -14,11 +14,12 @@ from flowvocoder.cli.common import (
     load_denoiser,
     load_vocoder,
     say_clipped,
+    voices_for,
     write_speech,
 )
 from flowvocoder.cli.options import add_checkpoint, add_chunk, add_denoiser, add_engine, add_sampling, draws
 from flowvocoder.cli.pipe import stream_mel
-from flowvocoder.errors import CheckpointError, ConfigError, ImplausibleMelError, MelError
+from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
 from flowvocoder.extras import torch_is_there
 from flowvocoder.units import seconds
 
@@ -182,6 +183,9 @@ def _checked(array: "Array", where: Path, source: "Source", arguments: argparse.
         return checked(array, where, toolkit.spec, stated, arguments.trust_mel, undo=toolkit.undo)
     except ImplausibleMelError as error:
         raise MelError(f"{error} (--trust-mel synthesises it anyway)") from error
+    except MelError as error:
+        bands = array.shape[-2] if array.ndim > 1 and toolkit.spec.n_mels not in array.shape else 0
+        raise MelError(f"{error}{_voice_for(lambda mel: bool(mel['n_mels'] == bands))}") from error
 
 
 def _speech(
@@ -251,20 +255,14 @@ def _source(mel_file: Path, wanted: "MelSpec", arguments: argparse.Namespace) ->
             try:
                 MelConversion(source, wanted)
             except MelError as error:
-                raise MelError(f"{error}{_voice_for(source.spec)}") from error
+                raise MelError(f"{error}{_voice_for(lambda mel: mel == source.spec.to_dict())}") from error
     return source if beside is None else Toolkit(beside), beside
 
 
-def _voice_for(spec: "MelSpec") -> str:
-    """Which of the voices at hand wants such mels, as the end of a sentence; nothing where none does."""
-    from flowvocoder.checkpoint import read_config
-    from flowvocoder.voice_card import voices
-
-    for name, folder in voices().items():
-        with contextlib.suppress(CheckpointError):  # a damaged voice is no help here
-            if read_config(folder)["mel"] == spec.to_dict():
-                return f"; the voice {name} takes it: --checkpoint {name}"
-    return ""
+def _voice_for(wants: "Callable[[dict[str, Any]], bool]") -> str:
+    """Which of the voices at hand has such a mel, as the end of a sentence; nothing where none does."""
+    name = next(iter(voices_for(wants)), None)
+    return "" if name is None else f"; the voice {name} takes it: --checkpoint {name}"
 
 
 def _without_torch(arguments: argparse.Namespace) -> bool:

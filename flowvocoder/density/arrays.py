@@ -131,7 +131,7 @@ def context_of(values: Any, rows: int, width: int | None = None) -> np.ndarray:
     if len(context) == 1:
         context = np.repeat(context, rows, 0)
     if len(context) != rows:
-        raise DensityError(f"context has {len(context)} rows for {rows} rows of X")
+        raise DensityError(f"context has {len(context)} rows, expected {rows} or one")
     return context
 
 

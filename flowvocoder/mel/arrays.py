@@ -29,6 +29,7 @@ and may take a sound header for a damaged one (https://github.com/python/cpython
 
 _MOST_BYTES = 8 * MOST_VALUES
 _PIECE = 2**20
+_AUDIO = {b"RIFF", b"fLaC", b"OggS", b"RF64"}  # what such files begin with
 _KINDS = {"fiub": "numbers", "f": "floating-point numbers", "iu": "whole numbers", "U": "text"}
 
 Array = npt.NDArray[np.generic]
@@ -49,6 +50,8 @@ def read_array(path: Path, most_values: int = MOST_VALUES, mapped: bool = False)
     if reader := readers.get(path.suffix.lower()):
         return reader(path, most_values)
     with reading(path, MelError, "not a .npy file of numbers"), path.open("rb") as file:
+        if file.peek(4)[:4] in _AUDIO:
+            raise MelError(f"{path}: is a recording, not a mel: `flowvocoder mel` makes one of it")
         return read_npy(file, path, most_values, mapped=mapped)
 
 
@@ -161,8 +164,11 @@ def _pt(path: Path, most: int) -> Array:
             warnings.simplefilter("ignore")
             # weights_only is an unpickler that knows tensors and plain containers, and runs nothing else.
             loaded = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(loaded, dict) and "mel" not in loaded and len(loaded) != 1:
+                found = ", ".join(str(name)[:40] for name in list(loaded)[:5]) or "none"
+                raise MelError(f"{path}: expected a tensor, or a dict with one called mel; its keys are {found}")
             if isinstance(loaded, dict):
-                loaded = loaded.get("mel", next(iter(loaded.values()), None) if len(loaded) == 1 else None)
+                loaded = loaded.get("mel", next(iter(loaded.values())))
             return _of_tensor(loaded, path, most)
 
 

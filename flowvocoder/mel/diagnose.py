@@ -20,6 +20,10 @@ ROUGHNESS = 0.02, 0.17, 0.21
 """Of a recording's upper bands, whose level jumps at random from frame to frame: below the second in log10, above the
 third in ln. White noise has 0.10 and 0.23. Below the first a signal has no noise."""
 
+NARROW = 2.0, 0.01, 0.1
+"""Nats: the loudest and the softest numbers of noise alone are nearer to each other than the first, but then it is
+rougher than the last. What is less rough than the second has no noise."""
+
 FEW = 40
 """Frames below which nothing is said of what only statistics show."""
 
@@ -40,8 +44,8 @@ def implausible(mel: Array, spec: MelSpec) -> str | None:
     everything = mel[:, :: max(1, mel.shape[1] // MANY)].astype(np.float64)
     low, high = float(everything.min()), float(everything.max())
     values = everything[everything > low + 1e-3] if high > low + 1e-3 else everything
-    quiet, middle, loud = np.percentile(values, (1, 50, 99))
-    span = float(loud - quiet)
+    quiet, middle, high_end = np.percentile(values, (1, 50, 99))
+    span = float(high_end - quiet)
     numbers = f"values {low:.3g} to {high:.3g}, mean {values.mean():.3g}"
     unit = _nats(spec)
     floor = math.log(spec.floor) / unit
@@ -51,14 +55,14 @@ def implausible(mel: Array, spec: MelSpec) -> str | None:
         return f"looks like decibels, not {spec.log} ({numbers})"
     if span < 0.01 and low > floor + 0.1:
         return f"is the same everywhere ({numbers})"
-    too_loud = bool(np.percentile(frame_levels(everything, spec), 99) > LOUDEST)
+    loud = too_loud(mel, spec)
     if low >= 0 and high <= 1.0 and values.mean() > 0.1:
         return f"looks like a mel scaled to 0..1 ({numbers})"
-    if low >= 0 and (too_loud or middle < high / 4):
+    if low >= 0 and middle < high / 4:  # few are large
         return f"looks like linear magnitudes, not their log ({numbers})"
-    if _normalised(everything, values, too_loud):
+    if _normalised(everything, values, loud is not None):
         return f"looks mean-variance normalised ({numbers})"
-    if low >= -1.0 and high <= 1.0 and (too_loud or (spec.log == "ln" and mel.shape[1] >= FEW)):
+    if low >= -1.0 and high <= 1.0 and (loud or (spec.log == "ln" and mel.shape[1] >= FEW)):
         return f"looks like a mel scaled to -1..1 ({numbers})"
     least, rough_log10, rough_ln = ROUGHNESS
     if spec.log == "log10" and span > 6.5 and roughness() > rough_ln:
@@ -69,12 +73,20 @@ def implausible(mel: Array, spec: MelSpec) -> str | None:
     like_log10 = spec.log == "ln" and spec.norm == "slaney" and quiet > -5.6 and 2.0 < span < 5.5 and high < 0.8
     if like_log10 and values.mean() > -4.6 and least < roughness() < rough_log10:
         return f"looks like log10, not ln ({numbers})"
-    if too_loud:
-        return (
-            "is too loud for audio in -1..1: integer samples were perhaps not divided by 32768, or filters not"
-            f" normalised ({numbers})"
-        )
-    return None
+    if span * unit < NARROW[0] and NARROW[1] < roughness() * unit < NARROW[2]:
+        return f"varies less than any recording, as if divided once too often ({numbers})"
+    return loud
+
+
+def too_loud(mel: Array, spec: MelSpec) -> str | None:
+    """What (n_mels, F) looks like if no audio in -1..1 is as loud; None if some is. Of many frames some count."""
+    looked_at = mel[:, :: max(1, mel.shape[1] // MANY)].astype(np.float64)
+    if np.percentile(frame_levels(looked_at, spec), 99) <= LOUDEST:
+        return None
+    return (
+        "is too loud for audio in -1..1: integer samples were perhaps not divided by 32768, or filters not normalised"
+        f" (values {looked_at.min():.3g} to {looked_at.max():.3g}, mean {looked_at.mean():.3g})"
+    )
 
 
 def refuse(problem: str | None, spec: MelSpec) -> None:

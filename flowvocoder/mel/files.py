@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flowvocoder.errors import ConfigError, ImplausibleMelError, MelError
 from flowvocoder.files import read_json, reading, writing
 from flowvocoder.mel.arrays import MOST_VALUES, Array, check_finite, of_safetensors, read_array, read_npy
-from flowvocoder.mel.diagnose import implausible
+from flowvocoder.mel.diagnose import MANY, implausible, too_loud
 from flowvocoder.mel.spec import MelSpec
 
 Mel = npt.NDArray[np.float32]
@@ -44,8 +44,8 @@ def read_mel(
 ) -> Mel:
     """Read (n_mels, F), checked against the spec a model wants.
 
-    With a spec beside the file the two must be equal; without, the numbers must be plausible for `spec`. With `trust`
-    neither is looked at. One leading axis of length 1 is dropped.
+    With a spec beside the file the two must be equal, and the mel not too loud for audio in -1..1; without, the numbers
+    must be plausible for `spec`. With `trust` nothing is looked at. One leading axis of length 1 is dropped.
 
     Args:
         mapped: as of `read_array`; nothing can be written into the mel.
@@ -81,8 +81,9 @@ def checked(
     fitting = _fitting(mel, path, spec, most_frames)
     if own is None:
         fitting = undo(fitting).astype(np.float32, copy=False)
-    if own is None and not trust:
-        problem = implausible(fitting, spec)
+    if not trust:
+        # Of a long mapped file not all is to be in memory, and what is too loud is so everywhere.
+        problem = implausible(fitting, spec) if own is None else too_loud(fitting[:, :MANY], spec)
         if problem:
             raise ImplausibleMelError(f"{path}: not a plausible {spec.name()} mel: {problem}")
     return fitting

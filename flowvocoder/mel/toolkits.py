@@ -32,6 +32,11 @@ class Toolkit:
     added: float = 0.0
     source: str = ""
 
+    @property
+    def changes(self) -> bool:
+        """Whether its numbers differ from those of `spec`."""
+        return (self.factor, self.shift, self.added) != (1.0, 0.0, 0.0)
+
     def undo(self, values: Values) -> Values:
         """A mel (..., n_mels, F) of `spec`."""
         if (self.factor, self.shift) != (1.0, 0.0):
@@ -68,7 +73,8 @@ TOOLKITS: dict[str, Toolkit] = {
 
 
 def toolkit(name: str) -> Toolkit:
-    """The toolkit, or plain convention, of a name. Raises ConfigError that lists the names there are."""
+    """The toolkit, or plain convention, of a name in any case. Raises ConfigError that lists the names there are."""
+    name = name.lower() if name.lower() in {*CONVENTIONS, *TOOLKITS} else name
     if name in CONVENTIONS:
         return Toolkit(convention(name))
     if name not in TOOLKITS:

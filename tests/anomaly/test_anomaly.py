@@ -183,12 +183,13 @@ def test_the_command_writes_the_fixed_form(
     sf.write(tmp_path / "broken.wav", gap[0], clean.rate)
     shutil.copy(EXAMPLES / "kathleen.flac", tmp_path)
     outputs = ["--out", str(tmp_path / "report.json"), "--plot", str(tmp_path / "plots")]
-    assert main(["anomaly", "score", str(tmp_path), "--json", *outputs]) == 0
+    assert main(["anomaly", "score", str(tmp_path), "--json", *outputs]) == 1  # something is anomalous
     rows = json.loads(capsys.readouterr().out)
     assert rows == json.loads((tmp_path / "report.json").read_text())
     assert [list(row) for row in rows] == [["file", "score", "p_value", "spans"]] * 2
     assert list(rows[0]["spans"][0]) == ["start", "end", "score", "kind"]
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["broken.png", "kathleen.png"]
+    assert main(["anomaly", "score", str(tmp_path / "kathleen.flac")]) == 0
 
 
 @pytest.mark.parametrize("plot", ["both.png", "plots"])
@@ -208,7 +209,7 @@ def test_the_command_listens_to_a_pipe(
     (np.clip(gap[0], -1, 1) * 32767).astype(np.int16).tofile(path)
     with path.open("rb") as file:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
-        assert main(["anomaly", "score", "-", "--rate", str(clean.rate)]) == 0
+        assert main(["anomaly", "score", "-", "--rate", str(clean.rate)]) == 1
     spans = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert any(abs(span["start"] - gap[1]) < 0.05 and span["kind"] == "loss" for span in spans)
 

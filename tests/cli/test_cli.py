@@ -483,7 +483,9 @@ def test_bad_latents_are_refused(checkpoint: Path, tmp_path: Path, capsys: pytes
     ("arguments", "message"),
     [
         (["--preset", "lapglow-huge"], "unknown preset 'lapglow-huge': there are"),
-        (["--set", "learning_rate=1"], "unknown key 'learning_rate': the nearest are mel.sample_rate, train"),
+        (["--preset", "lapglow-tny"], "unknown preset 'lapglow-tny': did you mean lapglow-tiny?"),
+        (["--set", "lerning_rate=1"], "unknown key 'lerning_rate': did you mean lr?"),
+        (["--set", "qqqqqqqq=1"], "unknown key 'qqqqqqqq': the nearest are "),
         (["--set", "steps=" + "[" * 5000], "steps: expected int like"),
         (["--set", "model.chanels=3"], "did you mean model.channels?"),
         (["--set", "lr=fast"], "expected float"),

@@ -44,6 +44,12 @@ def test_a_pipe_is_checked_as_files_are(
     assert stream(mel, monkeypatch, "--checkpoint", small_voice)[0] == 0
 
 
+def test_a_mel_that_another_voice_takes_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "a.npy", np.full((100, 30), -5.0, np.float32))
+    assert main(["synth", str(tmp_path / "a.npy"), str(tmp_path / "a.wav")]) == 2
+    assert "has 100 bands" in (said := capsys.readouterr().err) and "--checkpoint universal-24k" in said
+
+
 @pytest.mark.slow
 def test_a_folder_is_read_in_every_format_and_what_is_passed_over_is_named(
     mel: np.ndarray, small_voice: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

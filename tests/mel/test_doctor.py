@@ -7,6 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import soundfile as sf
+import torch
 
 from flowvocoder.cli.main import main
 from flowvocoder.errors import MelError
@@ -67,6 +69,75 @@ def test_what_was_done_is_found_and_undone(
     assert json.loads((tmp_path / "b.npy.json").read_text())["padding"] in ("same", "center")
 
 
+def recorded_mel(power: float) -> np.ndarray:
+    """As librosa makes it of the recording, with the settings of `tacotron2` mels."""
+    librosa = pytest.importorskip("librosa")
+    samples, rate = sf.read(RECORDING, dtype="float32")
+    settings = {"n_fft": 1024, "hop_length": 256, "n_mels": 80, "fmax": 8000.0, "pad_mode": "reflect"}
+    mel: np.ndarray = librosa.feature.melspectrogram(y=samples, sr=rate, power=power, **settings)
+    return mel
+
+
+POWERS: dict[str, Change] = {
+    "powers": lambda powers: powers,
+    "power-decibels": lambda powers: 10.0 * np.log10(np.maximum(powers, 1e-12)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", POWERS)
+def test_a_mel_of_powers_is_found_and_undone(
+    numbers: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, made = str(tmp_path / "a.npy"), tmp_path / "b.npy"
+    np.save(given, POWERS[numbers](recorded_mel(2.0)))
+    assert main(["mel", "doctor", given, "--reference", str(RECORDING)]) == 0
+    assert f"--convention tacotron2 --numbers {numbers}" in capsys.readouterr().out
+    assert main(["mel", "convert", given, str(made), "--convention", "tacotron2", "--numbers", numbers]) == 0
+    true = np.load(folder / "tacotron2.npy")
+    loud = true > true.min() + 2.0
+    assert np.abs(np.load(made) - true)[loud].mean() < 0.1
+    assert (
+        np.abs(0.5 * np.log(np.maximum(recorded_mel(2.0), 1e-12)) - true)[loud].mean() > 1.0
+    )  # with no regard to bands
+
+
+def test_what_is_printed_to_run_runs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a mel that only another voice takes, of one that is turned, and of one that is none."""
+
+    def commands(mel: np.ndarray) -> tuple[list[str], str]:
+        np.save(tmp_path / "a.npy", mel)
+        assert main(["mel", "doctor", str(tmp_path / "a.npy"), "--reference", str(RECORDING)]) == 0
+        said = capsys.readouterr().out
+        return [line.removeprefix("run: flowvocoder ") for line in said.splitlines() if line.startswith("run:")], said
+
+    assert main(["mel", str(RECORDING), str(tmp_path / "v.npy"), "--convention", "vocos"]) == 0
+    (synth,), _ = commands(np.load(tmp_path / "v.npy"))
+    assert synth.endswith("OUT.wav --checkpoint universal-24k")
+    (convert, synth), said = commands(np.load(folder / "tacotron2.npy").T)
+    assert "transposed" in said and convert.startswith("mel convert") and synth == "synth OUT.npy OUT.wav"
+    found, said = commands(np.random.default_rng(0).normal(-5.0, 2.0, (80, 344)))
+    assert not found and "none of these" in said
+
+
+def test_a_toolkits_numbers_are_known(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    magnitudes = np.exp(np.load(folder / "tacotron2.npy"))
+    np.save(tmp_path / "nemo.npy", np.log(magnitudes + 1e-5))
+    assert main(["mel", "doctor", str(tmp_path / "nemo.npy"), "--reference", str(RECORDING)]) == 0
+    assert "synth --convention nemo" in capsys.readouterr().out
+    assert main(["mel", "doctor", str(tmp_path / "nemo.npy")]) == 0
+    assert "nemo: plausible" in capsys.readouterr().out
+
+
+def test_what_cannot_be_right_is_not_written(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else `synth` would trust the definition beside it."""
+    mel, out = str(folder / "hifigan.npy"), tmp_path / "out.npy"
+    wrong = ["mel", "convert", mel, str(out), "--convention", "hifigan", "--numbers", "decibels"]
+    assert main(wrong) == 2 and not out.exists()
+    assert "varies less than any recording" in capsys.readouterr().err
+    assert main([*wrong, "--trust-mel"]) == 0 and out.exists()
+
+
 def test_without_a_recording(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mel", "doctor", str(folder / "hifigan.npy"), "--json"]) == 0
     plausible = json.loads(capsys.readouterr().out)["plausible"]
@@ -117,6 +188,8 @@ def test_refusals(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     np.save(tmp_path / "odd.npy", np.zeros((77, 5)))
     np.save(tmp_path / "nan.npy", np.where(np.arange(400).reshape(80, 5) == 7, np.nan, -5.0))
     (tmp_path / "s.json").write_text('{"mean": [1, 2], "std": [1, 1]}')
+    (tmp_path / "wav.npy").write_bytes(b"RIFF" + bytes(40))
+    torch.save({"mels": torch.zeros(80, 3), "ids": torch.zeros(1)}, tmp_path / "keys.pt")
     mel, out = str(folder / "hifigan.npy"), str(tmp_path / "out.npy")
     for arguments, said in [
         (["doctor", str(tmp_path / "flat.npy")], "has shape (80,), expected (bands, frames)"),
@@ -124,6 +197,8 @@ def test_refusals(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["doctor", str(tmp_path / "short.npy"), "--reference", str(RECORDING)], "has 80 bands and 200 frames"),
         (["doctor", str(tmp_path / "nan.npy")], "1 of 400 values are NaN or infinite"),
         (["convert", str(tmp_path / "nan.npy"), out, "--convention", "hifigan"], "1 of 400 values are NaN"),
+        (["doctor", str(tmp_path / "wav.npy")], "is a recording, not a mel: `flowvocoder mel`"),
+        (["doctor", str(tmp_path / "keys.pt")], "its keys are mels, ids"),
         (["doctor", mel, "--save", "a.json"], "needs --reference"),
         (["convert", str(tmp_path / "odd.npy"), out, "--convention", "hifigan"], "has shape (77, 5), a hifigan mel"),
         (["convert", mel, out, "--convention", "hifigan", "--numbers", "magnitudes"], "cannot be below 0"),

@@ -175,6 +175,17 @@ def test_implausible_mel_is_refused_and_named(case: str, tmp_path: Path) -> None
         read_mel(tmp_path / "a.npy", convention("tacotron2"))
 
 
+def test_a_definition_does_not_make_a_mel_quieter(tmp_path: Path) -> None:
+    spec, path = convention("tacotron2"), tmp_path / "a.npy"
+    write_mel(path, mel_of("tacotron2") + np.float32(math.log(32768)), spec)
+    with pytest.raises(MelError, match="too loud for audio"):
+        read_mel(path, spec)
+    assert read_mel(path, spec, trust=True).max() > 5.0
+    flat = np.full((80, 5), -3.0, np.float32)  # of a program's own making, and odd: what is defined is taken
+    write_mel(path, flat, spec)
+    assert (read_mel(path, spec) == flat).all()
+
+
 @pytest.mark.parametrize("gain", [1.0, 0.1, 0.01, 0.0])
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_true_mels_are_plausible_at_any_level(name: str, gain: float) -> None:
