@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowvocoder.cli.bulk import find_files, plan, recordings_to
 from flowvocoder.cli.command import FAILED, Command, say
-from flowvocoder.cli.common import check_not_input, check_output
+from flowvocoder.cli.common import check_not_input, check_output, say_changes
 from flowvocoder.cli.options import add_cluster, positive, positive_int
 from flowvocoder.cli.processes import each
 from flowvocoder.errors import AudioError, ConfigError, OutputError
@@ -109,6 +109,7 @@ def _score(detector: Any, arguments: argparse.Namespace, path: Path) -> dict[str
 
     try:
         recording = read_as_stored(path, content=piped(path))
+        say_changes(path, recording)
         pieces = list(detector.pieces(recording.samples, recording.sample_rate))
         verdict = detector.verdict(pieces, arguments.false_alarms)
     except OutputError:

@@ -142,13 +142,18 @@ def read_recording(path: Path, spec: MelSpec, longest: float = LONGEST) -> "Reco
     from flowvocoder.mel.spec import edge_padding
 
     recording = read_audio(path, spec.sample_rate, content=piped(path), longest=longest)
-    if recording.changes:
-        say(f"{path}: {', '.join(recording.changes)}")
+    say_changes(path, recording)
     have, need = len(recording.samples), max(edge_padding(spec)) + 1
     if have < need:
         times = [seconds(samples, spec.sample_rate) for samples in (have, need)]
         raise AudioError(f"{path}: {have} samples ({times[0]:.3f} s) are too few, {need} ({times[1]:.3f} s) needed")
     return recording
+
+
+def say_changes(path: Path, recording: "Recording") -> None:
+    """Say on standard error what reading changed, if anything."""
+    if recording.changes:
+        say(f"{path}: {', '.join(recording.changes)}")
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 from flowvocoder.cli.bulk import AUDIO_OUT
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.common import LONGEST_ENCODED, check_not_input, check_output, load_vocoder, say_clipped
+from flowvocoder.cli.common import (
+    LONGEST_ENCODED,
+    check_not_input,
+    check_output,
+    load_vocoder,
+    say_changes,
+    say_clipped,
+)
 from flowvocoder.cli.options import add_checkpoint, positive, seed
 from flowvocoder.errors import AudioError, ConfigError
 
@@ -41,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.output, AUDIO_OUT)
     check_not_input([arguments.output], [arguments.recording])
     stored = read_as_stored(arguments.recording, longest=LONGEST_ENCODED)
+    say_changes(arguments.recording, stored)
     try:
         done = stored.samples
         if arguments.redo:

@@ -189,7 +189,10 @@ def test_the_command_writes_the_fixed_form(
     assert [list(row) for row in rows] == [["file", "score", "p_value", "spans"]] * 2
     assert list(rows[0]["spans"][0]) == ["start", "end", "score", "kind"]
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == ["broken.png", "kathleen.png"]
-    assert main(["anomaly", "score", str(tmp_path / "kathleen.flac")]) == 0
+    stereo = np.repeat(sf.read(tmp_path / "kathleen.flac")[0][:, None], 2, 1)
+    sf.write(tmp_path / "stereo.flac", stereo, 22050)
+    assert main(["anomaly", "score", str(tmp_path / "stereo.flac")]) == 0
+    assert "2 channels averaged to mono" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("plot", ["both.png", "plots"])

@@ -174,7 +174,7 @@ ERRORS: dict[str, tuple[Callable[[FlowDensity], Any], type[Exception], str]] = {
     "width of z": (lambda d: d.inverse_transform(np.zeros((2, 4))), DensityError, "Z has 4 features, but .* has 3"),
     "text": (lambda d: d.fit([["a", "b"]] * 20), DensityError, "could not convert string to float"),
     "context": (lambda d: d.score(rows(), context=rows()), DensityError, "context of 3 features for .* with none"),
-    "context's length": (lambda d: d.fit(rows(), context=rows(7)), DensityError, "context has 7 rows, expected 300 or one"),
+    "context's length": (lambda d: d.fit(rows(), context=rows(7)), DensityError, "7 rows, expected 300 or one"),
     "weights' length": (lambda d: d.fit(rows(), sample_weight=[1, 2]), DensityError, r"shape \(2,\), not \(300,\)"),
     "negative weight": (lambda d: d.fit(rows(), sample_weight=-np.ones(300)), DensityError, "negative or not finite"),
     "no weight": (lambda d: d.fit(rows(), sample_weight=np.zeros(300)), DensityError, "0 rows have a sample_weight"),
