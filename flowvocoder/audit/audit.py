@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from flowvocoder.audit.deep import Deep, DeepReport, Row
 from flowvocoder.audit.measure import KINDS, Finding, Limits, Measurement, measure, measure_deep
-from flowvocoder.data.manifest import Entry, Line, path_from, read_lines, read_manifest, write_manifest
+from flowvocoder.data.manifest import Entry, Line, number_of_lines, path_from, read_lines, read_manifest, write_manifest
 from flowvocoder.errors import DataError
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.parallel import Crashed, ordered_map
@@ -63,7 +63,7 @@ class Audit:
         if deep is None or report is None:
             work = functools.partial(measure, folder=manifest.parent, limits=limits, spec=spec)
             results = ordered_map(work, read_lines(manifest), jobs, ahead=16)
-            for result in progress(results, "audit", "file"):
+            for result in progress(results, "audit", "file", number_of_lines(manifest)):
                 self._take(_of_crash(result.item) if isinstance(result, Crashed) else result)
         else:
             hear = functools.partial(measure_deep, folder=manifest.parent, limits=limits, spec=spec, deep=deep)
@@ -135,7 +135,8 @@ class Audit:
                 known.append(row is not None)
                 yield line, row
 
-        for result in progress(ordered_map(work, items(), jobs, ahead=16), "audit --deep", "file"):
+        total = number_of_lines(self.manifest)
+        for result in progress(ordered_map(work, items(), jobs, ahead=16), "audit --deep", "file", total):
             one = _of_crash(result.item[0]) if isinstance(result, Crashed) else result
             self._take(one)
             if not known.popleft():

@@ -191,6 +191,17 @@ def read_lines(path: Path) -> Iterator[Line]:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from error
 
 
+def number_of_lines(path: Path) -> int | None:
+    """How many lines hold something, for progress; None where reading them will say what is wrong."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return sum(1 for line in file if line.strip())
+    except OSError:
+        return None
+
+
 def entry_at(path: Path, file: typing.BinaryIO, offset: int) -> Entry:
     """The entry whose line starts at byte `offset` of the open manifest `file`. Raises DataError: it has changed."""
     file.seek(offset)

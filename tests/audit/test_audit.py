@@ -14,6 +14,7 @@ import soxr
 from deadly import pid_or_die
 from helpers import make_corpus, make_manifest, speech_like
 
+from flowvocoder import progress
 from flowvocoder.audit.checks import clipped_samples
 from flowvocoder.cli.main import main
 from flowvocoder.data.manifest import Entry, read_manifest, write_manifest
@@ -49,6 +50,14 @@ def test_a_clean_corpus_is_clean(clean: Path, capsys: pytest.CaptureFixture[str]
     assert code == 0 and found["utterances"] == 6 and found["harmful_utterances"] == 0
     assert found["minutes"] == pytest.approx(6 * 1.2 / 60, abs=1e-3) and found["rate"] == RATE
     assert {kind: (c["harmful"], c["notes"]) for kind, c in found["checks"].items() if c["utterances"]} == {}
+
+
+def test_progress_says_how_many_there_are(
+    clean: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    main(["audit", str(clean), "--jobs", "1"])
+    assert "audit: 6 of 6 in" in capsys.readouterr().err
 
 
 def rewrite(change: Callable[[np.ndarray], np.ndarray], rate: int = RATE, subtype: str = "PCM_16") -> Callable:
