@@ -84,14 +84,17 @@ def add(rows: list[Row], names: tuple[str, str], system: Callable[[Tensor, int],
 def draw(rows: list[Row]) -> None:
     figure = Figure(figsize=(8, 3.6), layout="constrained", dpi=110)
     for axes, index, label in zip(figure.subplots(1, 2), (3, 4), ("PESQ-WB", "quality"), strict=True):
-        for name in dict.fromkeys(row[0] for row in rows):
+        for place, name in zip(((6, 5), (-6, -11), (6, 5)), dict.fromkeys(row[0] for row in rows), strict=True):
+            side = "left" if place[0] > 0 else "right"
             own = [row for row in rows if row[0] == name]
             (line,) = axes.plot([row[2] for row in own], [row[index] for row in own], "o-", label=name, ms=4)
             for row in own:
-                axes.annotate(row[1], (row[2], row[index]), (4, 4), textcoords="offset points", fontsize=7)
+                axes.annotate(row[1], (row[2], row[index]), place, textcoords="offset points", fontsize=7, ha=side)
                 if row[1] == f"{SHIPPED[0]} + {SHIPPED[1]}":
                     axes.plot(row[2], row[index], "o", ms=9, mfc="none", color=line.get_color())
         axes.set(xlabel="× real time, one thread", ylabel=label, xscale="log")
+        axes.set_xticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"])
+        axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
     figure.savefig(OUT, pil_kwargs={"quality": 85})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Proof:
 
 
 def prove(vocoder: Vocoder, audio: Tensor, seed: int, mel: Tensor | None = None, false_alarms: float = FALSE_ALARMS,
-          cut: bool = True) -> Proof:  # fmt: skip
+          cut: bool = True, watch: Callable[[range], Iterable[int]] = iter) -> Proof:  # fmt: skip
     """Whether `vocoder.synthesize(..., seed=seed)` made audio (T,) at the voice's rate.
 
     Noise of a seed is independent of all that was made without it. The sum of latent times noise, over the latent's
@@ -58,23 +59,28 @@ def prove(vocoder: Vocoder, audio: Tensor, seed: int, mel: Tensor | None = None,
         mel: (n_mels, F), which the audio was made from; None: its own, which is nearly that.
         false_alarms: chance of calling it proven in vain.
         cut: look for audio of which the beginning was cut off, too, where it is not proven as it stands: 20 s of work.
+        watch: passes on the parts of that work, as `progress` does.
 
     Raises:
-        AudioError: shorter than a frame.
+        AudioError: shorter than a frame, or all samples the same.
     """
     hop = vocoder.spec.hop_length
     frames = len(audio) // hop
     if not frames:
         raise AudioError(f"{len(audio)} samples are too few: {hop} at least")
+    if bool(audio.min() == audio.max()):
+        raise AudioError("all samples are the same: nothing speaks for or against anybody")
     z = _latent(vocoder, audio[None, : frames * hop], mel)[0]
     noise = _noise(vocoder, seed, z.shape[1])
     found = Proof(*_compared(z, noise), 0, 1)
     if found.log10_p <= math.log10(false_alarms) or not cut:
         return found if found.log10_p <= math.log10(false_alarms) else dataclasses.replace(found, offset=None)
-    return _searched(vocoder, audio, seed, false_alarms)
+    return _searched(vocoder, audio, seed, false_alarms, watch)
 
 
-def _searched(vocoder: Vocoder, audio: Tensor, seed: int, false_alarms: float) -> Proof:
+def _searched(
+    vocoder: Vocoder, audio: Tensor, seed: int, false_alarms: float, watch: Callable[[range], Iterable[int]]
+) -> Proof:
     """The best of all places up to `SEARCHED` seconds: the loudest second is tried at each sample of a frame."""
     hop, rate = vocoder.spec.hop_length, vocoder.sample_rate
     size = min(len(audio) - hop, round(PIECE * rate)) // hop * hop
@@ -86,7 +92,7 @@ def _searched(vocoder: Vocoder, audio: Tensor, seed: int, false_alarms: float) -
     noise = _noise(vocoder, seed, (math.ceil(SEARCHED * rate / hop) + size // hop) * blocks)
     best, trials = Proof(-math.inf, 0.0, None, 1), 0
     starts = range(begin, begin + hop)
-    for first in range(0, hop, TOGETHER):
+    for first in watch(range(0, hop, TOGETHER)):
         some = starts[first : first + TOGETHER]
         latents = _latent(vocoder, torch.stack([audio[start : start + size] for start in some]), None)
         for start, z in zip(some, latents, strict=True):

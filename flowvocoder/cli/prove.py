@@ -1,13 +1,15 @@
 """`prove`: whether a checkpoint made a recording from the noise of a seed."""
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import LONGEST_ENCODED, load_vocoder, read_recording
 from flowvocoder.cli.options import add_checkpoint, positive, seed
-from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.errors import AudioError, ConfigError, MelError
+from flowvocoder.progress import progress
 
 NOT_PROVEN = 1
 """Exit code where nothing speaks for it."""
@@ -39,7 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     mel = None if arguments.mel is None else torch.from_numpy(read_mel(arguments.mel, vocoder.spec))
     if mel is not None and mel.shape[1] < (frames := len(samples) // vocoder.spec.hop_length):
         raise MelError(f"{arguments.mel}: {mel.shape[1]} frames are fewer than the recording's {frames}")
-    proof = prove(vocoder, samples, arguments.seed, mel, arguments.false_alarms, not arguments.as_it_stands)
+    watch = functools.partial(progress, what="search where it was cut", unit="part")
+    try:
+        proof = prove(vocoder, samples, arguments.seed, mel, arguments.false_alarms, not arguments.as_it_stands, watch)
+    except AudioError as error:
+        raise AudioError(f"{arguments.recording}: {error}") from error
     proven = proof.offset is not None
     if arguments.json:
         said = {

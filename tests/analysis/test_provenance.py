@@ -13,6 +13,7 @@ import flowvocoder
 from flowvocoder import Vocoder
 from flowvocoder.analysis.provenance import Proof, _compared, _latent, _noise, prove
 from flowvocoder.cli.main import main
+from flowvocoder.errors import AudioError
 
 EXAMPLE = Path(flowvocoder.__file__).parent / "examples" / "kerstin.flac"
 
@@ -59,3 +60,13 @@ def test_what_was_cut_off_is_found_again(
     sf.write(tmp_path / "cut.wav", made[3000:].numpy(), 22050)
     assert main(["prove", str(tmp_path / "cut.wav"), "--seed", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["offset"] == 3000
+    parts = []
+    assert (
+        prove(vocoder, made[3000:], 5, watch=lambda work: (parts.append(part) or part for part in work)).offset == 3000
+    )
+    assert parts == list(range(0, 256, 32))
+
+
+def test_silence_is_refused_before_it_is_searched(vocoder: Vocoder) -> None:
+    with pytest.raises(AudioError, match="all samples are the same"):
+        prove(vocoder, torch.zeros(8192), 5)
