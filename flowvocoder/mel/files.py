@@ -96,7 +96,8 @@ def _fitting(array: Array, path: Path, spec: MelSpec, most_frames: int | None = 
     if mel.ndim == 3 and mel.shape[0] == 1:
         mel = mel[0]
     if mel.ndim != 2:
-        several = f": save each of the {mel.shape[0]} mels in a file of its own" * (mel.ndim == 3 and mel.shape[0] > 1)
+        batch = len(mel) if mel.ndim == 3 else 0
+        several = f": save each of the {batch} mels in a file of its own" if batch else ""
         raise MelError(f"{path}: has shape {mel.shape}, expected ({spec.n_mels}, frames){several}")
     if mel.shape[0] != spec.n_mels:
         hint = "; it looks transposed: save mel.T" if mel.shape[1] == spec.n_mels else ""

@@ -152,6 +152,7 @@ REFUSED = {
     "nan": (lambda mel: np.where(np.arange(mel.shape[1]) == 3, np.nan, mel), r"80 of \d+ values are NaN"),
     "bands": (lambda mel: mel[:64], "64 bands, the checkpoint wants 80"),
     "two mels": (lambda mel: np.stack([mel, mel]), "save each of the 2 mels in a file of its own"),
+    "no axis": (lambda mel: mel[0, 0], r"shape \(\), expected \(80, frames\)"),
     "one axis": (lambda mel: mel[0], r"shape \(\d+,\), expected \(80, frames\)"),
     "no frames": (lambda mel: mel[:, :0], "0 frames"),
     "integers": (lambda mel: mel.astype(np.int32), "int32"),
