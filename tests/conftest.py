@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; threads would only get in each other's way
+# As flowvocoder.cluster says it; Ray reads it once, and tests may import Ray before the package does.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
 import dataclasses
 import importlib.util
