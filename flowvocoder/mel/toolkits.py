@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Values = TypeVar("Values", "Tensor", np.ndarray)
 
 
+HIGHEST = 80.0
+"""Nats that magnitudes are taken to have at most, for others are infinite in 32 bits; no mel has so many."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Toolkit:
     """How a program's numbers become a mel of a convention.
@@ -45,7 +49,8 @@ class Toolkit:
             return values
         unit = math.log(10.0) if self.spec.log == "log10" else 1.0
         if isinstance(values, np.ndarray):
-            return np.log(np.maximum(np.exp(unit * values) - self.added, self.spec.floor)) / unit
+            magnitudes = np.exp(np.minimum(unit * values, HIGHEST))
+            return np.log(np.maximum(magnitudes - self.added, self.spec.floor)) / unit
         return ((unit * values).exp() - self.added).clamp_min(self.spec.floor).log() / unit
 
 

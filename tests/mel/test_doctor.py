@@ -1,6 +1,7 @@
 """`mel doctor` and `mel convert`: what a program did to a mel is found, and undone."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,10 @@ def test_a_toolkits_numbers_are_known(folder: Path, tmp_path: Path, capsys: pyte
     assert "synth --convention nemo" in capsys.readouterr().out
     assert main(["mel", "doctor", str(tmp_path / "nemo.npy")]) == 0
     assert "nemo: plausible" in capsys.readouterr().out
+    np.save(tmp_path / "large.npy", 1e4 * magnitudes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy would say so on standard error
+        assert main(["mel", "doctor", str(tmp_path / "large.npy")]) == 0
 
 
 def test_what_cannot_be_right_is_not_written(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
