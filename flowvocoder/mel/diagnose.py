@@ -55,7 +55,7 @@ def implausible(mel: Array, spec: MelSpec) -> str | None:
         return f"looks like decibels, not {spec.log} ({numbers})"
     if span < 0.01 and low > floor + 0.1:
         return f"is the same everywhere ({numbers})"
-    loud = too_loud(mel, spec)
+    loud = too_loud(everything, spec)
     if low >= 0 and high <= 1.0 and values.mean() > 0.1:
         return f"looks like a mel scaled to 0..1 ({numbers})"
     if low >= 0 and middle < high / 4:  # few are large
@@ -80,7 +80,7 @@ def implausible(mel: Array, spec: MelSpec) -> str | None:
 
 def too_loud(mel: Array, spec: MelSpec) -> str | None:
     """What (n_mels, F) looks like if no audio in -1..1 is as loud; None if some is. Of many frames some count."""
-    looked_at = mel[:, :: max(1, mel.shape[1] // MANY)].astype(np.float64)
+    looked_at = mel[:, :: max(1, mel.shape[1] // MANY)].astype(np.float64, copy=False)
     if np.percentile(frame_levels(looked_at, spec), 99) <= LOUDEST:
         return None
     return (

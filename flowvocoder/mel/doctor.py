@@ -49,7 +49,7 @@ class Fit:
 
     Attributes:
         spec: the convention, with the logarithm that fits.
-        reading: what its numbers were taken for: "logarithms", or of `NUMBERS` "magnitudes" or one of powers.
+        reading: what its numbers were taken for: "logarithms", "magnitudes", or one of `POWERS`.
         before: distance as it stands; of all values times `factor` plus `shift`; by_band: of an affine map a band.
         statistics: the map a band, from the mel's numbers (or the logarithm of magnitudes) to `spec`.
     """

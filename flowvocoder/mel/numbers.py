@@ -17,8 +17,6 @@ UNITS = {"ln": 1.0, "log10": math.log(10.0), "decibels": math.log(10.0) / 20.0}
 POWERS = {"powers": None, "power-decibels": math.log(10.0) / 20.0}
 """Mels of powers: as they are, and as ten times log10 of them, in nats of a magnitude."""
 
-NUMBERS = *UNITS, "magnitudes", *POWERS
-
 SMALLEST = 1e-10
 """Magnitude that stands for zero."""
 
@@ -27,7 +25,7 @@ NOISE = 0.5 * math.log(math.pi / 4.0)
 
 
 def log_magnitudes(values: Doubles, numbers: str, spec: MelSpec) -> Doubles:
-    """Nats (n_mels, F) of numbers that are one of `NUMBERS`.
+    """Nats (n_mels, F) of numbers that are "magnitudes", or in one of `UNITS` or `POWERS`.
 
     A mel of powers adds up |X|^2 where one of magnitudes adds up |X|: the same for flat bands. For speech the result
     is .07 nats from the mel of magnitudes (mean over seven recordings, three conventions).
