@@ -1,4 +1,4 @@
-"""The pitch recursion on a GPU, and what of it a CPU can try: Triton's interpreter, and the machine code for GPUs."""
+"""The pitch recursion in NumPy, and on a GPU. Of that a CPU can try Triton's interpreter and the machine code."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowvocoder.flows.recursion import choice, reference
+from flowvocoder.flows.recursion import choice, in_numpy, reference
 from flowvocoder.flows.recursion.reference import GROUP, REACH, past_samples
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
@@ -25,6 +25,17 @@ def problem(groups: int, dtype: torch.dtype = torch.float64, items: int = 2) -> 
     taps = torch.rand(items, groups + 1, 2 * REACH + 1, generator=generator, dtype=dtype) / (2 * REACH + 1)
     e, past = (torch.randn(items, n, generator=generator, dtype=dtype) for n in (groups * GROUP, past_samples(HIGHEST)))
     return e, lag, taps, past
+
+
+@pytest.mark.parametrize("items", [1, 3])
+@pytest.mark.parametrize("groups", [8, in_numpy.AT_ONCE + 5])
+def test_the_loop_in_numpy_gives_what_the_reference_gives(groups: int, items: int) -> None:
+    given = problem(groups, items=items)
+    expected = reference.solve(*given)
+    assert choice._solving(expected) is in_numpy
+    assert torch.allclose(choice.solve(*given), expected, rtol=0, atol=1e-12)
+    small = [x.float() if x.is_floating_point() else x for x in given]
+    assert torch.allclose(choice.solve(*small).double(), expected, rtol=0, atol=1e-4 * float(expected.abs().max()))
 
 
 IN_THE_INTERPRETER = """

@@ -1,4 +1,5 @@
-"""The recursion by what is quickest on a device, and its gradients: on CUDA a Triton kernel where that is installed."""
+"""The recursion by what is quickest on a device, and its gradients: on CUDA a Triton kernel where that is installed, on
+the CPU a loop in NumPy."""
 
 import functools
 import importlib.util
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowvocoder.flows.recursion import reference
+from flowvocoder.flows.recursion import in_numpy, reference
 from flowvocoder.flows.recursion.reference import Solver, gradient_of_taps, past_samples, taps_at, whole_groups
 
 
@@ -24,7 +25,7 @@ def with_taps(recursion: Callable[..., Tensor], min_lag: int) -> Solver:
 
 def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
     """As `reference.solve`."""
-    x: Tensor = _quickest(e).solve(e, lag, taps, past)
+    x: Tensor = _solving(e).solve(e, lag, taps, past)
     return x
 
 
@@ -49,12 +50,15 @@ class _Recursion(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, Tensor]:  # type: ignore[no-untyped-def]
         x, lag, taps = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            grad_e = _quickest(grad).adjoint(grad, lag, taps)
+            adjoint = _on_cuda().adjoint if grad.is_cuda else reference.adjoint
+            grad_e = adjoint(grad, lag, taps)
             return grad_e, None, gradient_of_taps(grad_e, x, lag)
 
 
-def _quickest(like: Tensor) -> Any:
-    return _on_cuda() if like.is_cuda else reference
+def _solving(like: Tensor) -> Any:
+    if like.is_cuda:
+        return _on_cuda()
+    return in_numpy if like.is_cpu and like.dtype in (torch.float32, torch.float64) else reference
 
 
 @functools.cache

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.recursion import choice, compiled
-from flowvocoder.flows.recursion.reference import GROUP, Solver, safe_stride, solve
+from flowvocoder.flows.recursion.reference import GROUP, Solver, safe_stride
 
 
 @torch.library.custom_op("flowvocoder::pitch_recursion", mutates_args=())
 def pitch_recursion(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int) -> Tensor:
-    """`reference.solve`, as `choice` has it on a GPU, and on the CPU by numba where that is installed.
+    """`reference.solve`, as `choice` has it, but on the CPU by numba where that is installed.
 
     Args:
         stride: what `reference.safe_stride` says, for an export.
@@ -29,7 +29,7 @@ def _(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor, stride: int) -> Tensor
 
 @functools.cache
 def _on_cpu() -> Callable[..., Tensor]:
-    return solve if importlib.util.find_spec("numba") is None else compiled.compiled_solve()
+    return choice.solve if importlib.util.find_spec("numba") is None else compiled.compiled_solve()
 
 
 def solver(min_lag: int, block: int) -> Solver:

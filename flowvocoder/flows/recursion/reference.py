@@ -76,7 +76,7 @@ def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
             item = torch.arange(batch, device=e.device)[:, None] * GROUP
             index = index // GROUP * (batch * GROUP) + item + index % GROUP
         matrices = _matrices(_both_sides(taps[:, first : end + 1]).transpose(0, 1).flatten(0, 1))
-        sizes = [batch * (b - a) for a, b in _free_ranges(lag[:, first : end + 1])]
+        sizes = [batch * (b - a) for a, b in free_ranges(lag[:, first : end + 1])]
         now = x[batch * (before + first * GROUP) : batch * (before + end * GROUP)].view(-1, GROUP, 1)
         sources = index.flatten().split([2 * SPAN * size for size in sizes])
         for out, matrix, source in zip(now.split(sizes), matrices.split(sizes), sources, strict=True):
@@ -93,7 +93,7 @@ def adjoint(grad: Tensor, lag: Tensor, taps: Tensor) -> Tensor:
     index, before = _past_index(lag)
     transposed = _matrices(_both_sides(taps).transpose(0, 1)).mT  # groups first: a range is one stretch of memory
     total = F.pad(grad, (before, 0))  # dL/dx, completed from the end towards the start
-    for first, end in reversed(_free_ranges(lag)):
+    for first, end in reversed(free_ranges(lag)):
         now = total[:, before + first * GROUP : before + end * GROUP].unflatten(1, (-1, GROUP)).transpose(0, 1)
         spread = (transposed[first:end] @ now[..., None]).transpose(0, 1)
         total.scatter_add_(1, index[:, first:end].flatten(1), spread.flatten(1))
@@ -159,7 +159,7 @@ def whole_groups(x: Tensor) -> Tensor:
     return F.pad(x, (0, -x.shape[1] % GROUP))
 
 
-def _free_ranges(lag: Tensor) -> list[tuple[int, int]]:
+def free_ranges(lag: Tensor) -> list[tuple[int, int]]:
     """Group ranges (first, end) such that no sample's taps reach into its own range."""
     shortest = lag.amin(0)
     reachable = ((torch.minimum(shortest[:-1], shortest[1:]) - REACH) // GROUP).tolist()
