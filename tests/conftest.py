@@ -78,8 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests also wait, for servers, browsers and what they started."""
-    return usable_cores() + 1
+    """Two more than there are cores: tests also wait, for servers, browsers and what they started."""
+    return usable_cores() + 2
 
 
 TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]

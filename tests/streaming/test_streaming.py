@@ -63,7 +63,7 @@ def streamed(vocoder: Vocoder, mel: Tensor, sizes: Tensor, seed: int = 3) -> Ten
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=" ".join)
-def test_streaming_equals_the_whole(settings: list[str]) -> None:
+def test_streaming_equals_the_whole(settings: list[str], thorough: bool) -> None:
     vocoder = tiny(settings)
     mel = some_mel(vocoder, frames=40)
     noise = vocoder.draw_noise(mel, 1.0, 3)
@@ -73,7 +73,7 @@ def test_streaming_equals_the_whole(settings: list[str]) -> None:
     assert (vocoder.decode(noise, mel)[0] - inverse).abs().max() < 1e-9
     assert (vocoder.synthesize(mel, 1.0, seed=3)[0] - whole).abs().max() < 1e-9
     generator = torch.Generator().manual_seed(len(settings))
-    for largest in (1, 7, 100):
+    for largest in (1, 7, 100) if thorough else (7,):
         sizes = torch.randint(1, largest + 1, (FRAMES,), generator=generator)
         assert (streamed(vocoder, mel, sizes) - whole).abs().max() < 1e-9
 

@@ -90,7 +90,7 @@ def trainings(draw: st.DrawFn) -> TrainConfig:
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(models(), mels(), trainings())
 def test_what_passes_the_checks_trains_and_speaks(model: ModelConfig, mel: MelSpec, training: TrainConfig) -> None:
     experiment = Experiment(model, mel, training)
