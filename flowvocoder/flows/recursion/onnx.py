@@ -15,32 +15,31 @@ def function(groups: int, past: int, opset: int, rounds: int = 1) -> onnx.Functi
     """(e (B, T), lag (B, G + 1) int64, taps (B, G + 1, TAPS), past (B, P)) -> x (B, T), as `reference.solve`.
 
     Args:
-        groups: how many are done at once; what no lag is shorter than.
+        groups: how many can be done at once whatever the lags are.
         past: P, samples before the first.
         rounds: of so many groups in one step of the Scan, whose steps cost more than what they compute. T is a multiple
-            of all their samples.
+            of all their samples. Where the lags of a step allow, fewer rounds of more groups do the same.
     """
-    body, groups = _body(groups, past, rounds), rounds * groups
-    size = groups * GROUP
+    together = rounds * groups
     constants = {
-        "width": [size], "one": [1], "minus_one": [-1], "zero": [0], "last": [2**62], "axis1": [1], "axis3": [3],
-        "rows": [0, -1, groups, 2], "tap_rows": [0, -1, groups, 2 * TAPS], "steps": [0, -1, size],
-        "index_rows": [0, -1, groups * 2 * SPAN], "flat": [0, -1],
+        "one": [1], "minus_one": [-1], "zero": [0], "last": [2**62], "axis1": [1], "lag_axes": [0, 2, 3],
+        "rows": [0, -1, together, 2], "tap_rows": [0, -1, together, 2 * TAPS], "steps": [0, -1, together * GROUP],
+        "index_rows": [0, -1, together * 2 * SPAN], "flat": [0, -1],
     }  # fmt: skip
     nodes = [_constant(name, np.array(values, np.int64)) for name, values in constants.items()]
-    group = np.arange(groups)[:, None, None] * GROUP
+    group = np.arange(together)[:, None, None] * GROUP
     column = past - REACH + SPAN - 1 - np.arange(SPAN)
     nodes += [
-        _constant("sources", (group + column)[None, None].astype(np.int64)),  # (1, 1, groups, 1, SPAN)
-        # Every group's two nodes: (B, G, 2), then `groups` of them a step.
+        _constant("sources", (group + column)[None, None].astype(np.int64)),  # (1, 1, together, 1, SPAN)
+        # Every group's two nodes: (B, G, 2), then those of a step.
         *_nodes(
             ("Slice", ["lag", "zero", "minus_one", "axis1"], "lag_before"),
             ("Slice", ["lag", "one", "last", "axis1"], "lag_after"),
             ("Slice", ["taps", "zero", "minus_one", "axis1"], "taps_before"),
             ("Slice", ["taps", "one", "last", "axis1"], "taps_after"),
+            ("Unsqueeze", ["lag_before", "minus_one"], "lag_before_column"),
+            ("Unsqueeze", ["lag_after", "minus_one"], "lag_after_column"),
         ),
-        helper.make_node("Unsqueeze", ["lag_before", "minus_one"], ["lag_before_column"]),
-        helper.make_node("Unsqueeze", ["lag_after", "minus_one"], ["lag_after_column"]),
         helper.make_node("Concat", ["lag_before_column", "lag_after_column"], ["lag_sides"], axis=2),
         helper.make_node("Concat", ["taps_before", "taps_after"], ["tap_sides"], axis=2),
         *_nodes(
@@ -51,11 +50,12 @@ def function(groups: int, past: int, opset: int, rounds: int = 1) -> onnx.Functi
             ("Reshape", ["tap_sides", "tap_rows"], "tap_steps"),
             ("Reshape", ["e", "steps"], "e_steps"),
         ),
+        helper.make_node("ReduceMin", ["lag_steps", "lag_axes"], ["scan_shortest"], keepdims=0),
         helper.make_node("Transpose", ["index_steps"], ["scan_index"], perm=[1, 0, 2]),
         helper.make_node("Transpose", ["tap_steps"], ["scan_taps"], perm=[1, 0, 2, 3]),
         helper.make_node("Transpose", ["e_steps"], ["scan_e"], perm=[1, 0, 2]),
-        helper.make_node("Scan", ["past", "scan_e", "scan_index", "scan_taps"], ["end", "scan_x"],
-                         body=body, num_scan_inputs=3),
+        helper.make_node("Scan", ["past", "scan_e", "scan_index", "scan_taps", "scan_shortest"], ["end", "scan_x"],
+                         body=_body(groups, past, rounds), num_scan_inputs=4),
         helper.make_node("Transpose", ["scan_x"], ["x_steps"], perm=[1, 0, 2]),
         helper.make_node("Reshape", ["x_steps", "flat"], ["x"]),
     ]  # fmt: skip
@@ -73,62 +73,117 @@ def schema() -> onnx.defs.OpSchema:
 
 
 def _body(groups: int, past: int, rounds: int) -> onnx.GraphProto:
-    size = groups * GROUP
+    """A step of the Scan."""
+    together = rounds * groups
+    size, (before, after) = together * GROUP, places()
     initial = [
-        ("places", places()),
-        ("matrix", np.array([0, rounds * groups, GROUP, 2 * SPAN], np.int64)),
-        ("column", np.array([0, groups, 2 * SPAN, 1], np.int64)),
-        ("row", np.array([0, size], np.int64)),
+        ("places_before", before),
+        ("places_after", after),
+        ("tap_sides_now", np.array([TAPS, TAPS], np.int64)),
+        ("matrix", np.array([0, together, 2 * SPAN, GROUP], np.int64)),
         ("start", np.array([past], np.int64)),
-        ("before", np.array([rounds * size], np.int64)),
+        ("before", np.array([size], np.int64)),
         ("end", np.array([2**62], np.int64)),
         ("axis", np.array([1], np.int64)),
     ]
-    nodes = _nodes(
-        ("MatMul", ["taps_now", "places"], "spread"),
-        ("Reshape", ["spread", "matrix"], "matrices"),
-    )
-    for name in ("matrices", "index_now", "e_now"):
-        parts = [f"{name}_{number}" for number in range(rounds)]
-        nodes.append(helper.make_node("Split", [name], parts, axis=1, num_outputs=rounds))
-    known = "history"
-    for number in range(rounds):
-        names = {name: f"{name}_{number}" for name in ("gathered", "columns", "predicted", "prediction", "x", "known")}
-        nodes += [
-            helper.make_node("GatherElements", [known, f"index_now_{number}"], [names["gathered"]], axis=1),
-            *_nodes(
-                ("Reshape", [names["gathered"], "column"], names["columns"]),
-                ("MatMul", [f"matrices_{number}", names["columns"]], names["predicted"]),
-                ("Reshape", [names["predicted"], "row"], names["prediction"]),
-                ("Add", [f"e_now_{number}", names["prediction"]], names["x"]),
-            ),
-            helper.make_node("Concat", [known, names["x"]], [names["known"]], axis=1),
-        ]
-        known = names["known"]
+    nodes = [
+        helper.make_node("Split", ["taps_now", "tap_sides_now"], ["side_before", "side_after"], axis=2),
+        *_nodes(
+            ("MatMul", ["side_before", "places_before"], "spread_before"),
+            ("MatMul", ["side_after", "places_after"], "spread_after"),
+        ),
+        helper.make_node("Concat", ["spread_before", "spread_after"], ["spread"], axis=2),
+        *_nodes(("Reshape", ["spread", "matrix"], "matrices")),
+    ]
+    widths = [width for width in range(groups, together + 1, groups) if together % width == 0]
+    more, constants, known = _widest(widths, together, past)
+    nodes += more
     nodes += _nodes(
         ("Slice", [known, "start", "end", "axis"], "x_now"),
         ("Slice", [known, "before", "end", "axis"], "history_out"),
     )
     inputs = [("history", TensorProto.FLOAT), ("e_now", TensorProto.FLOAT), ("index_now", TensorProto.INT64),
-              ("taps_now", TensorProto.FLOAT)]  # fmt: skip
+              ("taps_now", TensorProto.FLOAT), ("shortest_now", TensorProto.INT64)]  # fmt: skip
     return helper.make_graph(
         nodes,
         "groups",
         [helper.make_tensor_value_info(name, kind, None) for name, kind in inputs],
         # ONNX Runtime wants to know the number of axes of what a Scan gives.
         [helper.make_tensor_value_info("history_out", TensorProto.FLOAT, ["batch", past]),
-         helper.make_tensor_value_info("x_now", TensorProto.FLOAT, ["batch", rounds * size])],
-        [numpy_helper.from_array(array, name) for name, array in initial],
+         helper.make_tensor_value_info("x_now", TensorProto.FLOAT, ["batch", size])],
+        [numpy_helper.from_array(array, name) for name, array in [*initial, *constants]],
     )  # fmt: skip
 
 
-def places() -> np.ndarray:
-    """Where the taps of a group's two nodes go in its matrix: (2 * TAPS, GROUP * 2 * SPAN), as in `reference`."""
+Part = tuple[list[onnx.NodeProto], list[tuple[str, np.ndarray]], str]
+"""Nodes, constants, and the name of what they give: all samples that are known after a step, (B, past + its own)."""
+
+
+def _widest(widths: list[int], together: int, past: int) -> Part:
+    """A step by rounds of the first number of groups, or of a later one that its shortest lag allows."""
+    narrow, *wider = widths
+    if not wider or wider[0] * GROUP + REACH > past:
+        return _rounds(narrow, together)
+    known, longer, allowed = (f"{name}_{wider[0]}" for name in ("known", "longer", "allowed"))
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            nodes,
+            f"{name}_{wider[0]}",
+            [],
+            [helper.make_tensor_value_info(given, TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(array, constant) for constant, array in constants],
+        )
+        for name, (nodes, constants, given) in (
+            ("then", _widest(wider, together, past)),
+            ("else", _rounds(narrow, together)),
+        )
+    }
+    nodes = [
+        helper.make_node("GreaterOrEqual", ["shortest_now", longer], [allowed]),
+        helper.make_node("If", [allowed], [known], **branches),
+    ]
+    return nodes, [(longer, np.array(wider[0] * GROUP + REACH, np.int64))], known
+
+
+def _rounds(groups: int, together: int) -> Part:
+    """A step by rounds of so many groups."""
+    count = together // groups
+
+    def named(name: str, number: int | None = None) -> str:
+        return f"{name}_{groups}" if number is None else f"{name}_{groups}_{number}"
+
+    nodes, known = [], "history"
+    for name in ("matrices", "index_now", "e_now"):
+        parts = [named(name, number) for number in range(count)]
+        nodes.append(helper.make_node("Split", [name], parts, axis=1, num_outputs=count))
+    for number in range(count):
+        gathered, row, predicted, prediction, x, now = (
+            named(name, number) for name in ("gathered", "row", "predicted", "prediction", "x", "now")
+        )
+        nodes += [
+            helper.make_node("GatherElements", [known, named("index_now", number)], [gathered], axis=1),
+            *_nodes(
+                ("Reshape", [gathered, named("rows")], row),
+                ("MatMul", [row, named("matrices", number)], predicted),
+                ("Reshape", [predicted, named("flat")], prediction),
+                ("Add", [named("e_now", number), prediction], x),
+            ),
+            helper.make_node("Concat", [known, x], [now], axis=1),
+        ]
+        known = now
+    shapes = {"rows": [0, groups, 1, 2 * SPAN], "flat": [0, groups * GROUP]}
+    return nodes, [(named(name), np.array(shape, np.int64)) for name, shape in shapes.items()], known
+
+
+def places() -> tuple[np.ndarray, np.ndarray]:
+    """Where the taps of the node before a group, and of that after it, go in its matrix: (TAPS, SPAN * GROUP) each."""
     import torch
 
     from flowvocoder.flows.recursion.reference import tap_places
 
-    return tap_places(torch.float32, torch.device("cpu")).numpy()
+    both = tap_places(torch.float32, torch.device("cpu")).view(2, TAPS, GROUP, 2, SPAN)
+    before, after = (both[side, :, :, side].mT.flatten(1).contiguous().numpy() for side in range(2))
+    return before, after
 
 
 def _nodes(*specs: tuple[str, list[str], str]) -> list[onnx.NodeProto]:
