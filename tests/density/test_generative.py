@@ -145,6 +145,7 @@ def test_modes_are_counted() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_scikit_learns_own_checks() -> None:
     reason = "batches and the held-out part are drawn: a row twice is not a row of weight two"
     failing = {"check_sample_weight_equivalence_on_dense_data": reason}

@@ -97,6 +97,7 @@ def eight_schools_by_quadrature() -> tuple[float, float, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_eight_schools_are_found_with_their_evidence() -> None:
     mean, tau, evidence = eight_schools_by_quadrature()
     posterior = quick(eight_schools, dims=10, layers=4, steps=200, lr=1e-2)

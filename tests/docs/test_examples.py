@@ -102,6 +102,7 @@ def test_tacotron2_and_fastpitch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert np.array_equal(numbers, mel[0].numpy()) and source == toolkit(whose)
 
 
+@pytest.mark.thorough
 def test_javascript(exported_voice: tuple[Path, Path], tmp_path: Path) -> None:
     """With onnxruntime-node of npm. Without, it is only parsed."""
     node, npm = shutil.which("node"), shutil.which("npm")

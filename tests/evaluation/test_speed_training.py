@@ -26,6 +26,7 @@ def forked(monkeypatch: pytest.MonkeyPatch, thorough: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("forked")
 def test_one_process_and_two() -> None:
     alone, together = (measure(Setting("lapglow-tiny", 2 * n, "float32", n), EFFORT) for n in (1, 2))

@@ -238,7 +238,7 @@ def test_checkpoint_round_trip(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset_name", ["squeezewave-128-128", "flowavenet"])
+@pytest.mark.parametrize("preset_name", [pytest.param("squeezewave-128-128", marks=pytest.mark.thorough), "flowavenet"])
 def test_every_command_knows_the_family(
     preset_name: str, corpus: Path, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,8 @@ SAME = {
     "prepare": "prepare {data}/wavs/manifest.jsonl {{}}/shards --shard-size 2 --jobs 2",
 }
 """Commands whose files are a function of their inputs."""
+ALIKE = {"mel", "encode"}
+"""Write one file by the code of `resynth`."""
 OTHER = {
     "score": "score {data}/long.flac {data}/long.flac {data}/long.flac --checkpoint {checkpoint}",
     "evaluate": "evaluate {checkpoint} --corpus {data}/wavs --limit 1 --out {{}}/out --keep-audio --jobs 1",
@@ -108,7 +110,9 @@ def named(run: Run) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough) if name in ALIKE else name for name in SAME]
+)
 def test_what_sigterm_leaves_is_whole(name: str, data: Path, checkpoint: Path, tmp_path: Path, thorough: bool) -> None:
     whole, *others = at_moments(SAME[name], signal.SIGTERM, data, checkpoint, tmp_path, thorough)
     for run in others:

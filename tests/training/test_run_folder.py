@@ -130,11 +130,17 @@ def test_a_run_that_diverged_ends_and_keeps_what_it_had(
 
 def test_weights_that_are_not_finite_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     stored = load_checkpoint(checkpoint)
+    weight = next(stored.model.parameters()).view(-1)
     with torch.no_grad():
-        next(stored.model.parameters()).view(-1)[3] = math.nan
-    save_checkpoint(tmp_path / "bad", stored)
-    with pytest.raises(CheckpointError, match="not finite"):
-        load_checkpoint(tmp_path / "bad")
+        weight[:2] = 3e38  # whose sum is not finite
+    save_checkpoint(tmp_path / "large", stored)
+    assert load_checkpoint(tmp_path / "large")
+    for value in (math.nan, math.inf):
+        with torch.no_grad():
+            weight[3] = value
+        save_checkpoint(tmp_path / "bad", stored)
+        with pytest.raises(CheckpointError, match="not finite"):
+            load_checkpoint(tmp_path / "bad")
 
 
 @pytest.mark.parametrize("damage", ["no stale", "step is a word", "moments of another shape"])
