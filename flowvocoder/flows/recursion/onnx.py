@@ -10,6 +10,9 @@ DOMAIN, NAME = "flowvocoder", "PitchRecursion"
 
 TAPS = 2 * REACH + 1
 
+Part = tuple[list[onnx.NodeProto], list[tuple[str, np.ndarray]], str]
+"""Nodes, constants, and the name of what they give: all samples that are known after a step, (B, past + its own)."""
+
 
 def function(groups: int, past: int, opset: int, rounds: int = 1) -> onnx.FunctionProto:
     """(e (B, T), lag (B, G + 1) int64, taps (B, G + 1, TAPS), past (B, P)) -> x (B, T), as `reference.solve`.
@@ -96,8 +99,8 @@ def _body(groups: int, past: int, rounds: int) -> onnx.GraphProto:
         *_nodes(("Reshape", ["spread", "matrix"], "matrices")),
     ]
     widths = [width for width in range(groups, together + 1, groups) if together % width == 0]
-    more, constants, known = _widest(widths, together, past)
-    nodes += more
+    steps, constants, known = _widest(widths, together, past)
+    nodes += steps
     nodes += _nodes(
         ("Slice", [known, "start", "end", "axis"], "x_now"),
         ("Slice", [known, "before", "end", "axis"], "history_out"),
@@ -113,10 +116,6 @@ def _body(groups: int, past: int, rounds: int) -> onnx.GraphProto:
          helper.make_tensor_value_info("x_now", TensorProto.FLOAT, ["batch", size])],
         [numpy_helper.from_array(array, name) for name, array in [*initial, *constants]],
     )  # fmt: skip
-
-
-Part = tuple[list[onnx.NodeProto], list[tuple[str, np.ndarray]], str]
-"""Nodes, constants, and the name of what they give: all samples that are known after a step, (B, past + its own)."""
 
 
 def _widest(widths: list[int], together: int, past: int) -> Part:
