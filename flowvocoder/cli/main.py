@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"flowvocoder: {old} is now {moved}", file=sys.stderr)
         return FAILED
     with as_program():
-        arguments = parser(given[:1]).parse_args(given)
+        arguments = parser(*given[:1]).parse_args(given)
         return carry_out("flowvocoder", arguments.run, arguments)
 
 
-def parser(first: Sequence[str] = ()) -> argparse.ArgumentParser:
+def parser(first: str = "") -> argparse.ArgumentParser:
     """The whole command line; or that of commands that begin with the word `first`, beside the names of all others."""
     top = Parser(prog="flowvocoder", description="A neural vocoder on normalizing flows.")
     top.add_argument("--version", action="version", version=f"flowvocoder {__version__}")
@@ -55,7 +55,7 @@ def parser(first: Sequence[str] = ()) -> argparse.ArgumentParser:
             groups[group] = parent.add_subparsers(dest=group, required=True, metavar="WHAT")
         sub = groups.get(group, names).add_parser(name, help=command.summary, description=command.summary)
         sub.set_defaults(run=command.run)
-        if not first or command.name.split()[0] == first[0]:
+        if not first or command.name.split()[0] == first:
             command.options(sub)
     return top
 

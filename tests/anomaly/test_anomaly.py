@@ -144,7 +144,7 @@ def test_spans_begin_and_end_where_the_evidence_does() -> None:
 def test_fit_goes_on_where_it_was_ended_and_saves_what_it_is(
     tmp_path: Path, speech: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = make_corpus(tmp_path / "toy", utterances=6, seconds=1.6)
+    root = make_corpus(tmp_path / "toy", utterances=8, seconds=1.6)
     monkeypatch.setattr("flowvocoder.anomaly.fitting.SHARD", 1)
     monkeypatch.setattr("flowvocoder.anomaly.fitting.LONGEST_CALIBRATION", 1.6)
     monkeypatch.setattr("flowvocoder.anomaly.novelty.STEPS", 5)
