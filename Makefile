@@ -18,7 +18,7 @@ hello: $(VENV)/installed
 # Without compiled files, every command that a test starts compiles the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Two processes more than there are cores, each with one thread. Neighbours, which share fixtures, mostly stay together.
+# One process more than there are cores, each with one thread. Neighbours, which share fixtures, mostly stay together.
 PYTEST = $(PY) -m pytest tests --numprocesses auto --dist worksteal
 
 # All tests but those of more than a quarter of a second.

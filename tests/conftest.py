@@ -78,8 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are cores: tests also wait, for servers, browsers and what they started."""
-    return usable_cores() + 2
+    """One more than there are cores: tests also wait, for servers, browsers and what they started."""
+    return usable_cores() + 1
 
 
 TINY = ["--preset", "lapglow-tiny", "--set", "batch=2", "--set", "segment=4096"]

@@ -42,7 +42,7 @@ IN_THE_INTERPRETER = """
 from flowvocoder.flows.recursion import kernel, reference
 from tests.flows.test_recursion_kernel import problem
 
-e, lag, taps, past = problem(4)
+e, lag, taps, past = problem(8)
 print(float((kernel.solve(e, lag, taps, past) - reference.solve(e, lag, taps, past)).abs().max()))
 print(float((kernel.adjoint(e, lag, taps) - reference.adjoint(e, lag, taps)).abs().max()))
 """
