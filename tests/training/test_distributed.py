@@ -211,7 +211,7 @@ def in_a_fork(arguments: list[str], kill_after: float | None = None, file_limit:
 
 def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) -> None:
     """kill -9, resume, again and again: the same weights as the run that nobody disturbed, no state ever unreadable."""
-    steps, kills = (160, 20) if thorough else (5, 1)
+    steps, kills = (160, 20) if thorough else (6, 2)
     settings = (f"steps={steps}", "save_every=1", "batch=1")
     started = time.monotonic()
     assert main(command(corpus, tmp_path / "whole", *settings)) == 0

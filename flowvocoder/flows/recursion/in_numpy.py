@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.flows.recursion.reference import GROUP, REACH, SPAN, free_ranges, tap_places
+from flowvocoder.flows.recursion.reference import GROUP, REACH, SPAN, free_ranges, places_by_side
 
 AT_ONCE = 1024
 """Groups whose matrices are made together: 5 MB of them."""
@@ -49,7 +49,6 @@ def _matrices(taps: Tensor) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _places(dtype: torch.dtype) -> Tensor:
-    """`tap_places` of each side by itself: (2, 2 * REACH + 1, SPAN * GROUP)."""
-    places = tap_places(dtype, torch.device("cpu")).view(2, 2 * REACH + 1, GROUP, 2, SPAN).flip(4)
+    """`places_by_side`, the earliest sample first: (2, 2 * REACH + 1, SPAN * GROUP)."""
     with torch.inference_mode(False):
-        return torch.stack([places[side, :, :, side].mT.flatten(1) for side in range(2)])
+        return places_by_side(dtype).flip(2).flatten(2)

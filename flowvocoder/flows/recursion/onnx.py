@@ -178,10 +178,9 @@ def places() -> tuple[np.ndarray, np.ndarray]:
     """Where the taps of the node before a group, and of that after it, go in its matrix: (TAPS, SPAN * GROUP) each."""
     import torch
 
-    from flowvocoder.flows.recursion.reference import tap_places
+    from flowvocoder.flows.recursion.reference import places_by_side
 
-    both = tap_places(torch.float32, torch.device("cpu")).view(2, TAPS, GROUP, 2, SPAN)
-    before, after = (both[side, :, :, side].mT.flatten(1).contiguous().numpy() for side in range(2))
+    before, after = places_by_side(torch.float32).flatten(2).numpy()
     return before, after
 
 

@@ -154,6 +154,12 @@ def tap_places(dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.cat(rows).flatten(1).to(device)
 
 
+def places_by_side(dtype: torch.dtype) -> Tensor:
+    """`tap_places` of each node by itself, on the CPU: (2, 2 * REACH + 1, SPAN, GROUP), the latest sample first."""
+    both = tap_places(dtype, torch.device("cpu")).view(2, 2 * REACH + 1, GROUP, 2, SPAN)
+    return torch.stack([both[side, :, :, side].mT for side in range(2)])
+
+
 def whole_groups(x: Tensor) -> Tensor:
     """Zeros at the end up to a whole group; no sample depends on later ones, so they change nothing."""
     return F.pad(x, (0, -x.shape[1] % GROUP))
