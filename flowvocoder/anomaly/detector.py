@@ -11,12 +11,11 @@ import numpy.typing as npt
 import torch
 
 from flowvocoder.anomaly.calibration import Calibration
-from flowvocoder.anomaly.evidence import MOST, Evidence, train
+from flowvocoder.anomaly.evidence import EDGES, LINES, MOST, Evidence, train
 from flowvocoder.anomaly.features import FRAMES, REACH, SHORTEST, Features, features
 from flowvocoder.anomaly.folder import load as load_folder
 from flowvocoder.anomaly.folder import save as save_folder
 from flowvocoder.anomaly.novelty import Novelty
-from flowvocoder.anomaly.signals import LINES
 from flowvocoder.anomaly.spans import Span, Verdict, find_spans
 from flowvocoder.audio.arrays import Numbers
 from flowvocoder.audio.files import Samples
@@ -24,7 +23,7 @@ from flowvocoder.errors import AudioError
 from flowvocoder.threads import own_threads
 
 if TYPE_CHECKING:
-    from flowvocoder.anomaly.examples import Example
+    from flowvocoder.anomaly.examples import Example, Training
     from flowvocoder.anomaly.fitting import Settings
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -54,7 +53,7 @@ class Piece:
 
     Attributes:
         frames: (F, K), what each line says of each frame; 1 is rare in clean speech.
-        odds: (N + K,), log-odds of each damage and line.
+        odds: (N + 1 + K,), log-odds of each damage, of another playback rate by the band edge, and of each line.
         novelty: how many deviations less likely than clean speech it is.
         silent: all samples are the same.
     """
@@ -99,7 +98,7 @@ class AnomalyDetector:
         damages: tuple[str, ...],
     ):
         self.evidence, self.novelty, self.usual = evidence, novelty, usual
-        self.calibration, self.damages, self.kinds = calibration, damages, (*damages, *LINES.values())
+        self.calibration, self.damages, self.kinds = calibration, damages, (*damages, *EDGES, *LINES.values())
 
     @classmethod
     def fit(cls, folders: Sequence[str | Path], settings: "Settings | None" = None, work: Path | None = None,
@@ -117,21 +116,21 @@ class AnomalyDetector:
             DataError: a folder has no recordings, or all together too few.
         """
         from flowvocoder.anomaly.examples import Corpus
-        from flowvocoder.anomaly.fitting import Settings, calibration_crops, training_examples
+        from flowvocoder.anomaly.fitting import Settings, calibration_crops, training
 
         settings = settings or Settings()
         corpus, held_out = Corpus.of([Path(f) for f in folders]).split(settings.held_out, settings.seed)
-        examples = training_examples(corpus, settings, work, jobs)
-        return cls.fitted(examples, calibration_crops(held_out, settings, work, jobs), settings.seed)
+        learned = training(corpus, settings, work, jobs)
+        return cls.fitted(learned, calibration_crops(held_out, settings, work, jobs), settings.seed)
 
     @classmethod
-    def fitted(cls, examples: "Sequence[Example]", clean: "Sequence[Example]", seed: int = 0) -> "AnomalyDetector":
+    def fitted(cls, learned: "Training", clean: "Sequence[Example]", seed: int = 0) -> "AnomalyDetector":
         """Of examples, and clean crops of others."""
         from flowvocoder.anomaly.damages import DAMAGES
 
         with own_threads():
-            evidence = train(examples, clean[::2], len(DAMAGES), seed)
-            novelty = Novelty.fit([e.features for e in examples if e.damage < 0], seed)
+            evidence = train(learned, clean[::2], len(DAMAGES), seed)
+            novelty = Novelty.fit([e.features for e in learned.pieces if e.damage < 0], seed)
         return cls.calibrated(evidence, novelty, tuple(damage.kind for damage in DAMAGES.values()), clean)
 
     @classmethod

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 import flowvocoder.anomaly.vocoders  # noqa: F401 (registers its damages)
 from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
-from flowvocoder.anomaly.features import RATE, Features, features
+from flowvocoder.anomaly.discontinuities import BREAKS, candidates
+from flowvocoder.anomaly.features import FRAMES, RATE, Features, band_edge, features
 from flowvocoder.audio.files import Recording, Samples, read_as_stored
 from flowvocoder.audio.resample import resample
 from flowvocoder.data.corpus import find_utterances
@@ -26,9 +28,18 @@ KEPT = 4
 
 RATES = 22050, 24000, 44100, 48000
 
+BROKEN = dict(zip(BREAKS, ("clicks", "splice"), strict=True))
+"""The damage that each discontinuity is learned from."""
+
+RESAMPLED = "playback rate"
+"""The damage that leaves a band edge."""
+
+LONGEST_BROKEN, HIT, BESIDE = 4.0, 0.0015, 0.03
+"""Seconds of a crop with discontinuities, those that a candidate may be off, and those that count as neither."""
+
 
 class Example(NamedTuple):
-    """Features and lines (F, D + K) of a crop, and the number of the damage done to it: -1 for none."""
+    """Columns (F, `len(FEATURES)`) of a crop, and the number of the damage done to it: -1 for none."""
 
     features: Features
     damage: int
@@ -114,6 +125,44 @@ def examples(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
         chosen = (index * DAMAGED + turn) % len(DAMAGES)  # in turns, so that there are as many of each
         samples, _ = list(DAMAGES.values())[chosen].apply(clean, float(rng.uniform()), rng)
         yield Example(features(to_16_bit(samples), clean.rate), chosen)
+
+
+class Training(NamedTuple):
+    """What is learned from: whole pieces, candidates for discontinuities, and band edges (1, E) of pieces."""
+
+    pieces: Sequence[Example]
+    breaks: Sequence[Example]
+    edges: Sequence[Example]
+
+
+def breaks(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
+    """Candidates (F, V) of a crop as it is, with clicks and with a splice, by what they are: -1 for none."""
+    rng = np.random.default_rng([seed, index])
+    clean = crop(corpus, rng, LONGEST_BROKEN)
+    yield Example(_candidates(clean.samples, clean.rate)[0], -1)
+    for kind, name in enumerate(BROKEN.values()):
+        damaged = DAMAGES[name].apply(clean, float(rng.uniform()), rng)
+        found, seconds = _candidates(to_16_bit(damaged.samples), clean.rate)
+        middles = np.array([(start + end) / 2 for start, end in damaged.spans or ()])
+        halves = np.array([(end - start) / 2 if name != "splice" else 0.0 for start, end in damaged.spans or ()])
+        away = (np.abs(seconds[:, None] - middles) - halves).min(1)
+        yield Example(found[away <= HIT], kind)
+        yield Example(found[away > BESIDE], -1)
+
+
+def edges(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
+    """The band edge of a crop as it is, -1, and played at another rate, 0."""
+    rng = np.random.default_rng([seed, index])
+    clean = crop(corpus, rng)
+    faster = to_16_bit(DAMAGES[RESAMPLED].apply(clean, float(rng.uniform()), rng).samples)
+    for kind, samples in ((-1, clean.samples), (0, faster)):
+        columns = band_edge(samples, clean.rate, int(len(samples) / clean.rate * FRAMES))
+        yield Example(np.mean(columns, 1)[None].astype(np.float32), kind)
+
+
+def _candidates(samples: Samples, rate: int) -> tuple[Features, npt.NDArray[np.float64]]:
+    found, seconds = candidates(samples, rate, int(len(samples) / rate * FRAMES), FRAMES)
+    return found.astype(np.float32), seconds
 
 
 def untouched(clean: Clean) -> Example:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowvocoder.anomaly.signals import block_max, repeats, run_lengths, signal_lines
+from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, candidates
+from flowvocoder.anomaly.signals import SIGNALS, block_max, repeats, run_lengths, signal_lines
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.resample import resample
 from flowvocoder.audio.stft import power, stft
@@ -37,6 +38,9 @@ SHORTEST = 0.1
 BANDS, EDGES, SPECTRUM, SHORT, ORDER = 40, 32, 1024, 128, 20
 """Mel bands, linear bands, samples of the two transforms' windows, order of the linear prediction."""
 
+TOP_BANDS, TOP_FROM, TOP_WINDOW = 20, 0.8, 2048
+"""Bands below half of the recording's own rate, the share of it that they begin at, and samples of the window."""
+
 FURTHEST = 60.0
 """No feature is further from 0."""
 
@@ -60,8 +64,18 @@ NAMES = (
     "constant run", "flat top", "near the top", "near the top of seconds", "exact repeat", "offset",
     *(f"latent {band}" for band in range(16)),
     "pitch gain", "likelihood", "latent energy", "latent kurtosis", "latent peak", "latent lag",
+    *(f"top mean {band}" for band in range(TOP_BANDS)),
+    *(f"top floor {band}" for band in range(TOP_BANDS)),
+    *(f"top highest {band}" for band in range(TOP_BANDS)),
+    "top",
 )  # fmt: skip
-"""Of the columns."""
+"""Of the columns that say what a piece is as a whole."""
+
+EDGE = slice(NAMES.index("top mean 0"), len(NAMES))
+"""Where those of the recording's own band edge are."""
+
+FEATURES = (*NAMES, *BREAK_FEATURES, *SIGNALS)
+"""Of all columns."""
 
 Features = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
@@ -76,7 +90,7 @@ def voice() -> Vocoder:
 
 
 def features(samples: Samples, rate: int) -> Features:
-    """Features (F, `len(NAMES)`) of audio (T,) at a rate in Hz, `FRAMES` of them a second; then the `LINES`."""
+    """Columns (F, `len(FEATURES)`) of audio (T,) at a rate in Hz, `FRAMES` of them a second."""
     audio = torch.from_numpy(samples if rate == RATE else resample(samples, rate, RATE))
     count = len(audio) // HOP
     spectra = power(stft(_padded(audio, SPECTRUM, HOP, count), SPECTRUM, HOP, center=False))[:, :count]
@@ -90,6 +104,8 @@ def features(samples: Samples, rate: int) -> Features:
         *_residual(audio, spectra, count),
         *_sampled(samples, rate, count),
         *_latent(audio, count, voice()),
+        *band_edge(samples, rate, count),
+        *candidates(samples, rate, count, FRAMES)[0].T,
         *signal_lines(samples, rate, count, FRAMES),
     ]
     return np.nan_to_num(np.stack(columns, 1)).clip(-FURTHEST, FURTHEST).astype(np.float32)
@@ -219,6 +235,26 @@ def _sampled(samples: Samples, rate: int, count: int) -> list[Array]:
     )
     large = np.log1p(np.abs(_mean(frame_mean[None], 2 * FRAMES + 1)[0]))
     return [np.log1p(longest), *(np.log(share + 1e-3) for share in shares), offset * large]
+
+
+def band_edge(samples: Samples, rate: int, count: int) -> list[Array]:
+    """The spectrum below half of the recording's own rate: mean, floor and highest within a second of each band.
+
+    Resampling leaves its filter's edge there (compare Popescu and Farid 2005, who look for interpolation's period).
+    All are relative to the lowest four bands; the last column is the mean of these, relative to the loudest frame.
+    """
+    at = np.minimum((np.arange(count) * (rate / FRAMES)).astype(int), len(samples) - 1)
+    padded = np.pad(samples, TOP_WINDOW // 2)
+    windows = torch.from_numpy(padded[at[:, None] + np.arange(TOP_WINDOW)]) * torch.hann_window(TOP_WINDOW)
+    spectra = torch.fft.rfft(windows).abs().square().numpy().astype(np.float64)
+    edges = np.round(np.linspace(TOP_FROM, 1.0, TOP_BANDS + 1) * (TOP_WINDOW // 2)).astype(int)
+    bands = np.add.reduceat(spectra, edges[:-1], 1).T / np.diff(edges)[:, None]
+    mean = np.log(_mean(bands, 2 * FRAMES + 1) + _LEAST)
+    floor = _extreme(_smooth(np.log(bands + _LEAST), 5), 1.0, np.minimum)
+    highest = _extreme(np.log(bands + _LEAST), 1.0, np.maximum)
+    loud = _extreme(np.log(spectra.sum(1) + _LEAST), SPAN, np.maximum)
+    relative = [row for rows in (mean, floor, highest) for row in rows - rows[:4].mean(0)]
+    return [*relative, mean[:4].mean(0) - loud]
 
 
 def _latent(audio: Tensor, count: int, vocoder: Vocoder) -> list[Array]:

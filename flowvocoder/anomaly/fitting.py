@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flowvocoder.anomaly.examples import Corpus, Example, crop, examples, untouched
+from flowvocoder.anomaly.examples import Corpus, Example, Training, breaks, crop, edges, examples, untouched
 from flowvocoder.errors import DataError
 from flowvocoder.files import writing
 from flowvocoder.parallel import Crashed, ordered_map
@@ -38,10 +38,19 @@ class Settings:
     seed: int = 0
 
 
-def training_examples(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> list[Example]:
-    """Crops of speakers to learn from, clean and damaged."""
-    make = functools.partial(examples, corpus=corpus, seed=settings.seed)
-    return _made("examples", make, corpus, settings.crops, settings.seed, work, jobs)
+def training(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> Training:
+    """Crops of speakers to learn from, clean and damaged; others for discontinuities and for band edges."""
+    crops = settings.crops
+    makers = (
+        ("examples", examples, 0, crops),
+        ("discontinuities", breaks, 2, crops),
+        ("band edges", edges, 3, 2 * crops),
+    )
+    return Training(*(
+        _made(what, functools.partial(make, corpus=corpus, seed=settings.seed + more), corpus, count,
+              settings.seed, work, jobs)
+        for what, make, more, count in makers
+    ))  # fmt: skip
 
 
 def calibration_crops(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> list[Example]:

@@ -6,22 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from flowvocoder.anomaly.calibration import Calibration
-from flowvocoder.anomaly.evidence import Evidence
-from flowvocoder.anomaly.features import NAMES
+from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, BREAKS
+from flowvocoder.anomaly.evidence import EDGES, LINES, Evidence, Network
+from flowvocoder.anomaly.features import EDGE, FEATURES, NAMES
 from flowvocoder.anomaly.novelty import COLUMNS, Novelty
-from flowvocoder.anomaly.signals import LINES
 from flowvocoder.density import FlowDensity
 from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS, CONFIG, NOVELTY = "model.safetensors", "config.json", "novelty"
 VOICE_WEIGHTS = "model.safetensors"
 KEYS = {"detector_format", "damages", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
+
+Array = npt.NDArray[np.float64]
 
 Parts = tuple[Evidence, Novelty, tuple[float, float], Calibration, tuple[str, ...]]
 """What `AnomalyDetector` is made of."""
@@ -43,7 +46,7 @@ def save(path: Path, evidence: Evidence, novelty: Novelty, usual: tuple[float, f
         "novelty.middle": novelty.middle, "novelty.scale": novelty.scale,
         "calibration.scores": calibration.scores, "calibration.peaks": calibration.peaks,
     }  # fmt: skip
-    arrays |= {f"evidence.{field.name}": getattr(evidence, field.name) for field in dataclasses.fields(evidence)}
+    arrays |= {f"evidence.{name}": array for name, array in _arrays(evidence).items()}
     tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     with writing_folder(path) as folder:
         novelty.save(folder / NOVELTY)
@@ -53,7 +56,7 @@ def save(path: Path, evidence: Evidence, novelty: Novelty, usual: tuple[float, f
             "damages": list(damages),
             "usual": [float(value) for value in usual],
             "seconds": float(calibration.seconds),
-            "features": [*NAMES, *LINES],
+            "features": [*FEATURES],
             "voice_sha256": voice_sha256(),
             "weights_sha256": sha256_of(folder / WEIGHTS),
         }
@@ -72,14 +75,19 @@ def load(path: Path) -> Parts:
     config = _config(config_file)
     if sha256_of(weights) != config["weights_sha256"]:
         raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
-    if config["features"] != [*NAMES, *LINES] or config["voice_sha256"] != voice_sha256():
+    if config["features"] != [*FEATURES] or config["voice_sha256"] != voice_sha256():
         raise CheckpointError(f"{path}: was fitted to features of another version or voice: `anomaly fit` fits it anew")
     with reading(weights, CheckpointError, "not the weights of a detector"):
         tensors = load_file(weights)
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise CheckpointError(f"{weights}: holds values that are not finite")
         found = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
-        evidence = Evidence(**{field.name: found[f"evidence.{field.name}"] for field in dataclasses.fields(Evidence)})
+        pieces, breaks, edges = (
+            Network(*(found[f"evidence.{name}.{field.name}"] for field in dataclasses.fields(Network)))
+            for name in ("pieces", "breaks", "edges")
+        )
+        centre, spread, usual_lines = (found[f"evidence.{name}"] for name in ("middle", "scale", "usual"))
+        evidence = Evidence(centre, spread, pieces, breaks, edges, usual_lines)
         middle, scale, scores, peaks = (
             found[name] for name in ("novelty.middle", "novelty.scale", "calibration.scores", "calibration.peaks")
         )
@@ -87,9 +95,13 @@ def load(path: Path) -> Parts:
         usual = float(config["usual"][0]), float(config["usual"][1])
         calibration = Calibration(scores, peaks, float(config["seconds"]))
         columns = len(NAMES)
-        pooled = (4 * columns,), (4 * columns,), (evidence.second.shape[-1] - 1, 4 * columns + 1)
-        shapes = [(columns,), (columns,), *pooled, (len(damages) + 1, len(evidence.first) + 1), (len(LINES), 2)]
-        if [array.shape for array in vars(evidence).values()] != shapes or middle.shape != (len(COLUMNS),):
+        shapes = {"middle": (columns,), "scale": (columns,), "usual": (len(LINES), 2)}
+        shapes |= _shapes("pieces", pieces, 4 * columns, len(damages))
+        shapes |= _shapes("breaks", breaks, len(BREAK_FEATURES), len(BREAKS))
+        shapes |= _shapes("edges", edges, len(NAMES[EDGE]), len(EDGES))
+        if {name: array.shape for name, array in _arrays(evidence).items()} != shapes or middle.shape != (
+            len(COLUMNS),
+        ):
             raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
         if not len(scores) == len(peaks) > 0:
             raise CheckpointError(f"{weights}: the calibration is not complete")
@@ -97,6 +109,21 @@ def load(path: Path) -> Parts:
     if density.n_features_in_ != len(COLUMNS):
         raise CheckpointError(f"{path / NOVELTY}: of {density.n_features_in_} columns, expected {len(COLUMNS)}")
     return evidence, Novelty(density, middle, scale), usual, calibration, damages
+
+
+def _arrays(evidence: Evidence) -> dict[str, Array]:
+    """By name, those of a network with a dot."""
+    found: dict[str, Array] = {}
+    for name, part in vars(evidence).items():
+        found |= {f"{name}.{k}": v for k, v in vars(part).items()} if isinstance(part, Network) else {name: part}
+    return found
+
+
+def _shapes(name: str, network: Network, inputs: int, kinds: int) -> dict[str, tuple[int, ...]]:
+    """Of a network's arrays, which says itself how many units it has."""
+    units = len(network.first)
+    shapes = {"middle": (inputs,), "scale": (inputs,), "first": (units, inputs + 1), "second": (kinds + 1, units + 1)}
+    return {f"{name}.{key}": shape for key, shape in shapes.items()}
 
 
 def voice_sha256() -> str:

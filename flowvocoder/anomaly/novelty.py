@@ -12,7 +12,7 @@ from flowvocoder.density import FlowDensity
 
 Array = npt.NDArray[np.float64]
 
-COLUMNS = tuple(i for i, name in enumerate(NAMES) if not name.startswith(("mel", "highest", "floor", "level")))
+COLUMNS = tuple(i for i, name in enumerate(NAMES) if not name.startswith(("mel", "highest", "floor", "level", "top")))
 """Those that do not follow from who speaks, and what, and where."""
 
 ROW = 9

@@ -1,4 +1,4 @@
-"""What samples show by themselves, without a model: gaps, repeats, flat tops, impulses, copies of a period.
+"""What samples show by themselves, without a model: gaps, repeats, flat tops, copies of a period.
 
 All of it is looked for at the own rate of the recording: resampling blurs it. Each is a line over time: the higher, the
 less it can be speech. What is usual of each is learned from clean speech, like all else.
@@ -6,7 +6,6 @@ less it can be speech. What is usual of each is learned from clean speech, like 
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from flowvocoder.audio.files import Samples
 from flowvocoder.units import PCM16_SCALE
@@ -15,27 +14,18 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
-LINES = {"gap": "loss", "repeat": "loss", "flat tops": "clipping", "impulse": "click", "copy": "loss"}
+SIGNALS = {"gap": "loss", "repeat": "loss", "flat tops": "clipping", "copy": "loss"}
 """By name, with the kind that each speaks for."""
 
 GAP = 0.003
 """Seconds that samples stay the same in a gap, at least."""
 
-ORDER, BLOCK = 32, 0.02
-"""Of the linear prediction, and seconds that its weights are used for."""
-
 COPIED, SHORTEST_LAG, LONGEST_LAG = 0.006, 0.0025, 0.02
 """Seconds that are compared with earlier ones, and how much earlier those are."""
 
-BIN, APART, NEIGHBOURS = 0.0005, 4, 22
-"""Seconds of a bin of the prediction error; bins to each side that may be of an impulse, and that it is compared to."""
-
-UNEVEN, LASTING = 0.3, 0.3
-"""What counts beside the louder side: how much softer the other one is, and how far an impulse exceeds the median."""
-
 
 def signal_lines(samples: Samples, rate: int, count: int, frames: int) -> list[Array]:
-    """The `LINES` of audio (T,) at a rate in Hz: `count` values each, `frames` a second."""
+    """The `SIGNALS` of audio (T,) at a rate in Hz: `count` values each, `frames` a second."""
     whole = np.rint(samples.astype(np.float64) * PCM16_SCALE)
     at = np.minimum((np.arange(count) * (rate / frames)).astype(int), len(whole) - 1)
     near, wide = (block_max(np.abs(whole), round(seconds * rate)) for seconds in (0.05, 1.0))
@@ -44,7 +34,6 @@ def signal_lines(samples: Samples, rate: int, count: int, frames: int) -> list[A
         np.maximum.reduceat(_gaps(whole, wide, rate), at),
         np.log1p(np.maximum.reduceat(repeats(whole, rate), at) * (1000.0 / rate)),
         tops,
-        _impulses(whole, rate, count, frames),
         _copies(whole, wide, at, rate),
     ]
 
@@ -99,46 +88,6 @@ def repeats(whole: Array, rate: int, window: int = 24, longest: float = 0.3) -> 
     for first, end in zip(firsts[lag[firsts] > 0].tolist(), (ends[lag[firsts] > 0] + window).tolist(), strict=True):
         found[first:end] = end - first
     return found
-
-
-def _impulses(whole: Array, rate: int, count: int, frames: int) -> Array:
-    """How far the error of predicting samples from both sides exceeds all that is near, in nats.
-
-    The error of interpolation from an autoregression of `ORDER` finds clicks (Godsill and Rayner 1998, 5.3). Speech has
-    pulses of its own, each like the ones before and after: what is compared is the largest beside it.
-    """
-    peaks = _error_peaks(whole, rate)
-    at = np.minimum((np.arange(count) / (frames * BIN)).astype(int), max(0, len(peaks) - 1))
-    return np.maximum.reduceat(_alone(peaks), at) if len(peaks) else np.zeros(count)
-
-
-def _error_peaks(whole: Array, rate: int) -> Array:
-    """Log of the largest error of interpolation in each `BIN`."""
-    block = round(BLOCK * rate)
-    blocks = -(-len(whole) // block)
-    size = 1 << (2 * block + 2 * ORDER - 1).bit_length()
-    padded = np.pad(whole, (block // 2 + ORDER, (blocks + 1) * block + ORDER - len(whole)))
-    windows = sliding_window_view(padded[ORDER:], 2 * block)[: blocks * block : block]
-    lags = np.fft.irfft(np.abs(np.fft.rfft(windows * np.hanning(2 * block), size)) ** 2, size)[:, : ORDER + 1]
-    lags[:, 0] = lags[:, 0] * (1.0 + 1e-8) + 0.1 * block  # what rounding adds to a recording
-    apart = np.arange(ORDER)
-    weights = np.linalg.solve(lags[:, np.abs(apart[:, None] - apart)], lags[:, 1:, None])[:, :, 0]
-    filters = np.abs(np.fft.rfft(np.concatenate([np.ones((blocks, 1)), -weights], 1), size)) ** 2
-    around = sliding_window_view(padded[block // 2 :], block + 2 * ORDER)[: blocks * block : block]
-    error = np.fft.irfft(np.fft.rfft(around, size) * filters, size)[:, ORDER : ORDER + block].ravel()[: len(whole)]
-    bins = max(1, round(BIN * rate))
-    return np.log(np.abs(error[: len(error) // bins * bins]).reshape(-1, bins).max(1, initial=0.0) + 3.0)
-
-
-def _alone(peaks: Array) -> Array:
-    from scipy import ndimage
-
-    width, reach = NEIGHBOURS - APART, APART + (NEIGHBOURS - APART) // 2
-    padded = np.pad(ndimage.maximum_filter1d(peaks, width, mode="nearest"), reach, mode="edge")
-    before, after = padded[: len(peaks)], padded[2 * reach :]
-    louder = np.maximum(before, after)
-    median = ndimage.median_filter(peaks, 41, mode="nearest")
-    return np.asarray(peaks - louder + UNEVEN * np.abs(before - after) + LASTING * (peaks - median))
 
 
 def _copies(whole: Array, wide: Array, at: Places, rate: int) -> Array:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from flowvocoder.anomaly.evidence import LINES
 from flowvocoder.anomaly.features import FRAMES
-from flowvocoder.anomaly.signals import LINES
 
 Array = npt.NDArray[np.float64]
 

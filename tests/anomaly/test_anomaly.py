@@ -15,12 +15,13 @@ import flowvocoder
 import flowvocoder.anomaly.vocoders
 from flowvocoder.anomaly import AnomalyDetector, AnomalyStream
 from flowvocoder.anomaly.calibration import Calibration
-from flowvocoder.anomaly.damages import DAMAGES, Clean
+from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
+from flowvocoder.anomaly.evidence import LINES
 from flowvocoder.anomaly.examples import Corpus
-from flowvocoder.anomaly.features import FRAMES, NAMES, features
+from flowvocoder.anomaly.features import EDGE, FEATURES, FRAMES, NAMES, band_edge, features
 from flowvocoder.anomaly.fitting import Settings
-from flowvocoder.anomaly.signals import LINES
 from flowvocoder.anomaly.spans import find_spans
+from flowvocoder.audio.resample import resample
 from flowvocoder.cli.main import main
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
 
@@ -91,9 +92,20 @@ def test_a_local_damage_changes_nothing_outside_its_spans(name: str, strength: f
 def test_features_are_finite_and_do_not_know_the_level(speech: tuple[np.ndarray, int]) -> None:
     samples, rate = speech[0][: speech[1]], speech[1]
     loud, quiet = features(samples, rate), features(samples * np.float32(0.25), rate)
-    assert loud.shape == (len(samples) * FRAMES // rate, len(NAMES) + len(LINES)) and np.isfinite(loud).all()
-    middle = [i for i, name in enumerate(NAMES) if name.startswith(("mel", "level", "highest", "impulse", "latent "))]
+    assert loud.shape == (len(samples) * FRAMES // rate, len(FEATURES)) and np.isfinite(loud).all()
+    levels = "mel", "level", "highest", "impulse", "latent ", "top mean"
+    middle = [i for i, name in enumerate(NAMES) if name.startswith(levels)]
     assert np.median(np.abs(loud - quiet)[:, middle]) < 0.1
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 48000])
+@pytest.mark.parametrize("factor", [1.0, 1.03, 0.97])
+def test_another_playback_rate_leaves_a_band_edge(rate: int, factor: float) -> None:
+    noise = to_16_bit(0.1 * np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32))
+    played = noise if factor == 1.0 else to_16_bit(resample(noise, round(rate * factor), rate))
+    edge = np.array(band_edge(played, rate, len(played) * FRAMES // rate))
+    highest = edge[NAMES[EDGE].index("top mean 19")]
+    assert np.abs(highest).max() < 0.5 if factor == 1.0 else highest.max() < -3.0
 
 
 @pytest.mark.slow
@@ -132,8 +144,9 @@ def test_p_values_are_how_often_clean_speech_scores_as_high() -> None:
 
 def test_spans_begin_and_end_where_the_evidence_does() -> None:
     evidence = np.full((200, len(LINES)), -5.0)
-    evidence[50:70, 3] = 8.0
-    evidence[75:80, 3] = 8.0  # near enough to be of the same span
+    click = list(LINES).index("click")
+    evidence[50:70, click] = 8.0
+    evidence[75:80, click] = 8.0  # near enough to be of the same span
     evidence[150:151, 0] = 6.0
     first, second = find_spans(evidence, 5.0)
     assert (first.start, first.end, first.kind) == (50 / FRAMES, 80 / FRAMES, "click")
