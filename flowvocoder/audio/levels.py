@@ -32,7 +32,8 @@ class Downmix:
         self._channels = block.shape[1]
         if self._channels == 1:
             return block[:, 0]
-        mono = block.mean(1, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # who reads refuses what is not finite, in one sentence
+            mono = block.mean(1, dtype=np.float32)
         self._apart += float(np.square(block, dtype=np.float64).sum()) / self._channels
         self._together += float(np.square(mono, dtype=np.float64).sum())
         return mono

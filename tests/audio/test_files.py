@@ -160,3 +160,12 @@ def test_a_pipe_or_device_is_no_recording_of_a_collection(tmp_path: Path) -> Non
     for name in ("pipe.wav", "zero.wav"):
         with pytest.raises(AudioError, match=f"{name}: is a pipe or device"), open_audio(tmp_path / name):
             pass
+
+
+@pytest.mark.filterwarnings("error")
+def test_channels_beyond_all_numbers_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    stereo = np.zeros((4000, 2), np.float32)
+    stereo[7] = np.finfo(np.float32).max
+    sf.write(tmp_path / "a.wav", stereo, 22050, "FLOAT")
+    with pytest.raises(AudioError, match=r"samples reach 3\.403e\+38, expected"):
+        read_audio(tmp_path / "a.wav", 22050)
