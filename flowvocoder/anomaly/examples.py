@@ -143,6 +143,7 @@ def breaks(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
     for kind, name in enumerate(BROKEN.values()):
         damaged = DAMAGES[name].apply(clean, float(rng.uniform()), rng)
         found, seconds = _candidates(to_16_bit(damaged.samples), clean.rate)
+        # the span of a splice is wider than its place, which is the middle; a click is as long as its span
         middles = np.array([(start + end) / 2 for start, end in damaged.spans or ()])
         halves = np.array([(end - start) / 2 if name != "splice" else 0.0 for start, end in damaged.spans or ()])
         away = (np.abs(seconds[:, None] - middles) - halves).min(1)
