@@ -161,6 +161,7 @@ def test_fit_goes_on_where_it_was_ended_and_saves_what_it_is(
     monkeypatch.setattr("flowvocoder.anomaly.fitting.SHARD", 1)
     monkeypatch.setattr("flowvocoder.anomaly.fitting.LONGEST_CALIBRATION", 1.6)
     monkeypatch.setattr("flowvocoder.anomaly.novelty.STEPS", 5)
+    monkeypatch.setattr("flowvocoder.anomaly.evidence.MOST_STEPS", 20)
     settings, work = Settings(crops=2, calibration=2), tmp_path / "work"
     work.mkdir()
     first = AnomalyDetector.fit([root], settings, work)
