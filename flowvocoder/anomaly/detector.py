@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from flowvocoder.anomaly.calibration import Calibration
-from flowvocoder.anomaly.evidence import EDGES, LINES, MOST, Evidence, train
+from flowvocoder.anomaly.evidence import EDGE_KIND, LINES, MOST, Evidence, train
 from flowvocoder.anomaly.features import FRAMES, REACH, SHORTEST, Features, features
 from flowvocoder.anomaly.folder import load as load_folder
 from flowvocoder.anomaly.folder import save as save_folder
@@ -98,7 +98,7 @@ class AnomalyDetector:
         damages: tuple[str, ...],
     ):
         self.evidence, self.novelty, self.usual = evidence, novelty, usual
-        self.calibration, self.damages, self.kinds = calibration, damages, (*damages, *EDGES, *LINES.values())
+        self.calibration, self.damages, self.kinds = calibration, damages, (*damages, EDGE_KIND, *LINES.values())
 
     @classmethod
     def fit(cls, folders: Sequence[str | Path], settings: "Settings | None" = None, work: Path | None = None,

@@ -2,6 +2,7 @@
 
 A line is high where samples cannot be speech; how rare its highest value is in clean speech is what it says. Four are
 of samples alone. Two, for clicks and splices, are what another network makes of the candidates in each frame.
+Trees judge the band edge of a piece.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from flowvocoder.anomaly.discontinuities import BREAKS
 from flowvocoder.anomaly.features import EDGE, NAMES
 from flowvocoder.anomaly.signals import SIGNALS
+from flowvocoder.anomaly.trees import Trees, grow
 from flowvocoder.progress import progress
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 LINES = {**SIGNALS, **{kind: kind for kind in BREAKS}}
 """By name, with the kind that each speaks for."""
 
-EDGES = ("speed",)
+EDGE_KIND = "speed"
 """What a band edge speaks for."""
 
 FURTHEST = 8.0
@@ -31,10 +33,10 @@ FURTHEST = 8.0
 FURTHEST_GIVEN = 6.0
 """The same of what a network is given."""
 
-MEMBERS, HIDDEN = 3, 128
+MEMBERS, HIDDEN = 3, 256
 """Networks whose outputs are averaged (Lakshminarayanan et al. 2017), and the units of each."""
 
-EPOCHS, FEWEST_STEPS, MOST_STEPS, BATCH, DECAY = 240, 100, 4000, 256, 1e-2
+EPOCHS, FEWEST_STEPS, MOST_STEPS, BATCH, DECAY = 240, 100, 8000, 256, 1e-2
 """Of the training of one, by AdamW with a cosine schedule."""
 
 SMOOTHING = 0.02
@@ -51,7 +53,7 @@ class Care(NamedTuple):
 
 
 FEW, MANY = Care(0.3, 0.5, 1e-3), Care(0.1, 0.2, 2e-3)
-"""For some thousand pieces, and for candidates and band edges. Chosen on the speakers held out."""
+"""For some thousand pieces, and for candidates. Chosen on the speakers held out."""
 
 MOST = 20.0
 """Log-odds are no further from 0."""
@@ -102,7 +104,7 @@ class Evidence:
         middle, scale: of the features, (D,).
         pieces: of what is pooled of them, (4 D,), to the N damages and clean speech.
         breaks: of the candidates for discontinuities to `BREAKS` and none.
-        edges: of a piece's band edge to `EDGES` and none.
+        edges: of a piece's band edge, to log-odds of `EDGE_KIND`.
         usual: the highest of a line in a clean piece, (K, 2): its median, and how far above that `RARE` ones are.
     """
 
@@ -110,7 +112,7 @@ class Evidence:
     scale: Array
     pieces: Network
     breaks: Network
-    edges: Network
+    edges: Trees
     usual: Array
 
     def of_piece(self, x: Array) -> Array:
@@ -119,7 +121,7 @@ class Evidence:
         Those of a line are even where it is rare.
         """
         lines = SLOPE * (self.of_frames(x).max(0) - 1.0) * np.log(0.5 / RARE)
-        edges = self.edges(x[:, EDGE].mean(0)) + np.log(SHARE)
+        edges = self.edges(x[:, EDGE].mean(0)[None]) + np.log(SHARE)
         return np.concatenate([self.pieces(self.pooled(x)), edges, lines]).clip(-MOST, MOST)
 
     def of_frames(self, x: Array) -> Array:
@@ -158,12 +160,13 @@ def train(learned: "Training", clean: "Sequence[Example]", damages: int, seed: i
         seed: of the networks' first weights and of what they are shown.
     """
     rows = np.concatenate([e.features[::7, : len(NAMES)].astype(np.float64) for e in learned.pieces])
-    none = Network(*[np.zeros((0, 0))] * 4)
-    scaled = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, none, none, none, np.zeros((0, 0)))
+    none, no_trees = Network(*[np.zeros((0, 0))] * 4), Trees(*[np.zeros((0, 0))] * 4)
+    scaled = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, none, none, no_trees, np.zeros((0, 0)))
     pooled = np.array([scaled.pooled(e.features.astype(np.float64)) for e in learned.pieces])
     pieces = _network("pieces", pooled, np.array([e.damage for e in learned.pieces]), damages, seed, FEW)
     breaks = _network("discontinuities", *_rows(learned.breaks), len(BREAKS), seed, MANY, rare=True)
-    edges = _network("band edges", *_rows(learned.edges), len(EDGES), seed, MANY)
+    bands, played = _rows(learned.edges)
+    edges = grow("band edges", bands, played >= 0, seed)
     return dataclasses.replace(scaled, pieces=pieces, breaks=breaks, edges=edges).calibrated(clean)
 
 

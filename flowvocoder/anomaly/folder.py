@@ -11,15 +11,16 @@ from safetensors.numpy import load_file, save_file
 
 from flowvocoder.anomaly.calibration import Calibration
 from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, BREAKS
-from flowvocoder.anomaly.evidence import EDGES, LINES, Evidence, Network
+from flowvocoder.anomaly.evidence import LINES, Evidence, Network
 from flowvocoder.anomaly.features import EDGE, FEATURES, NAMES
 from flowvocoder.anomaly.novelty import COLUMNS, Novelty
+from flowvocoder.anomaly.trees import Trees
 from flowvocoder.density import FlowDensity
 from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 WEIGHTS, CONFIG, NOVELTY = "model.safetensors", "config.json", "novelty"
 VOICE_WEIGHTS = "model.safetensors"
 KEYS = {"detector_format", "damages", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
@@ -82,10 +83,8 @@ def load(path: Path) -> Parts:
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise CheckpointError(f"{weights}: holds values that are not finite")
         found = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
-        pieces, breaks, edges = (
-            Network(*(found[f"evidence.{name}.{field.name}"] for field in dataclasses.fields(Network)))
-            for name in ("pieces", "breaks", "edges")
-        )
+        pieces, breaks = (Network(*_own(found, name, Network)) for name in ("pieces", "breaks"))
+        edges = Trees(*_own(found, "edges", Trees))
         centre, spread, usual_lines = (found[f"evidence.{name}"] for name in ("middle", "scale", "usual"))
         evidence = Evidence(centre, spread, pieces, breaks, edges, usual_lines)
         middle, scale, scores, peaks = (
@@ -98,11 +97,13 @@ def load(path: Path) -> Parts:
         shapes = {"middle": (columns,), "scale": (columns,), "usual": (len(LINES), 2)}
         shapes |= _shapes("pieces", pieces, 4 * columns, len(damages))
         shapes |= _shapes("breaks", breaks, len(BREAK_FEATURES), len(BREAKS))
-        shapes |= _shapes("edges", edges, len(NAMES[EDGE]), len(EDGES))
+        shapes |= {f"edges.{key}": shape for key, shape in edges.shapes().items()}
         if {name: array.shape for name, array in _arrays(evidence).items()} != shapes or middle.shape != (
             len(COLUMNS),
         ):
             raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
+        if not edges.fits(len(NAMES[EDGE])):
+            raise CheckpointError(f"{weights}: trees over columns that there are not")
         if not len(scores) == len(peaks) > 0:
             raise CheckpointError(f"{weights}: the calibration is not complete")
     density = FlowDensity.load(readable_folder(path) / NOVELTY)
@@ -111,11 +112,16 @@ def load(path: Path) -> Parts:
     return evidence, Novelty(density, middle, scale), usual, calibration, damages
 
 
+def _own(found: dict[str, Array], name: str, part: type[Network] | type[Trees]) -> list[Array]:
+    """The arrays of one part of the evidence, in their order."""
+    return [found[f"evidence.{name}.{field.name}"] for field in dataclasses.fields(part)]
+
+
 def _arrays(evidence: Evidence) -> dict[str, Array]:
-    """By name, those of a network with a dot."""
+    """By name, those of a network or of trees with a dot."""
     found: dict[str, Array] = {}
     for name, part in vars(evidence).items():
-        found |= {f"{name}.{k}": v for k, v in vars(part).items()} if isinstance(part, Network) else {name: part}
+        found |= {name: part} if isinstance(part, np.ndarray) else {f"{name}.{k}": v for k, v in vars(part).items()}
     return found
 
 

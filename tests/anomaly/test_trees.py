@@ -1,0 +1,54 @@
+"""Boosted trees kept as arrays are those of scikit-learn, and refuse what they do not fit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from flowvocoder.anomaly import trees
+from flowvocoder.anomaly.trees import Trees, grow
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 4)).astype(np.float32)
+    return x, x[:, 0] * x[:, 1] + 0.3 * rng.standard_normal(300) > 0.2
+
+
+@pytest.fixture(scope="module")
+def grown(rows: tuple[np.ndarray, np.ndarray]) -> Trees:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "BLOCKS", 2)
+        patch.setattr(trees, "BLOCK", 20)
+        return grow("rows", *rows, seed=3)
+
+
+def test_log_odds_are_those_of_scikit_learn(rows: tuple[np.ndarray, np.ndarray], grown: Trees) -> None:
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    model = GradientBoostingClassifier(
+        max_depth=trees.DEPTH, learning_rate=trees.RATE, subsample=trees.ROWS, max_features=4, warm_start=True,
+        random_state=np.random.RandomState(3),
+    )  # fmt: skip
+    for count in (20, 40):
+        model.set_params(n_estimators=count).fit(*rows)
+    others = np.random.default_rng(1).standard_normal((200, 4)).astype(np.float32)
+    assert any(t.tree_.node_count < 2 ** (trees.DEPTH + 1) - 1 for t in model.estimators_[:, 0]), "no tree ends early"
+    assert np.abs(grown(others.astype(np.float64)) - model.decision_function(others)).max() < 1e-9
+
+
+def test_they_tell_apart_what_no_single_limit_does(rows: tuple[np.ndarray, np.ndarray], grown: Trees) -> None:
+    x = np.random.default_rng(2).standard_normal((400, 4))
+    sure = np.abs(x[:, 0] * x[:, 1] - 0.2) > 0.5
+    right = (grown(x) > 0.0) == (x[:, 0] * x[:, 1] > 0.2)
+    assert right[sure].mean() > 0.85
+
+
+def test_they_say_what_they_fit(grown: Trees) -> None:
+    assert grown.fits(4) and not grown.fits(3)
+    assert {name: array.shape for name, array in vars(grown).items()} == grown.shapes()
+    for columns in (grown.columns + 0.5, grown.columns - 4.0):
+        assert not dataclasses.replace(grown, columns=columns).fits(4)
+    ragged = dataclasses.replace(grown, columns=grown.columns[:, :-1], leaves=grown.leaves[:, :-1])
+    assert not ragged.fits(4)
