@@ -10,7 +10,6 @@ import torch
 
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.stft import magnitude, stft
-from flowvocoder.extras import librosa
 from flowvocoder.files import writing
 from flowvocoder.units import ceil_div
 
@@ -64,12 +63,12 @@ def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label
         figure.savefig(temporary, format="png")
 
 
-def new_figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Any:
     """An empty figure in inches of 100 pixels, which needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=100, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -86,14 +85,14 @@ def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
     top = max(a.max(), b.max())
     levels = {"cmap": LEVELS, "vmin": top - RANGE_DB, "vmax": top}
     differences = {"cmap": DIFFERENCES, "vmin": -MOST_DIFFERENCE_DB, "vmax": MOST_DIFFERENCE_DB}
-    figure = new_figure(10, 8)
+    figure = new_figure(10, 8, layout=None)  # to find the margins takes as long as to draw
     panels = ((a, levels, "recording"), (b, levels, "flowvocoder"), (b - a, differences, "difference"))
+    box = 0.0, length / sample_rate, 0.0, sample_rate / 2000.0
     for axis, (values, shades, title) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
-        image = librosa().display.specshow(
-            values, sr=sample_rate, hop_length=hop, n_fft=N_FFT, x_axis="time", y_axis="hz", ax=axis, **shades
-        )
+        image = axis.imshow(values, origin="lower", aspect="auto", interpolation="nearest", extent=box, **shades)
         axis.set_title(title, loc="left")
-        axis.set(xlabel="seconds")
+        axis.set(xlabel="seconds", ylabel="kHz")
         axis.label_outer()
-        figure.colorbar(image, ax=axis, label="dB")
+        figure.colorbar(image, ax=axis, label="dB", pad=0.02)
+    figure.subplots_adjust(left=0.06, right=1.01, bottom=0.06, top=0.96, hspace=0.16)
     return figure
