@@ -1,12 +1,14 @@
 """Boosted trees kept as arrays are those of scikit-learn, and refuse what they do not fit."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flowvocoder.anomaly import trees
+from flowvocoder.anomaly import AnomalyDetector, trees
 from flowvocoder.anomaly.trees import Trees, grow
+from flowvocoder.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,18 @@ def test_they_say_what_they_fit(grown: Trees) -> None:
         assert not dataclasses.replace(grown, columns=columns).fits(4)
     ragged = dataclasses.replace(grown, columns=grown.columns[:, :-1], leaves=grown.leaves[:, :-1])
     assert not ragged.fits(4)
+
+
+@pytest.mark.slow
+def test_a_detector_whose_trees_look_elsewhere_is_refused(tmp_path: Path) -> None:
+    detector = AnomalyDetector.load()
+    own = detector.evidence.edges
+    for number, (changed, said) in enumerate((
+        ({"columns": own.columns + 50.0}, "columns that there are not"),
+        ({"limits": own.limits[:, :-1]}, "other shapes"),
+    )):  # fmt: skip
+        edges = dataclasses.replace(own, **changed)
+        detector.evidence = dataclasses.replace(detector.evidence, edges=edges)
+        detector.save(tmp_path / str(number))
+        with pytest.raises(CheckpointError, match=said):
+            AnomalyDetector.load(tmp_path / str(number))
