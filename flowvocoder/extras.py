@@ -3,6 +3,8 @@
 import functools
 import importlib
 import importlib.util
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,12 @@ COMPILED_ON_IMPORT = "librosa.util", "librosa.core.audio", "librosa.core.pitch"
 
 def library(name: str, extra: str) -> Any:
     """The module `name`. Raises ConfigError that says which extra of flowvocoder installs it."""
+    if sys.modules.get(name) is not None:
+        return sys.modules[name]
     try:
-        return importlib.import_module(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a library imports is nothing that our users could mend
+            return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(f"this needs {name}, which is not installed: pip install 'flowvocoder[{extra}]'") from error
 
