@@ -4,6 +4,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,16 @@ from flowvocoder.unfinished import alone
 # Of librosa: what numba compiles when it is imported, and keeps on the disk.
 COMPILED_ON_IMPORT = "librosa.util", "librosa.core.audio", "librosa.core.pitch"
 
+_IMPORTING = threading.RLock()
+"""The filters of warnings are the whole process's: one thread after the other changes them."""
+
 
 def library(name: str, extra: str) -> Any:
     """The module `name`. Raises ConfigError that says which extra of flowvocoder installs it."""
-    if sys.modules.get(name) is not None:
-        return sys.modules[name]
     try:
-        with warnings.catch_warnings():
+        if name in sys.modules:
+            return importlib.import_module(name)  # waits, where another thread is still importing it
+        with _IMPORTING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a library imports is nothing that our users could mend
             return importlib.import_module(name)
     except ImportError as error:
