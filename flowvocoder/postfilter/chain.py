@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from flowvocoder.errors import ConfigError
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.consistency import Iteration, MelConsistency
+from flowvocoder.postfilter.arithmetic import Arithmetic, MachineCode
+from flowvocoder.postfilter.consistency import PLAIN, Iteration, MelConsistency
 from flowvocoder.postfilter.frame_by_frame import FrameByFrame
 from flowvocoder.postfilter.geometry import in_whole_hops
 from flowvocoder.postfilter.guide import Guide, guided_part
@@ -64,26 +65,30 @@ class PostFilter(nn.Module):
         Args:
             lengths: frames of each item in all, (B,), where they differ; audio after them comes out as zeros.
             precision: of the guide network; None: that of the audio.
-            compiled: frame-by-frame rounds may use numba.
+            compiled: by numba, where that is quicker.
             piece: mel frames that guided iterations take at a time.
         """
+        arithmetic = MachineCode() if compiled else PLAIN
         chain: list[Stage] = []
         if settings.rounds:
             chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths, compiled))
-        chain += [Iteration(self.consistency, number, lengths) for number in range(settings.gl_iters)]
+        chain += [Iteration(self.consistency, number, lengths, arithmetic) for number in range(settings.gl_iters)]
         if settings.low_band_iters:
-            inner = self._low_band_stages(settings.low_band_iters, lengths, precision, piece)
+            inner = self._low_band_stages(settings.low_band_iters, lengths, precision, piece, arithmetic)
             chain.append(LowBandStage(self.low_band, inner, lengths))
         return Stages(chain)
 
-    def _low_band_stages(self, count: int, lengths: Tensor | None, precision: torch.dtype | None, piece: int) -> Stages:
+    def _low_band_stages(
+        self, count: int, lengths: Tensor | None, precision: torch.dtype | None, piece: int, arithmetic: Arithmetic
+    ) -> Stages:
         """So many iterations at the low rate, of which the guide guides those of `guided_part`."""
         band, guide = self.low_band, self.guide
         first, guided, last = guided_part(count)
         if guide is None or not guided:
-            return Stages([band.iterations(count, lengths)])
-        middle = GuidedIterations(guide, lengths, precision, piece)
-        return Stages([band.iterations(first, lengths), middle, band.iterations(last, lengths)])
+            return Stages([band.iterations(count, lengths, arithmetic)])
+        middle = GuidedIterations(guide, lengths, precision, piece, arithmetic)
+        before, after = (band.iterations(n, lengths, arithmetic) for n in (first, last))
+        return Stages([before, middle, after])
 
     def choose(
         self,

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.audio.stft import frames, magnitude, overlap_add
+from flowvocoder.audio.stft import frames
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres
 from flowvocoder.mel.spec import MelSpec, edge_padding
+from flowvocoder.postfilter.arithmetic import Arithmetic
 from flowvocoder.postfilter.beyond import beyond
 from flowvocoder.postfilter.stages import joined, split
 from flowvocoder.units import ceil_div
@@ -21,6 +22,9 @@ LOW_BAND_STEP = 1.25
 
 LOW_BAND = (900.0, 1100.0)
 """Hz: the low band is corrected in full below the first, and not at all above the second."""
+
+
+PLAIN = Arithmetic()
 
 
 class MelConsistency(nn.Module):
@@ -117,7 +121,8 @@ class MelConsistency(nn.Module):
 
     def target(self, mel: Tensor) -> Tensor:
         """The levels that a mel states, in nats: (B, n_mels, F) -> (B, F, bands)."""
-        return self.nats * mel[:, : self.bands].transpose(1, 2)
+        stated = mel[:, : self.bands].transpose(1, 2)
+        return stated if self.nats == 1.0 else self.nats * stated
 
     def wanted(self, mel: Tensor) -> Tensor:
         """The same, and the most outside of its range: (B, n_mels, F) -> (B, F, bands + E)."""
@@ -133,15 +138,14 @@ class MelConsistency(nn.Module):
         Shape:
             windows: (B, F, size) -> nats (B, F, bands), complex (B, F, size / 2 + 1)
         """
-        levels, spectrum = self._levels(windows)
-        return levels[..., : self.bands], spectrum
+        levels, spectrum = self._levels(windows * self.window.to(windows.dtype), PLAIN)
+        return levels[..., : self.bands].clamp_min(self.spec.floor).log(), spectrum
 
-    def _levels(self, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, and the levels outside of the mel's range: nats (B, F, bands + E)."""
-        spectrum = torch.fft.rfft(windows * self.window.to(windows.dtype))
-        used = magnitude(spectrum[..., : len(self.filterbank)], max(self.spec.magnitude_eps, 1e-20))
-        level = (used @ self.filterbank.to(windows.dtype)).clamp_min(self.spec.floor)
-        return level.log(), spectrum
+    def _levels(self, windowed: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
+        """Levels of all bands, and outside of the mel's range, (B, F, bands + E), and the spectra they are of."""
+        spectrum = torch.fft.rfft(windowed)
+        used = arithmetic.magnitude(spectrum, len(self.filterbank), max(self.spec.magnitude_eps, 1e-20))
+        return used @ self.filterbank.to(windowed.dtype), spectrum
 
     def log_mel_of(self, audio: Tensor, count: int) -> Tensor:
         """The mel of a whole signal, with zeros beyond its ends: (B, T) -> nats (B, count, bands)."""
@@ -149,7 +153,9 @@ class MelConsistency(nn.Module):
         padded = F.pad(audio, (self.left, max(0, after)))
         return self.log_mel(frames(padded, self.size, self.hop, count))[0]
 
-    def correction(self, audio: Tensor, mel: Tensor, inside: Tensor | None = None) -> Tensor:
+    def correction(
+        self, audio: Tensor, mel: Tensor, inside: Tensor | None = None, arithmetic: Arithmetic = PLAIN
+    ) -> Tensor:
         """What to add so that frames, `stride` apart from the first sample on, have this mel.
 
         Args:
@@ -159,8 +165,9 @@ class MelConsistency(nn.Module):
             audio: (B, >= (F - 1) * stride + size), mel: (B, >= bands, F), inside: (B, F)
             -> (B, (F - 1 + ceil(size / stride)) * stride), zeros after the last frame
         """
-        change = self.change(frames(audio, self.size, self.stride, mel.shape[2]), self.wanted(mel), inside)
-        return overlap_add(change * self.synthesis.to(audio.dtype), self.stride)
+        windowed = arithmetic.windows(audio, self.window.to(audio.dtype), self.stride, mel.shape[2])
+        change = self._change(windowed, self.wanted(mel), inside, arithmetic)
+        return arithmetic.overlap_add(change, self.synthesis.to(audio.dtype), self.stride)
 
     def change(self, windows: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
         """What to add to frames of audio, times the window, so that they have these levels; phases stay.
@@ -171,12 +178,14 @@ class MelConsistency(nn.Module):
         Shape:
             windows: (B, F, size), target: what `wanted` gives, (B, F, bands + E) -> (B, F, size)
         """
-        level, spectrum = self._levels(windows)
-        gain = torch.minimum((target - level).clamp_min(-MAX_GAIN), self.most.to(level.dtype))
+        return self._change(windows * self.window.to(windows.dtype), target, inside, PLAIN)
+
+    def _change(self, windowed: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic) -> Tensor:
+        level, spectrum = self._levels(windowed, arithmetic)
+        gain = arithmetic.gain(level, target, self.spec.floor, self.most.to(level.dtype), -MAX_GAIN)
         if inside is not None:
             gain = gain * inside[..., None]
-        change = spectrum[..., : self.to_bins.shape[1]] * torch.expm1(gain @ self.to_bins.to(windows.dtype))
-        return torch.fft.irfft(change, self.size)
+        return torch.fft.irfft(arithmetic.change(spectrum, gain @ self.to_bins.to(windowed.dtype)), self.size)
 
 
 class Iteration:
@@ -186,10 +195,17 @@ class Iteration:
         consistency: what corrects frames.
         number: which iteration this is, from 0; it decides which frames are corrected.
         lengths: frames of each item in all, (B,), where they differ.
+        arithmetic: what computes.
     """
 
-    def __init__(self, consistency: MelConsistency, number: int, lengths: Tensor | None = None):
-        self._consistency, self._lengths = consistency, lengths
+    def __init__(
+        self,
+        consistency: MelConsistency,
+        number: int,
+        lengths: Tensor | None = None,
+        arithmetic: Arithmetic = PLAIN,
+    ):
+        self._consistency, self._lengths, self._arithmetic = consistency, lengths, arithmetic
         self.behind = consistency.size
         self._frame = consistency.first_frame(number)  # the next one to correct
         self._audio: Tensor | None = None  # from where the next frame begins on, or from the start of the signal
@@ -222,7 +238,8 @@ class Iteration:
         """Correct the next `count` frames, of which the first begins with `audio`."""
         step, begin = self._consistency, self._begin()
         target = mel[:, :, self._frame - self._mel_start :: step.every][..., :count]
-        change = step.correction(audio, target, self._inside(count))[:, : corrected.shape[1] - begin]
+        change = step.correction(audio, target, self._inside(count), self._arithmetic)
+        change = change[:, : corrected.shape[1] - begin]
         self._corrected = corrected.clone()
         self._corrected[:, begin : begin + change.shape[1]] += change
         self._frame += count * step.every

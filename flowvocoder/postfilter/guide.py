@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.audio.periodicity import autocorrelation
-from flowvocoder.audio.stft import frames, magnitude, overlap_add
+from flowvocoder.audio.stft import frames, magnitude
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.frontend import band_centres, interpolation
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.consistency import LOW_BAND, MAX_GAIN
+from flowvocoder.postfilter.arithmetic import Arithmetic
+from flowvocoder.postfilter.consistency import LOW_BAND, MAX_GAIN, PLAIN
 from flowvocoder.postfilter.low_band import LowBand
 from flowvocoder.postfilter.stages import FastIterations
 from flowvocoder.units import ceil_div
@@ -19,9 +20,9 @@ from flowvocoder.units import ceil_div
 UNGUIDED_FIRST = 8
 """Mel-consistency iterations before the guided round: a prediction needs a signal that is roughly right."""
 
-GUIDED, UNGUIDED = 10, 6
-"""Iterations of the guided round: towards the predicted magnitudes, then towards the mel. All further ones go towards
-the mel alone, since only these bring the audio near to it."""
+GUIDED, UNGUIDED_LAST = 10, 6
+"""Iterations towards the predicted magnitudes, and the fewest towards the mel after them: only these bring the audio
+near to it."""
 
 STRENGTH = 1.25
 """Share of the predicted change that is applied: a median under uncertainty falls short of what is there."""
@@ -140,8 +141,10 @@ class Guide(nn.Module):
         # A window twice as long sums twice as much.
         return (2.0 * (mean @ self.to_bins.to(mel.dtype)).exp()).clamp_min(2.0 * LOWEST_LEVEL)
 
-    def guided_round(self, low: Tensor, mel: Tensor, precision: torch.dtype | None = None) -> Tensor:
-        """A signal after `GUIDED` iterations towards the predicted magnitudes and `UNGUIDED` towards the mel.
+    def guided_round(
+        self, low: Tensor, mel: Tensor, precision: torch.dtype | None = None, arithmetic: Arithmetic = PLAIN
+    ) -> Tensor:
+        """A signal after `GUIDED` iterations towards the predicted magnitudes.
 
         Shape:
             low: (B, F * hop of the mel at the low rate), mel: (B, n_mels, F) -> as low
@@ -149,8 +152,8 @@ class Guide(nn.Module):
         level = self.level(mel)
         own, change, _ = self._predict(low, mel, precision)
         target = level * (own + STRENGTH * change.clamp(-MAX_CHANGE, MAX_CHANGE)).exp()
-        guided = FastIterations([GuidedIteration(self, target, level)] * GUIDED)
-        return self.band.iterate(guided.push(mel, low, ends=True), mel, UNGUIDED)
+        guided = FastIterations([GuidedIteration(self, target, level, arithmetic)] * GUIDED)
+        return guided.push(mel, low, ends=True)
 
     def loss(self, low: Tensor, recorded: Tensor, mel: Tensor, precision: torch.dtype | None = None) -> Tensor:
         """Negative log-density of the recording's log magnitudes under Laplace distributions, creaky frames weighted.
@@ -168,7 +171,7 @@ class Guide(nn.Module):
         inside = slice(EDGE, error.shape[1] - EDGE)
         return (weight * error)[:, inside].mean() / weight[:, inside].mean()
 
-    def correction(self, low: Tensor, target: Tensor, level: Tensor) -> Tensor:
+    def correction(self, low: Tensor, target: Tensor, level: Tensor, arithmetic: Arithmetic = PLAIN) -> Tensor:
         """What to add to a signal so that its whole frames have the target magnitudes; phases stay.
 
         Frames that reach over an end are left alone: the network was not taught on them.
@@ -176,14 +179,12 @@ class Guide(nn.Module):
         Shape:
             low: (B, T), target and level: (B, J, bins), the target with `RELATIVE_FLOOR` of the level -> (B, T)
         """
-        spectrum = self._spectrum(low, target.shape[1])
-        used = spectrum[..., : self.bins]
-        gain = target / (magnitude(used) + RELATIVE_FLOOR * level)
+        spectrum = self._spectrum(low, target.shape[1], arithmetic)
         inside = self._whole(target.shape[1], low)
-        change = used * ((gain.clamp(math.exp(-MAX_GAIN), math.exp(MAX_GAIN)) - 1.0) * inside)
+        change = arithmetic.towards(spectrum, target, RELATIVE_FLOOR * level, MAX_GAIN, inside)
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = self.window.to(low.dtype) / (0.375 * self.size / self.hop)
-        total = overlap_add(torch.fft.irfft(change, self.size) * synthesis, self.hop)
+        total = arithmetic.overlap_add(torch.fft.irfft(change, self.size), synthesis, self.hop)
         added = total[:, self._before(self.size) :][:, : low.shape[1]]
         return F.pad(added, (0, low.shape[1] - added.shape[1]))
 
@@ -202,8 +203,9 @@ class Guide(nn.Module):
             change, spread = self.last(self.norm(h)).to(own.dtype).chunk(2, 2)
         return own, change, spread
 
-    def _spectrum(self, low: Tensor, count: int) -> Tensor:
-        return torch.fft.rfft(self._frames(low, count, self.size) * self.window.to(low.dtype))
+    def _spectrum(self, low: Tensor, count: int, arithmetic: Arithmetic = PLAIN) -> Tensor:
+        padded = self._padded(low, count, self.size)
+        return torch.fft.rfft(arithmetic.windows(padded, self.window.to(low.dtype), self.hop, count))
 
     def _whole(self, count: int, low: Tensor) -> Tensor:
         """1 for frames that lie within the signal, 0 for those that reach over an end, (count, 1)."""
@@ -217,9 +219,13 @@ class Guide(nn.Module):
 
     def _frames(self, low: Tensor, count: int, size: int) -> Tensor:
         """Stretches of `size` samples around the guide's frames, zeros beyond the ends: (B, count, size)."""
+        return frames(self._padded(low, count, size), size, self.hop, count)
+
+    def _padded(self, low: Tensor, count: int, size: int) -> Tensor:
+        """A signal from the first of these stretches to the end of the last."""
         before = self._before(size)
         after = (count - 1) * self.hop + size - before - low.shape[1]
-        return frames(F.pad(low, (before, max(0, after))), size, self.hop, count)
+        return F.pad(low, (before, max(0, after)))
 
     def _autocorrelation(self, low: Tensor, count: int) -> Tensor:
         """Normalised, around each of the first `count` guide frames, in -1..1: (B, T) -> (B, count, lags)."""
@@ -231,12 +237,12 @@ class GuidedIteration:
 
     behind = 0
 
-    def __init__(self, guide: Guide, target: Tensor, level: Tensor):
-        self._guide, self._target, self._level = guide, target, level
+    def __init__(self, guide: Guide, target: Tensor, level: Tensor, arithmetic: Arithmetic = PLAIN):
+        self._guide, self._target, self._level, self._arithmetic = guide, target, level, arithmetic
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`, for all of a signal at once."""
-        return audio + self._guide.correction(audio, self._target, self._level)
+        return audio + self._guide.correction(audio, self._target, self._level, self._arithmetic)
 
 
 def guided_part(count: int) -> tuple[int, int, int]:
@@ -245,11 +251,10 @@ def guided_part(count: int) -> tuple[int, int, int]:
     Too few for a round are all before it.
 
     >>> guided_part(72), guided_part(20)
-    ((8, 16, 48), (20, 0, 0))
+    ((8, 10, 54), (20, 0, 0))
     """
-    guided = GUIDED + UNGUIDED
-    last = count - UNGUIDED_FIRST - guided
-    return (count, 0, 0) if last < 0 else (UNGUIDED_FIRST, guided, last)
+    last = count - UNGUIDED_FIRST - GUIDED
+    return (count, 0, 0) if last < UNGUIDED_LAST else (UNGUIDED_FIRST, GUIDED, last)
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from flowvocoder.postfilter.arithmetic import Arithmetic
+from flowvocoder.postfilter.consistency import PLAIN
 from flowvocoder.postfilter.guide import Guide
 from flowvocoder.postfilter.stages import joined, split
 
@@ -21,6 +23,7 @@ class GuidedIterations:
         lengths: frames of each item in all, (B,), where they differ.
         precision: of the network; None: that of the audio.
         piece: mel frames.
+        arithmetic: what computes the iterations.
     """
 
     def __init__(
@@ -29,8 +32,9 @@ class GuidedIterations:
         lengths: Tensor | None = None,
         precision: torch.dtype | None = None,
         piece: int = PIECE,
+        arithmetic: Arithmetic = PLAIN,
     ):
-        self._guide, self._lengths, self._precision = guide, lengths, precision
+        self._guide, self._lengths, self._precision, self._arithmetic = guide, lengths, precision, arithmetic
         self._hop, self._frames = guide.band.consistency.hop, piece
         self.behind = (piece + CONTEXT) * self._hop
         self._mel: Tensor | None = None  # from where the next piece's context begins
@@ -73,11 +77,11 @@ class GuidedIterations:
         if not mel.shape[2]:
             return low
         if self._lengths is None:
-            return self._guide.guided_round(low, mel, self._precision)
+            return self._guide.guided_round(low, mel, self._precision, self._arithmetic)
         after = low.clone()
         for item, length in enumerate((self._lengths - self._start).clamp(0, mel.shape[2]).tolist()):
             if length:
                 one, samples = slice(item, item + 1), length * self._hop
                 mine, stated = low[one, :samples], mel[one, :, :length]
-                after[one, :samples] = self._guide.guided_round(mine, stated, self._precision)
+                after[one, :samples] = self._guide.guided_round(mine, stated, self._precision, self._arithmetic)
         return after

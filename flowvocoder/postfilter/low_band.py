@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.consistency import LOW_BAND, Iteration, MelConsistency
+from flowvocoder.postfilter.arithmetic import Arithmetic
+from flowvocoder.postfilter.consistency import LOW_BAND, PLAIN, Iteration, MelConsistency
 from flowvocoder.postfilter.stages import FastIterations, Stage, joined, split
 from flowvocoder.units import ceil_div
 
@@ -69,9 +70,9 @@ class LowBand(nn.Module):
         reach = self.reach // self.decimate
         return self.upsample(F.pad(low, (reach, reach)))
 
-    def iterations(self, count: int, lengths: Tensor | None = None) -> FastIterations:
+    def iterations(self, count: int, lengths: Tensor | None = None, arithmetic: Arithmetic = PLAIN) -> FastIterations:
         """Mel-consistency iterations at the low rate."""
-        return FastIterations([Iteration(self.consistency, number, lengths) for number in range(count)])
+        return FastIterations([Iteration(self.consistency, number, lengths, arithmetic) for number in range(count)])
 
     def iterate(self, low: Tensor, mel: Tensor, count: int) -> Tensor:
         """A whole signal at the low rate after some iterations: (B, F * hop) and (B, n_mels, F) -> (B, F * hop)."""

@@ -62,7 +62,7 @@ class FastIterations:
             waiting = joined(self._before[index], audio)
             audio = iteration.push(mel, extrapolated, ends)
             before, self._before[index] = split(waiting, audio.shape[1])
-            extrapolated = audio + MOMENTUM * (audio - before)
+            extrapolated = torch.add(audio, audio - before, alpha=MOMENTUM)
         return audio
 
 

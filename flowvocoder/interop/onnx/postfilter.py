@@ -27,7 +27,6 @@ from flowvocoder.postfilter.guide import (
     RELATIVE_FLOOR,
     STATED,
     STRENGTH,
-    UNGUIDED,
     Guide,
     GuideLayer,
     guided_part,
@@ -222,8 +221,7 @@ class Guided:
         own = graph("Log", graph("Add", relative, RELATIVE_FLOOR))
         change = graph("Mul", graph("Clip", self._change(low, own), -MAX_CHANGE, MAX_CHANGE), STRENGTH)
         target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
-        low = accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
-        return self.low.iterate(low, UNGUIDED)
+        return accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
 
     def _partnered(self, x: str) -> str:
         """(B, F, C) with the last frame of every item again after its end."""
