@@ -63,12 +63,13 @@ def save_curve(path: Path, x: list[float], y: list[float], x_label: str, y_label
         figure.savefig(temporary, format="png")
 
 
-def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Any:
+def new_figure(width: float, height: float, layout: Literal["constrained", "none"] = "constrained") -> Any:
     """An empty figure in inches of 100 pixels, which needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=100, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=100)
+    figure.set_layout_engine(layout)  # whatever a notebook has as its default
     FigureCanvasAgg(figure)
     return figure
 
@@ -85,7 +86,7 @@ def _figure(recording: Samples, vocoded: Samples, sample_rate: int) -> Any:
     top = max(a.max(), b.max())
     levels = {"cmap": LEVELS, "vmin": top - RANGE_DB, "vmax": top}
     differences = {"cmap": DIFFERENCES, "vmin": -MOST_DIFFERENCE_DB, "vmax": MOST_DIFFERENCE_DB}
-    figure = new_figure(10, 8, layout=None)  # to find the margins takes as long as to draw
+    figure = new_figure(10, 8, layout="none")  # to find the margins takes as long as to draw
     panels = ((a, levels, "recording"), (b, levels, "flowvocoder"), (b - a, differences, "difference"))
     box = 0.0, length / sample_rate, 0.0, sample_rate / 2000.0
     for axis, (values, shades, title) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):

@@ -1,5 +1,7 @@
 """Steps of one size as one compiled graph: `torch.compile`, and on a GPU a CUDA graph of what it made."""
 
+import itertools
+import types
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +17,8 @@ Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
 MOST_GRAPHS = 8
 """Sizes that are compiled at most. Each takes a minute; a size beyond them, or that never comes back, runs as it is."""
+
+_NUMBERS = itertools.count()
 
 UNKNOWN = 2**48
 """Length of a signal whose end is not known yet."""
@@ -46,7 +50,7 @@ class GraphStep(FlowStep):
             length = torch.full((mel.shape[0],), UNKNOWN, device=mel.device)
         inputs = [mel, noise, position, length, *state]
         if size not in self._graphs:
-            run = torch.compile(self._traced, dynamic=False)
+            run = torch.compile(apart(self._traced), dynamic=False)
             self._graphs[size] = CudaGraph(run, inputs) if mel.is_cuda else run
         audio, *state = self._graphs[size](inputs)
         return audio, state
@@ -56,6 +60,21 @@ class GraphStep(FlowStep):
         after = StreamState(state)
         audio = self(mel, noise, StreamPosition(position, length, traced=True), after)
         return [audio, *after.new]
+
+
+def apart(method: Any) -> Run:
+    """A method with a code object of its own.
+
+    `torch.compile` counts by code object how often it has compiled, whatever the model and the size, and from the ninth
+    time on it silently runs things as they are.
+    """
+    function = method.__func__
+    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_NUMBERS)}")
+    copy = types.FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    run: Run = types.MethodType(copy, method.__self__)
+    return run
 
 
 class CudaGraph:

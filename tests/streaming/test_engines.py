@@ -3,6 +3,8 @@
 import functools
 import importlib.util
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +98,27 @@ def test_compiled_steps_stream_what_eager_ones_do(monkeypatch: pytest.MonkeyPatc
         assert (streamed(compiled, mel, size) - expected).abs().max() < 1e-9
     step = compiled._steps.require()
     assert isinstance(step, graphs.GraphStep) and list(step._graphs) == [(1, 8)]
+
+
+def test_no_size_is_the_one_too_many_for_torch_compile() -> None:
+    """It compiles one code object eight times at most; the ninth size, or the second voice, would run as it is."""
+
+    class Doubles:
+        def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+            return [2.0 * inputs[0]]
+
+    counted: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, example: list[Tensor]) -> Callable[..., Any]:
+        counted.append(example[0].shape[0])
+        return graph.forward
+
+    sizes = list(range(2, 14))
+    for size in sizes:
+        x = torch.randn(size)
+        compiled = torch.compile(graphs.apart(Doubles().run), backend=backend, dynamic=False)
+        assert torch.equal(compiled([x])[0], 2.0 * x)
+    assert counted == sizes
 
 
 @pytest.mark.slow
