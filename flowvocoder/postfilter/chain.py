@@ -6,24 +6,30 @@ from torch import Tensor, nn
 from flowvocoder.errors import ConfigError
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.arithmetic import Arithmetic, MachineCode
-from flowvocoder.postfilter.consistency import PLAIN, Iteration, MelConsistency
+from flowvocoder.postfilter.arithmetic import MachineCode
+from flowvocoder.postfilter.consistency import PLAIN, Band, Iteration, MelConsistency
 from flowvocoder.postfilter.frame_by_frame import FrameByFrame
 from flowvocoder.postfilter.geometry import in_whole_hops
-from flowvocoder.postfilter.guide import Guide, guided_part
+from flowvocoder.postfilter.guide import GUIDED, UNGUIDED_FIRST, Guide
 from flowvocoder.postfilter.guided import PIECE, GuidedIterations
 from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stage, Stages
 
+WIDE_BAND: Band = (1800.0, 2200.0)
+"""What the last low-band iterations go over. The guide knows the lower half of it, so they come after."""
+
+UNGUIDED_LAST = 6
+"""Iterations towards the mel between the guided ones and those over the wider band."""
+
 
 class PostFilter(nn.Module):
-    """Mel-consistency iterations: by frame, over all bands, over the low band; of these, a guide guides some.
+    """Mel-consistency iterations: by frame, over all bands, over low bands; of these, a guide guides some.
 
     Args:
         spec: of the mels.
-        guide: guides a round of the low-band iterations (`guided_part`); None: all are unguided.
+        guide: guides some of the low-band iterations; None: all go towards the mel.
 
     Shape:
         audio: (B, F * hop_length), mel: (B, n_mels, F) -> as audio
@@ -40,6 +46,7 @@ class PostFilter(nn.Module):
         super().__init__()
         self.consistency = MelConsistency(spec)
         self.low_band = LowBand(spec) if guide is None else guide.band
+        self.wide_band = LowBand(spec, WIDE_BAND)
         self.guide = guide
 
     def forward(
@@ -74,21 +81,29 @@ class PostFilter(nn.Module):
             chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths, compiled))
         chain += [Iteration(self.consistency, number, lengths, arithmetic) for number in range(settings.gl_iters)]
         if settings.low_band_iters:
-            inner = self._low_band_stages(settings.low_band_iters, lengths, precision, piece, arithmetic)
-            chain.append(LowBandStage(self.low_band, inner, lengths))
+            first, guided, last, wide = self.low_band_parts(settings.low_band_iters)
+            low: list[Stage] = [self.low_band.iterations(first, lengths, arithmetic)]
+            if self.guide is not None and guided:
+                low.append(GuidedIterations(self.guide, lengths, precision, piece, arithmetic))
+            low.append(self.low_band.iterations(last, lengths, arithmetic))
+            chain.append(LowBandStage(self.low_band, Stages(low), lengths))
+            if wide:
+                inner = self.wide_band.iterations(wide, lengths, arithmetic)
+                chain.append(LowBandStage(self.wide_band, inner, lengths))
         return Stages(chain)
 
-    def _low_band_stages(
-        self, count: int, lengths: Tensor | None, precision: torch.dtype | None, piece: int, arithmetic: Arithmetic
-    ) -> Stages:
-        """So many iterations at the low rate, of which the guide guides those of `guided_part`."""
-        band, guide = self.low_band, self.guide
-        first, guided, last = guided_part(count)
-        if guide is None or not guided:
-            return Stages([band.iterations(count, lengths, arithmetic)])
-        middle = GuidedIterations(guide, lengths, precision, piece, arithmetic)
-        before, after = (band.iterations(n, lengths, arithmetic) for n in (first, last))
-        return Stages([before, middle, after])
+    def low_band_parts(self, count: int) -> tuple[int, int, int, int]:
+        """How many of so many low-band iterations come before the guided ones, are guided, follow, and are of the wider
+        band.
+
+        Too few for all kinds are of the first. So are guided ones where there is no guide.
+        """
+        wide = count - UNGUIDED_FIRST - GUIDED - UNGUIDED_LAST
+        if wide < 0:
+            return count, 0, 0, 0
+        if self.guide is None:
+            return UNGUIDED_FIRST + GUIDED, 0, UNGUIDED_LAST, wide
+        return UNGUIDED_FIRST, GUIDED, UNGUIDED_LAST, wide
 
     def choose(
         self,

@@ -1,6 +1,7 @@
 """Mel consistency: Griffin-Lim iterations that correct mel bands and keep phases."""
 
 import math
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,11 @@ MAX_GAIN = 2.0
 LOW_BAND_STEP = 1.25
 """How far an iteration over the low band goes in the direction of its correction; from 1.6 on it diverges."""
 
-LOW_BAND = (900.0, 1100.0)
-"""Hz: the low band is corrected in full below the first, and not at all above the second."""
+Band: TypeAlias = tuple[float, float]
+"""Hz: corrected in full below the first, and not at all above the second."""
+
+LOW_BAND: Band = (900.0, 1100.0)
+"""Where mel bands are as narrow as harmonics."""
 
 
 PLAIN = Arithmetic()
@@ -42,10 +46,10 @@ class MelConsistency(nn.Module):
 
     Args:
         spec: of the mel.
-        low: only the bands of `LOW_BAND`, on audio at 1 / `decimate` of the rate.
+        band: only what lies in it, on audio at 1 / `decimate` of the rate; None: all bands.
 
     Attributes:
-        decimate: full-rate samples per sample of the audio; 1 unless `low`.
+        decimate: full-rate samples per sample of the audio; 1 without a band.
         every: frames from one to the next in an iteration.
         bands: mel bands that are corrected.
         hop, size, stride: samples between frames, in a window, and between the frames of an iteration.
@@ -66,12 +70,12 @@ class MelConsistency(nn.Module):
     outside_weights: Tensor
     outside_bias: Tensor
 
-    def __init__(self, spec: MelSpec, low: bool = False):
+    def __init__(self, spec: MelSpec, band: Band | None = None):
         super().__init__()
         self.spec = spec
-        self.decimate = decimate = decimation(spec) if low else 1
+        self.decimate = decimate = decimation(spec, band) if band else 1
         front_end = MelFrontEnd(spec)
-        self.every = 1 if low else max(1, spec.win_length // (2 * spec.hop_length))
+        self.every = 1 if band else max(1, spec.win_length // (2 * spec.hop_length))
         self.hop, self.size = spec.hop_length // decimate, spec.n_fft // decimate
         self.left = edge_padding(spec)[0] // decimate
         self.stride = self.every * self.hop
@@ -80,9 +84,9 @@ class MelConsistency(nn.Module):
         window[before : before + spec.win_length] = front_end.window
         window = window[::decimate]
         self.register_buffer("window", window, persistent=False)
-        synthesis = (LOW_BAND_STEP if low else 1.0) * synthesis_window(window, self.stride)
+        synthesis = (LOW_BAND_STEP if band else 1.0) * synthesis_window(window, self.stride)
         self.register_buffer("synthesis", synthesis, persistent=False)
-        weight = low_band_weight(spec) if low else torch.ones(spec.n_mels)
+        weight = weights(spec, band) if band else torch.ones(spec.n_mels)
         self.bands = int(weight.count_nonzero())
         outside = beyond(spec, self.size // 2 + 1)
         # Nothing above the last corrected band is measured or changed.
@@ -270,14 +274,14 @@ def unit_level(bins: Tensor, window: Tensor) -> Tensor:
     return bins / (noise * bins.sum(1, keepdim=True))
 
 
-def low_band_weight(spec: MelSpec) -> Tensor:
-    """How far each mel band belongs to the low band, (n_mels,): 1, falling to 0 over `LOW_BAND`."""
-    lowest, highest = LOW_BAND
-    return ((highest - band_centres(spec)) / (highest - lowest)).clamp(0.0, 1.0)
+def weights(spec: MelSpec, band: Band) -> Tensor:
+    """How far each mel band belongs to a band from 0 Hz on, (n_mels,)."""
+    within, beyond = band
+    return ((beyond - band_centres(spec)) / (beyond - within)).clamp(0.0, 1.0)
 
 
-def decimation(spec: MelSpec) -> int:
-    """The largest factor by which the rate can fall and still hold the low band, in whole frames: 1, 2, 4 or 8."""
+def decimation(spec: MelSpec, band: Band) -> int:
+    """The largest factor by which the rate can fall and still hold a band, in whole frames: 1, 2, 4 or 8."""
     offsets = (spec.hop_length, spec.n_fft, edge_padding(spec)[0], (spec.n_fft - spec.win_length) // 2)
-    fits = [n for n in (2, 4, 8) if all(k % n == 0 for k in offsets) and spec.sample_rate / n > 2.4 * LOW_BAND[1]]
+    fits = [n for n in (2, 4, 8) if all(k % n == 0 for k in offsets) and spec.sample_rate / n > 2.4 * band[1]]
     return max(fits, default=1)

@@ -20,9 +20,8 @@ from flowvocoder.units import ceil_div
 UNGUIDED_FIRST = 8
 """Mel-consistency iterations before the guided round: a prediction needs a signal that is roughly right."""
 
-GUIDED, UNGUIDED_LAST = 10, 6
-"""Iterations towards the predicted magnitudes, and the fewest towards the mel after them: only these bring the audio
-near to it."""
+GUIDED = 10
+"""Iterations towards the predicted magnitudes. Those towards the mel that follow bring the audio near to it."""
 
 STRENGTH = 1.25
 """Share of the predicted change that is applied: a median under uncertainty falls short of what is there."""
@@ -243,18 +242,6 @@ class GuidedIteration:
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`, for all of a signal at once."""
         return audio + self._guide.correction(audio, self._target, self._level, self._arithmetic)
-
-
-def guided_part(count: int) -> tuple[int, int, int]:
-    """Low-band iterations before the guided round, in it, and after it.
-
-    Too few for a round are all before it.
-
-    >>> guided_part(72), guided_part(20)
-    ((8, 10, 54), (20, 0, 0))
-    """
-    last = count - UNGUIDED_FIRST - GUIDED
-    return (count, 0, 0) if last < UNGUIDED_LAST else (UNGUIDED_FIRST, GUIDED, last)
 
 
 def _pairs(x: Tensor) -> Tensor:

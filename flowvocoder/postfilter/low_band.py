@@ -1,4 +1,4 @@
-"""The band below 1 kHz at a lower rate, where an iteration takes a tenth of the time."""
+"""A band from 0 Hz on at a lower rate, where an iteration takes a tenth or a fifth of the time."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.arithmetic import Arithmetic
-from flowvocoder.postfilter.consistency import LOW_BAND, PLAIN, Iteration, MelConsistency
+from flowvocoder.postfilter.consistency import LOW_BAND, PLAIN, Band, Iteration, MelConsistency
 from flowvocoder.postfilter.stages import FastIterations, Stage, joined, split
 from flowvocoder.units import ceil_div
 
@@ -17,13 +17,17 @@ ROW = 16
 
 
 class LowBand(nn.Module):
-    """The low band of audio: down to a lower rate, mel-consistency iterations there, and back up.
+    """A low band of audio: down to a lower rate, mel-consistency iterations there, and back up.
 
     Mel bands below 1 kHz are as narrow as harmonics, so there a mel says most about the waveform and many iterations
-    pay. The filter is a Kaiser window of 60 dB, so that nothing aliases onto the band.
+    pay. Up to 2 kHz they pay still. The filter is a Kaiser window of 60 dB, so that nothing aliases onto the band.
+
+    Args:
+        spec: of the mel.
+        band: what is corrected.
 
     Attributes:
-        consistency: of the low band, at the low rate.
+        consistency: of the band, at the low rate.
         decimate: full-rate samples per low-rate sample.
         reach: full-rate samples on either side that a low-rate one is made from.
     """
@@ -31,11 +35,11 @@ class LowBand(nn.Module):
     down: Tensor
     up: Tensor
 
-    def __init__(self, spec: MelSpec):
+    def __init__(self, spec: MelSpec, band: Band = LOW_BAND):
         super().__init__()
-        self.consistency = MelConsistency(spec, low=True)
+        self.consistency = MelConsistency(spec, band)
         self.decimate = self.consistency.decimate
-        transition = 2 * math.pi * (spec.sample_rate / self.decimate - 2 * LOW_BAND[1]) / spec.sample_rate
+        transition = 2 * math.pi * (spec.sample_rate / self.decimate - 2 * band[1]) / spec.sample_rate
         wide = math.ceil((60.0 - 7.95) / (2.285 * transition) / 2 / self.decimate)
         self.reach = wide * self.decimate
         time = torch.arange(-self.reach, self.reach + 1, dtype=torch.float64)

@@ -8,8 +8,8 @@ from mel_pairs import FRAMES, pair
 from flowvocoder import Vocoder
 from flowvocoder.errors import ConfigError
 from flowvocoder.mel.spec import convention
-from flowvocoder.postfilter.chain import PostFilter
-from flowvocoder.postfilter.guide import GUIDED, UNGUIDED_FIRST, UNGUIDED_LAST, Guide
+from flowvocoder.postfilter.chain import UNGUIDED_LAST, PostFilter
+from flowvocoder.postfilter.guide import GUIDED, UNGUIDED_FIRST, Guide
 from flowvocoder.postfilter.settings import PostfilterSettings
 
 SPEC = convention("tacotron2")
@@ -46,16 +46,24 @@ def test_the_first_iterations_are_unguided() -> None:
     assert (after - plain(audio, mel, more)).abs().max() > 1e-3
 
 
-def test_one_round_is_guided_and_the_rest_is_not() -> None:
+def test_one_round_is_guided_and_the_last_iterations_go_over_a_wider_band() -> None:
     guide = random_guide()
     postfilter = PostFilter(SPEC, guide).double().requires_grad_(False)
-    band = guide.band
+    band, wide = guide.band, postfilter.wide_band
     mel, audio = pair(SPEC)
     before = band.of(audio)
     low = guide.guided_round(band.iterate(before, mel, UNGUIDED_FIRST), mel)
-    expected = audio + band.to_full_rate(band.iterate(low, mel, 20) - before)
-    found = postfilter(audio, mel, PostfilterSettings(0, UNGUIDED_FIRST + GUIDED + 20))
+    expected = audio + band.to_full_rate(band.iterate(low, mel, UNGUIDED_LAST) - before)
+    before = wide.of(expected)
+    expected = expected + wide.to_full_rate(wide.iterate(before, mel, 20) - before)
+    found = postfilter(audio, mel, PostfilterSettings(0, UNGUIDED_FIRST + GUIDED + UNGUIDED_LAST + 20))
     assert (found - expected).abs().max() < 1e-12
+
+
+def test_every_low_band_iteration_is_of_some_kind() -> None:
+    with_guide, without = PostFilter(SPEC, random_guide()), PostFilter(SPEC)
+    assert with_guide.low_band_parts(64) == (8, 10, 6, 40) and without.low_band_parts(64) == (18, 0, 6, 40)
+    assert with_guide.low_band_parts(23) == without.low_band_parts(23) == (23, 0, 0, 0)
 
 
 def test_shorter_than_a_window_is_left_as_it_is() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 from flowvocoder.mel.spec import MelSpec, convention
 from flowvocoder.postfilter import guide as guide_module
 from flowvocoder.postfilter import guided as guided_module
-from flowvocoder.postfilter.guide import GUIDED, MAX_CHANGE, UNGUIDED_LAST, Guide
+from flowvocoder.postfilter.chain import UNGUIDED_LAST
+from flowvocoder.postfilter.guide import GUIDED, MAX_CHANGE, Guide
 from flowvocoder.postfilter.guided import GuidedIterations
 from flowvocoder.postfilter.low_band import LowBandStage
 

@@ -11,10 +11,14 @@ from mel_pairs import FRAMES, ODD, distance, in_pieces, pair
 from torch import Tensor
 
 from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
-from flowvocoder.postfilter.consistency import LOW_BAND, decimation
+from flowvocoder.postfilter.chain import WIDE_BAND
+from flowvocoder.postfilter.consistency import LOW_BAND, Band, decimation
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
 
 SPECS = pytest.mark.parametrize("spec", [*map(convention, CONVENTIONS), ODD], ids=[*CONVENTIONS, "hop 300"])
+
+
+BANDS = pytest.mark.parametrize("hz_of", [LOW_BAND, WIDE_BAND], ids=["1 kHz", "2 kHz"])
 
 
 def iterated(band: LowBand, mel: Tensor, audio: Tensor, iterations: int) -> Tensor:
@@ -25,17 +29,18 @@ def low_distance(band: LowBand, audio: Tensor, mel: Tensor) -> float:
     return distance(audio, mel, band.consistency.spec, int(0.8 * band.consistency.bands))
 
 
+@BANDS
 @SPECS
-def test_iterations_come_nearer_and_leave_the_bands_above(spec: MelSpec) -> None:
-    band = LowBand(spec).double()
-    assert band.decimate == (4 if spec is ODD else 8)
+def test_iterations_come_nearer_and_leave_the_bands_above(spec: MelSpec, hz_of: Band) -> None:
+    band = LowBand(spec, hz_of).double()
+    assert band.decimate == (8 if hz_of is LOW_BAND and spec is not ODD else 4)
     mel, audio = pair(spec)
     after = [iterated(band, mel, audio, iterations) for iterations in (0, 1, 4, 24)]
     distances = [low_distance(band, one, mel) for one in after]
     assert all(later < 0.8 * earlier for earlier, later in itertools.pairwise(distances)), distances
     change = torch.fft.rfft(after[-1] - audio).abs().square()
     hz = torch.linspace(0, spec.sample_rate / 2, change.shape[1])
-    assert change[:, hz > 1.5 * LOW_BAND[1]].sum() < 1e-4 * change.sum()
+    assert change[:, hz > 1.5 * hz_of[1]].sum() < 1e-4 * change.sum()
 
 
 @pytest.mark.parametrize("name", ["tacotron2", "vocos"])
@@ -55,12 +60,14 @@ def test_momentum_brings_forty_iterations_a_third_nearer(name: str) -> None:
     assert error(fast) < 0.7 * error(plain), (error(fast), error(plain))
 
 
+@BANDS
 @SPECS
-def test_the_low_band_comes_back_from_the_lower_rate(spec: MelSpec) -> None:
-    band = LowBand(spec).double()
+def test_a_band_comes_back_from_the_lower_rate(spec: MelSpec, hz_of: Band) -> None:
+    band = LowBand(spec, hz_of).double()
     time = torch.arange(8192 + 4 * band.reach, dtype=torch.float64) / spec.sample_rate
-    below = sum(torch.cos(2 * math.pi * hz * time + hz) for hz in (80.0, 450.0, 1050.0))[None]
-    above = torch.cos(2 * math.pi * (spec.sample_rate / band.decimate - 1000.0) * time)[None]  # an alias of 1 kHz
+    below = sum(torch.cos(2 * math.pi * hz * time + hz) for hz in (80.0, 450.0, hz_of[1] - 50.0))[None]
+    top = spec.sample_rate / band.decimate - sum(hz_of) / 2
+    above = torch.cos(2 * math.pi * top * time)[None]  # an alias of the upper end
     middle = slice(2 * band.reach, -2 * band.reach - band.decimate)
     back = band.upsample(band.downsample(below))
     assert (back - below[:, 2 * band.reach :][:, : back.shape[1]])[:, : 4 * 1024].abs().max() < 5e-3
@@ -82,6 +89,6 @@ def test_pieces_of_any_size_give_the_whole(seed: int, iterations: int, hop: int)
 
 def test_where_nothing_divides_it_runs_at_the_full_rate() -> None:
     spec = MelSpec.from_dict({**vars(convention("tacotron2")), "hop_length": 255, "win_length": 1020, "n_fft": 1020})
-    assert decimation(spec) == 1
+    assert decimation(spec, LOW_BAND) == 1
     mel, audio = pair(spec)
     assert distance(iterated(LowBand(spec).double(), mel, audio, 4), mel, spec) < 0.95 * distance(audio, mel, spec)

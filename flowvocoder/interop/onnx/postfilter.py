@@ -29,7 +29,6 @@ from flowvocoder.postfilter.guide import (
     STRENGTH,
     Guide,
     GuideLayer,
-    guided_part,
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
 from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
@@ -47,7 +46,7 @@ def add_postfilter(
     Returns:
         The name of the audio, (B, F * hop_length).
     """
-    consistency, band, guide = postfilter.consistency, postfilter.low_band, postfilter.guide
+    consistency, band = postfilter.consistency, postfilter.low_band
     hop, row = consistency.hop, ROW * band.decimate
     # Zeros up to a number of frames that needs no rounding anywhere.
     multiple = math.lcm(2, consistency.every, row // math.gcd(row, hop))
@@ -61,17 +60,20 @@ def add_postfilter(
         for number in range(settings.gl_iters):
             audio = graph("Add", audio, step.change(audio, number))
     if settings.low_band_iters:
-        low_band = Low(signal, band)
-        audio = low_band.stage(audio, lambda low: _low_band(signal, low_band, guide, low, settings.low_band_iters))
+        first, guided, last, wide = postfilter.low_band_parts(settings.low_band_iters)
+        low_band, guide = Low(signal, band), postfilter.guide if guided else None
+        audio = low_band.stage(audio, lambda low: _low_band(signal, low_band, guide, low, first, last))
+        if wide:
+            wide_band = Low(signal, postfilter.wide_band)
+            audio = wide_band.stage(audio, lambda low: wide_band.iterate(low, wide))
     return graph.slice(audio, 0, graph("Mul", given, whole(hop)), 1)
 
 
-def _low_band(signal: "Signal", low_band: "Low", guide: Guide | None, low: str, count: int) -> str:
-    """The low band after so many iterations, of which the guide guides those of `guided_part`."""
-    first, guided, last = guided_part(count)
-    if guide is None or not guided:
-        return low_band.iterate(low, count)
-    low = Guided(signal, guide, low_band).guided_round(low_band.iterate(low, first))
+def _low_band(signal: "Signal", low_band: "Low", guide: Guide | None, low: str, first: int, last: int) -> str:
+    """The low band after so many iterations, guided ones, and so many more."""
+    low = low_band.iterate(low, first)
+    if guide is not None:
+        low = Guided(signal, guide, low_band).guided_round(low)
     return low_band.iterate(low, last)
 
 
