@@ -163,8 +163,8 @@ class Vocoder(SavedVoice):
             seed: of the noise; see `Vocoder`.
             lengths: frames of each item where the others are padding; the audio after them is zeros.
             gl_iters: mel-consistency (Griffin-Lim) iterations; 0: the flow's sample as it is. None: the voice's own.
-            low_band_iters: further ones below 1 kHz; a guide network guides some of those after the first 8.
-                None: the voice's own; 0 if gl_iters is 0.
+            low_band_iters: further ones below 1 kHz, some of them guided by a network, and from the 25th on below
+                2 kHz. None: the voice's own; 0 if gl_iters is 0.
             latency_ms: run what a `stream` of this latency runs, in place of these iterations.
             trust_mel: take a mel that cannot be of a recording in its convention.
             convention: of the mel: a name such as "hifigan" or "coqui", or a definition. None: the voice's own.

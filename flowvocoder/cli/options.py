@@ -105,7 +105,7 @@ def add_iterations(parser: argparse.ArgumentParser) -> None:
                         help="mel-consistency (Griffin-Lim) iterations after the flow (default: the checkpoint's);"
                         " each delays a stream by one analysis window")  # fmt: skip
     parser.add_argument("--low-band-iters", type=int, metavar="N",
-                        help="further iterations below 1 kHz (default: the checkpoint's; 0 in streams)")  # fmt: skip
+                        help="further ones below 1 and 2 kHz (default: the checkpoint's; 0 in streams)")  # fmt: skip
 
 
 def add_engine(parser: argparse.ArgumentParser, *more: str) -> None:

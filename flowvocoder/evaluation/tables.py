@@ -35,7 +35,7 @@ def markdown(evaluation: Evaluation) -> str:
 
 
 def _iterations(settings: Mapping[str, Any]) -> str:
-    plain = f"{settings['gl_iters']} mel-consistency iterations and {settings['low_band_iters']} below 1 kHz"
+    plain = f"{settings['gl_iters']} mel-consistency iterations and {settings['low_band_iters']} over low bands"
     if not settings["rounds"]:
         return plain
     return f"{settings['rounds']} frame-by-frame rounds and {settings['low_rounds']} below 1 kHz for every hop"

@@ -155,7 +155,7 @@ STAGE2 = TrainConfig(
 STAGE3 = TrainConfig(
     stage="guide",
     optim=OptimSettings(steps=8000, segment=40960, lr=2e-3),
-    sampling=SamplingSettings(temperature=0.9, low_band_iters=72),
+    sampling=SamplingSettings(temperature=0.9, low_band_iters=64),
 )
 
 # An hour and a half of one core for all three.
@@ -164,7 +164,10 @@ POCKET_STAGE2 = dataclasses.replace(
     STAGE2, optim=dataclasses.replace(STAGE2.optim, steps=1200), run=RunSettings(validate_every=1200)
 )
 POCKET_STAGE3 = dataclasses.replace(
-    STAGE3, optim=dataclasses.replace(STAGE3.optim, steps=1500), run=RunSettings(validate_every=1500)
+    STAGE3,
+    optim=dataclasses.replace(STAGE3.optim, steps=1500),
+    run=RunSettings(validate_every=1500),
+    sampling=dataclasses.replace(STAGE3.sampling, low_band_iters=40),
 )
 
 STAGE2_GAN = TrainConfig(

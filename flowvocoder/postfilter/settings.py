@@ -15,7 +15,7 @@ class PostfilterSettings:
 
     Attributes:
         gl_iters: mel-consistency (Griffin-Lim) iterations over all bands.
-        low_band_iters: further ones below 1 kHz.
+        low_band_iters: further ones below 1 kHz, from the 25th on below 2 kHz.
         rounds: frame-by-frame iterations over all bands for every hop, before the others; what streams run.
         low_rounds: further ones below 1 kHz; of no effect without `rounds`.
         look_ahead: hops by which frame-by-frame iterations delay the audio.

@@ -57,7 +57,10 @@ class Sampling(Options):
         None, ge=0, le=MOST_GL_ITERS, description="mel-consistency iterations after the flow (default: the voice's)"
     )
     low_band_iters: int | None = Field(
-        None, ge=0, le=MOST_LOW_BAND_ITERS, description="further ones below 1 kHz (default: the voice's; 0 in streams)"
+        None,
+        ge=0,
+        le=MOST_LOW_BAND_ITERS,
+        description="further ones below 1 and 2 kHz (default: the voice's; 0 in streams)",
     )
     latency_ms: float | None = Field(
         None, gt=0, le=10_000, description="from a frame to its samples in a stream, in place of the iterations"
