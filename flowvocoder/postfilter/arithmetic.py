@@ -64,6 +64,9 @@ class Arithmetic:
         return overlap_add(change * synthesis, stride)
 
 
+PYTORCH = Arithmetic()
+
+
 class MachineCode(Arithmetic):
     """By numba, where numbers are float32 on the CPU and nobody asks for gradients; else as `Arithmetic`."""
 
@@ -73,7 +76,7 @@ class MachineCode(Arithmetic):
             return super().windows(audio, window, stride, count)
         count = max(0, min(count, (audio.shape[1] - len(window)) // stride + 1))
         found = audio.new_empty(len(audio), count, len(window))
-        _loop(_windows)(audio.numpy(), window.numpy(), stride, found.numpy())
+        _loop(_windows)(_rows(audio), window.numpy(), stride, found.numpy())
         return found
 
     def overlap_add(self, change: Tensor, synthesis: Tensor, stride: int) -> Tensor:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from flowvocoder.errors import ConfigError
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.arithmetic import MachineCode
-from flowvocoder.postfilter.consistency import PLAIN, Band, Iteration, MelConsistency
+from flowvocoder.postfilter.arithmetic import PYTORCH, MachineCode
+from flowvocoder.postfilter.consistency import Band, Iteration, MelConsistency
 from flowvocoder.postfilter.frame_by_frame import FrameByFrame
 from flowvocoder.postfilter.geometry import in_whole_hops
 from flowvocoder.postfilter.guide import GUIDED, UNGUIDED_FIRST, Guide
@@ -75,7 +75,7 @@ class PostFilter(nn.Module):
             compiled: by numba, where that is quicker.
             piece: mel frames that guided iterations take at a time.
         """
-        arithmetic = MachineCode() if compiled else PLAIN
+        arithmetic = MachineCode() if compiled else PYTORCH
         chain: list[Stage] = []
         if settings.rounds:
             chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths, compiled))

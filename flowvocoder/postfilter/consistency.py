@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flowvocoder.audio.stft import frames
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres
 from flowvocoder.mel.spec import MelSpec, edge_padding
-from flowvocoder.postfilter.arithmetic import Arithmetic
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
 from flowvocoder.postfilter.beyond import beyond
 from flowvocoder.postfilter.stages import joined, split
 from flowvocoder.units import ceil_div
@@ -26,9 +26,6 @@ Band: TypeAlias = tuple[float, float]
 
 LOW_BAND: Band = (900.0, 1100.0)
 """Where mel bands are as narrow as harmonics."""
-
-
-PLAIN = Arithmetic()
 
 
 class MelConsistency(nn.Module):
@@ -142,7 +139,7 @@ class MelConsistency(nn.Module):
         Shape:
             windows: (B, F, size) -> nats (B, F, bands), complex (B, F, size / 2 + 1)
         """
-        levels, spectrum = self._levels(windows * self.window.to(windows.dtype), PLAIN)
+        levels, spectrum = self._levels(windows * self.window.to(windows.dtype), PYTORCH)
         return levels[..., : self.bands].clamp_min(self.spec.floor).log(), spectrum
 
     def _levels(self, windowed: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
@@ -158,7 +155,7 @@ class MelConsistency(nn.Module):
         return self.log_mel(frames(padded, self.size, self.hop, count))[0]
 
     def correction(
-        self, audio: Tensor, mel: Tensor, inside: Tensor | None = None, arithmetic: Arithmetic = PLAIN
+        self, audio: Tensor, mel: Tensor, inside: Tensor | None = None, arithmetic: Arithmetic = PYTORCH
     ) -> Tensor:
         """What to add so that frames, `stride` apart from the first sample on, have this mel.
 
@@ -182,7 +179,7 @@ class MelConsistency(nn.Module):
         Shape:
             windows: (B, F, size), target: what `wanted` gives, (B, F, bands + E) -> (B, F, size)
         """
-        return self._change(windows * self.window.to(windows.dtype), target, inside, PLAIN)
+        return self._change(windows * self.window.to(windows.dtype), target, inside, PYTORCH)
 
     def _change(self, windowed: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic) -> Tensor:
         level, spectrum = self._levels(windowed, arithmetic)
@@ -207,7 +204,7 @@ class Iteration:
         consistency: MelConsistency,
         number: int,
         lengths: Tensor | None = None,
-        arithmetic: Arithmetic = PLAIN,
+        arithmetic: Arithmetic = PYTORCH,
     ):
         self._consistency, self._lengths, self._arithmetic = consistency, lengths, arithmetic
         self.behind = consistency.size

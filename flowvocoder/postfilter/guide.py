@@ -11,8 +11,8 @@ from flowvocoder.audio.stft import frames, magnitude
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.frontend import band_centres, interpolation
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.arithmetic import Arithmetic
-from flowvocoder.postfilter.consistency import LOW_BAND, MAX_GAIN, PLAIN
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
+from flowvocoder.postfilter.consistency import LOW_BAND, MAX_GAIN
 from flowvocoder.postfilter.low_band import LowBand
 from flowvocoder.postfilter.stages import FastIterations
 from flowvocoder.units import ceil_div
@@ -141,7 +141,7 @@ class Guide(nn.Module):
         return (2.0 * (mean @ self.to_bins.to(mel.dtype)).exp()).clamp_min(2.0 * LOWEST_LEVEL)
 
     def guided_round(
-        self, low: Tensor, mel: Tensor, precision: torch.dtype | None = None, arithmetic: Arithmetic = PLAIN
+        self, low: Tensor, mel: Tensor, precision: torch.dtype | None = None, arithmetic: Arithmetic = PYTORCH
     ) -> Tensor:
         """A signal after `GUIDED` iterations towards the predicted magnitudes.
 
@@ -170,7 +170,7 @@ class Guide(nn.Module):
         inside = slice(EDGE, error.shape[1] - EDGE)
         return (weight * error)[:, inside].mean() / weight[:, inside].mean()
 
-    def correction(self, low: Tensor, target: Tensor, level: Tensor, arithmetic: Arithmetic = PLAIN) -> Tensor:
+    def correction(self, low: Tensor, target: Tensor, level: Tensor, arithmetic: Arithmetic = PYTORCH) -> Tensor:
         """What to add to a signal so that its whole frames have the target magnitudes; phases stay.
 
         Frames that reach over an end are left alone: the network was not taught on them.
@@ -202,7 +202,7 @@ class Guide(nn.Module):
             change, spread = self.last(self.norm(h)).to(own.dtype).chunk(2, 2)
         return own, change, spread
 
-    def _spectrum(self, low: Tensor, count: int, arithmetic: Arithmetic = PLAIN) -> Tensor:
+    def _spectrum(self, low: Tensor, count: int, arithmetic: Arithmetic = PYTORCH) -> Tensor:
         padded = self._padded(low, count, self.size)
         return torch.fft.rfft(arithmetic.windows(padded, self.window.to(low.dtype), self.hop, count))
 
@@ -236,7 +236,7 @@ class GuidedIteration:
 
     behind = 0
 
-    def __init__(self, guide: Guide, target: Tensor, level: Tensor, arithmetic: Arithmetic = PLAIN):
+    def __init__(self, guide: Guide, target: Tensor, level: Tensor, arithmetic: Arithmetic = PYTORCH):
         self._guide, self._target, self._level, self._arithmetic = guide, target, level, arithmetic
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from flowvocoder.postfilter.arithmetic import Arithmetic
-from flowvocoder.postfilter.consistency import PLAIN
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
 from flowvocoder.postfilter.guide import Guide
 from flowvocoder.postfilter.stages import joined, split
 
@@ -32,7 +31,7 @@ class GuidedIterations:
         lengths: Tensor | None = None,
         precision: torch.dtype | None = None,
         piece: int = PIECE,
-        arithmetic: Arithmetic = PLAIN,
+        arithmetic: Arithmetic = PYTORCH,
     ):
         self._guide, self._lengths, self._precision, self._arithmetic = guide, lengths, precision, arithmetic
         self._hop, self._frames = guide.band.consistency.hop, piece

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.arithmetic import Arithmetic
-from flowvocoder.postfilter.consistency import LOW_BAND, PLAIN, Band, Iteration, MelConsistency
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
+from flowvocoder.postfilter.consistency import LOW_BAND, Band, Iteration, MelConsistency
 from flowvocoder.postfilter.stages import FastIterations, Stage, joined, split
 from flowvocoder.units import ceil_div
 
@@ -74,7 +74,7 @@ class LowBand(nn.Module):
         reach = self.reach // self.decimate
         return self.upsample(F.pad(low, (reach, reach)))
 
-    def iterations(self, count: int, lengths: Tensor | None = None, arithmetic: Arithmetic = PLAIN) -> FastIterations:
+    def iterations(self, count: int, lengths: Tensor | None = None, arithmetic: Arithmetic = PYTORCH) -> FastIterations:
         """Mel-consistency iterations at the low rate."""
         return FastIterations([Iteration(self.consistency, number, lengths, arithmetic) for number in range(count)])
 
