@@ -167,7 +167,7 @@ POCKET_STAGE3 = dataclasses.replace(
     STAGE3,
     optim=dataclasses.replace(STAGE3.optim, steps=1500),
     run=RunSettings(validate_every=1500),
-    sampling=dataclasses.replace(STAGE3.sampling, low_band_iters=40),
+    sampling=dataclasses.replace(STAGE3.sampling, low_band_iters=56),
 )
 
 STAGE2_GAN = TrainConfig(
