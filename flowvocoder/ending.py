@@ -8,11 +8,21 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
 
 _DUE: dict[object, Callable[[], object]] = {}
+_UNDISTURBED: set[int] = set()
+"""Threads within such a block."""
+_POSTPONED: list[int] = []
+"""Exit codes."""
+
+PATIENCE = 2.0
+"""Seconds that other threads have to come to the end of undisturbed blocks."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_UNDISTURBED.clear)  # other threads do not live on there
 
 
 @contextlib.contextmanager
@@ -27,8 +37,29 @@ def surely(action: Callable[[], object]) -> Iterator[None]:
         del _DUE[key]
 
 
-def leave(code: int) -> NoReturn:
-    """End the process at once, from any thread, after what is due: the latest first."""
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A short block in which the process does not end: something is made there, and its removal becomes due."""
+    _UNDISTURBED.add(thread := threading.get_ident())
+    try:
+        yield
+    finally:
+        _UNDISTURBED.discard(thread)
+        if _POSTPONED:
+            leave(_POSTPONED[0])
+
+
+def leave(code: int) -> None:
+    """End the process at once, from any thread, after what is due: the latest first.
+
+    Returns only within an undisturbed block of this thread, whose end is the process's.
+    """
+    if threading.get_ident() in _UNDISTURBED:
+        _POSTPONED.append(code)
+        return
+    deadline = time.monotonic() + PATIENCE
+    while _UNDISTURBED and time.monotonic() < deadline:
+        time.sleep(0.001)
     for action in reversed(list(_DUE.values())):
         with contextlib.suppress(Exception):
             action()
@@ -60,5 +91,5 @@ def leaving_at_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
+def _leave(number: int, frame: FrameType | None) -> None:
     leave(128 + number)

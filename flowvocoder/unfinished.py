@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from flowvocoder.ending import surely
+from flowvocoder.ending import surely, undisturbed
 
 NO_LOCK = -1
 """In place of a handle, where the system or the file system has no locks."""
@@ -23,8 +23,10 @@ _LONGEST = 200  # bytes of a name that are kept; file systems allow 255
 @contextlib.contextmanager
 def unfinished(path: Path, folder: bool = False) -> Iterator[Path]:
     """A new file or folder under a hidden name beside `path`; gone after the block, unless it was renamed."""
-    temporary, handle = _claim(path, folder)
-    with surely(partial(_drop, temporary, handle)):
+    with contextlib.ExitStack() as due:
+        with undisturbed():
+            temporary, handle = _claim(path, folder)
+            due.enter_context(surely(partial(_drop, temporary, handle)))
         yield temporary
 
 
@@ -34,9 +36,11 @@ def scratch(name: str) -> Iterator[Path]:
     start = f"flowvocoder-{name}-"
     for left in Path(tempfile.gettempdir()).glob(f"{start}*"):
         sweep(left)
-    while (handle := _locked(folder := Path(tempfile.mkdtemp(prefix=start)))) is None:
-        pass
-    with surely(partial(_drop, folder, handle)):
+    with contextlib.ExitStack() as due:
+        with undisturbed():
+            while (handle := _locked(folder := Path(tempfile.mkdtemp(prefix=start)))) is None:
+                pass
+            due.enter_context(surely(partial(_drop, folder, handle)))
         yield folder
 
 

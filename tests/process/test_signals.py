@@ -141,6 +141,40 @@ def test_what_is_due_is_done_before_a_signal_ends_the_process() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (143, "first\nsecond\n", "")
 
 
+@pytest.mark.parametrize("moment", ["made", "locked", "made by a thread"])
+def test_a_signal_while_a_hidden_file_is_made_leaves_none(moment: str, tmp_path: Path) -> None:
+    """Between its making and the moment from which its removal is due."""
+    code = (
+        "import os, signal, sys, threading, time\n"
+        "from pathlib import Path\n"
+        "from flowvocoder import unfinished\n"
+        "from flowvocoder.ending import leaving_at_signals\n"
+        "path, moment = Path(sys.argv[1]), sys.argv[2]\n"
+        "hold, made = unfinished.hold, threading.Event()\n"
+        "def holding(place):\n"
+        "    if not place.exists(): return hold(place)\n"  # what a killed process may have left
+        "    if moment == 'made by a thread':\n"
+        "        made.set(); time.sleep(0.3)\n"
+        "    if moment == 'made': os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    handle = hold(place)\n"
+        "    if moment == 'locked': os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return handle\n"
+        "unfinished.hold = holding\n"
+        "def write():\n"
+        "    with unfinished.unfinished(path):\n"
+        "        print('made', flush=True); time.sleep(60)\n"
+        "with leaving_at_signals():\n"
+        "    if moment == 'made by a thread':\n"
+        "        threading.Thread(target=write, daemon=True).start()\n"
+        "        made.wait(); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    write()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out.json"), moment]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (143, ""), done.stderr
+    assert not list(tmp_path.iterdir()) and done.stdout in ("", "made\n")
+
+
 def test_an_action_is_carried_out_once_in_a_block_that_ends_well() -> None:
     done: list[int] = []
     with surely(lambda: done.append(1)):
