@@ -26,6 +26,9 @@ VOICES, ENGINE = ("pocket-22k", "universal-22k"), "numba"
 ITERATIONS = ((0, 0), (4, 0), (4, 24), (4, 40), (4, 56), (4, 64), (4, 128))
 """Over all bands, and below 1 kHz."""
 
+NAMED = ("0 + 0", "4 + 0", "4 + 24", "4 + 128", "60")
+"""Iterations that the plot names, beside those of `SHIPPED`."""
+
 SHIPPED = {"pocket-22k": "4 + 56", "universal-22k": "4 + 64"}
 
 Row = tuple[str, str, float, float, float]
@@ -89,11 +92,12 @@ def draw(rows: list[Row]) -> None:
             own = [row for row in rows if row[0] == name]
             (line,) = axes.plot([row[2] for row in own], [row[index] for row in own], "o-", label=name, ms=4)
             for row in own:
-                axes.annotate(row[1], (row[2], row[index]), place, textcoords="offset points", fontsize=7, ha=side)
+                if row[1] in (*NAMED, SHIPPED.get(name)):
+                    axes.annotate(row[1], (row[2], row[index]), place, textcoords="offset points", fontsize=7, ha=side)
                 if row[1] == SHIPPED.get(name):
                     axes.plot(row[2], row[index], "o", ms=9, mfc="none", color=line.get_color())
         axes.set(xlabel="× real time, one thread", ylabel=label, xscale="log")
-        axes.set_xticks([5, 10, 20, 40, 80], ["5", "10", "20", "40", "80"])
+        axes.set_xticks([10, 20, 40, 80, 160], ["10", "20", "40", "80", "160"])
         axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
