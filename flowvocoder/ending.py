@@ -15,6 +15,8 @@ from types import FrameType
 _DUE: dict[object, Callable[[], object]] = {}
 _UNDISTURBED: set[int] = set()
 """Threads within such a block."""
+_LEAVING: set[int] = set()
+"""Threads that end the process."""
 _POSTPONED: list[int] = []
 """Exit codes."""
 
@@ -22,7 +24,8 @@ PATIENCE = 2.0
 """Seconds that other threads have to come to the end of undisturbed blocks."""
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_UNDISTURBED.clear)  # other threads do not live on there
+    for threads in (_UNDISTURBED, _LEAVING):
+        os.register_at_fork(after_in_child=threads.clear)  # other threads do not live on there
 
 
 @contextlib.contextmanager
@@ -41,6 +44,9 @@ def surely(action: Callable[[], object]) -> Iterator[None]:
 def undisturbed() -> Iterator[None]:
     """A short block in which the process does not end: something is made there, and its removal becomes due."""
     _UNDISTURBED.add(thread := threading.get_ident())
+    while _LEAVING - {thread}:
+        _UNDISTURBED.discard(thread)
+        time.sleep(1.0)
     try:
         yield
     finally:
@@ -57,6 +63,7 @@ def leave(code: int) -> None:
     if threading.get_ident() in _UNDISTURBED:
         _POSTPONED.append(code)
         return
+    _LEAVING.add(threading.get_ident())
     deadline = time.monotonic() + PATIENCE
     while _UNDISTURBED and time.monotonic() < deadline:
         time.sleep(0.001)

@@ -68,8 +68,8 @@ def new_figure(width: float, height: float, layout: Literal["constrained", "none
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=100)
-    figure.set_layout_engine(layout)  # whatever a notebook has as its default
+    given: Any = layout  # matplotlib's types leave out "none", which is not a notebook's own default
+    figure = Figure(figsize=(width, height), dpi=100, layout=given)
     FigureCanvasAgg(figure)
     return figure
 

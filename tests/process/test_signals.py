@@ -162,7 +162,7 @@ def test_a_signal_while_a_hidden_file_is_made_leaves_none(moment: str, tmp_path:
         "unfinished.hold = holding\n"
         "def write():\n"
         "    with unfinished.unfinished(path):\n"
-        "        print('made', flush=True); time.sleep(60)\n"
+        "        time.sleep(60)\n"
         "with leaving_at_signals():\n"
         "    if moment == 'made by a thread':\n"
         "        threading.Thread(target=write, daemon=True).start()\n"
@@ -172,7 +172,7 @@ def test_a_signal_while_a_hidden_file_is_made_leaves_none(moment: str, tmp_path:
     command = [sys.executable, "-c", code, str(tmp_path / "out.json"), moment]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (143, ""), done.stderr
-    assert not list(tmp_path.iterdir()) and done.stdout in ("", "made\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_action_is_carried_out_once_in_a_block_that_ends_well() -> None:
