@@ -24,8 +24,8 @@ PATIENCE = 2.0
 """Seconds that other threads have to come to the end of undisturbed blocks."""
 
 if hasattr(os, "register_at_fork"):
-    for threads in (_UNDISTURBED, _LEAVING):
-        os.register_at_fork(after_in_child=threads.clear)  # other threads do not live on there
+    os.register_at_fork(after_in_child=_UNDISTURBED.clear)  # other threads do not live on there
+    os.register_at_fork(after_in_child=_LEAVING.clear)
 
 
 @contextlib.contextmanager
