@@ -219,10 +219,14 @@ def test_killed_at_random_moments(corpus: Path, tmp_path: Path, thorough: bool) 
     arguments = [*command(corpus, tmp_path / "run", *settings), "--resume"]
     rng = random.Random(0)
     killed = 0
-    for _ in range(kills):
+    while killed < kills:
         moment = rng.uniform(0.0, 0.5 if kills < 5 else 0.1) * seconds
-        killed += in_a_fork(arguments, kill_after=moment) == -signal.SIGKILL
-    assert killed >= kills // 2, "the runs ended before they could be killed"
+        if (code := in_a_fork(arguments, kill_after=moment)) == -signal.SIGKILL:
+            killed += 1
+        else:  # the machine is less busy than it was while the whole one ran: once more, and sooner
+            assert code == 0
+            shutil.rmtree(tmp_path / "run")
+            seconds /= 2
     assert in_a_fork(arguments) == 0
     assert_same_weights(tmp_path / "run", tmp_path / "whole")
     assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
