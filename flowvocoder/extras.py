@@ -53,6 +53,16 @@ def librosa() -> Any:
     return found
 
 
+class _Compiling(threading.local):
+    """The files of which this thread compiles a function."""
+
+    def __init__(self) -> None:
+        self.places: set[Path] = set()
+
+
+_compiling = _Compiling()
+
+
 def machine_code(function: Callable[..., Any], **options: Any) -> Any:
     """`function` compiled by numba for the types of each call, and kept beside its file.
 
@@ -65,8 +75,15 @@ def machine_code(function: Callable[..., Any], **options: Any) -> Any:
     compile_for = compiled.compile
 
     def compile_alone(types: Any) -> Any:
-        with alone(Path(function.__code__.co_filename)):
+        place = Path(function.__code__.co_filename)
+        if place in _compiling.places:  # for another function of the same file, which calls this one
             return compile_for(types)
+        _compiling.places.add(place)
+        try:
+            with alone(place):
+                return compile_for(types)
+        finally:
+            _compiling.places.remove(place)
 
     compiled.compile = compile_alone
     return compiled

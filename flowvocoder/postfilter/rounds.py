@@ -61,7 +61,7 @@ class Consistency:
         rows = np.zeros((len(target), samples + self.hop), np.float32)
         staggered = rows.ravel()[: len(target) * samples].reshape(len(target), samples)
         for number in range(rounds):
-            windows = _stretches(x, self.size, self.hop, len(target))
+            windows = stretches(x, self.size, self.hop, len(target))
             np.multiply(self.change(windows, target), synthesis, out=rows[:, : self.size])
             after = x + staggered.sum(0)
             x = after + momentum * (after - before) if number + 1 < rounds and momentum else after
@@ -208,7 +208,7 @@ def _padded(x: Floats, before: int, length: int) -> Floats:
     return padded
 
 
-def _stretches(x: Floats, size: int, step: int, count: int) -> Floats:
+def stretches(x: Floats, size: int, step: int, count: int) -> Floats:
     """Stretches of x, `step` apart, as a view (count, size). NumPy's functions for it take longer than a product."""
     return np.ndarray((count, size), np.float32, x, 0, (4 * step, 4))
 
@@ -217,7 +217,7 @@ def _rows(x: Floats, before: int, matrix: Floats, step: int, count: int) -> Floa
     """Stretches of x behind `before` zeros, `step` apart, each times the matrix, in a row: at least `count` of ROW."""
     rows = ceil_div(count, ROW)
     padded = _padded(x, before, max(before + len(x), (rows - 1) * step + len(matrix)))
-    return (_stretches(padded, len(matrix), step, rows) @ matrix).reshape(-1)
+    return (stretches(padded, len(matrix), step, rows) @ matrix).reshape(-1)
 
 
 def _matrices(window: Floats, bins: int) -> tuple[Floats, Floats]:

@@ -3,7 +3,10 @@
 import functools
 import importlib.util
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +60,19 @@ def test_numba() -> None:
     model, mel = tiny(), some_mel(2)
     eager, compiled = Vocoder(model), Vocoder(model, engine="numba")
     assert (eager.synthesize(mel, 0.7, seed=1) - compiled.synthesize(mel, 0.7, seed=1)).abs().max() < 1e-4
+
+
+def test_machine_code_may_call_other_machine_code_of_its_file(tmp_path: Path) -> None:
+    """Compiling one then compiles the other, while the file is held against other processes."""
+    pytest.importorskip("numba")
+    (tmp_path / "loops.py").write_text(
+        "from flowvocoder.extras import machine_code\n"
+        "half = machine_code(lambda x: x / 2)\n"
+        "quarter = machine_code(lambda x: half(half(x)))\n"
+        "print(quarter(1.0))\n"
+    )
+    done = subprocess.run([sys.executable, "loops.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "0.25\n", done.stderr
 
 
 @pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
