@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
 from flowvocoder.anomaly import AnomalyDetector
-from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
+from flowvocoder.anomaly.damages import DAMAGES, Clean, Damaged, damage, to_16_bit
 from flowvocoder.anomaly.examples import Corpus, crop
 from flowvocoder.anomaly.features import voice
 from flowvocoder.anomaly.fitting import Settings
@@ -28,6 +28,7 @@ from flowvocoder.audio.files import Samples, read_as_stored
 from flowvocoder.audio.resample import resample
 from flowvocoder.errors import AudioError
 from flowvocoder.progress import progress
+from flowvocoder.vocoder import Vocoder
 
 STRENGTHS = (0.0, 0.5, 1.0)
 SECONDS = 4.0
@@ -79,6 +80,21 @@ class Rivals:
         return found
 
 
+def add_voice(name: str, latency: float | None) -> None:
+    """A damage that nobody has heard: the audio of a voice from the crop's mel, weak to strong alike."""
+    spoken = Vocoder.from_pretrained(name)
+
+    def apply(clean: Clean, strength: float, rng: np.random.Generator) -> Damaged:
+        samples = resample(clean.samples, clean.rate, spoken.sample_rate)
+        made = spoken.synthesize(
+            spoken.mel_for(torch.from_numpy(samples)), seed=int(rng.integers(2**31)), latency_ms=latency
+        )
+        back = resample(np.asarray(made[0].numpy(), np.float32), spoken.sample_rate, clean.rate)
+        return Damaged(back[: len(clean.samples)])
+
+    damage(name if latency is None else f"{name}, {latency:g} ms", "vocoder")(apply)
+
+
 def stretches(corpus: Corpus, count: int, rng: np.random.Generator) -> Iterator[Clean]:
     """Clean crops of about SECONDS, as they were recorded."""
     for _ in range(count):
@@ -116,6 +132,7 @@ def main() -> None:
     parser.add_argument("--merge", nargs="*", type=Path, default=[], help="files that --out wrote")
     parser.add_argument("--dnsmos", action="store_true", help="at the middle strength")
     parser.add_argument("--only", default="", help="damages whose name has this in it")
+    parser.add_argument("--voices", nargs="*", default=[], metavar="VOICE[:MS]", help="only what these voices say")
     parser.add_argument("--alone", action="store_true", help="without the programs beside it")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -127,6 +144,8 @@ def main() -> None:
         ]
         print(report(rows, list(DAMAGES)), calibration(detector, arguments.unseen), sep="\n\n")
         return
+    for voice_name, _, latency in (one.partition(":") for one in arguments.voices):
+        add_voice(voice_name, float(latency) if latency else None)
     known, held = Corpus.of(arguments.corpora).split(settings.held_out, settings.seed)
     unseen = Corpus.of([arguments.unseen])
     rivals = None if arguments.alone else Rivals(known, 0)
@@ -150,6 +169,7 @@ def main() -> None:
 
     part, parts_count = map(int, arguments.part.split("/"))
     names = [name for name in list(DAMAGES)[part::parts_count] if arguments.only in name]
+    names = names[-len(arguments.voices) :] if arguments.voices else names
     heard = held if arguments.held_out else unseen
     strengths = STRENGTHS[1:2] if arguments.middle else STRENGTHS
     rng = np.random.default_rng(7)
@@ -174,16 +194,23 @@ def auroc(rows: list[dict[str, Any]], name: str, strength: float, system: str) -
     return float(roc_auc_score([0] * len(clean) + [1] * len(broken), clean + broken))
 
 
+def called(rows: list[dict[str, Any]], name: str, share: float) -> float:
+    """Part of the crops of a damage at the middle strength whose p-value is as small."""
+    return float(np.mean([r["p"] <= share for r in rows if r["damage"] == name and r["strength"] == 0.5]))
+
+
 def report(rows: list[dict[str, Any]], names: list[str]) -> str:
     lines = [
-        "| damage | weak | middle | strong | flow | likelihood | mixture | forest | DNSMOS |",
-        "|---|" + "---|" * 8,
+        "| damage | weak | middle | strong | found at .01 | at .05 | flow | likelihood | mixture | forest | DNSMOS |",
+        "|---|" + "---|" * 10,
     ]
     for name in names:
         own = [auroc(rows, name, s, "detector") for s in STRENGTHS]
         others = [auroc(rows, name, 0.5, system) for system in SYSTEMS[1:]]
-        lines.append(f"| {name} | " + " | ".join(_number(x) for x in own + others) + " |")
+        found = [called(rows, name, share) for share in CALIBRATED[::2]]
+        lines.append(f"| {name} | " + " | ".join(_number(x) for x in own + found + others) + " |")
     means = [np.mean([auroc(rows, n, s, "detector") for n in names]) for s in STRENGTHS]
+    means += [np.mean([called(rows, n, share) for n in names]) for share in CALIBRATED[::2]]
     means += [np.mean([auroc(rows, n, 0.5, system) for n in names]) for system in SYSTEMS[1:]]
     lines += ["| **mean** | " + " | ".join(_number(x) for x in means) + " |", "", *_spans(rows)]
     return "\n".join(lines)
@@ -192,7 +219,8 @@ def report(rows: list[dict[str, Any]], names: list[str]) -> str:
 def _spans(rows: list[dict[str, Any]]) -> Iterator[str]:
     clean = [r for r in rows if not r["damage"]]
     hours = sum(r["seconds"] for r in clean) / 3600.0
-    yield f"clean: {len(clean)} crops, {60 * hours:.1f} min, {sum(r['spans'] for r in clean)} spans"
+    shares = ", ".join(f"{np.mean([r['p'] <= a for r in clean]):.3f} at {a}" for a in CALIBRATED)
+    yield f"clean: {len(clean)} crops, {60 * hours:.1f} min, {sum(r['spans'] for r in clean)} spans; called: {shares}"
     yield "| damage | found, weak | middle | strong | onset, ms | end, ms | named so |"
     yield "|---|---|---|---|---|---|---|"
     for name in LOCAL:

@@ -12,9 +12,10 @@ import torch
 
 from flowvocoder.anomaly.calibration import Calibration
 from flowvocoder.anomaly.evidence import EDGE_KIND, LINES, MOST, Evidence, train
-from flowvocoder.anomaly.features import FRAMES, REACH, SHORTEST, Features, features
+from flowvocoder.anomaly.features import REACH, SHORTEST, Features, features
 from flowvocoder.anomaly.folder import load as load_folder
 from flowvocoder.anomaly.folder import save as save_folder
+from flowvocoder.anomaly.framing import FRAMES
 from flowvocoder.anomaly.novelty import Novelty
 from flowvocoder.anomaly.spans import Span, Verdict, find_spans
 from flowvocoder.audio.arrays import Numbers
@@ -127,9 +128,11 @@ class AnomalyDetector:
     def fitted(cls, learned: "Training", clean: "Sequence[Example]", seed: int = 0) -> "AnomalyDetector":
         """Of examples, and clean crops of others."""
         from flowvocoder.anomaly.damages import DAMAGES
+        from flowvocoder.anomaly.examples import KINDS_SEEN
 
         with own_threads():
-            evidence = train(learned, clean[::2], len(DAMAGES), seed)
+            seen = [list(DAMAGES).index(name) for name in KINDS_SEEN]
+            evidence = train(learned, clean[::2], len(DAMAGES), seen, seed)
             novelty = Novelty.fit([e.features for e in learned.pieces if e.damage < 0], seed)
         return cls.calibrated(evidence, novelty, tuple(damage.kind for damage in DAMAGES.values()), clean)
 

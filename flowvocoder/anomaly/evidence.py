@@ -1,8 +1,9 @@
-"""From features to evidence: a network that tells damages and clean speech apart, and lines that say where.
+"""From features to evidence: networks that tell damages and clean speech apart, and lines that say where.
 
 A line is high where samples cannot be speech; how rare its highest value is in clean speech is what it says. Four are
 of samples alone. Two, for clicks and splices, are what another network makes of the candidates in each frame.
-Trees judge the band edge of a piece.
+Trees judge the band edge of a piece. What is pooled of the features of a piece is judged by one network, its
+spectrogram by another.
 """
 
 import dataclasses
@@ -15,6 +16,9 @@ import numpy.typing as npt
 from flowvocoder.anomaly.discontinuities import BREAKS
 from flowvocoder.anomaly.features import EDGE, NAMES
 from flowvocoder.anomaly.signals import SIGNALS
+from flowvocoder.anomaly.spectrogram_network import SpectrogramNetwork
+from flowvocoder.anomaly.spectrogram_network import train as train_on_spectrograms
+from flowvocoder.anomaly.spectrograms import SPECTROGRAM
 from flowvocoder.anomaly.trees import Trees, grow
 from flowvocoder.progress import progress
 
@@ -58,8 +62,12 @@ FEW, MANY = Care(0.3, 0.5, 1e-3), Care(0.1, 0.2, 2e-3)
 MOST = 20.0
 """Log-odds are no further from 0."""
 
-SHARE = 1 / 8
-"""Of pieces played at another rate to clean ones, as of any damage among the examples; half and half of band edges."""
+TRUST = 0.6
+"""The part that the network of spectrograms has in log-odds which both give. Chosen on the speakers held out."""
+
+PLAYED = 1 / 2
+"""Of pieces played at another rate to clean ones, for the trees; half and half of the band edges that they learn from.
+Chosen in the same way: they are careful."""
 
 RARE = 0.02
 """The share of clean pieces in which evidence of 1 or more is seen, and of 0 or more in half of them."""
@@ -105,6 +113,8 @@ class Evidence:
         pieces: of what is pooled of them, (4 D,), to the N damages and clean speech.
         breaks: of the candidates for discontinuities to `BREAKS` and none.
         edges: of a piece's band edge, to log-odds of `EDGE_KIND`.
+        spectra: of a spectrogram, to S damages.
+        seen: the numbers of these among the N, (S,).
         usual: the highest of a line in a clean piece, (K, 2): its median, and how far above that `RARE` ones are.
     """
 
@@ -113,6 +123,8 @@ class Evidence:
     pieces: Network
     breaks: Network
     edges: Trees
+    spectra: SpectrogramNetwork
+    seen: Array
     usual: Array
 
     def of_piece(self, x: Array) -> Array:
@@ -121,8 +133,10 @@ class Evidence:
         Those of a line are even where it is rare.
         """
         lines = SLOPE * (self.of_frames(x).max(0) - 1.0) * np.log(0.5 / RARE)
-        edges = self.edges(x[:, EDGE].mean(0)[None]) + np.log(SHARE)
-        return np.concatenate([self.pieces(self.pooled(x)), edges, lines]).clip(-MOST, MOST)
+        edges = self.edges(x[:, EDGE].mean(0)[None]) + np.log(PLAYED)
+        damages, seen = self.pieces(self.pooled(x)), self.seen.astype(np.int64)
+        damages[seen] += TRUST * (self.spectra.log_odds(x[:, -len(SPECTROGRAM) :]) - damages[seen])
+        return np.concatenate([damages, edges, lines]).clip(-MOST, MOST)
 
     def of_frames(self, x: Array) -> Array:
         """Columns (F, `len(FEATURES)`) to what each line says of each frame, (F, K): 1 is rare in clean speech."""
@@ -130,7 +144,7 @@ class Evidence:
 
     def lines(self, x: Array) -> Array:
         """Columns (F, `len(FEATURES)`) to lines (F, K)."""
-        candidates, signals = np.split(x[:, len(NAMES) :], [-len(SIGNALS)], 1)
+        candidates, signals = np.split(x[:, len(NAMES) : -len(SPECTROGRAM)], [-len(SIGNALS)], 1)
         return np.concatenate([signals, self.breaks(candidates)], 1)
 
     def pooled(self, x: Array) -> Array:
@@ -150,18 +164,20 @@ def _apply(weights: Array, x: Array) -> Array:
     return np.asarray(x @ weights[:, :-1].T + weights[:, -1])
 
 
-def train(learned: "Training", clean: "Sequence[Example]", damages: int, seed: int) -> Evidence:
+def train(learned: "Training", clean: "Sequence[Example]", damages: int, seen: Sequence[int], seed: int) -> Evidence:
     """Fits the networks.
 
     Args:
         learned: to learn from.
         clean: of other speakers, which tell what is usual.
         damages: N.
+        seen: the numbers of those that the spectrograms show.
         seed: of the networks' first weights and of what they are shown.
     """
     rows = np.concatenate([e.features[::7, : len(NAMES)].astype(np.float64) for e in learned.pieces])
-    none, no_trees = Network(*[np.zeros((0, 0))] * 4), Trees(*[np.zeros((0, 0))] * 4)
-    scaled = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, none, none, no_trees, np.zeros((0, 0)))
+    nothing, none, no_trees = np.zeros((0, 0)), Network(*[np.zeros((0, 0))] * 4), Trees(*[np.zeros((0, 0))] * 4)
+    spectra, numbers = train_on_spectrograms(learned.spectra, len(seen), seed), np.array(seen, np.float64)
+    scaled = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, none, none, no_trees, spectra, numbers, nothing)
     pooled = np.array([scaled.pooled(e.features.astype(np.float64)) for e in learned.pieces])
     pieces = _network("pieces", pooled, np.array([e.damage for e in learned.pieces]), damages, seed, FEW)
     breaks = _network("discontinuities", *_rows(learned.breaks), len(BREAKS), seed, MANY, rare=True)

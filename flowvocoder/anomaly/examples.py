@@ -11,7 +11,9 @@ import numpy.typing as npt
 import flowvocoder.anomaly.vocoders  # noqa: F401 (registers its damages)
 from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
 from flowvocoder.anomaly.discontinuities import BREAKS, candidates
-from flowvocoder.anomaly.features import FRAMES, RATE, Features, band_edge, features
+from flowvocoder.anomaly.features import Features, band_edge, features
+from flowvocoder.anomaly.framing import FRAMES, RATE
+from flowvocoder.anomaly.spectrograms import EVERY, spectrogram
 from flowvocoder.audio.files import Recording, Samples, read_as_stored
 from flowvocoder.audio.resample import resample
 from flowvocoder.data.corpus import find_utterances
@@ -33,6 +35,19 @@ BROKEN = dict(zip(BREAKS, ("clicks", "splice"), strict=True))
 
 RESAMPLED = "playback rate"
 """The damage that leaves a band edge."""
+
+SEEN = (
+    "second speaker", "playback rate", "tone", "second speaker", "noise", "playback rate", "clipping, soft",
+    "second speaker", "mains hum", "playback rate", "tone", "time-stretching", "second speaker", "reverberation",
+    "clipping, resampled after", "music",
+)  # fmt: skip
+"""Damages that spectrograms are learned from, in turns: those that are hard to tell more often."""
+
+KINDS_SEEN = tuple(dict.fromkeys(SEEN))
+"""Each once."""
+
+LONGEST_SEEN = 6.0
+"""Seconds of such a crop."""
 
 LONGEST_BROKEN, HIT, BESIDE = 4.0, 0.0015, 0.03
 """Seconds of a crop with discontinuities, those that a candidate may be off, and those that count as neither."""
@@ -128,11 +143,12 @@ def examples(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
 
 
 class Training(NamedTuple):
-    """What is learned from: whole pieces, candidates for discontinuities, and band edges (1, E) of pieces."""
+    """What is learned from: whole pieces, candidates for discontinuities, band edges (1, E), and spectra (T, W)."""
 
     pieces: Sequence[Example]
     breaks: Sequence[Example]
     edges: Sequence[Example]
+    spectra: Sequence[Example]
 
 
 def breaks(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
@@ -159,6 +175,21 @@ def edges(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
     for kind, samples in ((-1, clean.samples), (0, faster)):
         columns = band_edge(samples, clean.rate, int(len(samples) / clean.rate * FRAMES))
         yield Example(np.mean(columns, 1)[None].astype(np.float32), kind)
+
+
+def spectra(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
+    """Spectra of a crop as it is, -1, and damaged in `DAMAGED` ways, which are numbers of `KINDS_SEEN`."""
+    rng = np.random.default_rng([seed, index])
+    clean = crop(corpus, rng, LONGEST_SEEN)
+    yield Example(_spectrogram(clean.samples, clean.rate), -1)
+    for turn in range(DAMAGED):
+        name = SEEN[(index * DAMAGED + turn) % len(SEEN)]
+        samples = to_16_bit(DAMAGES[name].apply(clean, float(rng.uniform()), rng).samples)
+        yield Example(_spectrogram(samples, clean.rate), KINDS_SEEN.index(name))
+
+
+def _spectrogram(samples: Samples, rate: int) -> Features:
+    return spectrogram(samples, rate, int(len(samples) / rate * FRAMES))[::EVERY]
 
 
 def _candidates(samples: Samples, rate: int) -> tuple[Features, npt.NDArray[np.float64]]:

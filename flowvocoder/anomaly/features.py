@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, candidates
+from flowvocoder.anomaly.framing import FRAMES, HOP, RATE, padded
 from flowvocoder.anomaly.signals import SIGNALS, block_max, repeats, run_lengths, signal_lines
+from flowvocoder.anomaly.spectrograms import SPECTROGRAM, spectrogram
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.resample import resample
 from flowvocoder.audio.stft import power, stft
@@ -22,12 +24,6 @@ from flowvocoder.flows.pitch import PitchPredictor
 from flowvocoder.flows.scale import ConditionalScale
 from flowvocoder.units import PCM16_SCALE
 from flowvocoder.vocoder import Vocoder
-
-RATE, HOP = 22050, 245
-"""Hz that spectra are taken at, and samples from one frame to the next."""
-
-FRAMES = RATE // HOP
-"""A second."""
 
 REACH = 2.5
 """Seconds to each side that a frame's features may depend on."""
@@ -74,7 +70,7 @@ NAMES = (
 EDGE = slice(NAMES.index("top mean 0"), len(NAMES))
 """Where those of the recording's own band edge are."""
 
-FEATURES = (*NAMES, *BREAK_FEATURES, *SIGNALS)
+FEATURES = (*NAMES, *BREAK_FEATURES, *SIGNALS, *SPECTROGRAM)
 """Of all columns."""
 
 Features = npt.NDArray[np.float32]
@@ -93,7 +89,7 @@ def features(samples: Samples, rate: int) -> Features:
     """Columns (F, `len(FEATURES)`) of audio (T,) at a rate in Hz, `FRAMES` of them a second."""
     audio = torch.from_numpy(samples if rate == RATE else resample(samples, rate, RATE))
     count = len(audio) // HOP
-    spectra = power(stft(_padded(audio, SPECTRUM, HOP, count), SPECTRUM, HOP, center=False))[:, :count]
+    spectra = power(stft(padded(audio, SPECTRUM, HOP, count), SPECTRUM, HOP, center=False))[:, :count]
     short = _short(audio, count)
     total = np.log(spectra.sum(0).numpy().astype(np.float64) + _LEAST)
     loud = _extreme(_smooth(total, 5), SPAN, np.maximum)
@@ -108,7 +104,8 @@ def features(samples: Samples, rate: int) -> Features:
         *candidates(samples, rate, count, FRAMES)[0].T,
         *signal_lines(samples, rate, count, FRAMES),
     ]
-    return np.nan_to_num(np.stack(columns, 1)).clip(-FURTHEST, FURTHEST).astype(np.float32)
+    found = np.concatenate([np.stack(columns, 1), spectrogram(samples, rate, count)], 1)
+    return np.nan_to_num(found).clip(-FURTHEST, FURTHEST).astype(np.float32)
 
 
 def _spectral(spectra: Tensor, loud: Array, total: Array) -> list[Array]:
@@ -148,7 +145,7 @@ def _above_neighbours(logs: Array, width: int) -> Array:
 def _low_lines(audio: Tensor, count: int, size: int = 4096, every: int = 6) -> list[Array]:
     """The same below 700 Hz, where mains hum is, at 5 Hz: the strongest, and means over multiples of 50 and 60 Hz."""
     few = max(1, -(-count // every))
-    spectra = power(stft(_padded(audio, size, HOP * every, few), size, HOP * every, center=False))[:135, :few]
+    spectra = power(stft(padded(audio, size, HOP * every, few), size, HOP * every, center=False))[:135, :few]
     logs = np.log(spectra.numpy().astype(np.float64) + _LEAST)
     lines = _above_neighbours(_extreme(logs, 0.6, np.minimum, FRAMES // every), 21)[4:]
     ordered = np.sort(lines, axis=0)
@@ -162,7 +159,7 @@ def _low_lines(audio: Tensor, count: int, size: int = 4096, every: int = 6) -> l
 def _short(audio: Tensor, count: int) -> Array:
     """Log power of eight bands, (8, 7 * frames), every 1.6 ms."""
     steps = count * HOP // SHORT_HOP
-    spectra = power(stft(_padded(audio, SHORT, SHORT_HOP, steps), SHORT, SHORT_HOP, center=False))[1:, :steps]
+    spectra = power(stft(padded(audio, SHORT, SHORT_HOP, steps), SHORT, SHORT_HOP, center=False))[1:, :steps]
     return np.log(spectra.unflatten(0, (8, -1)).sum(1).numpy().astype(np.float64) + _LEAST)
 
 
@@ -295,13 +292,6 @@ def _energy(x: Tensor) -> Tensor:
 @functools.cache
 def _mel_bands() -> Tensor:
     return torch.from_numpy(librosa().filters.mel(sr=RATE, n_fft=SPECTRUM, n_mels=BANDS, fmax=RATE / 2))
-
-
-def _padded(audio: Tensor, size: int, hop: int, count: int) -> Tensor:
-    """So that window f lies around the middle of `hop` samples from f * hop on, for `count` windows."""
-    left = (size - hop) // 2
-    right = max(0, (count - 1) * hop + size - left - len(audio))
-    return torch.nn.functional.pad(audio, (left, right))
 
 
 def _extreme(values: Array, seconds: float, take: Any, rate: int = FRAMES) -> Array:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from flowvocoder.anomaly.examples import Corpus, Example, Training, breaks, crop, edges, examples, untouched
+from flowvocoder.anomaly.examples import (
+    Corpus,
+    Example,
+    Training,
+    breaks,
+    crop,
+    edges,
+    examples,
+    spectra,
+    untouched,
+)
 from flowvocoder.errors import DataError
 from flowvocoder.files import writing
 from flowvocoder.parallel import Crashed, ordered_map
@@ -39,12 +49,13 @@ class Settings:
 
 
 def training(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> Training:
-    """Crops of speakers to learn from, clean and damaged; others for discontinuities and for band edges."""
+    """Crops of speakers to learn from, clean and damaged; others for discontinuities, band edges and spectrograms."""
     crops = settings.crops
     makers = (
         ("examples", examples, 0, crops),
         ("discontinuities", breaks, 2, crops),
         ("band edges", edges, 3, 2 * crops),
+        ("spectrograms", spectra, 4, 6 * crops),
     )
     return Training(*(
         _made(what, functools.partial(make, corpus=corpus, seed=settings.seed + more), corpus, count,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors.numpy import load_file, save_file
 
 from flowvocoder.anomaly.calibration import Calibration
@@ -14,13 +15,14 @@ from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, BREAKS
 from flowvocoder.anomaly.evidence import LINES, Evidence, Network
 from flowvocoder.anomaly.features import EDGE, FEATURES, NAMES
 from flowvocoder.anomaly.novelty import COLUMNS, Novelty
+from flowvocoder.anomaly.spectrogram_network import SpectrogramNetwork
 from flowvocoder.anomaly.trees import Trees
 from flowvocoder.density import FlowDensity
 from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 WEIGHTS, CONFIG, NOVELTY = "model.safetensors", "config.json", "novelty"
 VOICE_WEIGHTS = "model.safetensors"
 KEYS = {"detector_format", "damages", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
@@ -85,8 +87,12 @@ def load(path: Path) -> Parts:
         found = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
         pieces, breaks = (Network(*_own(found, name, Network)) for name in ("pieces", "breaks"))
         edges = Trees(*_own(found, "edges", Trees))
-        centre, spread, usual_lines = (found[f"evidence.{name}"] for name in ("middle", "scale", "usual"))
-        evidence = Evidence(centre, spread, pieces, breaks, edges, usual_lines)
+        centre, spread, seen, usual_lines = (found[f"evidence.{name}"] for name in ("middle", "scale", "seen", "usual"))
+        start = "evidence.spectra."
+        spectra = SpectrogramNetwork.of(
+            {name[len(start) :]: torch.from_numpy(array) for name, array in found.items() if name.startswith(start)}
+        )
+        evidence = Evidence(centre, spread, pieces, breaks, edges, spectra, seen, usual_lines)
         middle, scale, scores, peaks = (
             found[name] for name in ("novelty.middle", "novelty.scale", "calibration.scores", "calibration.peaks")
         )
@@ -94,7 +100,8 @@ def load(path: Path) -> Parts:
         usual = float(config["usual"][0]), float(config["usual"][1])
         calibration = Calibration(scores, peaks, float(config["seconds"]))
         columns = len(NAMES)
-        shapes = {"middle": (columns,), "scale": (columns,), "usual": (len(LINES), 2)}
+        shapes = {"middle": (columns,), "scale": (columns,), "usual": (len(LINES), 2), "seen": seen.shape}
+        shapes |= {f"spectra.{key}": tuple(tensor.shape) for key, tensor in spectra.state_dict().items()}
         shapes |= _shapes("pieces", pieces, 4 * columns, len(damages))
         shapes |= _shapes("breaks", breaks, len(BREAK_FEATURES), len(BREAKS))
         shapes |= {f"edges.{key}": shape for key, shape in edges.shapes().items()}
@@ -104,6 +111,8 @@ def load(path: Path) -> Parts:
             raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
         if not edges.fits(len(NAMES[EDGE])):
             raise CheckpointError(f"{weights}: trees over columns that there are not")
+        if seen.shape != (spectra.damages,) or not set(seen.tolist()) <= set(range(len(damages))):
+            raise CheckpointError(f"{weights}: spectrograms show damages that there are not")
         if not len(scores) == len(peaks) > 0:
             raise CheckpointError(f"{weights}: the calibration is not complete")
     density = FlowDensity.load(readable_folder(path) / NOVELTY)
@@ -118,10 +127,15 @@ def _own(found: dict[str, Array], name: str, part: type[Network] | type[Trees]) 
 
 
 def _arrays(evidence: Evidence) -> dict[str, Array]:
-    """By name, those of a network or of trees with a dot."""
+    """By name, those of networks and trees with a dot."""
     found: dict[str, Array] = {}
     for name, part in vars(evidence).items():
-        found |= {name: part} if isinstance(part, np.ndarray) else {f"{name}.{k}": v for k, v in vars(part).items()}
+        if isinstance(part, np.ndarray):
+            found[name] = part
+        elif isinstance(part, SpectrogramNetwork):
+            found |= {f"{name}.{key}": tensor.numpy() for key, tensor in part.state_dict().items()}
+        else:
+            found |= {f"{name}.{key}": array for key, array in vars(part).items()}
     return found
 
 

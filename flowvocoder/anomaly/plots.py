@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.anomaly.features import FRAMES
+from flowvocoder.anomaly.framing import FRAMES
 from flowvocoder.anomaly.spans import Verdict
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.plots import LEVELS, MOST_FRAMES, N_FFT, RANGE_DB, new_figure, spectrogram_db

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.anomaly.evidence import LINES
-from flowvocoder.anomaly.features import FRAMES
+from flowvocoder.anomaly.framing import FRAMES
 
 Array = npt.NDArray[np.float64]
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from flowvocoder.anomaly.detector import FALSE_ALARMS, MARGIN, PIECE, AnomalyDetector, is_silent
 from flowvocoder.anomaly.evidence import LINES
-from flowvocoder.anomaly.features import FRAMES, SHORTEST, features
+from flowvocoder.anomaly.features import SHORTEST, features
+from flowvocoder.anomaly.framing import FRAMES
 from flowvocoder.anomaly.spans import JOIN, Span, find_spans
 from flowvocoder.audio.files import Samples
 

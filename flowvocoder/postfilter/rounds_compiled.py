@@ -43,10 +43,8 @@ class CompiledConsistency(Consistency):
             return super().change(windows, target)
         least, floor, eps = self._limits
         spectrum = torch.fft.rfft(torch.from_numpy(windows * self.window))
-        parts, used = (
-            torch.view_as_real(spectrum).flatten(1).numpy(),
-            np.empty((len(windows), len(self._filterbank)), np.float32),
-        )
+        parts = torch.view_as_real(spectrum).flatten(1).numpy()
+        used = np.empty((len(windows), len(self._filterbank)), np.float32)
         self._loops.magnitude(parts, used, eps)
         level = used @ self._filterbank
         self._loops.gain(level, target, floor, self._most, least)

@@ -10,20 +10,24 @@ import numpy as np
 import pytest
 import soundfile as sf
 from helpers import make_corpus
+from safetensors.numpy import load_file, save_file
 
 import flowvocoder
 import flowvocoder.anomaly.vocoders
 from flowvocoder.anomaly import AnomalyDetector, AnomalyStream
 from flowvocoder.anomaly.calibration import Calibration
 from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
+from flowvocoder.anomaly.detector import BUNDLED
 from flowvocoder.anomaly.evidence import LINES
 from flowvocoder.anomaly.examples import Corpus
-from flowvocoder.anomaly.features import EDGE, FEATURES, FRAMES, NAMES, band_edge, features
+from flowvocoder.anomaly.features import EDGE, FEATURES, NAMES, band_edge, features
 from flowvocoder.anomaly.fitting import Settings
+from flowvocoder.anomaly.framing import FRAMES
 from flowvocoder.anomaly.spans import find_spans
 from flowvocoder.audio.resample import resample
 from flowvocoder.cli.main import main
 from flowvocoder.errors import AudioError, CheckpointError, ConfigError
+from flowvocoder.files import sha256_of
 
 EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
 LOCAL = [name for name, damage in DAMAGES.items() if damage.kind in ("loss", "click")]
@@ -178,6 +182,25 @@ def test_fit_goes_on_where_it_was_ended_and_saves_what_it_is(
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="truncated or altered"):
         AnomalyDetector.load(tmp_path / "detector")
+
+
+@pytest.mark.parametrize("changed", ["seen", "missing", "shape"])
+def test_weights_that_do_not_fit_are_refused(changed: str, tmp_path: Path) -> None:
+    shutil.copytree(BUNDLED, tmp_path / "detector")
+    weights, config = tmp_path / "detector" / "model.safetensors", tmp_path / "detector" / "config.json"
+    tensors = load_file(weights)
+    if changed == "seen":
+        tensors["evidence.seen"] = tensors["evidence.seen"] + 1000.0
+    elif changed == "missing":
+        del tensors["evidence.spectra.scores.bias"]
+    else:
+        tensors["evidence.spectra.scores.bias"] = tensors["evidence.spectra.scores.bias"][1:]
+    save_file(tensors, weights)
+    about = json.loads(config.read_text()) | {"weights_sha256": sha256_of(weights)}
+    config.write_text(json.dumps(about))
+    with pytest.raises(CheckpointError) as caught:
+        AnomalyDetector.load(tmp_path / "detector")
+    assert str(weights) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_it_refuses_what_is_no_speech(detector: AnomalyDetector) -> None:
