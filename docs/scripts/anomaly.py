@@ -41,6 +41,7 @@ LOCAL = (
     "splice",
     "clipping, hard",
 )
+KINDS = {DAMAGES[name].kind for name in LOCAL}
 SYSTEMS = ("detector", "flow", "likelihood", "mixture", "forest", "DNSMOS")
 NAMES = {
     "detector": "the detector", "flow": "its flow alone, which has heard no damage", "likelihood": "raw likelihood",
@@ -161,9 +162,10 @@ def main() -> None:
         if rivals is not None:
             scores |= rivals(samples, one.rate, arguments.dnsmos and strength == 0.5)
         spans = [] if damaged is None or damaged.spans is None else damaged.spans
+        located = [s for s in verdict.spans if s.kind in KINDS] or verdict.spans
         rows.append({
             "damage": name, "strength": strength, "scores": scores, "p": verdict.p_value,
-            "kinds": [s.kind for s in verdict.spans], "errors": errors(spans, list(verdict.spans)),
+            "kinds": [s.kind for s in verdict.spans], "errors": errors(spans, list(located)),
             "seconds": len(samples) / one.rate, "spans": len(verdict.spans),
         })  # fmt: skip
 

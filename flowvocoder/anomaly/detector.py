@@ -42,6 +42,9 @@ MARGIN = math.ceil(REACH + 0.5)
 SILENCE, ENDS = "silence", 0.2
 """The kind of digital silence, and seconds of it that an end may have and still be judged."""
 
+LOCAL = frozenset(LINES.values())
+"""The kinds that are looked for every frame. Only others, or what has no span, are said of a piece as a whole."""
+
 NOVEL = 4.0
 """Deviations from clean speech's usual log-density, beyond which novelty by itself counts."""
 
@@ -181,8 +184,9 @@ class AnomalyDetector:
         p_value = self.calibration.p_value(score, len(pieces))
         evidence = np.concatenate([piece.frames for piece in pieces])
         spans = find_spans(evidence, threshold)
-        if not spans and self.calibration.p_value(score) <= false_alarms:
-            spans = self._wholes(pieces, false_alarms)
+        if self.calibration.p_value(score) <= false_alarms:
+            wholes = [one for one in self._wholes(pieces, false_alarms) if not spans or one.kind not in LOCAL]
+            spans = sorted([*spans, *wholes], key=lambda one: one.start)
         return Verdict(score, p_value, tuple(spans))
 
     def spans(self, audio: Numbers, sample_rate: int, false_alarms: float = FALSE_ALARMS) -> list[Span]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flowvocoder.anomaly.detector import FALSE_ALARMS, MARGIN, PIECE, AnomalyDetector, is_silent
+from flowvocoder.anomaly.detector import FALSE_ALARMS, LOCAL, MARGIN, PIECE, AnomalyDetector, is_silent
 from flowvocoder.anomaly.evidence import LINES
 from flowvocoder.anomaly.features import SHORTEST, features
 from flowvocoder.anomaly.framing import FRAMES
@@ -81,13 +81,14 @@ class AnomalyStream:
         return shifted + self._whole(last)
 
     def _whole(self, last: bool) -> list[Span]:
-        """A span of the last ten seconds, if they are anomalous and nothing in them was found."""
+        """A span of the last ten seconds, if they are anomalous, and no span in them says why."""
         frames = sum(map(len, self._piece))
         if not frames or (frames < PIECE * FRAMES and not last):
             return []
         piece = self._detector.silence(frames) if self._silent else self._detector.look(np.concatenate(self._piece))
-        start, quiet = self._piece_start, not self._found_in_piece
+        start, found = self._piece_start, self._found_in_piece
         self._piece, self._piece_start, self._found_in_piece, self._silent = [], start + frames, False, True
-        if not quiet or self._detector.calibration.p_value(piece.score) > self._share:
+        kind = self._detector.kind(piece)
+        if (found and kind in LOCAL) or self._detector.calibration.p_value(piece.score) > self._share:
             return []
-        return [Span(start / FRAMES, (start + frames) / FRAMES, piece.score, self._detector.kind(piece))]
+        return [Span(start / FRAMES, (start + frames) / FRAMES, piece.score, kind)]

@@ -17,7 +17,7 @@ import flowvocoder.anomaly.vocoders
 from flowvocoder.anomaly import AnomalyDetector, AnomalyStream
 from flowvocoder.anomaly.calibration import Calibration
 from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
-from flowvocoder.anomaly.detector import BUNDLED
+from flowvocoder.anomaly.detector import BUNDLED, Piece
 from flowvocoder.anomaly.evidence import LINES
 from flowvocoder.anomaly.examples import Corpus
 from flowvocoder.anomaly.features import EDGE, FEATURES, NAMES, band_edge, features
@@ -155,6 +155,31 @@ def test_spans_begin_and_end_where_the_evidence_does() -> None:
     first, second = find_spans(evidence, 5.0)
     assert (first.start, first.end, first.kind) == (50 / FRAMES, 80 / FRAMES, "click")
     assert (second.start, second.end, second.kind, second.score) == (150 / FRAMES, 151 / FRAMES, "loss", 6.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "local", "found"),
+    [
+        ("reverberation", True, ["reverberation", "splice"]),
+        ("reverberation", False, ["reverberation"]),
+        ("loss", True, ["splice"]),
+        ("loss", False, ["loss"]),
+    ],
+)
+def test_a_piece_is_named_as_a_whole_unless_its_spans_say_why(
+    detector: AnomalyDetector, kind: str, local: bool, found: list[str]
+) -> None:
+    frames, odds = np.zeros((2 * FRAMES, len(LINES))), np.full(len(detector.kinds), -9.0)
+    odds[detector.kinds.index(kind)] = 19.0
+    if local:
+        frames[100, list(LINES.values()).index("splice")] = 50.0
+    verdict = detector.verdict([Piece(frames, odds, 0.0)])
+    assert [span.kind for span in verdict.spans] == found
+    assert (verdict.spans[0].start, verdict.spans[0].end) == (
+        (0.0, 2.0) if found != ["splice"] else (100 / 90, 101 / 90)
+    )
+    quiet = detector.verdict([Piece(frames, np.full(len(detector.kinds), -9.0), 0.0)])
+    assert [span.kind for span in quiet.spans] == (["splice"] if local else [])
 
 
 @pytest.mark.slow

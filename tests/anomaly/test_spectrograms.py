@@ -84,5 +84,5 @@ def test_others_random_numbers_stay_as_they_are() -> None:
     SpectrogramNetwork.of(weights)
     assert torch.equal(torch.get_rng_state(), before)
     weights["scores.bias"] = torch.zeros(10**6)  # says a million damages: nothing is made for it
-    with pytest.raises(RuntimeError, match="scores.bias"):
+    with pytest.raises(RuntimeError, match=r"scores\.bias"):
         SpectrogramNetwork.of(weights)
