@@ -20,6 +20,7 @@ from sklearn.mixture import GaussianMixture
 
 from flowvocoder.anomaly import AnomalyDetector
 from flowvocoder.anomaly.damages import DAMAGES, Clean, Damaged, damage, to_16_bit
+from flowvocoder.anomaly.detector import LOCAL as LOCAL_KINDS
 from flowvocoder.anomaly.examples import Corpus, crop
 from flowvocoder.anomaly.features import voice
 from flowvocoder.anomaly.fitting import Settings
@@ -41,7 +42,6 @@ LOCAL = (
     "splice",
     "clipping, hard",
 )
-KINDS = {DAMAGES[name].kind for name in LOCAL}
 SYSTEMS = ("detector", "flow", "likelihood", "mixture", "forest", "DNSMOS")
 NAMES = {
     "detector": "the detector", "flow": "its flow alone, which has heard no damage", "likelihood": "raw likelihood",
@@ -162,7 +162,7 @@ def main() -> None:
         if rivals is not None:
             scores |= rivals(samples, one.rate, arguments.dnsmos and strength == 0.5)
         spans = [] if damaged is None or damaged.spans is None else damaged.spans
-        located = [s for s in verdict.spans if s.kind in KINDS] or verdict.spans
+        located = [s for s in verdict.spans if s.kind in LOCAL_KINDS] or verdict.spans
         rows.append({
             "damage": name, "strength": strength, "scores": scores, "p": verdict.p_value,
             "kinds": [s.kind for s in verdict.spans], "errors": errors(spans, list(located)),

@@ -12,7 +12,7 @@ import flowvocoder.anomaly.vocoders  # noqa: F401 (registers its damages)
 from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
 from flowvocoder.anomaly.discontinuities import BREAKS, candidates
 from flowvocoder.anomaly.features import Features, band_edge, features
-from flowvocoder.anomaly.framing import FRAMES, RATE
+from flowvocoder.anomaly.framing import FRAMES, RATE, at_rate
 from flowvocoder.anomaly.spectrograms import EVERY, spectrogram
 from flowvocoder.audio.files import Recording, Samples, read_as_stored
 from flowvocoder.audio.resample import resample
@@ -189,7 +189,8 @@ def spectra(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
 
 
 def _spectrogram(samples: Samples, rate: int) -> Features:
-    return spectrogram(samples, rate, int(len(samples) / rate * FRAMES))[::EVERY]
+    count = int(len(samples) / rate * FRAMES)
+    return spectrogram(at_rate(samples, rate), samples, rate, count)[::EVERY]
 
 
 def _candidates(samples: Samples, rate: int) -> tuple[Features, npt.NDArray[np.float64]]:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, candidates
-from flowvocoder.anomaly.framing import FRAMES, HOP, RATE, padded
+from flowvocoder.anomaly.framing import FRAMES, HOP, RATE, at_rate, padded
 from flowvocoder.anomaly.signals import SIGNALS, block_max, repeats, run_lengths, signal_lines
 from flowvocoder.anomaly.spectrograms import SPECTROGRAM, spectrogram
 from flowvocoder.audio.files import Samples
-from flowvocoder.audio.resample import resample
 from flowvocoder.audio.stft import power, stft
 from flowvocoder.extras import librosa
 from flowvocoder.flows.pitch import PitchPredictor
@@ -87,7 +86,7 @@ def voice() -> Vocoder:
 
 def features(samples: Samples, rate: int) -> Features:
     """Columns (F, `len(FEATURES)`) of audio (T,) at a rate in Hz, `FRAMES` of them a second."""
-    audio = torch.from_numpy(samples if rate == RATE else resample(samples, rate, RATE))
+    audio = at_rate(samples, rate)
     count = len(audio) // HOP
     spectra = power(stft(padded(audio, SPECTRUM, HOP, count), SPECTRUM, HOP, center=False))[:, :count]
     short = _short(audio, count)
@@ -104,7 +103,7 @@ def features(samples: Samples, rate: int) -> Features:
         *candidates(samples, rate, count, FRAMES)[0].T,
         *signal_lines(samples, rate, count, FRAMES),
     ]
-    found = np.concatenate([np.stack(columns, 1), spectrogram(samples, rate, count)], 1)
+    found = np.concatenate([np.stack(columns, 1), spectrogram(audio, samples, rate, count)], 1)
     return np.nan_to_num(found).clip(-FURTHEST, FURTHEST).astype(np.float32)
 
 

@@ -3,11 +3,19 @@
 import torch
 from torch import Tensor
 
+from flowvocoder.audio.files import Samples
+from flowvocoder.audio.resample import resample
+
 RATE, HOP = 22050, 245
 """Hz that spectra are taken at, and samples from one frame to the next."""
 
 FRAMES = RATE // HOP
 """A second."""
+
+
+def at_rate(samples: Samples, rate: int) -> Tensor:
+    """Audio (T,) at `RATE`."""
+    return torch.from_numpy(samples if rate == RATE else resample(samples, rate, RATE))
 
 
 def padded(audio: Tensor, size: int, hop: int, count: int) -> Tensor:

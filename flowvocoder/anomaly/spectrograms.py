@@ -12,7 +12,6 @@ from torch import Tensor
 
 from flowvocoder.anomaly.framing import FRAMES, HOP, RATE, padded
 from flowvocoder.audio.files import Samples
-from flowvocoder.audio.resample import resample
 from flowvocoder.audio.stft import power, stft
 from flowvocoder.extras import librosa
 
@@ -38,10 +37,9 @@ SPECTROGRAM = (
 _LEAST = 1e-7
 
 
-def spectrogram(samples: Samples, rate: int, count: int) -> npt.NDArray[np.float32]:
-    """Log power (count, `len(SPECTROGRAM)`) of the first frames of audio (T,) at a rate in Hz."""
+def spectrogram(audio: Tensor, samples: Samples, rate: int, count: int) -> npt.NDArray[np.float32]:
+    """Log power (count, `len(SPECTROGRAM)`) of the first frames of audio (T,) at `RATE`, and as stored."""
     few, hop = -(-count // EVERY), EVERY * HOP
-    audio = torch.from_numpy(samples if rate == RATE else resample(samples, rate, RATE))
     fine, short = (
         power(stft(padded(audio, size, hop, few), size, hop, center=False))[:, :few]
         for size in (FINE_WINDOW, BANDS_WINDOW)

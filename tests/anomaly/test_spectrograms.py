@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from flowvocoder.anomaly.examples import Example
+from flowvocoder.anomaly.framing import FRAMES, at_rate
 from flowvocoder.anomaly.spectrogram_network import SpectrogramNetwork, folded, train
 from flowvocoder.anomaly.spectrograms import BANDS, EVERY, FINE, SPECTROGRAM, spectrogram
 
@@ -17,9 +18,13 @@ def tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
     return (0.1 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
+def spectrogram_of(samples: np.ndarray, rate: int) -> np.ndarray:
+    return spectrogram(at_rate(samples, rate), samples, rate, FRAMES)
+
+
 @pytest.mark.parametrize("rate", [16000, 22050, 48000])
 def test_a_tone_is_in_its_bin_whatever_the_rate(rate: int) -> None:
-    columns = spectrogram(tone(1000.0, rate), rate, 90)
+    columns = spectrogram_of(tone(1000.0, rate), rate)
     assert columns.shape == (90, WIDTH) and np.isfinite(columns).all()
     assert (columns[20:70, :FINE].argmax(1) == round(1000 * 2048 / 22050)).all()
     assert (columns[::EVERY] == columns[1::EVERY]).all()
@@ -27,7 +32,7 @@ def test_a_tone_is_in_its_bin_whatever_the_rate(rate: int) -> None:
 
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_the_top_is_that_of_the_recordings_own_rate(rate: int) -> None:
-    columns = spectrogram(tone(0.45 * rate, rate), rate, 90)[20:70, FINE + BANDS :]
+    columns = spectrogram_of(tone(0.45 * rate, rate), rate)[20:70, FINE + BANDS :]
     assert (columns.argmax(1) == 32 * (0.9 - 0.75) // 0.25).all()  # 0.9 of half of the rate
 
 
