@@ -63,8 +63,10 @@ def mel_model(spec: MelSpec) -> onnx.ModelProto:
     # A window may be shorter than the transform; that of the mel-consistency iterations has its zeros.
     window = MelConsistency(spec).window
     bins = spec.n_fft // 2 + 1
-    spectrum = Fourier(graph, spec.n_fft, bins, window, window).of(joined(graph, used, spec.n_fft, spec.hop_length))
-    mel = graph("MatMul", magnitude(graph, spectrum, spec.magnitude_eps), front.filterbank.T.contiguous())
+    fourier = Fourier(graph, spec.n_fft, bins, window, None)
+    spectrum = fourier.of(joined(graph, used, spec.n_fft, spec.hop_length))
+    filterbank = front.filterbank.T[fourier.order].contiguous()
+    mel = graph("MatMul", magnitude(graph, spectrum, spec.magnitude_eps), filterbank)
     logarithm = graph("Log", graph("Max", mel, spec.floor))
     logarithm = graph("Div", logarithm, math.log(10.0)) if spec.log == "log10" else logarithm
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in

@@ -27,13 +27,10 @@ def function(groups: int, past: int, opset: int, rounds: int = 1) -> onnx.Functi
     constants = {
         "one": [1], "minus_one": [-1], "zero": [0], "last": [2**62], "axis1": [1], "lag_axes": [0, 2, 3],
         "rows": [0, -1, together, 2], "tap_rows": [0, -1, together, 2 * TAPS], "steps": [0, -1, together * GROUP],
-        "index_rows": [0, -1, together * 2 * SPAN], "flat": [0, -1],
+        "flat": [0, -1],
     }  # fmt: skip
     nodes = [_constant(name, np.array(values, np.int64)) for name, values in constants.items()]
-    group = np.arange(together)[:, None, None] * GROUP
-    column = past - REACH + SPAN - 1 - np.arange(SPAN)
     nodes += [
-        _constant("sources", (group + column)[None, None].astype(np.int64)),  # (1, 1, together, 1, SPAN)
         # Every group's two nodes: (B, G, 2), then those of a step.
         *_nodes(
             ("Slice", ["lag", "zero", "minus_one", "axis1"], "lag_before"),
@@ -48,16 +45,14 @@ def function(groups: int, past: int, opset: int, rounds: int = 1) -> onnx.Functi
         *_nodes(
             ("Reshape", ["lag_sides", "rows"], "lag_steps"),
             ("Unsqueeze", ["lag_steps", "minus_one"], "lag_columns"),
-            ("Sub", ["sources", "lag_columns"], "index"),
-            ("Reshape", ["index", "index_rows"], "index_steps"),
             ("Reshape", ["tap_sides", "tap_rows"], "tap_steps"),
             ("Reshape", ["e", "steps"], "e_steps"),
         ),
         helper.make_node("ReduceMin", ["lag_steps", "lag_axes"], ["scan_shortest"], keepdims=0),
-        helper.make_node("Transpose", ["index_steps"], ["scan_index"], perm=[1, 0, 2]),
+        helper.make_node("Transpose", ["lag_columns"], ["scan_lag"], perm=[1, 0, 2, 3, 4]),
         helper.make_node("Transpose", ["tap_steps"], ["scan_taps"], perm=[1, 0, 2, 3]),
         helper.make_node("Transpose", ["e_steps"], ["scan_e"], perm=[1, 0, 2]),
-        helper.make_node("Scan", ["past", "scan_e", "scan_index", "scan_taps", "scan_shortest"], ["end", "scan_x"],
+        helper.make_node("Scan", ["past", "scan_e", "scan_lag", "scan_taps", "scan_shortest"], ["end", "scan_x"],
                          body=_body(groups, past, rounds), num_scan_inputs=4),
         helper.make_node("Transpose", ["scan_x"], ["x_steps"], perm=[1, 0, 2]),
         helper.make_node("Reshape", ["x_steps", "flat"], ["x"]),
@@ -79,7 +74,11 @@ def _body(groups: int, past: int, rounds: int) -> onnx.GraphProto:
     """A step of the Scan."""
     together = rounds * groups
     size, (before, after) = together * GROUP, places()
+    group = np.arange(together)[:, None, None] * GROUP
+    column = past - REACH + SPAN - 1 - np.arange(SPAN)
     initial = [
+        ("sources", (group + column)[None].astype(np.int64)),  # (1, together, 1, SPAN)
+        ("index_row", np.array([0, together * 2 * SPAN], np.int64)),
         ("places_before", before),
         ("places_after", after),
         ("tap_sides_now", np.array([TAPS, TAPS], np.int64)),
@@ -96,7 +95,11 @@ def _body(groups: int, past: int, rounds: int) -> onnx.GraphProto:
             ("MatMul", ["side_after", "places_after"], "spread_after"),
         ),
         helper.make_node("Concat", ["spread_before", "spread_after"], ["spread"], axis=2),
-        *_nodes(("Reshape", ["spread", "matrix"], "matrices")),
+        *_nodes(
+            ("Reshape", ["spread", "matrix"], "matrices"),
+            ("Sub", ["sources", "lag_now"], "index_sides"),
+            ("Reshape", ["index_sides", "index_row"], "index_now"),
+        ),
     ]
     widths = [width for width in range(groups, together + 1, groups) if together % width == 0]
     steps, constants, known = _widest(widths, together, past)
@@ -105,7 +108,7 @@ def _body(groups: int, past: int, rounds: int) -> onnx.GraphProto:
         ("Slice", [known, "start", "end", "axis"], "x_now"),
         ("Slice", [known, "before", "end", "axis"], "history_out"),
     )
-    inputs = [("history", TensorProto.FLOAT), ("e_now", TensorProto.FLOAT), ("index_now", TensorProto.INT64),
+    inputs = [("history", TensorProto.FLOAT), ("e_now", TensorProto.FLOAT), ("lag_now", TensorProto.INT64),
               ("taps_now", TensorProto.FLOAT), ("shortest_now", TensorProto.INT64)]  # fmt: skip
     return helper.make_graph(
         nodes,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowvocoder.interop.onnx.graph import END, Graph, whole
 from flowvocoder.interop.onnx.spectra import (
+    HALVINGS,
     Fourier,
     Spectrum,
     fourier,
@@ -32,6 +33,8 @@ from flowvocoder.postfilter.guide import (
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
 from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
+
+ALL = slice(None)
 
 
 def add_postfilter(
@@ -108,12 +111,13 @@ class Frames:
     """Corrects frames of a signal as `MelConsistency` does.
 
     Args:
-        synthesis: what they are multiplied with afterwards.
+        synthesis: what they are multiplied with afterwards; None: nothing.
+        halvings: as of `Fourier`.
     """
 
-    def __init__(self, graph: Graph, step: MelConsistency, synthesis: Tensor):
+    def __init__(self, graph: Graph, step: MelConsistency, synthesis: Tensor | None, halvings: int = HALVINGS):
         self.graph, self.step = graph, step
-        self._fourier = Fourier(graph, step.size, len(step.filterbank), step.window, synthesis)
+        self._fourier = Fourier(graph, step.size, len(step.filterbank), step.window, synthesis, halvings)
 
     def change(self, x: str, target: str, inside: str) -> str:
         """What is added to frames (B, n, size) so that they have levels (B, n, bands + E), where `inside` is 1."""
@@ -121,7 +125,8 @@ class Frames:
         spectrum, level = self.spectra(x)
         gain = graph("Min", graph("Max", graph("Sub", target, level), -MAX_GAIN), step.most)
         gain = graph("Mul", gain, inside)
-        scale = graph("Sub", graph("Exp", graph("MatMul", gain, step.to_bins)), 1.0)
+        to_bins = step.to_bins[:, self._fourier.order]
+        scale = graph("Sub", graph("Exp", graph("MatMul", gain, to_bins)), 1.0)
         return self._fourier.back(spectrum, scale)
 
     def spectra(self, x: str) -> tuple[Spectrum, str]:
@@ -129,7 +134,7 @@ class Frames:
         graph, spec = self.graph, self.step.spec
         spectrum = self._fourier.of(x)
         used = magnitude(graph, spectrum, max(spec.magnitude_eps, 1e-20))
-        level = graph("Max", graph("MatMul", used, self.step.filterbank), float(spec.floor))
+        level = graph("Max", graph("MatMul", used, self.step.filterbank[self._fourier.order]), float(spec.floor))
         return spectrum, graph("Log", level)
 
 
@@ -207,14 +212,14 @@ class Guided:
         stop = graph("Sub", graph("Mul", signal.length, whole(guide.hop // 2)), whole(guide.size))
         inside = graph("And", graph("GreaterOrEqual", start, whole(0)), graph("LessOrEqual", start, stop))
         self._whole = graph("Unsqueeze", signal.mask(inside), whole(2))  # frames within the item
-        bands = guide.band.consistency.bands
-        both = graph("Reshape", graph("Sub", self.stated, guide.unit), whole(0, -1, 2, bands))
-        mean = graph("ReduceMean", both, whole(2), keepdims=0)
-        level = graph("Mul", graph("Exp", graph("MatMul", mean, guide.to_bins)), 2.0)
-        self.level = graph("Max", level, 2.0 * LOWEST_LEVEL)
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = guide.window / (0.375 * guide.size / guide.hop)
         self._fourier = Fourier(graph, guide.size, guide.bins, guide.window, synthesis)
+        bands, order = guide.band.consistency.bands, self._fourier.order
+        both = graph("Reshape", graph("Sub", self.stated, guide.unit), whole(0, -1, 2, bands))
+        mean = graph("ReduceMean", both, whole(2), keepdims=0)
+        level = graph("Mul", graph("Exp", graph("MatMul", mean, guide.to_bins[:, order])), 2.0)
+        self.level = graph("Max", level, 2.0 * LOWEST_LEVEL)
 
     def guided_round(self, low: str) -> str:
         """As `Guide.guided_round`."""
@@ -253,11 +258,14 @@ class Guided:
         stated = graph("Div", graph("Add", self.stated, STATED[0]), STATED[1])
         pairs = [graph("Reshape", x, whole(0, -1, 2 * guide.band.consistency.bands)) for x in (stated, missing)]
         correlation = graph("Mul", self._autocorrelation(low), 2.0)
-        h = self._linear(graph("Concat", *pairs, own, correlation, axis=2), guide.start)
+        order, before = self._fourier.order, 4 * guide.band.consistency.bands
+        columns = torch.arange(guide.start.in_features)
+        columns[before : before + guide.bins] = before + order
+        h = self._linear(graph("Concat", *pairs, own, correlation, axis=2), guide.start, columns=columns)
         for layer in guide.layers:
             assert isinstance(layer, GuideLayer)
             h = self._layer(graph("Mul", h, self.mine), layer)
-        return graph.slice(self._linear(self._norm(h, guide.norm), guide.last), 0, guide.bins, 2)
+        return self._linear(self._norm(h, guide.norm), guide.last, rows=order)
 
     def _layer(self, x: str, layer: GuideLayer) -> str:
         graph, conv = self.graph, layer.over_time
@@ -271,8 +279,11 @@ class Guided:
         h = graph("Mul", graph("Mul", h, 0.5), erf)  # GELU
         return graph("Add", x, graph("Mul", self._linear(h, layer.outer), layer.scale))
 
-    def _linear(self, x: str, linear: torch.nn.Linear) -> str:
-        return self.graph("Add", self.graph("MatMul", x, linear.weight.T.contiguous()), linear.bias)
+    def _linear(
+        self, x: str, linear: torch.nn.Linear, rows: Tensor | slice = ALL, columns: Tensor | slice = ALL
+    ) -> str:
+        weight = linear.weight[rows][:, columns]
+        return self.graph("Add", self.graph("MatMul", x, weight.T.contiguous()), linear.bias[rows])
 
     def _norm(self, x: str, norm: torch.nn.LayerNorm) -> str:
         return self.graph("LayerNormalization", x, norm.weight, norm.bias, axis=-1, epsilon=norm.eps)

@@ -4,13 +4,12 @@ from typing import TypeAlias
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
 from flowvocoder.interop.onnx.graph import END, Graph, whole
 from flowvocoder.interop.onnx.postfilter import Frames, accelerated, wanted
-from flowvocoder.interop.onnx.spectra import joined, stretches, summed
+from flowvocoder.interop.onnx.spectra import HALVINGS, joined, stretches, summed
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.frame_by_frame import constants
 from flowvocoder.postfilter.geometry import FADE, geometry, in_whole_hops, momentum
@@ -149,7 +148,8 @@ class _Work:
     def _iterated(self, graph: Graph, x: str, length: int, low: bool) -> str:
         """A signal (B, length) after its rounds."""
         step, table = self._steps[low], self._tables[low]
-        frames, levels = Frames(graph, step, torch.ones(step.size)), ("levels", "low_levels")[low]
+        frames = Frames(graph, step, None, 0 if low else HALVINGS)
+        levels = ("levels", "low_levels")[low]
         reach = (self._rows - 1 + ceil_div(step.size, step.hop)) * step.hop
 
         def change(x: str, number: int) -> str:

@@ -1,6 +1,7 @@
 """Fourier transforms in ONNX as products of matrices, and stretches of a signal."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,8 +9,8 @@ from torch import Tensor
 from flowvocoder.interop.onnx.graph import END, Graph, whole
 from flowvocoder.units import ceil_div
 
-SHORTEST_FOLDED = 512
-"""Samples of a window that is worth folding: below, the folding costs what it saves."""
+HALVINGS = 2
+"""Of a Fourier transform. A third would save as much as it costs."""
 
 Spectrum = tuple[str, str]
 """Real and imaginary parts, (B, n, bins) each."""
@@ -28,58 +29,66 @@ def magnitude(graph: Graph, spectrum: Spectrum, floor: float = 0.0) -> str:
 
 
 class Fourier:
-    """Fourier transforms of stretches, of the first bins, and back.
+    """Fourier transforms of stretches, of the first bins, and back, as products of matrices.
 
-    Real parts are of what is even around the middle and imaginary ones of what is odd, so in long windows each product
-    is of half the samples.
+    At even bins, a transform of N samples is one of N / 2: that of the sum of both halves. Odd bins need their
+    difference alone (decimation in frequency, Gentleman and Sande 1966). So the first halving saves half of the
+    multiplications, and the second a quarter of what is left.
 
     Args:
         size: of a stretch.
-        window, synthesis: windows before the transform, and after the way back.
+        window, synthesis: windows before the transform, and after the way back; None: all ones.
+        halvings: at most. Each is some more operators; in short signals they cost more than they save.
+
+    Attributes:
+        order: the bin of each column of a spectrum.
     """
 
-    def __init__(self, graph: Graph, size: int, bins: int, window: Tensor, synthesis: Tensor):
-        self.graph, self._size, self._folds = graph, size, size >= SHORTEST_FOLDED
-        self._middle, self._mirrored = size // 2, (size - 1) // 2
-        self._before, window = self._apart(window)
-        self._after, synthesis = self._apart(synthesis)
-        forth = fourier(size, bins, window).split(bins, 1)
-        back = inverse_fourier(size, bins, synthesis).split(bins, 0)
-        self._forth, self._back = ([half.contiguous() for half in halves] for halves in (forth, back))
-        if self._folds:
-            even, odd = slice(0, self._middle + 1), slice(1, self._mirrored + 1)
-            self._forth = [forth[0][even].contiguous(), forth[1][odd].contiguous()]
-            self._back = [back[0][:, even].contiguous(), back[1][:, odd].contiguous()]
-
-    def _apart(self, window: Tensor) -> tuple[Tensor | None, Tensor]:
-        """A window that is applied by itself, where halves cannot hold it, and one within the matrices."""
-        if not self._folds or torch.allclose(window[1:], window[1:].flip(0), atol=1e-6):
-            return None, window
-        return window, torch.ones_like(window)
+    def __init__(
+        self, graph: Graph, size: int, bins: int, window: Tensor, synthesis: Tensor | None, halvings: int = HALVINGS
+    ):
+        self.graph, self._window, self._synthesis = graph, window, synthesis
+        halvings = min(halvings, (size & -size).bit_length() - 1)
+        if halvings:
+            forth, back = fourier(size, bins), inverse_fourier(size, bins)
+        else:  # the windows are in the matrices
+            forth, back = fourier(size, bins, window), inverse_fourier(size, bins, synthesis)
+        of_differences = [(size >> (n + 1), torch.arange(2**n, bins, 2 ** (n + 1))) for n in range(halvings)]
+        products = [*of_differences, (size >> halvings, torch.arange(0, bins, 2**halvings))]  # samples and bins of each
+        self.order, self._counts = torch.cat([place for _, place in products]), [len(place) for _, place in products]
+        self._forth = [[part[:n, place].contiguous() for part in forth.split(bins, 1)] for n, place in products]
+        self._back = [[part[place, :n].contiguous() for part in back.split(bins, 0)] for n, place in products]
 
     def of(self, x: str) -> Spectrum:
-        """Stretches (B, n, size) -> real and imaginary parts, (B, n, bins)."""
-        graph, middle, mirrored = self.graph, self._middle, self._mirrored
-        x = x if self._before is None else graph("Mul", x, self._before)
-        parts = x, x
-        if self._folds:
-            far = graph.slice(x, self._size - 1, self._size - 1 - mirrored, 2, -1)
-            even = graph("Add", graph.slice(x, 0, middle + 1, 2), graph.pad(far, 1, middle - mirrored, 2))
-            parts = even, graph("Sub", graph.slice(x, 1, mirrored + 1, 2), far)
-        real, imaginary = (graph("MatMul", *pair) for pair in zip(parts, self._forth, strict=True))
+        """Stretches (B, n, size) -> real and imaginary parts, (B, n, bins) each, of the bins in `order`."""
+        graph, parts = self.graph, []
+        *of_differences, of_rest = self._forth
+        rest = graph("Mul", x, self._window) if of_differences else x
+        for matrices in of_differences:
+            near, far = graph.several("Split", 2, rest, axis=2, num_outputs=2)
+            difference, rest = graph("Sub", near, far), graph("Add", near, far)
+            parts.append([graph("MatMul", difference, matrix) for matrix in matrices])
+        parts.append([graph("MatMul", rest, matrix) for matrix in of_rest])
+        real, imaginary = (self._joined(each) for each in zip(*parts, strict=True))
         return real, imaginary
 
     def back(self, spectrum: Spectrum, scale: str) -> str:
         """Spectra times a scale (B, n, bins) -> stretches (B, n, size)."""
-        graph, middle, mirrored = self.graph, self._middle, self._mirrored
-        even, odd = (graph("MatMul", graph("Mul", part, scale), matrix)
-                     for part, matrix in zip(spectrum, self._back, strict=True))  # fmt: skip
-        if not self._folds:
-            return graph("Add", even, odd)
-        near = graph("Add", even, graph.pad(odd, 1, middle - mirrored, 2))
-        far = graph("Sub", graph.slice(even, 1, mirrored + 1, 2), odd)
-        x = graph("Concat", near, graph.slice(far, mirrored - 1, -END, 2, -1), axis=2)
-        return x if self._after is None else graph("Mul", x, self._after)
+        graph, counts = self.graph, self._counts
+        scaled = [graph("Mul", part, scale) for part in spectrum]
+        if len(counts) == 1:
+            return self._product(scaled, self._back[0])
+        parts = [graph.several("Split", len(counts), part, whole(*counts), axis=2) for part in scaled]
+        *differences, rest = map(self._product, zip(*parts, strict=True), self._back)
+        for difference in reversed(differences):
+            rest = self._joined([graph("Add", rest, difference), graph("Sub", rest, difference)])
+        return rest if self._synthesis is None else graph("Mul", rest, self._synthesis)
+
+    def _product(self, parts: Sequence[str], matrices: Sequence[Tensor]) -> str:
+        return self.graph("Add", *(self.graph("MatMul", *pair) for pair in zip(parts, matrices, strict=True)))
+
+    def _joined(self, parts: Sequence[str]) -> str:
+        return self.graph("Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
 
 
 def fourier(size: int, bins: int, window: Tensor | None = None) -> Tensor:
