@@ -20,7 +20,7 @@ import flowvocoder
 from flowvocoder.cli.main import main as command
 from flowvocoder.interop.onnx.assembled import IR, OPSET
 from flowvocoder.interop.onnx.graph import Graph, whole
-from flowvocoder.interop.onnx.spectra import Fourier, joined, magnitude
+from flowvocoder.interop.onnx.spectra import Fourier, magnitude, whole_stretches
 from flowvocoder.mel.frontend import MelFrontEnd
 from flowvocoder.mel.spec import MelSpec, edge_padding
 from flowvocoder.postfilter.consistency import MelConsistency
@@ -63,8 +63,8 @@ def mel_model(spec: MelSpec) -> onnx.ModelProto:
     # A window may be shorter than the transform; that of the mel-consistency iterations has its zeros.
     window = MelConsistency(spec).window
     bins = spec.n_fft // 2 + 1
-    fourier = Fourier(graph, spec.n_fft, bins, window, None)
-    spectrum = fourier.of(joined(graph, used, spec.n_fft, spec.hop_length))
+    fourier = Fourier(graph, spec.n_fft, spec.hop_length, bins, window, None)
+    spectrum = fourier.of(whole_stretches(graph, used, spec.n_fft, spec.hop_length))
     filterbank = front.filterbank.T[fourier.order].contiguous()
     mel = graph("MatMul", magnitude(graph, spectrum, spec.magnitude_eps), filterbank)
     logarithm = graph("Log", graph("Max", mel, spec.floor))

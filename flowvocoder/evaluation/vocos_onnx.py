@@ -42,7 +42,7 @@ def write_vocos(path: Path, backbone: nn.Module, head: nn.Module, n_mels: int, h
 
     names, size, graph = ["magnitude", "cosine", "sine"], 4 * hop, Graph()
     # Four overlapping squared Hann windows sum to 1.5.
-    fourier = Fourier(graph, size, size // 2 + 1, torch.ones(size), torch.hann_window(size) / 1.5)
+    fourier = Fourier(graph, size, hop, size // 2 + 1, torch.ones(size), torch.hann_window(size) / 1.5)
     module = _Spectrum(backbone, head.out, fourier.order).eval()  # type: ignore[arg-type]
     shapes = {"mel": {0: torch.export.Dim("batch", min=1), 2: torch.export.Dim("frames", min=2)}}
     exported = torch.onnx.export(module, (torch.zeros(2, n_mels, 16),), dynamo=True, opset_version=OPSET, verbose=False,

@@ -11,10 +11,12 @@ from flowvocoder.interop.onnx.graph import END, Graph, whole
 from flowvocoder.interop.onnx.spectra import (
     HALVINGS,
     Fourier,
+    Parts,
     Spectrum,
     fourier,
     halves,
     inverse_fourier,
+    joined,
     magnitude,
     overlapped,
     stretches,
@@ -117,10 +119,10 @@ class Frames:
 
     def __init__(self, graph: Graph, step: MelConsistency, synthesis: Tensor | None, halvings: int = HALVINGS):
         self.graph, self.step = graph, step
-        self._fourier = Fourier(graph, step.size, len(step.filterbank), step.window, synthesis, halvings)
+        self._fourier = Fourier(graph, step.size, step.stride, len(step.filterbank), step.window, synthesis, halvings)
 
-    def change(self, x: str, target: str, inside: str) -> str:
-        """What is added to frames (B, n, size) so that they have levels (B, n, bands + E), where `inside` is 1."""
+    def change(self, x: Parts, target: str, inside: str) -> Parts:
+        """What is added to n frames so that they have levels (B, n, bands + E), where `inside` is 1."""
         graph, step = self.graph, self.step
         spectrum, level = self.spectra(x)
         gain = graph("Min", graph("Max", graph("Sub", target, level), -MAX_GAIN), step.most)
@@ -129,8 +131,8 @@ class Frames:
         scale = graph("Sub", graph("Exp", graph("MatMul", gain, to_bins)), 1.0)
         return self._fourier.back(spectrum, scale)
 
-    def spectra(self, x: str) -> tuple[Spectrum, str]:
-        """Spectra of frames (B, n, size), and their levels: the log-mel, then those outside of its range."""
+    def spectra(self, x: Parts) -> tuple[Spectrum, str]:
+        """Spectra of n frames, and their levels: the log-mel, then those outside of its range."""
         graph, spec = self.graph, self.step.spec
         spectrum = self._fourier.of(x)
         used = magnitude(graph, spectrum, max(spec.magnitude_eps, 1e-20))
@@ -191,7 +193,7 @@ class Low:
         return accelerated(self.graph, low, [self.consistency.change] * count)
 
     def _rows(self, x: str, before: int, matrix: Tensor, step: int) -> str:
-        rows = self.graph("MatMul", stretches(self.graph, x, before, len(matrix), step), matrix)
+        rows = self.graph("MatMul", joined(self.graph, stretches(self.graph, x, before, len(matrix), step)), matrix)
         return self.graph("Reshape", rows, whole(0, -1))
 
 
@@ -214,7 +216,7 @@ class Guided:
         self._whole = graph("Unsqueeze", signal.mask(inside), whole(2))  # frames within the item
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = guide.window / (0.375 * guide.size / guide.hop)
-        self._fourier = Fourier(graph, guide.size, guide.bins, guide.window, synthesis)
+        self._fourier = Fourier(graph, guide.size, guide.hop, guide.bins, guide.window, synthesis)
         bands, order = guide.band.consistency.bands, self._fourier.order
         both = graph("Reshape", graph("Sub", self.stated, guide.unit), whole(0, -1, 2, bands))
         mean = graph("ReduceMean", both, whole(2), keepdims=0)
@@ -295,7 +297,7 @@ class Guided:
         size = window + lags - 1
         length = 2 ** math.ceil(math.log2(size + window))
         transform = fourier(length, length // 2 + 1)[:size]
-        x = stretches(graph, low, self._left + size // 2, size, guide.hop)
+        x = joined(graph, stretches(graph, low, self._left + size // 2, size, guide.hop))
         first = transform * (torch.arange(size) < window)[:, None]
         parts = [halves(graph, graph("MatMul", x, matrix), length // 2 + 1) for matrix in (first, transform)]
         (a, b), (c, d) = parts

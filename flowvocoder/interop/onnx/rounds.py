@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowvocoder.interop.onnx.graph import END, Graph, whole
 from flowvocoder.interop.onnx.postfilter import Frames, accelerated, wanted
-from flowvocoder.interop.onnx.spectra import HALVINGS, joined, stretches, summed
+from flowvocoder.interop.onnx.spectra import HALVINGS, joined, stretches, summed, whole_stretches, windowed
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.frame_by_frame import constants
 from flowvocoder.postfilter.geometry import FADE, geometry, in_whole_hops, momentum
@@ -154,8 +154,8 @@ class _Work:
 
         def change(x: str, number: int) -> str:
             x = graph.pad(x, 0, reach - length, 1) if reach > length else graph.slice(x, 0, reach, 1)
-            rows = frames.change(joined(graph, x, step.size, step.hop), levels, "inside")
-            total = summed(graph, graph("Mul", rows, table), step.hop, step.size)
+            rows = frames.change(whole_stretches(graph, x, step.size, step.hop), levels, "inside")
+            total = summed(graph, windowed(graph, rows, table), step.hop, step.size)
             return graph.slice(total, 0, length, 1) if reach > length else graph.pad(total, 0, length - reach, 1)
 
         count = self._settings.low_rounds if low else self._settings.rounds
@@ -164,5 +164,6 @@ class _Work:
 
 def _filtered(graph: Graph, x: str, before: int, matrix: Tensor, step: int, length: int) -> str:
     """As `postfilter.rounds._rows`, of (B, length)."""
-    rows = graph("MatMul", stretches(graph, graph.pad(x, 0, -length % step, 1), before, len(matrix), step), matrix)
+    parts = stretches(graph, graph.pad(x, 0, -length % step, 1), before, len(matrix), step)
+    rows = graph("MatMul", joined(graph, parts), matrix)
     return graph("Reshape", rows, whole(0, -1))
