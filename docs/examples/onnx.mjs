@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import * as ort from "onnxruntime-node";
 
-const rate = 22050, hop = 256, temperature = 0.9; // `flowvocoder info bundled` prints them
+const rate = 22050, hop = 256, temperature = 0.95; // `flowvocoder info bundled` prints them
 const [model, melFile, out] = process.argv.slice(2);
 
 // NumPy's format: 10 bytes, a header as long as the last two of them say, and the numbers, row after row.

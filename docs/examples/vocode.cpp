@@ -2,7 +2,7 @@
 //   flowvocoder export bundled voice.pt2 --format pt2
 //   c++ -std=c++17 -O2 vocode.cpp -o vocode -I$T/include -I$T/include/torch/csrc/api/include \
 //       -L$T/lib -ltorch -ltorch_cpu -lc10 -Wl,-rpath,$T/lib        # T: the folder of the Python package torch, or libtorch
-//   ./vocode voice.pt2 mel.npy out.wav 22050 0.9
+//   ./vocode voice.pt2 mel.npy out.wav 22050 0.95
 // The mel is float32, (n_mels, frames), as `flowvocoder mel` writes it. The last numbers are the voice's sample rate and
 // temperature, which `flowvocoder info` prints.
 

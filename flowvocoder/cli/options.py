@@ -105,7 +105,8 @@ def add_iterations(parser: argparse.ArgumentParser) -> None:
                         help="mel-consistency (Griffin-Lim) iterations after the flow (default: the checkpoint's);"
                         " each delays a stream by one analysis window")  # fmt: skip
     parser.add_argument("--low-band-iters", type=int, metavar="N",
-                        help="further ones below 1 and 2 kHz (default: the checkpoint's; 0 in streams)")  # fmt: skip
+                        help="further ones below 1 and 2 kHz (default: the checkpoint's; streams run the rounds of"
+                        " --latency instead)")  # fmt: skip
 
 
 def add_engine(parser: argparse.ArgumentParser, *more: str) -> None:
@@ -115,7 +116,8 @@ def add_engine(parser: argparse.ArgumentParser, *more: str) -> None:
                         help="eager: PyTorch (default); numba: compiled recursion; compile: graphs, after a minute's"
                         f" warm-up; auto: numba if installed{onnx}")  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"],
-                        help="of the networks (default float32); the others are for GPUs")  # fmt: skip
+                        help="of the networks (default float32); bfloat16 is for GPUs and CPUs with AMX, float16"
+                        " for GPUs")  # fmt: skip
 
 
 def add_chunk(parser: argparse.ArgumentParser) -> None:

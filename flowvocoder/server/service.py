@@ -60,7 +60,7 @@ class Sampling(Options):
         None,
         ge=0,
         le=MOST_LOW_BAND_ITERS,
-        description="further ones below 1 and 2 kHz (default: the voice's; 0 in streams)",
+        description="further ones below 1 and 2 kHz (default: the voice's; streams run the rounds of their latency)",
     )
     latency_ms: float | None = Field(
         None, gt=0, le=10_000, description="from a frame to its samples in a stream, in place of the iterations"
