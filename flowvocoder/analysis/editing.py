@@ -73,7 +73,8 @@ def redone(vocoder: Vocoder, samples: Samples, rate: int, spans: Iterable[tuple[
         made = redo(vocoder, audio, start, end, seed, temperature).numpy()
         back = resample(made, vocoder.sample_rate, rate)
         first, last = (round(time * rate) for time in (start, end))
-        done[first:last] = back[first:last][: len(done) - first]
+        piece = back[first : min(last, len(done))]  # to another rate and back, the end may lose a sample
+        done[first : first + len(piece)] = piece
     return done
 
 

@@ -1,6 +1,7 @@
 """From scores to p-values: how often clean speech that took no part in the fit scores as high."""
 
 import dataclasses
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,11 @@ class Calibration:
         """The smallest p-value that so many recordings can give."""
         return 1.0 / (len(self.scores) + 1)
 
+    @property
+    def shown(self) -> str:
+        """It in four digits, rounded up, so that one may ask for it."""
+        return f"{math.ceil(self.smallest * 1e4) / 1e4:.4f}"
+
     def p_value(self, score: float, pieces: int = 1) -> float:
         """The chance that clean speech scores as high: (1 + those that do) / (1 + N) (Vovk et al. 2005).
 
@@ -41,7 +47,8 @@ class Calibration:
             pieces: of which it is the highest.
         """
         above = len(self.scores) - int(np.searchsorted(self.scores, score, "left"))
-        return float(1.0 - (1.0 - (1 + above) / (len(self.scores) + 1)) ** pieces)
+        one = (1 + above) / (len(self.scores) + 1)
+        return one if pieces == 1 else float(1.0 - (1.0 - one) ** pieces)  # one piece without rounding: it is compared
 
     def threshold(self, false_alarms: float) -> float:
         """The score that a frame exceeds in that share of clean recordings.
@@ -50,6 +57,7 @@ class Calibration:
             ConfigError: no share, or fewer than one of the recordings.
         """
         if not self.smallest <= false_alarms < 1.0:
-            least = f"{self.smallest:.4f} (calibrated with {len(self.scores)} recordings)"
+            least = f"{self.shown} (calibrated with {len(self.scores)} recordings)"
             raise ConfigError(f"false alarms must be a share from {least} to below 1, not {false_alarms}")
-        return float(self.peaks[-int(false_alarms * (len(self.peaks) + 1))])
+        above = math.floor(false_alarms * (len(self.peaks) + 1) + 1e-9)  # 1 of `smallest`, whatever it was rounded to
+        return float(self.peaks[-above])

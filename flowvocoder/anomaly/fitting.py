@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from flowvocoder import __version__
+from flowvocoder.anomaly.damages import DAMAGES
 from flowvocoder.anomaly.examples import (
     Corpus,
     Example,
@@ -19,10 +20,12 @@ from flowvocoder.anomaly.examples import (
     spectra,
     untouched,
 )
-from flowvocoder.errors import DataError
-from flowvocoder.files import writing
+from flowvocoder.anomaly.features import FEATURES
+from flowvocoder.errors import ConfigError, DataError
+from flowvocoder.files import sha256_of_json, writing
 from flowvocoder.parallel import Crashed, ordered_map
 from flowvocoder.progress import progress
+from flowvocoder.voice_card import BUNDLED_VOICE
 
 SHARD = 8
 """Crops that are worked on, and kept, together."""
@@ -37,15 +40,22 @@ class Settings:
 
     Attributes:
         crops: to learn from, each as it is and damaged in three ways.
-        calibration: crops of the speakers who are held out; p-values go down to one of them.
+        calibration: crops of the speakers who are held out. Half say what is usual, half give p-values.
         held_out: share of the speakers.
         seed: the fit is a function of it and of the recordings.
+
+    Raises:
+        ConfigError: too few crops.
     """
 
     crops: int = 480
     calibration: int = 320
     held_out: float = 0.3
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crops < 1 or self.calibration < 2:
+            raise ConfigError(f"{self.crops} crops and {self.calibration} to calibrate: at least 1 and 2 are needed")
 
 
 def training(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -> Training:
@@ -77,8 +87,10 @@ def _clean(index: int, corpus: Corpus, seed: int) -> list[Example]:
 
 def _made(what: str, make: Callable[[int], Iterable[Example]], corpus: Corpus, count: int, seed: int, work: Path | None,
           jobs: int) -> list[Example]:  # fmt: skip
-    names = "\n".join(str(file) for files in corpus.speakers for file in files)
-    key = hashlib.sha256(f"{seed} {names}".encode()).hexdigest()[:12]
+    files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for each in corpus.speakers for file in each]
+    # What was made of other recordings, or by another version, is made anew.
+    settings = [__version__, BUNDLED_VOICE.name, FEATURES, list(DAMAGES), seed, files]
+    key = sha256_of_json({"settings": settings})[:12]
     shards = [(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
     one = functools.partial(_shard, make=make, name=f"{what}-{key}", work=work)
     found: list[Example] = []

@@ -8,6 +8,7 @@ from flowvocoder.anomaly.features import SHORTEST, features
 from flowvocoder.anomaly.framing import FRAMES
 from flowvocoder.anomaly.spans import JOIN, Span, find_spans
 from flowvocoder.audio.files import Samples
+from flowvocoder.errors import AudioError
 
 STEP = 2
 """Seconds that are looked at together."""
@@ -34,7 +35,7 @@ class AnomalyStream:
     def __init__(self, detector: AnomalyDetector, sample_rate: int, false_alarms: float = FALSE_ALARMS):
         self._detector, self._rate, self._share = detector, sample_rate, false_alarms
         self._threshold = detector.calibration.threshold(false_alarms)
-        self._buffer = np.zeros(0, np.float32)
+        self._buffer, self._given = np.zeros(0, np.float32), 0
         self._before = 0  # seconds of the buffer that were judged already
         self._evidence, self._origin = np.zeros((0, len(LINES))), 0  # frames not given out, the first's number
         self._piece: list[np.ndarray] = []
@@ -42,6 +43,7 @@ class AnomalyStream:
 
     def push(self, samples: Samples) -> list[Span]:
         """Spans that ended, after samples (T,) in [-1, 1)."""
+        self._given += len(samples)
         self._buffer = np.concatenate([self._buffer, samples.astype(np.float32)])
         found: list[Span] = []
         while len(self._buffer) >= (self._before + STEP + MARGIN) * self._rate:
@@ -52,7 +54,11 @@ class AnomalyStream:
         return found
 
     def flush(self) -> list[Span]:
-        """Spans in what is left."""
+        """Spans in what is left. Raises AudioError: all together is less than `SHORTEST` seconds."""
+        if self._given < SHORTEST * self._rate:
+            raise AudioError(
+                f"{self._given} samples ({self._given / self._rate:.3f} s) are too few: {SHORTEST} s at least"
+            )
         if len(self._buffer) >= (self._before + SHORTEST) * self._rate:
             self._look(None)
         return self._ended(last=True)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import soundfile as sf
 
 from flowvocoder.audio.bandwidth import band_edge
-from flowvocoder.audio.files import open_audio
+from flowvocoder.audio.files import check_size, open_audio
 from flowvocoder.audio.levels import Downmix, frame_levels, speech_level
 from flowvocoder.audit import checks
 from flowvocoder.audit.deep import Deep, Row
@@ -100,11 +100,12 @@ def measure(
         unchanged = entry.is_unchanged(folder)
         with open_audio(path) as file:
             rate, stored = file.samplerate, file.frames
+            there = min(entry.duration, max(0, stored - entry.start))
+            check_size(path, file, there)
             file.seek(min(entry.start, stored))
-            data = file.read(entry.duration, dtype="float32", always_2d=True)
+            data = file.read(there, dtype="float32", always_2d=True)
     except (AudioError, OSError, sf.LibsndfileError, RuntimeError) as error:
         return empty((Finding("unreadable", True, _without(path, entry.path, error)),))
-    there = min(entry.duration, max(0, stored - entry.start))
     if len(data) < there:
         detail = f"{entry.path} breaks off after {entry.start + len(data)} of {stored} samples"
         return empty((Finding("unreadable", True, detail),), rate=rate)

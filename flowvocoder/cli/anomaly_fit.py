@@ -15,7 +15,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crops", type=positive_int, default=480, metavar="N",
                         help="crops to learn from, as they are and damaged in three ways (default 480)")  # fmt: skip
     parser.add_argument("--calibration", type=positive_int, default=320, metavar="N",
-                        help="crops of held-out speakers: p-values from 1 / (N + 1) on (default 320)")  # fmt: skip
+                        help="crops of held-out speakers, 2 at least: half of them give p-values, from 1 / (N / 2 + 1)"
+                        " on (default 320)")  # fmt: skip
     parser.add_argument(
         "--seed", type=seed, default=0, help="random seed; the same gives the same detector (default 0)"
     )
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     shutil.rmtree(work, ignore_errors=True)
     clean = detector.calibration
     crops = f"{len(clean.scores)} crops, {clean.seconds / 60.0:.1f} min, of speakers held out"
-    print(f"{arguments.out}: calibrated with {crops}; p-values from {clean.smallest:.4f} on")
+    print(f"{arguments.out}: calibrated with {crops}; p-values from {clean.shown} on")
     return 0
 
 

@@ -1,6 +1,7 @@
 """`mel doctor`: which convention a mel is in."""
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Say what the numbers look like; beside a recording, how far each convention is from them."""
-    from flowvocoder.cli.common import read_recording
+    from flowvocoder.audio.files import at_rate, piped, read_as_stored
+    from flowvocoder.cli.common import say_changes
     from flowvocoder.mel import doctor
     from flowvocoder.mel.arrays import read_bands
     from flowvocoder.mel.statistics import write_statistics
@@ -38,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     plausible = doctor.plausible_as(mel)
     found = []
     if arguments.reference is not None:
-        found = doctor.fits(mel, lambda spec: read_recording(arguments.reference, spec).samples)
+        stored = read_as_stored(arguments.reference, content=piped(arguments.reference))  # once: it may be a pipe
+        say_changes(arguments.reference, stored)
+        found = doctor.fits(mel, functools.cache(lambda rate: at_rate(stored, rate).samples))
         if not found:
             raise MelError(f"{arguments.mel}: no convention has {mel.shape[0]} bands and {mel.shape[1]} frames of"
                            f" {arguments.reference}")  # fmt: skip

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows.append({"file": str(path), "nats_per_sample": nats, "bits_per_sample": bits_per_sample(nats)})
         if not arguments.json:
             print(f"{path}: {nats:.4f} nats/sample, {bits_per_sample(nats):.4f} bits/sample", flush=True)
-    if arguments.json and rows:
+    if arguments.json:
         print(json.dumps(rows, indent=2))
     elif len(rows) > 1:
         mean = sum(r["nats_per_sample"] for r in rows) / len(rows)

@@ -39,10 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     if target.exists() and not arguments.force:
         raise ConfigError(f"{target}: is there already: --force replaces it, --name gives another name")
     source = Path(given if there or is_on_hub(given) else f"{PREFIX}{given}")
-    licence = load_checkpoint(source).card.licence  # all of it is checked
+    checked = folder_of(source)  # once: on the hub, it may mean another commit the next time
+    licence = load_checkpoint(checked).card.licence
     with writing_folder(target) as folder:
         for file in (CONFIG, WEIGHTS):
-            shutil.copyfile(folder_of(source) / file, folder / file)
+            shutil.copyfile(checked / file, folder / file)
     print(f"{name}: licence {licence}, kept in {target}")
     return 0
 

@@ -158,7 +158,7 @@ def find_utterances(root: Path) -> list[Utterance]:
 
     Raises:
         AudioError: no such folder, no audio in it, or a recording that metadata.csv names is missing.
-        DataError: as `read_lines` and `read_speakers`, no entries, or a file that is missing.
+        DataError: as `read_lines` and `read_speakers`, no entries, a file that is missing, or two files of one name.
     """
     if root.suffix == ".jsonl" and not root.is_dir():
         return _of_manifest(root)
@@ -175,6 +175,10 @@ def find_utterances(root: Path) -> list[Utterance]:
     wavs = root / "wavs"
     base = wavs if all(p.is_relative_to(wavs) for p in found) else root
     names = [p.relative_to(base).with_suffix("").as_posix() for p in found]
+    first = dict(zip(reversed(names), reversed(found), strict=True))
+    for name, path in zip(names, found, strict=True):
+        if first[name] != path:
+            raise DataError(f"{first[name]} and {path.name} are one utterance twice: keep one of them")
     speakers = read_speakers(root, names)
     return [Utterance(f"{corpus}/{n}", p, speaker=s) for n, p, s in zip(names, found, speakers, strict=True)]
 

@@ -83,9 +83,7 @@ class Entry:
 
     def is_unchanged(self, folder: Path) -> bool:
         """Whether the audio file is still the one `sha256` was taken of. Raises OSError."""
-        path = self.audio_file(folder)
-        state = path.stat()
-        return _hash_of_file(path, state.st_size, state.st_mtime_ns) == self.sha256
+        return cached_sha256(self.audio_file(folder)) == self.sha256
 
     def to_json(self) -> str:
         """The line, without its line feed; fields at their default are left out."""
@@ -238,9 +236,14 @@ def _parse(line: bytes) -> Entry:
         raise DataError(f"not UTF-8 (byte {error.start})") from error
 
 
+def cached_sha256(path: Path) -> str:
+    """SHA-256 of a file, kept until it changes: many stretches of one long recording read it once. Raises OSError."""
+    state = path.stat()
+    return _sha256_of_state(path, state.st_size, state.st_mtime_ns)
+
+
 @functools.lru_cache(maxsize=1024)
-def _hash_of_file(path: Path, size: int, changed: int) -> str:
-    # Kept, so that the many stretches of one long recording do not each read the whole of it.
+def _sha256_of_state(path: Path, size: int, changed: int) -> str:
     return sha256_of(path)
 
 

@@ -81,15 +81,15 @@ class Fit:
         return f"scaled: ln of the mel = {self.factor:.4g} x value {self.shift:+.4g}"
 
 
-def fits(mel: npt.NDArray[np.generic], read: Callable[[MelSpec], npt.NDArray[np.float32]]) -> list[Fit]:
+def fits(mel: npt.NDArray[np.generic], read: Callable[[int], npt.NDArray[np.float32]]) -> list[Fit]:
     """The conventions with as many bands and frames, the nearest first.
 
     Args:
         mel: (n_mels, F).
-        read: gives the recording's samples at a convention's rate.
+        read: gives the recording's samples at a rate in Hz.
     """
     found = [fit for name, of in _sources(mel.shape[0])
-             for fit in _fits(name, of, mel.astype(np.float64), read(of.spec))]  # fmt: skip
+             for fit in _fits(name, of, mel.astype(np.float64), read(of.spec.sample_rate))]  # fmt: skip
     return sorted(found, key=lambda fit: (fit.before >= EXACT, round(fit.by_band, 2), fit.before >= NEAR, fit.scaled))
 
 

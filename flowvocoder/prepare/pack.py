@@ -11,11 +11,11 @@ from pathlib import Path
 
 from flowvocoder.audio.files import open_audio
 from flowvocoder.data.corpus import Utterance, corpus_name, find_utterances, split
-from flowvocoder.data.manifest import Entry, write_manifest
+from flowvocoder.data.manifest import Entry, cached_sha256, write_manifest
 from flowvocoder.data.shards import is_shard_folder
 from flowvocoder.data.splits import TRAIN, UNSEEN, VALIDATION, hash_of
 from flowvocoder.errors import ConfigError, DataError, FlowVocoderError
-from flowvocoder.files import check_folder, reason, sha256_of, writing
+from flowvocoder.files import check_folder, reason, writing
 from flowvocoder.prepare.convert import Converted, Settings, convert
 from flowvocoder.progress import progress
 
@@ -175,7 +175,7 @@ def _entry(utterance: Utterance, part: str, folder: Path) -> Entry:
     mel = None if not isinstance(utterance.mel, Path) else from_there(utterance.mel)
     return Entry(
         id=utterance.id, path=from_there(utterance.path), start=utterance.start, duration=duration, rate=rate,
-        speaker=utterance.voice, language="und", sha256=sha256_of(utterance.path), split=part, mel=mel,
+        speaker=utterance.voice, language="und", sha256=cached_sha256(utterance.path), split=part, mel=mel,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Steps of one size as one compiled graph: `torch.compile`, and on a GPU a CUDA graph of what it made."""
 
 import itertools
+import threading
 import types
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ MOST_GRAPHS = 8
 """Sizes that are compiled at most. Each takes a minute; a size beyond them, or that never comes back, runs as it is."""
 
 _NUMBERS = itertools.count()
+
+_MAKING = threading.Lock()
 
 UNKNOWN = 2**48
 """Length of a signal whose end is not known yet."""
@@ -49,9 +52,10 @@ class GraphStep(FlowStep):
         if length is None:
             length = torch.full((mel.shape[0],), UNKNOWN, device=mel.device)
         inputs = [mel, noise, position, length, *state]
-        if size not in self._graphs:
-            run = torch.compile(apart(self._traced), dynamic=False)
-            self._graphs[size] = CudaGraph(run, inputs) if mel.is_cuda else run
+        with _MAKING:
+            if size not in self._graphs:
+                run = torch.compile(apart(self._traced), dynamic=False)
+                self._graphs[size] = CudaGraph(run, inputs) if mel.is_cuda else run
         audio, *state = self._graphs[size](inputs)
         return audio, state
 
@@ -81,7 +85,7 @@ class CudaGraph:
     """A function of tensors of fixed shapes, recorded once and replayed: one launch instead of hundreds."""
 
     def __init__(self, run: Run, example: Sequence[Tensor]):
-        self._inputs = [tensor.clone() for tensor in example]
+        self._inputs, self._turn = [tensor.clone() for tensor in example], threading.Lock()
         side = torch.cuda.Stream()  # recording wants kernels compiled and caches filled before, on another stream
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -93,6 +97,7 @@ class CudaGraph:
             self._outputs = run(self._inputs)
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        torch._foreach_copy_(self._inputs, list(inputs))
-        self._graph.replay()
-        return [tensor.clone() for tensor in self._outputs]  # the next replay writes over them
+        with self._turn:  # threads share inputs and outputs
+            torch._foreach_copy_(self._inputs, list(inputs))
+            self._graph.replay()
+            return [tensor.clone() for tensor in self._outputs]  # the next replay writes over them

@@ -11,7 +11,8 @@ from scipy.signal import lfilter
 
 import flowvocoder
 from flowvocoder import Vocoder
-from flowvocoder.analysis.editing import moved, redo
+from flowvocoder.analysis.editing import moved, redo, redone
+from flowvocoder.audio.resample import resample
 from flowvocoder.cli.main import main
 from flowvocoder.evaluation.pitch import track_pitch
 
@@ -84,6 +85,16 @@ def test_nothing_asked_changes_nothing() -> None:
     audio = sf.read(EXAMPLE, dtype="float32", frames=20000)[0]
     assert np.array_equal(moved(audio, 22050), audio)
     assert np.abs(moved(audio, 22050, speed=1.0 + 1e-7) - audio).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_a_span_may_end_with_the_recording(tmp_path: Path) -> None:
+    speech = resample(
+        sf.read(Path(flowvocoder.__file__).parent / "examples" / "kathleen.flac", dtype="float32")[0], 22050, 48000
+    )[:48240]
+    done = redone(Vocoder.from_pretrained(), speech, 48000, [(0.5, 1.005)])  # to 22050 Hz and back it is a sample short
+    assert done.shape == speech.shape and np.array_equal(done[:24000], speech[:24000])
+    assert np.mean(done[24000:] != speech[24000:]) > 0.9
 
 
 @pytest.mark.slow

@@ -146,6 +146,14 @@ def test_p_values_are_how_often_clean_speech_scores_as_high() -> None:
             calibration.threshold(share)
 
 
+@pytest.mark.parametrize("count", [2, 6, 48, 106, 160, 320, 333])
+def test_the_smallest_p_value_may_be_asked_for_as_it_is_shown(count: int) -> None:
+    calibration = Calibration.of(np.arange(float(count)), np.arange(float(count)), 1.0)
+    assert calibration.p_value(count, pieces=1) <= calibration.smallest
+    for share in (calibration.smallest, float(calibration.shown)):
+        assert calibration.threshold(share) == count - 1
+
+
 def test_spans_begin_and_end_where_the_evidence_does() -> None:
     evidence = np.full((200, len(LINES)), -5.0)
     click = list(LINES).index("click")
@@ -279,6 +287,13 @@ def test_the_command_listens_to_a_pipe(
     assert any(abs(span["start"] - gap[1]) < 0.05 and span["kind"] == "loss" for span in spans)
 
 
+def test_a_stream_that_is_too_short_is_refused_as_a_file_is(detector: AnomalyDetector) -> None:
+    stream = AnomalyStream(detector, 22050)
+    stream.push(np.zeros(500, np.float32))
+    with pytest.raises(AudioError, match=r"500 samples \(0.023 s\) are too few"):
+        stream.flush()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -289,6 +304,7 @@ def test_the_command_listens_to_a_pipe(
         (["score", "-", "a.wav"], "standard input"),
         (["fit", str(EXAMPLES), "--out", str(EXAMPLES)], "not replaced"),
         (["fit", str(EXAMPLES), "--out", "detector"], "too few"),
+        (["fit", str(EXAMPLES), "--out", "detector", "--calibration", "1"], "at least 1 and 2"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(

@@ -160,6 +160,21 @@ def test_each_planted_fault_is_found(name: str, clean: Path, capsys: pytest.Capt
 
 
 @pytest.mark.slow
+def test_a_file_that_claims_a_year_costs_only_itself(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries = list(read_manifest(clean))
+    flac = clean.parent / "year.flac"
+    sf.write(flac, good(1), RATE)
+    data = bytearray(flac.read_bytes())
+    data[21], data[22:26] = data[21] & 0xF0 | 8, bytes(4)  # STREAMINFO's number of samples: 2 ** 35
+    flac.write_bytes(data)
+    year = dataclasses.replace(entries[0], id="year", path=flac.name, duration=2**35, sha256=sha256_of(flac))
+    write_manifest(clean, [*entries, year])
+    _, found = report(clean, capsys)
+    assert (
+        found["utterances"] == 7 and found["harmful_utterances"] == 1 and found["checks"]["unreadable"]["harmful"] == 1
+    )
+
+
 def test_the_table_and_the_plot_show_it(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     entries = list(read_manifest(clean))
     entries[2] = missing(entries[2], clean.parent)

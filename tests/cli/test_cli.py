@@ -208,6 +208,8 @@ def test_score_goes_on_past_a_bad_file(wav: Path, checkpoint: Path, capsys: pyte
     assert run("score", "--json", wav.parent / "none.wav", wav, "--checkpoint", checkpoint) == 2
     captured = capsys.readouterr()
     assert "none.wav: no such file" in captured.err and json.loads(captured.out)[0]["file"] == str(wav)
+    assert run("score", "--json", wav.parent / "none.wav", "--checkpoint", checkpoint) == 2
+    assert json.loads(capsys.readouterr().out) == []
 
 
 def test_score_is_of_the_16_bit_recording(wav: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

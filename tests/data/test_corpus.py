@@ -60,6 +60,18 @@ def test_a_manifest_and_its_folder_are_the_same_corpus(corpus: Path, manifest: P
     assert torch.equal(a.audio, b.audio) and torch.equal(a.mel, b.mel) and a.ids == b.ids
 
 
+def test_one_utterance_in_two_files_is_refused(corpus: Path, tmp_path: Path) -> None:
+    twice = tmp_path / "twice"
+    shutil.copytree(corpus, twice)
+    (twice / "metadata.csv").unlink()
+    first = sorted(twice.rglob("*.flac"))[1]
+    shutil.copy(first, first.with_suffix(".wav"))
+    with pytest.raises(
+        DataError, match=rf"{first.stem}\.(flac|wav) and {first.stem}\.(flac|wav) are one utterance twice"
+    ):
+        find_utterances(twice)
+
+
 def test_the_split_column_decides(corpus: Path, tmp_path: Path) -> None:
     names = ["train", "validation", "test", "unseen"]
     entries = [dataclasses.replace(e, path=str(corpus / e.path), split=names[i % 4])

@@ -1,6 +1,8 @@
 """`mel doctor` and `mel convert`: what a program did to a mel is found, and undone."""
 
 import json
+import os
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -214,3 +216,19 @@ def test_refusals(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         printed = capsys.readouterr().err
         assert said in printed and printed.count("\n") == 1, printed
         assert not Path(out).exists()
+
+
+@pytest.mark.slow
+def test_a_reference_is_read_once_so_it_may_be_a_pipe(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, rate = sf.read(RECORDING)
+    sf.write(tmp_path / "both.wav", np.stack([samples, samples], 1), rate)
+    os.mkfifo(tmp_path / "pipe")
+    feed = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes((tmp_path / "both.wav").read_bytes()))
+    feed.start()
+    assert main(["mel", "doctor", str(folder / "tacotron2.npy"), "--reference", str(tmp_path / "pipe"), "--json"]) == 0
+    feed.join()
+    said = capsys.readouterr()
+    assert json.loads(said.out)["fits"][0]["name"] == "tacotron2"
+    assert said.err.count("averaged to mono") == 1
