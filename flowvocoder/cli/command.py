@@ -51,10 +51,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(FAILED, f"{self.prog}: {one_line(message)} (--help tells more)\n")
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Of the top parser alone: within a command, two words are two arguments."""
         given = list(sys.argv[1:] if args is None else args)
         if " ".join(given[:2]) in TWO_WORDS:
             given[:2] = [" ".join(given[:2])]
+        return super().parse_args(given, namespace)
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        given = sys.argv[1:] if args is None else args
         return super().parse_known_args([self._new_name(argument) for argument in given], namespace)
 
     def _new_name(self, argument: str) -> str:

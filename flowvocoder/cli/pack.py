@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from flowvocoder.cli.command import Command
-from flowvocoder.cli.options import add_jobs, folder, seed, size
+from flowvocoder.cli.options import add_jobs, folder, positive_int, seed, size
 
 RATES = {"flac": 22_050, "vorbis": 22_050, "opus": 24_000}
 """Hz, where nothing else is asked for."""
@@ -19,7 +19,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=size, required=True, help="bytes that OUT may have: 40MB, 60MiB")
     parser.add_argument("--codec", default="flac", choices=tuple(RATES),
                         help="flac (default, without loss), vorbis or opus (84 kbit/s)")  # fmt: skip
-    parser.add_argument("--rate", type=int, help="sample rate in Hz (default 22050; opus: 24000)")
+    parser.add_argument("--rate", type=positive_int, help="sample rate in Hz (default 22050; opus: 24000)")
     parser.add_argument("--shortest", metavar="SECONDS", type=float, default=0.75,
                         help="leave out shorter utterances (default 0.75: a segment of the presets)")  # fmt: skip
     parser.add_argument("--seed", type=seed, default=0, help="another seed chooses other utterances (default 0)")

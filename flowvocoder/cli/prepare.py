@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import named_manifest, set_machine
-from flowvocoder.cli.options import add_jobs
+from flowvocoder.cli.options import add_jobs, positive_int
 from flowvocoder.errors import ConfigError
 
 DEFAULT_RATE = 22050
@@ -16,7 +16,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", metavar="MANIFEST.jsonl", type=Path,
                         help="manifest of the corpus, or a folder with its manifest.jsonl")  # fmt: skip
     parser.add_argument("out", metavar="OUT", type=Path, help="folder of shards; an interrupted run continues there")
-    parser.add_argument("--rate", type=int, help="sample rate in Hz (default: that of --mel, else 22050)")
+    parser.add_argument("--rate", type=positive_int, help="sample rate in Hz (default: that of --mel, else 22050)")
     parser.add_argument("--mel", metavar="CONVENTION",
                         help="also store mels: tacotron2, hifigan, vocos, ...; segments then start at whole"
                         " frames")  # fmt: skip

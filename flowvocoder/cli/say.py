@@ -8,7 +8,8 @@ from flowvocoder.cli.bulk import AUDIO_OUT
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import check_output, iterations, load_vocoder, write_speech
 from flowvocoder.cli.options import add_checkpoint, add_engine, add_sampling
-from flowvocoder.errors import MelError
+from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.files import reading
 from flowvocoder.units import seconds
 
 
@@ -31,7 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_output(arguments.output, AUDIO_OUT)
     given = iterations(arguments)
-    text = sys.stdin.read(2 * MOST_CHARACTERS) if arguments.text == "-" else arguments.text
+    text = arguments.text
+    if text == "-":
+        with reading(Path("standard input"), ConfigError, "not text as this system encodes it"):
+            text = sys.stdin.read(2 * MOST_CHARACTERS)
     text = checked_text(text, arguments.speed)
     vocoder = load_vocoder(arguments)
     numbers, source = acoustic(arguments.tts, vocoder)(text, arguments.speed, arguments.seed)

@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     on_cpu = arguments.device == "cpu"
     own = {"workers": usable_cores() if on_cpu else 1, "batch": 1 if on_cpu else 8}
     limits, key = Limits(**{**own, **given}), _key(arguments.api_key_file)
-    for name in ("demo", "wyoming"):
-        if key is not None and getattr(arguments, name):
+    for name, wanted in (("demo", arguments.demo), ("wyoming", arguments.wyoming is not None)):  # port 0 is one, too
+        if key is not None and wanted:
             raise ConfigError(f"--{name} needs a server without a key: it cannot show one")
     if arguments.wyoming is not None:
         if not 0 <= arguments.wyoming <= 65535:
@@ -90,13 +90,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _key(file: Path | None) -> str | None:
-    """The key, which a command line would show to everybody on the machine. Raises ConfigError: it is empty."""
+    """The key, which a command line would show to everybody on the machine.
+
+    Raises:
+        ConfigError: it is empty, or has characters of which clients send different bytes in a header.
+    """
     if file is None:
-        return os.environ.get(KEY) or None
-    with reading(file, ConfigError, "not a text file"):
-        key = file.read_text(encoding="utf-8").strip()
+        key = os.environ.get(KEY, "")
+        if not key:
+            return None
+    else:
+        with reading(file, ConfigError, "not a text file"):
+            key = file.read_text(encoding="utf-8")
+    key = key.strip()
     if not key:
-        raise ConfigError(f"{file}: holds no key")
+        raise ConfigError(f"{file or KEY}: holds no key")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{file or KEY}: a key is one line of ASCII characters, which every client can send")
     return key
 
 

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 LARGEST_FILE = 64 * 2**20
-"""Bytes in one upload: a minute of 24-bit stereo at 192 kHz is 66 MB."""
+"""Bytes in one upload: a minute of 24-bit stereo at 176.4 kHz is 61 MiB."""
 
 LONGEST = 60.0
 """Seconds of audio in one request."""

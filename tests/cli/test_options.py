@@ -79,6 +79,16 @@ def test_corpus_is_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert outputs[0] == outputs[1] and "CC BY 4.0" in outputs[0]
 
 
+def test_two_words_are_one_command_only_where_commands_stand() -> None:
+    assert parser().parse_args(["mel", "convert", "a.npy", "--convention", "vocos"]).command == "mel convert"
+    assert vars(parser().parse_args(["synth", "mel", "convert"]))["paths"] == ["mel", "convert"]
+
+
+@pytest.mark.parametrize("words", [("prepare", "a.jsonl", "out"), ("pack", "a", "--out", "out", "--size", "4MB")])
+def test_no_rate_is_not_the_usual_one(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--rate: must be 1 or above and whole, not '0'" in refused(capsys, *words, "--rate", "0")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "said"),

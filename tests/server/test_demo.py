@@ -10,9 +10,10 @@ pytest.importorskip("fastapi")
 pytest.importorskip("hibari")
 gradio_client = pytest.importorskip("gradio_client")
 
+from command import refused  # noqa: E402
 from serving import serving  # noqa: E402
 
-from flowvocoder.cli.main import main  # noqa: E402
+from flowvocoder.cli import serve  # noqa: E402
 from flowvocoder.vocoder import Vocoder  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -34,8 +35,27 @@ def test_a_text_is_said_on_the_page_and_the_server_serves_on(
         assert served.ask("GET", "/demo/gradio_api/proxy=http://elsewhere.example/")[0] == 403
 
 
-def test_a_page_shows_no_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_shows_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("FLOWVOCODER_API_KEY", "secret")
-    for option in ("--demo", "--wyoming"):
-        assert main(["serve", option]) == 2
-        assert f"{option} needs a server without a key" in capsys.readouterr().err
+    for options in (["--demo"], ["--wyoming"], ["--wyoming", "0"]):
+        assert f"{options[0]} needs a server without a key" in refused(
+            capsys, "serve", "--checkpoint", tmp_path, *options
+        )
+
+
+@pytest.mark.parametrize(("key", "said"), [(" ", "holds no key"), ("schlüssel", "of ASCII"), ("a\nb", "one line")])
+def test_a_key_that_not_all_can_send_is_refused(
+    key: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "key.txt").write_text(key, encoding="utf-8")
+    assert said in refused(capsys, "serve", "--checkpoint", tmp_path, "--api-key-file", tmp_path / "key.txt")
+    monkeypatch.setenv("FLOWVOCODER_API_KEY", key)
+    assert said in refused(capsys, "serve", "--checkpoint", tmp_path)
+
+
+def test_blanks_around_a_key_are_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key.txt").write_text(" secret\n")
+    monkeypatch.setenv("FLOWVOCODER_API_KEY", " secret\n")
+    assert serve._key(tmp_path / "key.txt") == serve._key(None) == "secret"

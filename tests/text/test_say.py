@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from command import refused
 
 from flowvocoder.cli.main import main
 from flowvocoder.errors import ConfigError, MelError
@@ -142,6 +144,13 @@ def test_say_is_speech_of_that_text(tmp_path: Path) -> None:
     assert float((vocoder.mel(spoken)[0, :, : usual.shape[1]] - torch.from_numpy(usual)).abs().mean()) < 0.3
     with pytest.raises(ConfigError, match="can be said"):
         model("\u4f60\u597d", 1.0, 0)
+
+
+def test_bytes_that_are_no_text_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9 au lait"), "utf-8"))
+    assert "standard input: not text" in refused(capsys, "say", "-", tmp_path / "a.wav")
 
 
 @pytest.mark.slow
