@@ -23,6 +23,7 @@ STREAM_MINUTES = 60.0
 """Audio of one stream."""
 
 MOST_CONNECTIONS = 512
+"""Open at a time, and as many for the Wyoming protocol."""
 
 
 @dataclasses.dataclass(frozen=True)

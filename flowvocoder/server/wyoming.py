@@ -22,7 +22,7 @@ from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.errors import FlowVocoderError
 from flowvocoder.server.answers import refusal
 from flowvocoder.server.gate import Places
-from flowvocoder.server.limits import IDLE_SECONDS, LARGEST_MESSAGE
+from flowvocoder.server.limits import IDLE_SECONDS, LARGEST_MESSAGE, MOST_CONNECTIONS
 from flowvocoder.server.queue import Queue
 from flowvocoder.server.service import Service, Speech, option_problem
 
@@ -41,15 +41,27 @@ class WyomingApi:
     def __init__(self, service: Service, places: Places, queue: Queue, texts: Executor, timeout: float):
         self.service, self.places, self.queue = service, places, queue
         self.texts, self.timeout = texts, timeout
+        self._open: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def serving(self, listening: socket.socket) -> AsyncIterator[None]:
-        """While it accepts connections."""
-        server = await asyncio.start_server(lambda *streams: _Connection(self, *streams).run(), sock=listening)
+        """While it accepts connections; in the end those that are open are hung up on."""
+        server = await asyncio.start_server(self._accept, sock=listening)
         try:
             yield
         finally:
             server.close()
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= MOST_CONNECTIONS:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(_Connection(self, reader, writer).run())
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
 
     def info(self) -> Info:
         """What Home Assistant asks first."""
@@ -63,16 +75,18 @@ class WyomingApi:
         )
         return Info(tts=[TtsProgram(name="flowvocoder", description="normalizing flow", voices=[voice], **about)])
 
-    async def say(self, text: str, address: str) -> Samples:
-        """Samples (T,) of a text. Raises what `refusal` takes."""
+    @contextlib.asynccontextmanager
+    async def said(self, text: str, address: str) -> AsyncIterator[Samples]:
+        """Samples (T,) of a text, which has its place until they are sent. Raises what `refusal` takes."""
         if self.places.stopping:
             raise HTTPException(503, "The server is stopping")
         with self.places.request(address, len(text)):
             work = asyncio.ensure_future(self._say(Speech.model_validate({"input": text})))
             try:
-                return await asyncio.wait_for(self.places.while_serving(work), self.timeout)
+                samples = await asyncio.wait_for(self.places.while_serving(work), self.timeout)
             except TimeoutError as error:
                 raise HTTPException(504, f"This took more than {self.timeout:g} s") from error
+            yield samples
 
     async def _say(self, asked: Speech) -> Samples:
         given = await asyncio.get_running_loop().run_in_executor(self.texts, self.service.speech, asked)
@@ -98,12 +112,16 @@ class _Bounded:
 class _Connection(AsyncEventHandler):
     def __init__(self, api: WyomingApi, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
         super().__init__(_Bounded(reader), writer)  # type: ignore[arg-type]
-        self._api, self._address = api, writer.get_extra_info("peername")[0]
+        self._api, self._address = api, (writer.get_extra_info("peername") or ("",))[0]  # none: it is gone already
+        writer.transport.set_write_buffer_limits(0)  # what is written is then sent, and no place given back too early
 
     async def run(self) -> None:
-        """Until the client goes, or sends what is no event."""
-        with contextlib.suppress(Exception):
-            await super().run()
+        """Until the client goes, sends what is no event, or does not take what it asked for."""
+        try:
+            with contextlib.suppress(Exception):
+                await super().run()
+        finally:
+            self.writer.transport.abort()  # closing waits, for ever, for somebody to take what is left
 
     async def handle_event(self, event: Event) -> bool:
         """Answers one event; whether to stay connected."""
@@ -111,7 +129,8 @@ class _Connection(AsyncEventHandler):
             await self.write_event(self._api.info().event())
         elif Synthesize.is_type(event.type):
             try:
-                await self._send(await self._api.say(Synthesize.from_event(event).text, self._address))
+                async with self._api.said(Synthesize.from_event(event).text, self._address) as samples:
+                    await self._send(samples)
             except (FlowVocoderError, HTTPException, ValidationError) as problem:
                 known = option_problem(dict(problem.errors()[0])) if isinstance(problem, ValidationError) else problem
                 said = refusal(known)[1]["error"]

@@ -1,29 +1,37 @@
 """Home Assistant's protocol, spoken with its own client."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("wyoming")
-pytest.importorskip("hibari")
 
 from serving import serving
 from wyoming.client import AsyncTcpClient
-from wyoming.event import Event
+from wyoming.event import Event, read_event
 from wyoming.info import Describe, Info
 from wyoming.tts import Synthesize
 
 from flowvocoder.audio.pcm16 import to_pcm16
+from flowvocoder.mel.toolkits import Toolkit, toolkit
+from flowvocoder.server import wyoming
 from flowvocoder.text.acoustic import acoustic
 from flowvocoder.vocoder import Vocoder
 
 pytestmark = pytest.mark.slow
+
+PATIENCE = 60.0
+"""Seconds to wait, on however busy a machine."""
 
 
 async def answers(port: int, event: Any, last: str) -> list[Event]:
@@ -37,7 +45,109 @@ async def answers(port: int, event: Any, last: str) -> list[Event]:
         return heard
 
 
+FRAMES = 300
+
+
+def flat(text: str, speed: float, seed: int) -> tuple[np.ndarray, Toolkit]:
+    """Stands in for an acoustic model: the same seconds of a hum for any text."""
+    return np.full((80, FRAMES), -5.0, np.float32), toolkit("tacotron2")
+
+
+@pytest.fixture
+def small_buffers() -> Iterator[socket.socket]:
+    """Listens, and leaves most of what is sent with the server until the client takes it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        yield listening
+
+
+@contextlib.contextmanager
+def connected(listening: socket.socket) -> Iterator[tuple[socket.socket, BinaryIO]]:
+    """A client, which has been accepted, and what it hears."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(PATIENCE)
+        client.connect(listening.getsockname())
+        with client.makefile("rb") as answers:
+            client.sendall(b'{"type": "describe"}\n')
+            about = json.loads(answers.readline())
+            answers.read(about["data_length"])
+            yield client, answers
+
+
+def heard(answers: BinaryIO) -> Iterator[Event]:
+    while (event := read_event(answers)) is not None:
+        yield event
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_place_is_kept_until_all_is_sent(small_voice: Path, small_buffers: socket.socket) -> None:
+    vocoder = Vocoder.from_pretrained(small_voice)
+    with serving(vocoder, tts=flat, wyoming=small_buffers) as served, connected(small_buffers) as (client, answers):
+        client.sendall(b'{"type": "synthesize", "data": {"text": "Hello."}}\n')
+        events = heard(answers)
+        assert next(events).type == "audio-start"
+        assert served.application.places.requests == 1
+        served.application.places.stop()
+        pieces = list(itertools.takewhile(lambda event: event.type == "audio-chunk", events))
+        assert sum(len(piece.payload or b"") for piece in pieces) == 2 * FRAMES * vocoder.spec.hop_length
+
+
+def test_who_takes_nothing_is_hung_up_on(
+    small_voice: Path, small_buffers: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wyoming, "IDLE_SECONDS", 1.0)
+
+    def sockets() -> int:
+        found = 0
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # that of the list itself
+                found += str(descriptor.readlink()).startswith("socket:")
+        return found
+
+    with serving(Vocoder.from_pretrained(small_voice), tts=flat, wyoming=small_buffers) as served:
+        with connected(small_buffers) as (client, answers):
+            both = sockets()
+            client.sendall(b'{"type": "synthesize", "data": {"text": "Hello."}}\n')
+            assert answers.readline()
+            wait_until(lambda: sockets() == both - 1)
+        assert served.application.places.requests == 0
+
+
+def test_who_stays_is_hung_up_on_without_a_traceback(
+    small_voice: Path, small_buffers: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.ExitStack() as stays:
+        with serving(Vocoder.from_pretrained(small_voice), tts=flat, wyoming=small_buffers):
+            _, answers = stays.enter_context(connected(small_buffers))
+        assert answers.read() == b""
+    assert not caplog.records
+
+
+def test_connections_have_a_limit(
+    small_voice: Path, small_buffers: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wyoming, "MOST_CONNECTIONS", 2)
+
+    def one_more() -> bool:
+        with contextlib.suppress(OSError, ValueError), connected(small_buffers):
+            return True
+        return False
+
+    with serving(Vocoder.from_pretrained(small_voice), tts=flat, wyoming=small_buffers):
+        with connected(small_buffers), connected(small_buffers):
+            assert not one_more()
+        wait_until(one_more)
+
+
 def test_a_text_is_said_and_nonsense_ends_its_own_connection_alone(small_voice: Path) -> None:
+    pytest.importorskip("hibari")
     vocoder = Vocoder.from_pretrained(small_voice)
     tts = acoustic(None, vocoder)
     with socket.create_server(("127.0.0.1", 0)) as listening, serving(vocoder, tts=tts, wyoming=listening) as served:
