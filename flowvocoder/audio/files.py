@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -83,11 +84,12 @@ def piped(path: Path) -> bytes | None:
 
 
 @contextlib.contextmanager
-def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFile]:
+def open_audio(path: Path, content: bytes | None = None, longest: float = math.inf) -> Iterator[sf.SoundFile]:
     """An audio file open for reading. It can seek and knows its length, if need be as a decoded copy in memory.
 
     Args:
         content: its bytes where it lies in an archive or came through a pipe; `path` is then only its name.
+        longest: seconds that such a copy may have.
 
     Raises:
         AudioError: no such file, not a regular one, or not audio; also for what goes wrong while it is read.
@@ -108,7 +110,7 @@ def open_audio(path: Path, content: bytes | None = None) -> Iterator[sf.SoundFil
             if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
                 raise AudioError(f"{path}: says {file.samplerate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE}")
             if not file.seekable():
-                file = opened.enter_context(sf.SoundFile(_decoded(path, file)))
+                file = opened.enter_context(sf.SoundFile(_decoded(path, file, longest)))
         try:
             yield file
         except sf.SoundFileError as error:
@@ -155,14 +157,19 @@ class _Source(sf.SoundFile):  # type: ignore[misc]
         return bool(super().seekable() and self.frames != _UNKNOWN)
 
 
-def _decoded(path: Path, file: sf.SoundFile) -> io.BytesIO:
-    """The rest of a file, as 32-bit floats in a format that can seek. Raises AudioError: above `MOST_UNSEEKABLE`."""
-    memory, values = io.BytesIO(), 0
+def _decoded(path: Path, file: sf.SoundFile, longest: float) -> io.BytesIO:
+    """The rest of a file, as 32-bit floats in a format that can seek. Raises AudioError: it is too long.
+
+    A megabyte of FLAC may hold hours: what `check_size` would refuse afterwards is not decoded either.
+    """
+    memory, values, a_second = io.BytesIO(), 0, file.samplerate * file.channels
+    most = min(MOST_UNSEEKABLE, longest * min(a_second, _MOST_VALUES_A_SECOND))
     with sf.SoundFile(memory, "w", file.samplerate, file.channels, "FLOAT", format="W64") as copy:
         while len(block := file.read(_BLOCK, "float32", always_2d=True)):
             values += block.size
-            if values > MOST_UNSEEKABLE:
-                raise AudioError(f"{path}: does not say its length, and holds more than {MOST_UNSEEKABLE} samples")
+            if values > most:
+                said = f"{most:.0f} samples ({most / a_second:.0f} s)"
+                raise AudioError(f"{path}: does not say its length, and holds more than {said}")
             copy.write(block)
     memory.seek(0)
     return memory
@@ -181,7 +188,7 @@ def read_audio(
     Args:
         start, duration: in samples of the file; None reads to its end.
         content: as `open_audio`.
-        longest: seconds that are read; more are refused before anything is decoded.
+        longest: seconds that are read; a longer recording is refused before more than these are decoded.
 
     Raises:
         AudioError: as `read_as_stored`.
@@ -207,7 +214,8 @@ def read_as_stored(
         AudioError: no such file, not audio, empty, too long, shorter than the stretch, or with samples that are not
             finite or far outside -1..1.
     """
-    with open_audio(path, content) as file:
+    whole = not start and duration is None  # a stretch may lie behind hours
+    with open_audio(path, content, longest if whole else math.inf) as file:
         rate, downmix, stop = file.samplerate, Downmix(), None if duration is None else start + duration
         if start or stop is not None:
             if max(start, stop or 0) > file.frames:
