@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from flowvocoder import __version__
-from flowvocoder.mel.files import npy_bytes
+from flowvocoder.mel.files import Mel, npy_bytes
+from flowvocoder.mel.spec import MelSpec
 from flowvocoder.server.gate import Places, until_gone
 from flowvocoder.server.metrics import Metrics
 from flowvocoder.server.queue import Abandoned, Alive, Queue
@@ -128,16 +129,11 @@ class Api:
 
     async def mel(self, request: Request, options: Annotated[MelOptions, Query()]) -> Response:
         """As `flowvocoder mel` writes it. The spec is in the header `X-Mel-Spec`, and in JSON and safetensors, too."""
-        content = await self._body(request)
-        mel, spec = await self._in_time(request, self._alone(lambda: self.service.mel(content, options)))
-        described = json.dumps(spec.to_dict())
-        said = {"X-Mel-Spec": described}
-        if options.format == "json":
-            return JSONResponse({"mel": mel.tolist(), "spec": spec.to_dict()}, headers=said)
-        if options.format == "safetensors":
-            packed = safetensors.numpy.save({"mel": np.ascontiguousarray(mel)}, {"spec": described})
-            return Response(packed, headers=said, media_type="application/octet-stream")
-        return Response(npy_bytes(mel), headers=said, media_type="application/octet-stream")
+        return await self._in_time(request, self._mel(await self._body(request), options))
+
+    async def _mel(self, content: bytes, options: MelOptions) -> Response:
+        mel, spec = await self._alone(lambda: self.service.mel(content, options))
+        return await self._read(_mel_answer, mel, spec, options.format)
 
     async def _body(self, request: Request) -> bytes:
         content = bytearray()
@@ -175,3 +171,14 @@ class Api:
         finally:
             for one in (task, gone):
                 one.cancel()
+
+
+def _mel_answer(mel: Mel, spec: MelSpec, kind: str) -> Response:
+    described = json.dumps(spec.to_dict())
+    said = {"X-Mel-Spec": described}
+    if kind == "json":
+        return JSONResponse({"mel": mel.tolist(), "spec": spec.to_dict()}, headers=said)
+    if kind == "safetensors":
+        packed = safetensors.numpy.save({"mel": np.ascontiguousarray(mel)}, {"spec": described})
+        return Response(packed, headers=said, media_type="application/octet-stream")
+    return Response(npy_bytes(mel), headers=said, media_type="application/octet-stream")

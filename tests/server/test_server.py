@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,13 @@ import safetensors.numpy
 import soundfile as sf
 import torch
 from serving import Served, serving
+from starlette.responses import JSONResponse
 from websockets.sync.client import connect
 
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.mel.files import npy_bytes
 from flowvocoder.mel.toolkits import Toolkit
+from flowvocoder.server import routes
 from flowvocoder.server.gate import Places
 from flowvocoder.server.limits import Limits
 from flowvocoder.server.service import Service, ToVocode, Vocode
@@ -99,6 +102,22 @@ def test_recordings(served: Served, vocoder: Vocoder) -> None:
     ):
         mel = read(served.ask("POST", f"/v1/mel?format={kind}", body)[1])
         assert np.array_equal(mel, vocoder.mel(audio)[0].numpy())
+
+
+def test_a_mel_is_encoded_where_no_other_request_waits(
+    served: Served, mels: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    class Noted(JSONResponse):
+        def render(self, content: Any) -> bytes:
+            threads.append(threading.current_thread().name)
+            return super().render(content)
+
+    monkeypatch.setattr(routes, "JSONResponse", Noted)
+    recording = served.ask("POST", V, npy_bytes(mels[0]))[1]
+    assert served.ask("POST", "/v1/mel?format=json", recording)[0] == 200
+    assert len(threads) == 1 and threads[0].startswith("reading"), "not in the loop that all requests share"
 
 
 def test_the_documentation_names_all_and_fetches_nothing(served: Served) -> None:
