@@ -80,6 +80,10 @@ class MelError(FlowVocoderError):
     """A mel spectrogram cannot be read, or is not what the model was trained on."""
 
 
+class AcousticError(MelError):
+    """An acoustic model fails on a text, or gives no mel of its convention: whoever runs it can mend that alone."""
+
+
 class ImplausibleMelError(MelError):
     """A mel without a spec does not look like the kind the model was trained on."""
 

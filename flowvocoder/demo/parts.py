@@ -16,7 +16,7 @@ import flowvocoder
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.demo.service import MOST_GL_ITERS, MOST_TEMPERATURE
-from flowvocoder.errors import FlowVocoderError
+from flowvocoder.errors import AcousticError, FlowVocoderError
 
 EXAMPLES = Path(flowvocoder.__file__).parent / "examples"
 EXAMPLE_NAMES = {"Kathleen (English)": EXAMPLES / "kathleen.flac", "Kerstin (German)": EXAMPLES / "kerstin.flac"}
@@ -166,11 +166,11 @@ def answer_in_pieces(function: Callable[..., Iterator[Any]]) -> Callable[..., It
 def _messages() -> Iterator[None]:
     try:
         yield
-    except FlowVocoderError as error:
-        # The text may hold the name of a stranger's file, and the page would take it for HTML.
-        raise gr.Error(html.escape(str(error)), 20, title="That did not work", print_exception=False) from error
     except gr.Error:
         raise
     except Exception as error:
+        if isinstance(error, FlowVocoderError) and not isinstance(error, AcousticError):
+            # The text may hold the name of a stranger's file, and the page would take it for HTML.
+            raise gr.Error(html.escape(str(error)), 20, title="That did not work", print_exception=False) from error
         logging.getLogger(__name__).exception("not foreseen")
         raise gr.Error("Something went wrong on the server; it has been noted there", print_exception=False) from error

@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from flowvocoder.errors import (
+    AcousticError,
     AudioError,
     CheckpointError,
     ConfigError,
@@ -37,7 +38,7 @@ def refusal(problem: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, object and headers for an exception. What is not the client's to mend tells nothing of the server."""
     if isinstance(problem, HTTPException):
         return problem.status_code, error(problem.status_code, str(problem.detail)), dict(problem.headers or {})
-    if isinstance(problem, FlowVocoderError):
+    if isinstance(problem, FlowVocoderError) and not isinstance(problem, AcousticError):
         code = next((code for kind, code in _KINDS if isinstance(problem, kind)), "bad_request")
         return 400, error(400, str(problem), code), {}
     return 500, error(500, "Something went wrong on the server: its log says what"), {}

@@ -3,6 +3,7 @@
 import codecs
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,15 @@ from flowvocoder.audio.files import Samples, encode_audio, read_audio
 from flowvocoder.audio.pcm16 import to_pcm16
 from flowvocoder.audio.resample import resample
 from flowvocoder.batches import together
-from flowvocoder.errors import AudioError, ConfigError, FlowVocoderError, ImplausibleMelError, MelError
+from flowvocoder.errors import (
+    AcousticError,
+    AudioError,
+    ConfigError,
+    FlowVocoderError,
+    ImplausibleMelError,
+    MelError,
+    one_line,
+)
 from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion, as_source
 from flowvocoder.mel.diagnose import implausible
@@ -169,10 +178,14 @@ class Service:
         return self._checked(mel, source, options)
 
     def speech(self, asked: Speech) -> ToVocode:
-        """The mel of a text."""
+        """The mel of a text. Raises AcousticError, too: the model fails on it."""
         if self.tts is None:
             raise ConfigError("this server has no acoustic model: pip install 'flowvocoder[say]', or serve with --tts")
-        numbers, source = self.tts(asked.input, asked.speed, asked.seed % 2**32)
+        try:
+            numbers, source = self.tts(asked.input, asked.speed, asked.seed % 2**32)
+        except AcousticError as error:  # the client hears nothing of it
+            logging.getLogger(__name__).error(one_line(str(error)))
+            raise
         most, frames = self._most_frames(source.spec), numbers.shape[1]
         if frames > most:
             raise MelError(f"the text takes {frames} frames, {most} ({self.longest:g} s) are synthesised in one go")

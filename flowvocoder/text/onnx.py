@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowvocoder.errors import ConfigError, MelError
+from flowvocoder.errors import AcousticError, ConfigError, MelError
 from flowvocoder.extras import library
 from flowvocoder.files import read_json, reading
 from flowvocoder.mel.conversion import MelConversion
@@ -52,12 +52,15 @@ class Description:
 
 
 def checked_mel(given: Any, model: Path, name: str) -> tuple[Mel, Toolkit]:
-    """The numbers (n_mels, F) that a model gave, and whose they are. Raises MelError: they are no `name` mel."""
+    """The numbers (n_mels, F) that a model gave, and whose they are. Raises AcousticError: they are no `name` mel."""
     source = toolkit(name)
-    numbers = mel_of_numbers(given, model, source.spec, MOST_FRAMES)
+    try:
+        numbers = mel_of_numbers(given, model, source.spec, MOST_FRAMES)
+    except MelError as error:
+        raise AcousticError(str(error)) from error
     problem = implausible(source.undo(numbers), source.spec)
     if problem:
-        raise MelError(f"{model}: gives no plausible {name} mel: {problem}")
+        raise AcousticError(f"{model}: gives no plausible {name} mel: {problem}")
     return numbers, source
 
 
@@ -97,10 +100,10 @@ class OnnxAcoustic:
             raise ConfigError(f"{description}: the model's inputs are {names}, not {', '.join(self.about.inputs)}")
 
     def __call__(self, text: str, speed: float, seed: int) -> tuple[Mel, Toolkit]:
-        """Raises ConfigError: nothing of the text can be said; MelError: what comes out is no mel of the convention."""
+        """Raises ConfigError: nothing of the text can be said; AcousticError: the model fails, or gives no such mel."""
         ids = self._ids(checked_text(text, speed))
         given = {name: self._value(name, what, ids, speed) for name, what in self.about.inputs.items()}
-        with reading(self.path, MelError, "its model fails on this text"):
+        with reading(self.path, AcousticError, "its model fails on this text"):
             mel = self._session.run([self.about.output], given)[0]
         mel = mel[0] if mel.ndim == 3 and len(mel) == 1 else mel
         return checked_mel(mel.T if self.about.transposed else mel, self.path, self.about.convention)
@@ -109,7 +112,7 @@ class OnnxAcoustic:
         text = text.lower() if self.about.lower else text
         known = [self._numbers[symbol] for symbol in text if symbol in self._numbers]
         if not known:
-            raise ConfigError(f"{self.path}: knows no character of the text {text[:40]!r}")
+            raise ConfigError(f"{self.path.name}: knows no character of the text {text[:40]!r}")
         if self.about.blank is None:
             return known
         return [self.about.blank, *(number for one in known for number in (one, self.about.blank))]
@@ -125,5 +128,5 @@ class OnnxAcoustic:
             words.get(one, one) if isinstance(one, str) else one for one in (what if isinstance(what, list) else [what])
         ]
         if not all(isinstance(one, int | float) and math.isfinite(one) for one in values):
-            raise ConfigError(f"{self.path}: input {name} is {IDS}, {LENGTH}, {SLOWNESS}, {SPEED} or numbers")
+            raise AcousticError(f"{self.path}: input {name} is {IDS}, {LENGTH}, {SLOWNESS}, {SPEED} or numbers")
         return np.array(values, kind)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowvocoder.errors import ConfigError, FlowVocoderError, MelError
+from flowvocoder.errors import AcousticError, ConfigError, FlowVocoderError
 from flowvocoder.files import reading
 from flowvocoder.mel.conversion import MelConversion
 from flowvocoder.mel.files import Mel
@@ -38,9 +38,9 @@ class Program:
         MelConversion(toolkit(self.convention), wanted)
 
     def __call__(self, text: str, speed: float, seed: int) -> tuple[Mel, Toolkit]:
-        """Raises MelError: it fails on this text, or what comes out is no mel of the convention."""
+        """Raises AcousticError: it fails on this text, or what comes out is no mel of the convention."""
         text = checked_text(text, speed)
-        with self._lock, _running(self.path, MelError, "fails on this text"):
+        with self._lock, _running(self.path, AcousticError, "fails on this text"):
             mel = self._speak(text, speed, seed)
         return checked_mel(mel, self.path, self.convention)
 

@@ -17,6 +17,7 @@ from demo_fixtures import Server, assert_nothing_is_left, running
 
 from flowvocoder.analysis.editing import moved
 from flowvocoder.demo.inputs import LONGEST
+from flowvocoder.errors import AcousticError
 from flowvocoder.vocoder import Vocoder
 
 gradio_client = pytest.importorskip("gradio_client")
@@ -251,6 +252,18 @@ def test_the_same_result_twice_is_two_files(tmp_path: Path, monkeypatch: pytest.
         first, second = (Path(component.postprocess(value).path) for _ in range(2))
         assert first != second and first.read_bytes() == second.read_bytes()
         assert first.is_relative_to(component.GRADIO_CACHE), "files elsewhere are copied, and not deleted"
+
+
+def test_a_visitor_hears_nothing_of_a_model_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    from flowvocoder.demo.parts import answer, gr
+
+    @answer
+    def fails() -> None:
+        raise AcousticError("/srv/tts.json: its model fails on this text")
+
+    with pytest.raises(gr.Error) as told:
+        fails()
+    assert "tts" not in str(told.value) and "/srv/tts.json" in caplog.text
 
 
 def test_gradio_is_imported_without_its_stub_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

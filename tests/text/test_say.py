@@ -161,6 +161,20 @@ def test_say_takes_a_described_model(toy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_model_that_fails_is_no_fault_of_the_clients(toy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("fastapi")
+    from serving import serving
+
+    vocoder, body = Vocoder.from_pretrained(), json.dumps({"input": "a bad cafe"}).encode()
+    for changed in ({"output": "melody"}, {"transposed": True}, {"convention": "coqui"}):
+        with serving(vocoder, tts=OnnxAcoustic(described(toy.parent, **changed), vocoder.spec)) as served:
+            said = served.error("POST", "/v1/audio/speech", body, {"Content-Type": "application/json"})
+        assert said["code"] == "internal" and "toy" not in said["message"]
+        assert [str(toy) in record.message for record in caplog.records] == [True], "whoever runs the server reads it"
+        caplog.clear()
+
+
+@pytest.mark.slow
 def test_speech_over_http(toy: Path) -> None:
     pytest.importorskip("fastapi")
     from serving import serving
@@ -183,6 +197,8 @@ def test_speech_over_http(toy: Path) -> None:
             assert served.error("POST", path, json.dumps({**body, **wrong}).encode(), head)["code"] == "bad_option", (
                 wrong
             )
+        unknown = served.error("POST", path, json.dumps({**body, "input": "zzz"}).encode(), head)
+        assert unknown["message"] == "toy.json: knows no character of the text 'zzz'", "not where it lies"
         assert served.error("POST", path, b"{", head)["status"] == 400
     with serving(vocoder) as served:
         assert "no acoustic model" in served.error("POST", path, json.dumps(body).encode(), head)["message"]
