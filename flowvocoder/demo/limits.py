@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import stat
 import time
 from pathlib import Path
@@ -63,16 +64,22 @@ class Bodies:
         return length
 
     def _stored(self) -> int:
-        """Bytes in the folder. Deletes old uploads that broke off: they lie at its top, and Gradio forgets them."""
-        stored = 0
-        for path in self.folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                status = path.lstat()
-                if stat.S_ISREG(status.st_mode):
-                    if path.parent == self.folder and status.st_mtime < time.time() - KEEP_SECONDS:
-                        path.unlink()
-                    else:
-                        stored += status.st_size
+        """Bytes in the folder. Deletes what Gradio forgets: old uploads that broke off, which lie at its top, and old
+        folders whose files it has deleted."""
+        stored, old = 0, time.time() - KEEP_SECONDS
+        for place, _, names in os.walk(self.folder, topdown=False):  # passes over folders that another walk deleted
+            here = Path(place)
+            for path in map(here.joinpath, names):
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.lstat()
+                    if stat.S_ISREG(status.st_mode):
+                        if here == self.folder and status.st_mtime < old:
+                            path.unlink()
+                        else:
+                            stored += status.st_size
+            with contextlib.suppress(OSError):  # it is not empty
+                if here != self.folder and here.lstat().st_mtime < old:
+                    here.rmdir()
         return stored
 
 

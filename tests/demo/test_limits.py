@@ -146,3 +146,15 @@ def test_the_disk_has_room_for_so_much(tmp_path: Path, limits: ModuleType, monke
     os.utime(broken_off, (0, time.time() - limits.KEEP_SECONDS - 1))
     assert _through(tmp_path, 3, [b"abc"]) == b"abc" and not broken_off.exists() and kept.exists()
     assert _through(tmp_path, 41, [b"abc"]) == 503, "what is still to come counts"
+
+
+def test_old_folders_go_once_they_are_empty(tmp_path: Path, limits: ModuleType) -> None:
+    """Every result has a folder of its own, of which Gradio deletes the file alone."""
+    old, new, full = (tmp_path / name for name in ("old", "new", "full"))
+    for folder in (old, new, full):
+        folder.mkdir()
+    (full / "a.wav").write_bytes(b"RIFF")
+    for folder in (old, full, tmp_path):
+        os.utime(folder, (0, time.time() - limits.KEEP_SECONDS - 1))
+    assert _through(tmp_path, 3, [b"abc"]) == b"abc"
+    assert sorted(tmp_path.iterdir()) == [full, new]
