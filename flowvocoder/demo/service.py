@@ -19,11 +19,12 @@ from flowvocoder.analysis.walk import LayerState, walk
 from flowvocoder.anomaly import AnomalyDetector
 from flowvocoder.anomaly.plots import draw_verdict
 from flowvocoder.anomaly.spans import Verdict
-from flowvocoder.audio.files import Samples
+from flowvocoder.audio.files import Recording, Samples
 from flowvocoder.demo import inputs
 from flowvocoder.errors import AudioError, ConfigError
 from flowvocoder.evaluation.griffin_lim import griffin_lim
 from flowvocoder.mel.spec import MelSpec
+from flowvocoder.postfilter.denoiser import Denoiser
 from flowvocoder.postfilter.latency import delays
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.text.acoustic import HIBARI, Acoustic, acoustic
@@ -85,17 +86,22 @@ class Likelihood:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A recording (T,) and what is broken in it; `evidence` (F, M) is of each frame and local damage."""
+    """What is broken in a recording; `evidence` (F, M) is of each frame and local damage.
 
-    name: str
-    samples: Samples
-    sample_rate: int
+    It is kept for every file of a visitor, and so without the samples.
+    """
+
+    path: Path
     verdict: Verdict
     evidence: npt.NDArray[np.float64]
 
-    def picture(self) -> npt.NDArray[np.uint8]:
+    def recording(self) -> Recording:
+        """At its own rate. Raises AudioError: it has been deleted."""
+        return inputs.recording_as_stored(str(self.path))
+
+    def picture(self, heard: Recording) -> npt.NDArray[np.uint8]:
         """Pixels (height, width, 3)."""
-        return draw_verdict(self.samples, self.sample_rate, self.verdict, self.evidence, self.name)
+        return draw_verdict(heard.samples, heard.sample_rate, self.verdict, self.evidence, self.path.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,14 +157,17 @@ class Service:
         """The package's own, loaded when it is needed first."""
         return AnomalyDetector.load()
 
+    @functools.cached_property
+    def denoiser(self) -> Denoiser:
+        """The first vocoder's, measured, by a synthesis, when it is needed first."""
+        return self.vocoder.denoiser()
+
     def faults(self, path: str | None) -> Fault:
         """What is broken in a recording, heard at its own rate."""
-        recording = inputs.recording_as_stored(path)
-        samples, rate = recording.samples, recording.sample_rate
-        with inputs.nameless(Path(path or "")):
-            pieces = list(self.detector.pieces(samples, rate))
-            verdict, evidence = self.detector.verdict(pieces), np.concatenate([piece.frames for piece in pieces])
-        return Fault(Path(path or "").name, samples, rate, verdict, evidence)
+        recording, file = inputs.recording_as_stored(path), Path(path or "")
+        with inputs.nameless(file):
+            pieces = list(self.detector.pieces(recording.samples, recording.sample_rate))
+            return Fault(file, self.detector.verdict(pieces), np.concatenate([piece.frames for piece in pieces]))
 
     def edit(
         self, path: str | None, pitch: float, speed: float, formants: float, start: float, end: float, seed: int
@@ -184,7 +193,9 @@ class Service:
         audio = torch.from_numpy(recording.samples)
         mel = self.vocoder.mel_for(audio)
         started = time.perf_counter()
-        vocoded = self._speak(self.vocoder, mel, temperature, seed, denoise, gl_iters)[: len(audio)]
+        vocoded = self._speak(self.vocoder, mel, temperature, seed, gl_iters)[: len(audio)]
+        if denoise > 0.0:
+            vocoded = self.denoiser(vocoded, denoise)[0].cpu()
         elapsed = time.perf_counter() - started
         return Resynthesis(
             original=recording.samples,
@@ -215,7 +226,7 @@ class Service:
         started = time.perf_counter()
         numbers, source = self.tts(text, speed, inputs.seed(seed))
         mel, between = torch.from_numpy(source.undo(numbers)), time.perf_counter()
-        audio = self._speak(self.vocoder, mel[None], temperature, seed, 0.0, gl_iters, source.spec)
+        audio = self._speak(self.vocoder, mel[None], temperature, seed, gl_iters, source.spec)
         length = len(audio) / self.spec.sample_rate
         elapsed = time.perf_counter() - between
         return Spoken(mel, audio.numpy(), self.spec.sample_rate, length, between - started, length / elapsed)
@@ -249,7 +260,7 @@ class Service:
         try:
             stream = self.vocoder.stream(_checked(temperature), inputs.seed(seed), trust_mel=True, **settings)
         except ConfigError:  # an architecture that only decodes whole mels
-            yield self._speak(self.vocoder, mel, temperature, seed, 0.0, gl_iters)
+            yield self._speak(self.vocoder, mel, temperature, seed, gl_iters)
             return
         for piece in mel.split(frames, dim=-1):
             yield stream.push(piece).cpu()
@@ -311,7 +322,7 @@ class Service:
             if system == GRIFFIN_LIM:
                 spoken = griffin_lim(mel[0].cpu(), vocoder.spec)
             else:
-                spoken = self._speak(vocoder, mel, vocoder.temperature, seed, 0.0, vocoder.gl_iters)
+                spoken = self._speak(vocoder, mel, vocoder.temperature, seed, vocoder.gl_iters)
             samples = spoken[: len(samples)].numpy()
         return vocoder.sample_rate, samples
 
@@ -325,7 +336,6 @@ class Service:
         mel: Tensor,
         temperature: float,
         seed: int,
-        denoise: float,
         gl_iters: int,
         convention: MelSpec | None = None,
     ) -> Tensor:
@@ -333,8 +343,6 @@ class Service:
             mel, _checked(temperature), seed=inputs.seed(seed), gl_iters=_checked_iters(gl_iters), trust_mel=True,
             convention=convention,
         )  # fmt: skip
-        if denoise > 0.0:
-            audio = vocoder.denoiser()(audio, denoise)
         return audio[0].cpu()
 
 

@@ -266,6 +266,42 @@ def test_a_visitor_hears_nothing_of_a_model_that_fails(caplog: pytest.LogCapture
     assert "tts" not in str(told.value) and "/srv/tts.json" in caplog.text
 
 
+def test_a_span_is_heard_without_a_second_detection(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowvocoder.demo.app import build
+    from flowvocoder.demo.parts import MODEL_WORK, pcm
+    from flowvocoder.demo.service import Service
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    samples, rate = sf.read("flowvocoder/examples/kathleen.flac", dtype="float32")
+    samples[rate : rate + rate // 10] = 0.0
+    sf.write(tmp_path / "gap.wav", samples, rate)
+    service = Service.load([checkpoint])
+    of_tab = [one for one in build(service).fns.values() if one.name in ("faults", "hear")]
+    assert {one.name for one in of_tab} == {"faults", "hear"}
+    assert {one.concurrency_id for one in of_tab} == {MODEL_WORK["concurrency_id"]}
+    function = {one.name: one.fn for one in of_tab}
+    _, choice, _, found = function["faults"]([str(tmp_path / "gap.wav")])
+    monkeypatch.setitem(service.__dict__, "detector", None)
+    span = found[0].verdict.spans[0]
+    assert abs(span.start - 1.0) < 0.1 and function["hear"]("", found) == (None, None)
+    heard, picture = function["hear"](choice.value, found)
+    first, last = (round(seconds * rate) for seconds in (span.start - 0.5, span.end + 0.5))
+    assert np.array_equal(heard[1], pcm(rate, samples[first:last])[1]) and picture.shape[2] == 3
+
+
+def test_the_denoiser_is_measured_once(checkpoint: Path, wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowvocoder.demo.service import Service
+
+    measured, measure = [], Vocoder.denoiser
+    monkeypatch.setattr(Vocoder, "denoiser", lambda vocoder: measured.append(vocoder) or measure(vocoder))
+    service = Service.load([checkpoint])
+    plain, *twice = (service.resynthesize(str(wav), 0.7, 0, strength, 0).vocoded for strength in (0.0, 0.1, 0.1))
+    assert np.array_equal(*twice) and not np.array_equal(plain, twice[0])
+    assert measured == [service.vocoder]
+
+
 def test_gradio_is_imported_without_its_stub_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which it writes beside whatever defines a component."""
     from flowvocoder.demo.parts import gr

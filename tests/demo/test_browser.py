@@ -284,6 +284,19 @@ def test_an_edit_changes_the_length_and_can_be_switched_to(visit: Visit, wav: Pa
 
 
 @behaviour
+def test_faults_are_found_and_the_first_is_shown(visit: Visit, tmp_path: Path) -> None:
+    samples, rate = sf.read("flowvocoder/examples/kathleen.flac")
+    samples[rate : rate + rate // 10] = 0.0
+    sf.write(tmp_path / "gap.wav", samples, rate)
+    panel = visit.tab("Faults")
+    with panel.page.expect_response(UPLOAD):
+        panel.locator("input[type=file]").first.set_input_files(tmp_path / "gap.wav")
+    press(panel, "Find faults")
+    expect(panel.get_by_label("Span to hear")).to_have_value(re.compile("gap.wav: "))
+    expect(plots(panel)).to_be_visible()
+
+
+@behaviour
 def test_likelihood_falls_with_damage(visit: Visit, wav: Path) -> None:
     panel = visit.tab("Likelihood")
     give(panel, wav)
