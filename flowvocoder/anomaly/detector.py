@@ -102,7 +102,11 @@ class AnomalyDetector:
         damages: tuple[str, ...],
     ):
         self.evidence, self.novelty, self.usual = evidence, novelty, usual
-        self.calibration, self.damages, self.kinds = calibration, damages, (*damages, EDGE_KIND, *LINES.values())
+        self.calibration, self.damages, self.kinds = (
+            calibration,
+            damages,
+            (*damages, EDGE_KIND, *LINES.values()),
+        )
 
     @classmethod
     def fit(cls, folders: Sequence[str | Path], settings: "Settings | None" = None, work: Path | None = None,
@@ -131,11 +135,12 @@ class AnomalyDetector:
     def fitted(cls, learned: "Training", clean: "Sequence[Example]", seed: int = 0) -> "AnomalyDetector":
         """Of examples, and clean crops of others."""
         from flowvocoder.anomaly.damages import DAMAGES
-        from flowvocoder.anomaly.examples import KINDS_SEEN
+        from flowvocoder.anomaly.examples import KINDS_SEEN, LIKELIER, STAYS
 
         with own_threads():
-            seen = [list(DAMAGES).index(name) for name in KINDS_SEEN]
-            evidence = train(learned, clean[::2], len(DAMAGES), seen, seed)
+            seen, stay = ([list(DAMAGES).index(name) for name in names] for names in (KINDS_SEEN, STAYS))
+            prior = [math.log(LIKELIER.get(name, 1.0)) for name in DAMAGES]
+            evidence = train(learned, clean[::2], seen, stay, prior, seed)
             novelty = Novelty.fit([e.features for e in learned.pieces if e.damage < 0], seed)
         return cls.calibrated(evidence, novelty, tuple(damage.kind for damage in DAMAGES.values()), clean)
 

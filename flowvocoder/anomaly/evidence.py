@@ -2,8 +2,8 @@
 
 A line is high where samples cannot be speech; how rare its highest value is in clean speech is what it says. Four are
 of samples alone. Two, for clicks and splices, are what another network makes of the candidates in each frame.
-Trees judge the band edge of a piece. What is pooled of the features of a piece is judged by one network, its
-spectrogram by another.
+Trees judge the band edge of a piece, and its lines that stay. What is pooled of the features of a piece is judged by
+one network, its spectrogram by another.
 """
 
 import dataclasses
@@ -14,11 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from flowvocoder.anomaly.discontinuities import BREAKS
-from flowvocoder.anomaly.features import EDGE, NAMES
+from flowvocoder.anomaly.features import (
+    BREAK_COLUMNS,
+    EDGE,
+    NAMES,
+    SIGNAL_COLUMNS,
+    SPECTRUM_COLUMNS,
+    STEADY_COLUMNS,
+)
 from flowvocoder.anomaly.signals import SIGNALS
 from flowvocoder.anomaly.spectrogram_network import SpectrogramNetwork
 from flowvocoder.anomaly.spectrogram_network import train as train_on_spectrograms
-from flowvocoder.anomaly.spectrograms import SPECTROGRAM
 from flowvocoder.anomaly.trees import Trees, grow
 from flowvocoder.progress import progress
 
@@ -65,9 +71,13 @@ MOST = 20.0
 TRUST = 0.6
 """The part that the network of spectrograms has in log-odds which both give. Chosen on the speakers held out."""
 
-PLAYED = 1 / 2
+PLAYED = 0.3
 """Of pieces played at another rate to clean ones, for the trees; half and half of the band edges that they learn from.
 Chosen in the same way: they are careful."""
+
+TRUST_STEADY, STAYING = 0.5, 1 / 2
+"""The part that lines which stay have in log-odds of tones and hum; and of pieces with them to clean ones, which are as
+many among the examples. Chosen on the speakers held out."""
 
 RARE = 0.02
 """The share of clean pieces in which evidence of 1 or more is seen, and of 0 or more in half of them."""
@@ -113,8 +123,11 @@ class Evidence:
         pieces: of what is pooled of them, (4 D,), to the N damages and clean speech.
         breaks: of the candidates for discontinuities to `BREAKS` and none.
         edges: of a piece's band edge, to log-odds of `EDGE_KIND`.
+        tones, hums: of its lines that stay, to those of a tone and of hum.
+        stay: the numbers of these two damages among the N, (2,).
         spectra: of a spectrogram, to S damages.
         seen: the numbers of these among the N, (S,).
+        prior: of each of the N, how much likelier it is than others, as a logarithm, (N,).
         usual: the highest of a line in a clean piece, (K, 2): its median, and how far above that `RARE` ones are.
     """
 
@@ -123,8 +136,12 @@ class Evidence:
     pieces: Network
     breaks: Network
     edges: Trees
+    tones: Trees
+    hums: Trees
+    stay: Array
     spectra: SpectrogramNetwork
     seen: Array
+    prior: Array
     usual: Array
 
     def of_piece(self, x: Array) -> Array:
@@ -135,8 +152,11 @@ class Evidence:
         lines = SLOPE * (self.of_frames(x).max(0) - 1.0) * np.log(0.5 / RARE)
         edges = self.edges(x[:, EDGE].mean(0)[None]) + np.log(PLAYED)
         damages, seen = self.pieces(self.pooled(x)), self.seen.astype(np.int64)
-        damages[seen] += TRUST * (self.spectra.log_odds(x[:, -len(SPECTROGRAM) :]) - damages[seen])
-        return np.concatenate([damages, edges, lines]).clip(-MOST, MOST)
+        damages[seen] += TRUST * (self.spectra.log_odds(x[:, SPECTRUM_COLUMNS]) - damages[seen])
+        stays, stay = x[:, STEADY_COLUMNS].mean(0)[None], self.stay.astype(np.int64)
+        steady = np.concatenate([trees(stays) for trees in (self.tones, self.hums)]) + np.log(STAYING)
+        damages[stay] += TRUST_STEADY * (steady - damages[stay])
+        return np.concatenate([damages + self.prior, edges, lines]).clip(-MOST, MOST)
 
     def of_frames(self, x: Array) -> Array:
         """Columns (F, `len(FEATURES)`) to what each line says of each frame, (F, K): 1 is rare in clean speech."""
@@ -144,8 +164,7 @@ class Evidence:
 
     def lines(self, x: Array) -> Array:
         """Columns (F, `len(FEATURES)`) to lines (F, K)."""
-        candidates, signals = np.split(x[:, len(NAMES) : -len(SPECTROGRAM)], [-len(SIGNALS)], 1)
-        return np.concatenate([signals, self.breaks(candidates)], 1)
+        return np.concatenate([x[:, SIGNAL_COLUMNS], self.breaks(x[:, BREAK_COLUMNS])], 1)
 
     def pooled(self, x: Array) -> Array:
         """Mean, both ends and deviation of all frames: (F, `len(FEATURES)`) -> (4 D,)."""
@@ -164,26 +183,34 @@ def _apply(weights: Array, x: Array) -> Array:
     return np.asarray(x @ weights[:, :-1].T + weights[:, -1])
 
 
-def train(learned: "Training", clean: "Sequence[Example]", damages: int, seen: Sequence[int], seed: int) -> Evidence:
+def train(learned: "Training", clean: "Sequence[Example]", seen: Sequence[int], stay: Sequence[int],
+          prior: Sequence[float], seed: int) -> Evidence:  # fmt: skip
     """Fits the networks.
 
     Args:
         learned: to learn from.
         clean: of other speakers, which tell what is usual.
-        damages: N.
-        seen: the numbers of those that the spectrograms show.
+        seen, stay: the numbers of those that the spectrograms show, and the lines that stay.
+        prior: as of `Evidence`.
         seed: of the networks' first weights and of what they are shown.
     """
     rows = np.concatenate([e.features[::7, : len(NAMES)].astype(np.float64) for e in learned.pieces])
     nothing, none, no_trees = np.zeros((0, 0)), Network(*[np.zeros((0, 0))] * 4), Trees(*[np.zeros((0, 0))] * 4)
     spectra, numbers = train_on_spectrograms(learned.spectra, len(seen), seed), np.array(seen, np.float64)
-    scaled = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, none, none, no_trees, spectra, numbers, nothing)
+    scaled = Evidence(np.median(rows, 0), rows.std(0) + 1e-2, none, none, no_trees, no_trees, no_trees,
+                      np.array(stay, np.float64), spectra, numbers, np.array(prior), nothing)  # fmt: skip
     pooled = np.array([scaled.pooled(e.features.astype(np.float64)) for e in learned.pieces])
-    pieces = _network("pieces", pooled, np.array([e.damage for e in learned.pieces]), damages, seed, FEW)
+    pieces = _network("pieces", pooled, np.array([e.damage for e in learned.pieces]), len(prior), seed, FEW)
     breaks = _network("discontinuities", *_rows(learned.breaks), len(BREAKS), seed, MANY, rare=True)
     bands, played = _rows(learned.edges)
     edges = grow("band edges", bands, played >= 0, seed)
-    return dataclasses.replace(scaled, pieces=pieces, breaks=breaks, edges=edges).calibrated(clean)
+    stays, kinds = _rows(learned.steady)
+    mine = [(kinds < 0) | (kinds == number) for number in range(2)]
+    tones, hums = (
+        grow(name, stays[own], kinds[own] >= 0, seed) for name, own in zip(("tones", "hum"), mine, strict=True)
+    )
+    scaled = dataclasses.replace(scaled, pieces=pieces, breaks=breaks, edges=edges, tones=tones, hums=hums)
+    return scaled.calibrated(clean)
 
 
 def _rows(examples: "Sequence[Example]") -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:

@@ -13,7 +13,8 @@ from flowvocoder.anomaly.damages import DAMAGES, Clean, to_16_bit
 from flowvocoder.anomaly.discontinuities import BREAKS, candidates
 from flowvocoder.anomaly.features import Features, band_edge, features
 from flowvocoder.anomaly.framing import FRAMES, RATE, at_rate
-from flowvocoder.anomaly.spectrograms import EVERY, spectrogram
+from flowvocoder.anomaly.spectrograms import EVERY, fine_spectra, spectrogram
+from flowvocoder.anomaly.steady import steady
 from flowvocoder.audio.files import Recording, Samples, read_as_stored
 from flowvocoder.audio.resample import resample
 from flowvocoder.data.corpus import find_utterances
@@ -36,15 +37,24 @@ BROKEN = dict(zip(BREAKS, ("clicks", "splice"), strict=True))
 RESAMPLED = "playback rate"
 """The damage that leaves a band edge."""
 
+STAYS = "tone", "mains hum"
+"""The damages that leave lines that stay."""
+
 SEEN = (
-    "second speaker", "playback rate", "tone", "second speaker", "noise", "playback rate", "clipping, soft",
-    "second speaker", "mains hum", "playback rate", "tone", "time-stretching", "second speaker", "reverberation",
-    "clipping, resampled after", "music",
+    "second speaker", "tone", "playback rate", "clipping, soft", "mains hum", "noise", "reverberation", "music",
+    "time-stretching", "clipping, resampled after", "this vocoder", "second speaker", "tone", "playback rate",
+    "second speaker", "Opus, 16 to 8 kbit/s", "constant offset", "clipping, hard", "tone", "playback rate",
+    "second speaker", "clipping, soft", "mains hum", "noise", "reverberation", "music", "time-stretching",
+    "clipping, resampled after", "this vocoder", "tone", "playback rate", "second speaker",
 )  # fmt: skip
 """Damages that spectrograms are learned from, in turns: those that are hard to tell more often."""
 
 KINDS_SEEN = tuple(dict.fromkeys(SEEN))
 """Each once."""
+
+LIKELIER = {"second speaker": 4.5, "playback rate": 2.7}
+"""How many times as likely as others these damages are held to be, since their evidence is weak. Chosen on the speakers
+held out."""
 
 LONGEST_SEEN = 6.0
 """Seconds of such a crop."""
@@ -143,11 +153,13 @@ def examples(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
 
 
 class Training(NamedTuple):
-    """What is learned from: whole pieces, candidates for discontinuities, band edges (1, E), and spectra (T, W)."""
+    """What is learned from: whole pieces, candidates for discontinuities, band edges (1, E), lines that stay (1, S),
+    and spectra (T, W)."""
 
     pieces: Sequence[Example]
     breaks: Sequence[Example]
     edges: Sequence[Example]
+    steady: Sequence[Example]
     spectra: Sequence[Example]
 
 
@@ -177,6 +189,16 @@ def edges(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
         yield Example(np.mean(columns, 1)[None].astype(np.float32), kind)
 
 
+def stays(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
+    """Lines that stay of a crop as it is, -1, and with each of `STAYS`, by its number."""
+    rng = np.random.default_rng([seed, index])
+    clean = crop(corpus, rng, LONGEST_SEEN)
+    for kind, name in enumerate(("", *STAYS), -1):
+        damaged = to_16_bit(DAMAGES[name].apply(clean, float(rng.uniform()), rng).samples) if name else clean.samples
+        audio, count = at_rate(damaged, clean.rate), int(len(damaged) / clean.rate * FRAMES)
+        yield Example(steady(fine_spectra(audio, count), audio, count).mean(0, keepdims=True), kind)
+
+
 def spectra(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
     """Spectra of a crop as it is, -1, and damaged in `DAMAGED` ways, which are numbers of `KINDS_SEEN`."""
     rng = np.random.default_rng([seed, index])
@@ -189,8 +211,8 @@ def spectra(index: int, corpus: Corpus, seed: int) -> Iterator[Example]:
 
 
 def _spectrogram(samples: Samples, rate: int) -> Features:
-    count = int(len(samples) / rate * FRAMES)
-    return spectrogram(at_rate(samples, rate), samples, rate, count)[::EVERY]
+    audio, count = at_rate(samples, rate), int(len(samples) / rate * FRAMES)
+    return spectrogram(fine_spectra(audio, count), audio, samples, rate, count)[::EVERY]
 
 
 def _candidates(samples: Samples, rate: int) -> tuple[Features, npt.NDArray[np.float64]]:

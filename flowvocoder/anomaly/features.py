@@ -5,6 +5,8 @@ on no more than `REACH` seconds to each side.
 """
 
 import functools
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from torch import Tensor
 from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, candidates
 from flowvocoder.anomaly.framing import FRAMES, HOP, RATE, at_rate, padded
 from flowvocoder.anomaly.signals import SIGNALS, block_max, repeats, run_lengths, signal_lines
-from flowvocoder.anomaly.spectrograms import SPECTROGRAM, spectrogram
+from flowvocoder.anomaly.spectrograms import SPECTROGRAM, fine_spectra, spectrogram
+from flowvocoder.anomaly.steady import STEADY, steady
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.stft import power, stft
 from flowvocoder.extras import librosa
@@ -69,8 +72,19 @@ NAMES = (
 EDGE = slice(NAMES.index("top mean 0"), len(NAMES))
 """Where those of the recording's own band edge are."""
 
-FEATURES = (*NAMES, *BREAK_FEATURES, *SIGNALS, *SPECTROGRAM)
+FEATURES = (*NAMES, *BREAK_FEATURES, *SIGNALS, *STEADY, *SPECTROGRAM)
 """Of all columns."""
+
+
+def _slices(*parts: tuple[str, ...]) -> Iterator[slice]:
+    ends = np.cumsum([0, *map(len, parts)]).tolist()
+    return itertools.starmap(slice, itertools.pairwise(ends))
+
+
+BREAK_COLUMNS, SIGNAL_COLUMNS, STEADY_COLUMNS, SPECTRUM_COLUMNS = itertools.islice(
+    _slices(NAMES, BREAK_FEATURES, tuple(SIGNALS), STEADY, SPECTROGRAM), 1, None
+)
+"""Where the others are."""
 
 Features = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
@@ -103,7 +117,9 @@ def features(samples: Samples, rate: int) -> Features:
         *candidates(samples, rate, count, FRAMES)[0].T,
         *signal_lines(samples, rate, count, FRAMES),
     ]
-    found = np.concatenate([np.stack(columns, 1), spectrogram(audio, samples, rate, count)], 1)
+    fine = fine_spectra(audio, count)
+    more = steady(fine, audio, count), spectrogram(fine, audio, samples, rate, count)
+    found = np.concatenate([np.stack(columns, 1), *more], 1)
     return np.nan_to_num(found).clip(-FURTHEST, FURTHEST).astype(np.float32)
 
 

@@ -18,6 +18,7 @@ from flowvocoder.anomaly.examples import (
     edges,
     examples,
     spectra,
+    stays,
     untouched,
 )
 from flowvocoder.anomaly.features import FEATURES
@@ -65,6 +66,7 @@ def training(corpus: Corpus, settings: Settings, work: Path | None, jobs: int) -
         ("examples", examples, 0, crops),
         ("discontinuities", breaks, 2, crops),
         ("band edges", edges, 3, 2 * crops),
+        ("lines", stays, 5, crops),
         ("spectrograms", spectra, 4, 6 * crops),
     )
     return Training(*(

@@ -16,13 +16,14 @@ from flowvocoder.anomaly.evidence import LINES, Evidence, Network
 from flowvocoder.anomaly.features import EDGE, FEATURES, NAMES
 from flowvocoder.anomaly.novelty import COLUMNS, Novelty
 from flowvocoder.anomaly.spectrogram_network import SpectrogramNetwork
+from flowvocoder.anomaly.steady import STEADY
 from flowvocoder.anomaly.trees import Trees
 from flowvocoder.density import FlowDensity
 from flowvocoder.errors import CheckpointError, OutputError
 from flowvocoder.files import check_folder, read_json, readable_folder, reading, sha256_of, writing_folder
 from flowvocoder.voice_card import BUNDLED_VOICE
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 WEIGHTS, CONFIG, NOVELTY = "model.safetensors", "config.json", "novelty"
 VOICE_WEIGHTS = "model.safetensors"
 KEYS = {"detector_format", "damages", "usual", "seconds", "features", "voice_sha256", "weights_sha256"}
@@ -86,13 +87,15 @@ def load(path: Path) -> Parts:
             raise CheckpointError(f"{weights}: holds values that are not finite")
         found = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
         pieces, breaks = (Network(*_own(found, name, Network)) for name in ("pieces", "breaks"))
-        edges = Trees(*_own(found, "edges", Trees))
-        centre, spread, seen, usual_lines = (found[f"evidence.{name}"] for name in ("middle", "scale", "seen", "usual"))
+        edges, tones, hums = (Trees(*_own(found, name, Trees)) for name in ("edges", "tones", "hums"))
+        centre, spread, stay, seen, prior, usual_lines = (
+            found[f"evidence.{name}"] for name in ("middle", "scale", "stay", "seen", "prior", "usual")
+        )
         start = "evidence.spectra."
         spectra = SpectrogramNetwork.of(
             {name[len(start) :]: torch.from_numpy(array) for name, array in found.items() if name.startswith(start)}
         )
-        evidence = Evidence(centre, spread, pieces, breaks, edges, spectra, seen, usual_lines)
+        evidence = Evidence(centre, spread, pieces, breaks, edges, tones, hums, stay, spectra, seen, prior, usual_lines)
         middle, scale, scores, peaks = (
             found[name] for name in ("novelty.middle", "novelty.scale", "calibration.scores", "calibration.peaks")
         )
@@ -100,19 +103,22 @@ def load(path: Path) -> Parts:
         usual = float(config["usual"][0]), float(config["usual"][1])
         calibration = Calibration(scores, peaks, float(config["seconds"]))
         columns = len(NAMES)
-        shapes = {"middle": (columns,), "scale": (columns,), "usual": (len(LINES), 2), "seen": seen.shape}
+        shapes = {"middle": (columns,), "scale": (columns,), "usual": (len(LINES), 2), "seen": seen.shape, "stay": (2,)}
+        shapes |= {"prior": (len(damages),)}
         shapes |= {f"spectra.{key}": tuple(tensor.shape) for key, tensor in spectra.state_dict().items()}
         shapes |= _shapes("pieces", pieces, 4 * columns, len(damages))
         shapes |= _shapes("breaks", breaks, len(BREAK_FEATURES), len(BREAKS))
-        shapes |= {f"edges.{key}": shape for key, shape in edges.shapes().items()}
+        grown = {"edges": (edges, NAMES[EDGE]), "tones": (tones, STEADY), "hums": (hums, STEADY)}
+        for name, (trees, _) in grown.items():
+            shapes |= {f"{name}.{key}": shape for key, shape in trees.shapes().items()}
         if {name: array.shape for name, array in _arrays(evidence).items()} != shapes or middle.shape != (
             len(COLUMNS),
         ):
             raise CheckpointError(f"{weights}: weights of other shapes than {CONFIG} says")
-        if not edges.fits(len(NAMES[EDGE])):
+        if not all(trees.fits(len(judged)) for trees, judged in grown.values()):
             raise CheckpointError(f"{weights}: trees over columns that there are not")
-        if seen.shape != (spectra.damages,) or not set(seen.tolist()) <= set(range(len(damages))):
-            raise CheckpointError(f"{weights}: spectrograms show damages that there are not")
+        if seen.shape != (spectra.damages,) or not {*seen.tolist(), *stay.tolist()} <= set(range(len(damages))):
+            raise CheckpointError(f"{weights}: spectrograms or lines show damages that there are not")
         if not len(scores) == len(peaks) > 0:
             raise CheckpointError(f"{weights}: the calibration is not complete")
     density = FlowDensity.load(readable_folder(path) / NOVELTY)

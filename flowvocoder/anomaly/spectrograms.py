@@ -37,16 +37,26 @@ SPECTROGRAM = (
 _LEAST = 1e-7
 
 
-def spectrogram(audio: Tensor, samples: Samples, rate: int, count: int) -> npt.NDArray[np.float32]:
-    """Log power (count, `len(SPECTROGRAM)`) of the first frames of audio (T,) at `RATE`, and as stored."""
-    few, hop = -(-count // EVERY), EVERY * HOP
-    fine, short = (
-        power(stft(padded(audio, size, hop, few), size, hop, center=False))[:, :few]
-        for size in (FINE_WINDOW, BANDS_WINDOW)
-    )
+def fine_spectra(audio: Tensor, count: int) -> Tensor:
+    """Power spectra (bins, ceil(count / `EVERY`)) of the first frames of audio (T,) at `RATE`."""
+    return _spectra(audio, count, FINE_WINDOW)
+
+
+def spectrogram(fine: Tensor, audio: Tensor, samples: Samples, rate: int, count: int) -> npt.NDArray[np.float32]:
+    """Log power (count, `len(SPECTROGRAM)`) of the first frames of audio (T,) at `RATE`, and as stored.
+
+    Args:
+        fine: `fine_spectra` of it.
+    """
+    few, short = -(-count // EVERY), _spectra(audio, count, BANDS_WINDOW)
     logs = [(part + _LEAST).log().T.numpy() for part in (fine[:FINE], _mel_bands() @ short)]
     columns = np.concatenate([*logs, _top(samples, rate, few)], 1)
     return np.asarray(np.repeat(columns, EVERY, 0)[:count], np.float32)
+
+
+def _spectra(audio: Tensor, count: int, size: int) -> Tensor:
+    few, hop = -(-count // EVERY), EVERY * HOP
+    return power(stft(padded(audio, size, hop, few), size, hop, center=False))[:, :few]
 
 
 def _top(samples: Samples, rate: int, count: int) -> npt.NDArray[np.float32]:

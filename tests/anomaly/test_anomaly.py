@@ -217,13 +217,15 @@ def test_fit_goes_on_where_it_was_ended_and_saves_what_it_is(
         AnomalyDetector.load(tmp_path / "detector")
 
 
-@pytest.mark.parametrize("changed", ["seen", "missing", "shape"])
+@pytest.mark.parametrize("changed", ["seen", "stay", "missing", "shape", "columns"])
 def test_weights_that_do_not_fit_are_refused(changed: str, tmp_path: Path) -> None:
     shutil.copytree(BUNDLED, tmp_path / "detector")
     weights, config = tmp_path / "detector" / "model.safetensors", tmp_path / "detector" / "config.json"
     tensors = load_file(weights)
-    if changed == "seen":
-        tensors["evidence.seen"] = tensors["evidence.seen"] + 1000.0
+    if changed in ("seen", "stay"):
+        tensors[f"evidence.{changed}"] = tensors[f"evidence.{changed}"] + 1000.0
+    elif changed == "columns":
+        tensors["evidence.tones.columns"] = tensors["evidence.tones.columns"] + 1000.0
     elif changed == "missing":
         del tensors["evidence.spectra.scores.bias"]
     else:

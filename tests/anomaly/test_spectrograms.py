@@ -9,7 +9,7 @@ import torch
 from flowvocoder.anomaly.examples import Example
 from flowvocoder.anomaly.framing import FRAMES, at_rate
 from flowvocoder.anomaly.spectrogram_network import SpectrogramNetwork, folded, train
-from flowvocoder.anomaly.spectrograms import BANDS, EVERY, FINE, SPECTROGRAM, spectrogram
+from flowvocoder.anomaly.spectrograms import BANDS, EVERY, FINE, SPECTROGRAM, fine_spectra, spectrogram
 
 WIDTH = len(SPECTROGRAM)
 
@@ -19,7 +19,8 @@ def tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
 
 
 def spectrogram_of(samples: np.ndarray, rate: int) -> np.ndarray:
-    return spectrogram(at_rate(samples, rate), samples, rate, FRAMES)
+    audio = at_rate(samples, rate)
+    return spectrogram(fine_spectra(audio, FRAMES), audio, samples, rate, FRAMES)
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 48000])
