@@ -1,7 +1,7 @@
 """What audio looks like every 11 ms: spectrum, its floor and lines, transients, samples, and the flow's latent.
 
 All of it is relative to the loudest speech within two seconds, so that a recording's level does not matter. It depends
-on no more than `REACH` seconds to each side.
+on no more than `REACH` seconds to each side, but for lines that stay: those are of a block of some four seconds.
 """
 
 import functools
