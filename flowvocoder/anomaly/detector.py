@@ -102,11 +102,7 @@ class AnomalyDetector:
         damages: tuple[str, ...],
     ):
         self.evidence, self.novelty, self.usual = evidence, novelty, usual
-        self.calibration, self.damages, self.kinds = (
-            calibration,
-            damages,
-            (*damages, EDGE_KIND, *LINES.values()),
-        )
+        self.calibration, self.damages, self.kinds = calibration, damages, (*damages, EDGE_KIND, *LINES.values())
 
     @classmethod
     def fit(cls, folders: Sequence[str | Path], settings: "Settings | None" = None, work: Path | None = None,

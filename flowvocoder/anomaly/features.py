@@ -18,7 +18,7 @@ from flowvocoder.anomaly.discontinuities import BREAK_FEATURES, candidates
 from flowvocoder.anomaly.framing import FRAMES, HOP, RATE, at_rate, padded
 from flowvocoder.anomaly.signals import SIGNALS, block_max, repeats, run_lengths, signal_lines
 from flowvocoder.anomaly.spectrograms import SPECTROGRAM, fine_spectra, spectrogram
-from flowvocoder.anomaly.steady import STEADY, steady
+from flowvocoder.anomaly.steady import MAINS, STEADY, above_neighbours, steady
 from flowvocoder.audio.files import Samples
 from flowvocoder.audio.stft import power, stft
 from flowvocoder.extras import librosa
@@ -44,8 +44,6 @@ FURTHEST = 60.0
 
 SPAN, SHORT_HOP = 2.0, HOP // 7
 """Seconds to each side within which the loudest speech is looked for; samples between short spectra."""
-
-MAINS = 50.0, 60.0
 
 NAMES = (
     *(f"mel {band}" for band in range(BANDS)),
@@ -148,13 +146,7 @@ def _flatness(logs: Array) -> list[Array]:
 def _lines(logs: Array) -> list[Array]:
     """How far the strongest line of the spectrum that stays for a second is above its neighbours, in four ranges."""
     floor = _extreme(logs, 0.5, np.minimum)
-    return [part.max(0) for part in np.array_split(_above_neighbours(floor, 15)[3:], 4)]
-
-
-def _above_neighbours(logs: Array, width: int) -> Array:
-    from scipy import ndimage
-
-    return logs - ndimage.median_filter(logs, (width, 1), mode="nearest")
+    return [part.max(0) for part in np.array_split(above_neighbours(floor, 15)[3:], 4)]
 
 
 def _low_lines(audio: Tensor, count: int, size: int = 4096, every: int = 6) -> list[Array]:
@@ -162,7 +154,7 @@ def _low_lines(audio: Tensor, count: int, size: int = 4096, every: int = 6) -> l
     few = max(1, -(-count // every))
     spectra = power(stft(padded(audio, size, HOP * every, few), size, HOP * every, center=False))[:135, :few]
     logs = np.log(spectra.numpy().astype(np.float64) + _LEAST)
-    lines = _above_neighbours(_extreme(logs, 0.6, np.minimum, FRAMES // every), 21)[4:]
+    lines = above_neighbours(_extreme(logs, 0.6, np.minimum, FRAMES // every), 21)[4:]
     ordered = np.sort(lines, axis=0)
     found = [ordered[-1], ordered[-3:].mean(0)]
     for mains in MAINS:

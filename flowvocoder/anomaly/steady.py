@@ -71,11 +71,11 @@ def _tones(logs: Array) -> list[float]:
     width, found = _odd(AROUND * FINE_WINDOW / RATE), []
     strongest = low
     for share in SHARES:
-        lines = _above_neighbours(np.quantile(logs, share, 1), width)
+        lines = above_neighbours(np.quantile(logs, share, 1), width)
         ordered = np.sort(lines[low:high])[::-1]
         at = low + int(lines[low:high].argmax())
         strongest = at if share == SHARES[1] else strongest
-        sides = max(lines[at - 3], lines[at + 3])
+        sides = max(lines[at - 3], lines[at + 3])  # a Hann window spreads a tone over two bins to each side
         found += [ordered[0], ordered[:3].mean(), ordered[8], np.log(at), lines[at] - sides]
     half = width // 2
     over = logs[strongest] - np.median(logs[max(0, strongest - half) : strongest + half + 1], 0)
@@ -86,7 +86,7 @@ def _hum(logs: Array) -> list[float]:
     """Of finer log power spectra, of low frequencies alone."""
     width, found = _odd(AROUND * HUM_WINDOW / RATE), []
     for share in SHARES:
-        lines = _above_neighbours(np.quantile(logs, share, 1), width)
+        lines = above_neighbours(np.quantile(logs, share, 1), width)
         for mains in MAINS:
             at = [round(k * mains * HUM_WINDOW / RATE) for k in range(1, HARMONICS + 1)]
             each = np.array([lines[a - 1 : a + 2].max() for a in at])
@@ -95,10 +95,11 @@ def _hum(logs: Array) -> list[float]:
     return found
 
 
-def _above_neighbours(level: Array, width: int) -> Array:
+def above_neighbours(logs: Array, width: int) -> Array:
+    """Of levels along the first axis, over the median of so many around them."""
     from scipy import ndimage
 
-    return np.asarray(level - ndimage.median_filter(level, width, mode="nearest"))
+    return np.asarray(logs - ndimage.median_filter(logs, (width, *[1] * (logs.ndim - 1)), mode="nearest"))
 
 
 def _odd(bins: float) -> int:

@@ -52,12 +52,16 @@ class GraphStep(FlowStep):
         if length is None:
             length = torch.full((mel.shape[0],), UNKNOWN, device=mel.device)
         inputs = [mel, noise, position, length, *state]
-        with _MAKING:
-            if size not in self._graphs:
-                run = torch.compile(apart(self._traced), dynamic=False)
-                self._graphs[size] = CudaGraph(run, inputs) if mel.is_cuda else run
+        if size not in self._graphs:
+            self._make(size, inputs)
         audio, *state = self._graphs[size](inputs)
         return audio, state
+
+    def _make(self, size: tuple[int, int], inputs: Sequence[Tensor]) -> None:
+        with _MAKING:  # another thread may have made it meanwhile
+            if size not in self._graphs:
+                run = torch.compile(apart(self._traced), dynamic=False)
+                self._graphs[size] = CudaGraph(run, inputs) if inputs[0].is_cuda else run
 
     def _traced(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         mel, noise, position, length, *state = inputs

@@ -37,6 +37,7 @@ from flowvocoder.postfilter.low_band import ROW, LowBand
 from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
 
 ALL = slice(None)
+"""Of the rows or columns of a matrix."""
 
 
 def add_postfilter(
