@@ -118,9 +118,10 @@ def open_audio(path: Path, content: bytes | None = None, longest: float = math.i
 
 
 def _is_mpeg(path: Path, content: bytes | None) -> bool:
+    """By its first bytes as libsndfile tells them or, where these are damaged, by its name."""
     with contextlib.suppress(OSError), path.open("rb") if content is None else io.BytesIO(content) as file:
         start = file.read(3)
-        return start == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0")
+        return start == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0") or path.suffix.lower() == ".mp3"
     return False
 
 
