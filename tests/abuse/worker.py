@@ -5,6 +5,7 @@ import ctypes
 import faulthandler
 import functools
 import gc
+import importlib
 import io
 import os
 import random
@@ -28,6 +29,7 @@ import flowvocoder.cli.main
 import recipes.cli
 from flowvocoder.checkpoint import load_checkpoint
 from flowvocoder.data.manifest import read_manifest
+from flowvocoder.extras import librosa
 from flowvocoder.training import logs
 from recipes.extract import extract
 from tests.abuse import corpora, hostile, recordings, seeds, voices, words  # noqa: F401  (they register families)
@@ -64,6 +66,9 @@ def serve(connection: Connection, home: Path, seed: int) -> None:
             seeds.begin(home / "seeds")
             voices.make_all()
             hostile.every()
+            # What libraries do as they are imported is no command's doing: a folder for their settings, machine code.
+            importlib.import_module("matplotlib.backends.backend_agg")
+            librosa().filters.mel(sr=22050, n_fft=512)
         gc.collect()
         gc.freeze()  # then what is collected before an input is what earlier ones left, and takes no time
         faulthandler.enable(log)
