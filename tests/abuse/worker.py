@@ -58,6 +58,7 @@ def serve(connection: Connection, home: Path, seed: int) -> None:
     logs.draw_pair = lambda *_: np.zeros((2, 2, 3), np.uint8)
     torch.set_num_threads(1)
     guard = Guard(home)
+    libraries = _resident()
     outside = contextlib.ExitStack()
     with (home / "log").open("wb+") as log, outside:
         for fd in (1, 2):
@@ -76,23 +77,24 @@ def serve(connection: Connection, home: Path, seed: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
         connection.send({"ready": True})
         while (request := connection.recv()) is not None:
-            connection.send(one(guard, home, seed, *request))
+            connection.send(one(guard, home, seed, libraries, *request))
 
 
-def one(guard: "Guard", home: Path, seed: int, name: str, number: int) -> dict[str, Any]:
-    """Make an input, run it, look at what came of it."""
+def one(guard: "Guard", home: Path, seed: int, libraries: int, name: str, number: int) -> dict[str, Any]:
+    """Make an input, run it, look at what came of it. Memory is that of a new process, which has only the libraries."""
     for folder in ("in", "out"):
         shutil.rmtree(home / folder, ignore_errors=True)
         (home / folder).mkdir()
     family = FAMILIES[name]
     case = family.make(random.Random(f"{seed} {name} {number}"), number, home)
     before = _state(home, "in", "seeds")
-    _forget_peak()
+    held = _forget_peak()
     started = time.process_time()
     guard.broken = []
     with _streams(case.stdin) as said, guard:
         code, trace = _run(case)
-    result = {"code": code, "seconds": time.process_time() - started, "memory": _peak(), "said": said.text()}
+    memory = libraries + max(0, _peak() - held)
+    result = {"code": code, "seconds": time.process_time() - started, "memory": memory, "said": said.text()}
     faults = [*guard.broken, *_of_message(case, code, trace, said)]
     if result["memory"] > family.most:
         faults.append(f"memory: {result['memory'] / GB:.1f} GB")
@@ -255,11 +257,13 @@ def _state(home: Path, *folders: str) -> dict[str, tuple[int, int]]:
     return {str(path): (s.st_size, s.st_mtime_ns) for path in paths if (s := path.lstat()) and not path.is_dir()}
 
 
-def _forget_peak() -> None:
-    if _resident() > GB:  # much is left of earlier inputs, and would count as this one's
+def _forget_peak() -> int:
+    """Bytes that are held before an input: by the files of all families, and by pools that keep what they were given."""
+    if _resident() > GB:  # much is left of earlier inputs, and would be there for this one's use
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
+    return _resident()
 
 
 def _resident() -> int:
