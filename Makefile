@@ -33,8 +33,9 @@ thorough: $(VENV)/installed-dev
 	$(PYTEST) --thorough
 
 # A voice of one or two speakers, three stages; where one was stopped, the same command goes on. PROCESSES=2 takes two cores.
-# VOICE=universal-22k CORPORA="..." trains a voice for everybody, by the presets of the bundled one.
+# VOICE=universal-22k CORPORA="..." trains a voice for everybody, by the presets of the bundled one. Its stages 4 and 5 are the refiner's.
 VOICE ?= lapglow
+REFINED = universal-22k
 CORPORA ?= kathleen kerstin
 RUNS ?= runs$(if $(filter-out lapglow,$(VOICE)),/$(VOICE))
 PROCESSES ?= 1
@@ -45,6 +46,8 @@ voice: $(VENV)/installed-dev
 	$(TRAIN) --preset $(VOICE)-stage1 --out $(RUNS)/likelihood
 	$(TRAIN) --preset $(VOICE)-stage2 --init-from $(RUNS)/likelihood/checkpoint --out $(RUNS)/refined
 	$(TRAIN) --preset $(VOICE)-stage3 --init-from $(RUNS)/refined/checkpoint --out $(RUNS)/voice
+	$(if $(filter $(VOICE),$(REFINED)),$(TRAIN) --preset $(VOICE)-stage4 --init-from $(RUNS)/voice/checkpoint --out $(RUNS)/refiner)
+	$(if $(filter $(VOICE),$(REFINED)),$(TRAIN) --preset $(VOICE)-stage5 --init-from $(RUNS)/refiner/checkpoint --out $(RUNS)/refined-voice)
 
 # A session on a lent GPU, by whatever Python is there (docs/how-to/scale.md): DATA=... RUN=... OUT=... MINUTES=9.
 MINUTES ?= 9

@@ -23,6 +23,7 @@ from flowvocoder.inference import plain_defaults
 from flowvocoder.migration import FORMAT_VERSION, migrated, tensor_name
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.guide import Guide
+from flowvocoder.postfilter.refiner import Refiner
 from flowvocoder.presets import experiment_from_dict
 from flowvocoder.voice_card import VoiceCard, voices
 
@@ -81,11 +82,15 @@ def at_most(numbers: int, path: Path) -> Iterator[None]:
 
 @plain_defaults()
 def build_postfilter(experiment: Experiment) -> PostFilter | None:
-    """A fresh post-filter with the experiment's guide network; None if it has none."""
+    """A fresh post-filter with the experiment's networks; None if it has none."""
     sizes = experiment.postfilter
     if sizes is None:
         return None
-    return PostFilter(experiment.mel, Guide(experiment.mel, sizes.guide_channels, sizes.guide_layers))
+    mel, refiner = experiment.mel, None
+    guide = Guide(mel, sizes.guide_channels, sizes.guide_layers) if sizes.guide_channels else None
+    if sizes.refiner_channels:
+        refiner = Refiner(mel, sizes.refiner_channels, sizes.refiner_layers)
+    return PostFilter(mel, guide, refiner)
 
 
 def modules(model: FlowVocoder, postfilter: PostFilter | None) -> nn.ModuleDict:

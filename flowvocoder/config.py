@@ -32,25 +32,51 @@ class ModelConfig:
         raise NotImplementedError
 
 
-@dataclasses.dataclass(frozen=True)
-class GuideConfig:
-    """Sizes of the post-filter's guide network (`flowvocoder.postfilter.guide.Guide`)."""
+NETWORKS = ("guide", "refiner")
+"""Networks that a post-filter may have, each trained by a stage of its name."""
 
-    guide_channels: int = limited(256, 1, 4096)
+
+@dataclasses.dataclass(frozen=True)
+class PostfilterConfig:
+    """Sizes of the post-filter's networks (`flowvocoder.postfilter`): the guide, and the refiner; 0 channels: none."""
+
+    guide_channels: int = limited(256, 0, 4096)
     guide_layers: int = limited(6, 1, 64)
+    refiner_channels: int = limited(0, 0, 4096)
+    refiner_layers: int = limited(4, 1, 64)
 
     def check(self, mel: MelSpec) -> None:
-        """Raises ConfigError for a mel without frames that overlap as the guide needs it."""
-        if mel.n_fft % mel.hop_length or mel.n_fft < 3 * mel.hop_length:
+        """Raises ConfigError for a mel without frames that overlap as a network needs it."""
+        for name in NETWORKS:
+            channels = getattr(self, f"{name}_channels")
+            if channels and (mel.n_fft % mel.hop_length or mel.n_fft < 3 * mel.hop_length):
+                raise ConfigError(
+                    f"postfilter.{name}_channels {channels} needs a mel.n_fft of 3 or more times mel.hop_length"
+                    f" {mel.hop_length}, not {mel.n_fft}"
+                )
+        if self.refiner_channels and mel.hop_length % 16:
             raise ConfigError(
-                f"postfilter.guide_channels {self.guide_channels} needs a mel.n_fft of 3 or more times mel.hop_length"
-                f" {mel.hop_length}, not {mel.n_fft}"
+                f"postfilter.refiner_channels {self.refiner_channels} needs a mel.hop_length that 16 divides, not"
+                f" {mel.hop_length}"
             )
 
+    def of(self, name: str) -> dict[str, int]:
+        """The settings of one of `NETWORKS`; empty where there is none.
 
-Stage = Literal["flow", "samples", "guide"]
-"""What is trained: the whole flow, what only its samples use (the density stays), or the post-filter's guide network
-alone. The last two start from a trained checkpoint."""
+        Example:
+            >>> PostfilterConfig(guide_channels=96).of("guide")
+            {'guide_channels': 96, 'guide_layers': 6}
+            >>> PostfilterConfig().of("refiner")
+            {}
+        """
+        if not getattr(self, f"{name}_channels"):
+            return {}
+        return {key: value for key, value in vars(self).items() if key.startswith(name)}
+
+
+Stage = Literal["flow", "samples", "guide", "refiner"]
+"""What is trained: the whole flow, what only its samples use (the density stays), or one network of the post-filter
+alone. All but the first start from a trained checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +197,7 @@ class TrainConfig:
     @property
     def draws_samples(self) -> bool:
         """Whether a step draws samples."""
-        return self.stage == "guide" or any(weight > 0 for weight in self.losses.of_samples)
+        return self.stage in NETWORKS or any(weight > 0 for weight in self.losses.of_samples)
 
 
 UNUSED: dict[str, tuple[str, ...]] = {
@@ -181,21 +207,24 @@ UNUSED: dict[str, tuple[str, ...]] = {
         "run.patience", "run.recompute", "losses.spectral", "losses.pulse", "losses.period", "losses.block_tones",
         "losses.adversarial", "losses.features",
     ),
+    "refiner": ("run.patience", "run.recompute"),
 }  # fmt: skip
 """Settings that would do nothing in a stage, so that they must have their defaults there."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A model, its mels, how it is trained, and the guide network of its post-filter if it has one."""
+    """A model, its mels, how it is trained, and the networks of its post-filter if it has any."""
 
     model: ModelConfig
     mel: MelSpec
     train: TrainConfig
-    postfilter: GuideConfig | None = None
+    postfilter: PostfilterConfig | None = None
 
     def to_dict(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
+        if self.postfilter is not None and not self.postfilter.refiner_channels:  # older versions do not know it
+            values["postfilter"] = {k: v for k, v in values["postfilter"].items() if not k.startswith("refiner")}
         return {**values, "model": {"architecture": self.model.architecture, **values["model"]}}
 
 
@@ -221,19 +250,33 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
         if key == "mel":
             experiment = dataclasses.replace(experiment, mel=convention(text))
             continue
-        values = {leaf.path: leaf.value for leaf in leaves(_with_guide(experiment))}
+        values = {leaf.path: leaf.value for leaf in leaves(_with_postfilter(experiment))}
         key, text = todays_setting(key, text, values)
         path = find(key, list(values))
         changes[path] = parse(key, text, values[path])
     if any(path.startswith("postfilter.") for path in changes):
-        experiment = _with_guide(experiment)
+        experiment = _with_postfilter(experiment)
     experiment = replaced(experiment, changes)
     check(experiment)
     return experiment
 
 
-def _with_guide(experiment: Experiment) -> Experiment:
-    return dataclasses.replace(experiment, postfilter=experiment.postfilter or GuideConfig())
+def with_trained_network(
+    stage: str, has: PostfilterConfig | None, planned: PostfilterConfig | None
+) -> PostfilterConfig | None:
+    """The post-filter that a voice has, with the network that a stage trains, of the planned sizes if it has none yet.
+
+    Example:
+        >>> with_trained_network("refiner", None, PostfilterConfig(refiner_channels=8))
+        PostfilterConfig(guide_channels=0, guide_layers=6, refiner_channels=8, refiner_layers=4)
+    """
+    wanted = planned.of(stage) if planned is not None and stage in NETWORKS else {}
+    has_it = has is not None and stage in NETWORKS and has.of(stage)
+    return has if has_it or not wanted else dataclasses.replace(has or PostfilterConfig(guide_channels=0), **wanted)
+
+
+def _with_postfilter(experiment: Experiment) -> Experiment:
+    return dataclasses.replace(experiment, postfilter=experiment.postfilter or PostfilterConfig())
 
 
 def check(experiment: Experiment) -> None:
@@ -256,10 +299,11 @@ def check(experiment: Experiment) -> None:
     for path, field, value in leaves(train):
         if path in UNUSED[train.stage] and value != field.default:
             raise ConfigError(f"train.{path} does nothing in stage {train.stage}: must be {field.default}, not {value}")
-    if train.stage == "samples" and not train.draws_samples:
-        raise ConfigError("stage samples trains by losses of samples: set one, such as losses.spectral=1")
-    if train.stage == "guide" and experiment.postfilter is None:
-        raise ConfigError("stage guide trains the guide network: set postfilter.guide_channels, too")
+    if train.stage in ("samples", "refiner") and not any(weight > 0 for weight in train.losses.of_samples):
+        raise ConfigError(f"stage {train.stage} trains by losses of samples: set one, such as losses.spectral=1")
+    sizes = experiment.postfilter
+    if train.stage in NETWORKS and not (sizes and sizes.of(train.stage)):
+        raise ConfigError(f"stage {train.stage} trains the {train.stage}: set postfilter.{train.stage}_channels, too")
     if train.losses.repulsion > 0 and not train.losses.spectral > 0:
         raise ConfigError("train.losses.repulsion is part of the spectral distance: set losses.spectral, too")
 

@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from flowvocoder.config import Experiment, GuideConfig, TrainConfig, check
+from flowvocoder.config import Experiment, PostfilterConfig, TrainConfig, check
 from flowvocoder.errors import ConfigError
 from flowvocoder.legacy import todays_preset
 from flowvocoder.mel.spec import MelSpec
@@ -38,12 +38,12 @@ def experiment_from_dict(values: dict[str, Any]) -> Experiment:
         architecture = sizes.pop("architecture", None)
         if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
             raise ConfigError(f"unknown architecture {architecture!r}: this version knows {', '.join(ARCHITECTURES)}")
-        guide = values.get("postfilter")
+        postfilter = values.get("postfilter")
         experiment = Experiment(
             typed(ARCHITECTURES[architecture], sizes),
             MelSpec.from_dict(values["mel"]),
             typed(TrainConfig, values.get("train", {})),
-            None if guide is None else typed(GuideConfig, guide),
+            None if postfilter is None else typed(PostfilterConfig, postfilter),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"configuration has a missing or unknown key ({error})") from error

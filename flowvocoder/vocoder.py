@@ -54,7 +54,7 @@ class Vocoder(SavedVoice):
     Args:
         model: the flow. Its weights are frozen.
         card: origin and tuned settings; None: unknown.
-        postfilter: what audio goes through after the flow; None: one without a guide network.
+        postfilter: what audio goes through after the flow; None: one without networks.
         engine, precision: as in `from_pretrained`.
         experiment: what the model was trained with, which `save_pretrained` writes.
 
@@ -163,6 +163,7 @@ class Vocoder(SavedVoice):
             seed: of the noise; see `Vocoder`.
             lengths: frames of each item where the others are padding; the audio after them is zeros.
             gl_iters: mel-consistency (Griffin-Lim) iterations; 0: the flow's sample as it is. None: the voice's own.
+                The refiner of a voice that has one runs before the last two.
             low_band_iters: further ones below 1 kHz, some of them guided by a network, and from the 25th on below
                 2 kHz. None: the voice's own; 0 if gl_iters is 0.
             latency_ms: run what a `stream` of this latency runs, in place of these iterations.

@@ -22,7 +22,7 @@ class Voice(Frozen):
     Args:
         model: the flow. Its weights are frozen.
         card: origin and tuned settings; None: unknown.
-        postfilter: what audio goes through after the flow; None: one without a guide network.
+        postfilter: what audio goes through after the flow; None: one without networks.
     """
 
     model: FlowVocoder
@@ -92,7 +92,7 @@ class Voice(Frozen):
     def _serving(self, convention: str | MelSpec | Toolkit | None) -> tuple[MelConversion, PostFilter]:
         """What mels of a convention go through, and what brings audio to them.
 
-        The guide knows the voice's own mels alone. Raises MelError: the voice cannot serve them.
+        The post-filter's networks know the voice's own mels alone. Raises MelError: the voice cannot serve them.
         """
         self._follow_model()
         conversion = MelConversion(as_source(convention, self.spec), self.spec)

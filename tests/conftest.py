@@ -24,7 +24,7 @@ from order import arranged
 from flowvocoder.audio.plots import draw_pair
 from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
 from flowvocoder.cli.main import main
-from flowvocoder.config import GuideConfig, override
+from flowvocoder.config import PostfilterConfig, override
 from flowvocoder.parallel import usable_cores
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
@@ -156,7 +156,9 @@ def small_voice(once: Once) -> Path:
 
     def fill(folder: Path) -> None:
         torch.manual_seed(0)
-        experiment = dataclasses.replace(override(preset("lapglow-tiny"), SMALL), postfilter=GuideConfig(16, 1))
+        experiment = dataclasses.replace(
+            override(preset("lapglow-tiny"), SMALL), postfilter=PostfilterConfig(16, 1, 8, 1)
+        )
         model, postfilter = build_model(experiment), build_postfilter(experiment)
         assert postfilter is not None
         perturb(model, 0.03)
@@ -202,7 +204,7 @@ def train(corpus: Path, out: Path, *more: str) -> int:
 def exported_voice(once: Once) -> tuple[Path, Path]:
     """A checkpoint and the folder that `export` makes of it, with whole.onnx and stream.onnx beside the folder.
 
-    As small as a voice can be, and traced once, since that takes seconds a layer.
+    As small as a voice with a refiner can be, and traced once, since that takes seconds a layer.
     """
     pytest.importorskip("onnxscript")
     folder = once("exported_voice", export_all)
@@ -217,12 +219,16 @@ def export_all(path: Path) -> None:
     from flowvocoder.interop.onnx import export
     from flowvocoder.interop.onnx.modules import StepExport
 
-    experiment = override(preset("lapglow-tiny"), ["model.flows=1", "model.layers=1", "model.encoder_layers=1"])
+    few = ["model.flows=1", "model.layers=1", "model.encoder_layers=1"]
+    networks = ["postfilter.guide_channels=0", "postfilter.refiner_channels=8", "postfilter.refiner_layers=1"]
+    experiment = override(preset("lapglow-tiny"), few + networks)
     torch.manual_seed(0)
-    model = build_model(experiment)
+    model, postfilter = build_model(experiment), build_postfilter(experiment)
     perturb(model, 0.03)
+    assert postfilter is not None and postfilter.refiner is not None
+    perturb(postfilter.refiner.last, 0.1)
     card = VoiceCard(licence="CC0-1.0", temperature=0.7, postfilter=PostfilterSettings(2, 3))
-    save_checkpoint(path / "checkpoint", Checkpoint(model, experiment, card))
+    save_checkpoint(path / "checkpoint", Checkpoint(model, experiment, card, postfilter))
     assert main(["export", str(path / "checkpoint"), str(path / "onnx")]) == 0
     step = onnx.load(path / "onnx" / "step.onnx")
     del step.metadata_props[:]

@@ -12,7 +12,7 @@ from helpers import speech_like
 from safetensors.torch import load_file
 
 from flowvocoder.checkpoint import load_checkpoint, save_checkpoint
-from flowvocoder.config import GuideConfig, override
+from flowvocoder.config import PostfilterConfig, override
 from flowvocoder.legacy import SETTINGS
 from flowvocoder.migration import card_from_about, migrated
 from flowvocoder.postfilter.settings import PostfilterSettings
@@ -92,4 +92,4 @@ def test_every_setting_has_a_place() -> None:
 def test_an_old_setting_is_taken_by_its_new_name() -> None:
     with pytest.warns(RenamedWarning, match=r"model\.fine_channels is now --set postfilter\.guide_channels"):
         experiment = override(preset("lapglow-tiny"), ["model.fine_channels=8"])
-    assert experiment.postfilter == GuideConfig(guide_channels=8)
+    assert experiment.postfilter == PostfilterConfig(guide_channels=8)

@@ -116,10 +116,12 @@ def summary(kind: type) -> str:
 
 def preset(name: str, experiment: Any) -> tuple[str, str, str]:
     """A preset's row."""
+    from flowvocoder.config import NETWORKS
+
     parts = [(section, part) for section, part in sections(experiment) if section != "mel"]
     changed = [change for section, part in parts for change in differences(part, f"{section}.")]
-    if getattr(experiment, "postfilter", None):
-        changed.append("with a guide")
+    if experiment.postfilter is not None:
+        changed.append(f"with {' and '.join(f'a {name}' for name in NETWORKS if experiment.postfilter.of(name))}")
     return f"`{name}`", experiment.model.architecture, " ".join(f"`{c}`" for c in changed) or "the defaults"
 
 

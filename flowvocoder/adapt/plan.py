@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from flowvocoder.config import Experiment
+from flowvocoder.config import Experiment, with_trained_network
 from flowvocoder.errors import ConfigError
 from flowvocoder.presets import preset
 
@@ -34,14 +34,16 @@ STAGES = {
     "flow": Stage("lapglow-stage1", 3.0, 3e-4),
     "samples": Stage("lapglow-stage2", 1.0, 5e-4),
     "guide": Stage("lapglow-stage3", 1.0, 5e-4),
+    "refiner": Stage("universal-22k-stage5", 1.0, 2.5e-4),
 }
 """By name, in their order."""
 
 
 def experiment_of(name: str, voice: Experiment, steps: int) -> Experiment:
-    """A voice's own experiment with the training of one stage."""
+    """A voice's own experiment with the training of one stage, and with the network that it trains."""
     stage = STAGES[name]
-    training = preset(stage.preset).train
+    planned = preset(stage.preset)
+    training, networks = planned.train, with_trained_network(name, voice.postfilter, planned.postfilter)
     optim = dataclasses.replace(
         training.optim, steps=steps, batch=BATCH, lr=stage.lr, warmup=min(30, steps // 10),
         ema=max(0.0, min(0.998, 1.0 - 10.0 / steps)),
@@ -49,9 +51,8 @@ def experiment_of(name: str, voice: Experiment, steps: int) -> Experiment:
     every = max(1, steps // VALIDATIONS)
     patience = PATIENCE if name == "flow" else 0  # the others do not change the likelihood
     run = dataclasses.replace(training.run, validate_every=every, save_every=every, patience=patience)
-    return dataclasses.replace(
-        voice, train=dataclasses.replace(training, optim=optim, run=run, sampling=voice.train.sampling)
-    )
+    train = dataclasses.replace(training, optim=optim, run=run, sampling=voice.train.sampling)
+    return dataclasses.replace(voice, train=train, postfilter=networks)
 
 
 def steps_for(name: str, speech: int, seconds: float, step_seconds: float) -> int:

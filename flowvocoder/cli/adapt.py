@@ -19,7 +19,8 @@ def options(parser: argparse.ArgumentParser) -> None:
                         default=checkpoint_folder(BUNDLED),
                         help="voice to start from (default: `bundled`)")  # fmt: skip
     parser.add_argument("--stages", default="flow,samples",
-                        help="some of flow, samples, guide, with commas between (default flow,samples)")  # fmt: skip
+                        help="some of flow, samples, guide, refiner, with commas between"
+                        " (default flow,samples)")  # fmt: skip
     parser.add_argument("--licence", help="licence of the weights, recorded in the checkpoint")
     add_machine(parser)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import check_output, load_vocoder, set_machine
 from flowvocoder.cli.options import add_machine, draws
-from flowvocoder.config import GuideConfig, ModelConfig
+from flowvocoder.config import NETWORKS, PostfilterConfig
 from flowvocoder.errors import ConfigError
 from flowvocoder.voice_card import checkpoint_folder
 
@@ -58,14 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"{path}: {checkpoint.experiment.model.architecture}, {parameters / 1e6:.1f} M parameters, {size / 1e6:.1f} MB"
     )
-    guide = checkpoint.experiment.postfilter
+    networks = checkpoint.experiment.postfilter or PostfilterConfig(guide_channels=0)
     rows = {
         "mel": f"{spec.name()}: {spec.n_mels} bands {spec.fmin:g}-{spec.fmax:g} Hz, hop {spec.hop_length},"
         f" n_fft {spec.n_fft}, {spec.sample_rate} Hz, {spec.log}",
         "takes": f"{', '.join(served(spec)) or 'its own'} mels exactly",
         "takes also": f"{', '.join(served(spec, exactly=False)) or 'none'} mels approximately",
-        "sizes": _sizes(checkpoint.experiment.model),
-        **({} if guide is None else {"guide": _sizes(guide)}),
+        "sizes": _sizes(vars(checkpoint.experiment.model)),
+        **{name: _sizes(own) for name in NETWORKS if (own := networks.of(name))},
         "streams": _streaming(step, checkpoint),
         "engine": f"auto is {engine} here: {why}",
         **{key: _plain(value) for key, value in checkpoint.card.to_dict().items()},
@@ -113,8 +113,8 @@ def _streaming(step: "FlowStep | None", checkpoint: "Checkpoint") -> str:
     return f"{ahead:.0f} ms behind the mel{more}; a frame influences what follows it {reach}"
 
 
-def _sizes(config: ModelConfig | GuideConfig) -> str:
-    return ", ".join(f"{k} {v}" for k, v in vars(config).items())
+def _sizes(sizes: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in sizes.items())
 
 
 def _plain(value: Any) -> str:

@@ -103,7 +103,8 @@ def add_iterations(parser: argparse.ArgumentParser) -> None:
     """--gl-iters and --low-band-iters."""
     parser.add_argument("--gl-iters", type=int, metavar="N",
                         help="mel-consistency (Griffin-Lim) iterations after the flow (default: the checkpoint's);"
-                        " each delays a stream by one analysis window")  # fmt: skip
+                        " each delays a stream by one analysis window; a voice's refiner precedes the last"
+                        " two")  # fmt: skip
     parser.add_argument("--low-band-iters", type=int, metavar="N",
                         help="further ones below 1 and 2 kHz (default: the checkpoint's; streams run the rounds of"
                         " --latency instead)")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import set_machine
 from flowvocoder.cli.options import add_machine, add_settings, folder, positive, positive_int
-from flowvocoder.config import Experiment, override
+from flowvocoder.config import Experiment, PostfilterConfig, override, with_trained_network
 from flowvocoder.errors import ConfigError, TrainingError
 from flowvocoder.presets import DEFAULT_PRESET, PRESETS, experiment_from_dict, preset, stated_mel
 from flowvocoder.voice_card import VoiceCard, checkpoint_folder
@@ -55,8 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     named = planned if mel is None else dataclasses.replace(planned, mel=mel)
     experiment = override(named, arguments.settings)
     another_mel = start is not None and experiment.mel != planned.mel and experiment.train.stage == "flow"
-    if another_mel and not guide_keeps(experiment.mel, planned.mel):
-        experiment = dataclasses.replace(experiment, postfilter=None)
+    if another_mel and experiment.postfilter is not None:  # the refiner is trained for its mel
+        guide = experiment.postfilter.of("guide")
+        stays = guide and guide_keeps(experiment.mel, planned.mel)
+        experiment = dataclasses.replace(experiment, postfilter=PostfilterConfig(**guide) if stays else None)
     if experiment.train.stage != "flow" and start is None and saved is None:
         stage = experiment.train.stage
         raise ConfigError(f"stage {stage} starts from a trained flow: name its checkpoint by --init-from")
@@ -128,15 +130,14 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
         known = experiment_from_dict({**values, "train": {"sampling": tuned}})
     if known is None or known.model.architecture != planned.model.architecture:
         return planned
-    train, guide = planned.train, known.postfilter
-    if train.stage == "guide":
-        guide = guide or planned.postfilter
-    else:
+    train = planned.train
+    if train.stage != "guide":
         sampling = known.train.sampling
-        if train.draws_samples:
+        if train.draws_samples and train.stage != "refiner":
             sampling = dataclasses.replace(sampling, temperature=train.sampling.temperature)
         train = dataclasses.replace(train, sampling=sampling)
-    return dataclasses.replace(planned, model=known.model, mel=known.mel, train=train, postfilter=guide)
+    networks = with_trained_network(train.stage, known.postfilter, planned.postfilter)
+    return dataclasses.replace(planned, model=known.model, mel=known.mel, train=train, postfilter=networks)
 
 
 def _sampling(card: VoiceCard) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from flowvocoder.config import (
     AugmentSettings,
     DataSettings,
     Experiment,
-    GuideConfig,
     LossWeights,
     ModelConfig,
     OptimSettings,
+    PostfilterConfig,
     RunSettings,
     SamplingSettings,
     TrainConfig,
@@ -119,7 +119,8 @@ STREAMING = LapGlowConfig()
 POCKET = dataclasses.replace(
     STREAMING, flows=4, channels=96, encoder_channels=96, scale_channels=64, pitch_channels=96, band_group_channels=64
 )
-POCKET_GUIDE = GuideConfig(guide_channels=96, guide_layers=4)
+REFINED = PostfilterConfig(refiner_channels=128, refiner_layers=3)
+POCKET_GUIDE = PostfilterConfig(guide_channels=96, guide_layers=4)
 
 # Four times the work of the streaming model, and not causal: more likelihood for it.
 BASE = LapGlowConfig(
@@ -156,6 +157,23 @@ STAGE3 = TrainConfig(
     stage="guide",
     optim=OptimSettings(steps=8000, segment=40960, lr=2e-3),
     sampling=SamplingSettings(temperature=0.9, low_band_iters=64),
+)
+
+# Twenty minutes of two cores.
+STAGE4 = TrainConfig(
+    stage="refiner",
+    optim=OptimSettings(steps=3000, batch=6, segment=26624, lr=1e-3, ema=0.995, clip=5.0),
+    losses=LossWeights(spectral=1.0, pulse=4.0),
+    sampling=SamplingSettings(temperature=0.9, low_band_iters=64),
+    run=RunSettings(validate_every=3000),
+)
+# Half an hour of two cores. The stage before finds medians, which are too weak where the mel says little; an energy
+# distance does not.
+STAGE5 = dataclasses.replace(
+    STAGE4,
+    optim=dataclasses.replace(STAGE4.optim, steps=2600, lr=7e-4),
+    losses=LossWeights(spectral=1.0, repulsion=1.0, pulse=4.0),
+    run=RunSettings(validate_every=2600),
 )
 
 # An hour and a half of one core for all three.
@@ -208,17 +226,21 @@ register_presets(
         # The second, from a trained checkpoint (--init-from): how samples sound; the likelihood stays.
         "lapglow-stage2": Experiment(STREAMING, MEL, STAGE2),
         # The third, from a trained checkpoint: the low-band guide network; every other weight is frozen.
-        "lapglow-stage3": Experiment(STREAMING, MEL, STAGE3, GuideConfig()),
+        "lapglow-stage3": Experiment(STREAMING, MEL, STAGE3, PostfilterConfig()),
         # The second stage for the whole flow, with discriminators, on a GPU.
         "lapglow-stage2-gan": Experiment(STREAMING, MEL, STAGE2_GAN),
         # A voice for everybody, as the bundled one, in the same three stages from recordings of many speakers.
         "universal-22k-stage1": Experiment(STREAMING, MEL, universal(STAGE1)),
         "universal-22k-stage2": Experiment(STREAMING, MEL, universal(STAGE2)),
-        "universal-22k-stage3": Experiment(STREAMING, MEL, universal(STAGE3), GuideConfig()),
+        "universal-22k-stage3": Experiment(STREAMING, MEL, universal(STAGE3), PostfilterConfig()),
+        # The fourth: the refiner; every other weight is frozen.
+        "universal-22k-stage4": Experiment(STREAMING, MEL, universal(STAGE4), REFINED),
+        # The fifth: the refiner again, by an energy distance.
+        "universal-22k-stage5": Experiment(STREAMING, MEL, universal(STAGE5), REFINED),
         # The same with mels up to 12 kHz.
         "universal-24k-stage1": Experiment(STREAMING, WIDE_MEL, universal(STAGE1)),
         "universal-24k-stage2": Experiment(STREAMING, WIDE_MEL, universal(STAGE2)),
-        "universal-24k-stage3": Experiment(STREAMING, WIDE_MEL, universal(STAGE3), GuideConfig()),
+        "universal-24k-stage3": Experiment(STREAMING, WIDE_MEL, universal(STAGE3), PostfilterConfig()),
         # The same for a fifth of the parameters.
         "pocket-22k-stage1": Experiment(POCKET, MEL, universal(POCKET_STAGE1)),
         "pocket-22k-stage2": Experiment(POCKET, MEL, universal(POCKET_STAGE2)),

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from flowvocoder.errors import ConfigError
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.arithmetic import PYTORCH, MachineCode
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic, MachineCode
 from flowvocoder.postfilter.consistency import Band, Iteration, MelConsistency
 from flowvocoder.postfilter.frame_by_frame import FrameByFrame
 from flowvocoder.postfilter.geometry import in_whole_hops
@@ -14,22 +14,29 @@ from flowvocoder.postfilter.guide import GUIDED, UNGUIDED_FIRST, Guide
 from flowvocoder.postfilter.guided import PIECE, GuidedIterations
 from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
+from flowvocoder.postfilter.refinement import Refinement
+from flowvocoder.postfilter.refiner import Refiner
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stage, Stages
 
 WIDE_BAND: Band = (1800.0, 2200.0)
 """What the last low-band iterations go over. The guide knows the lower half of it, so they come after."""
 
+AFTER_REFINER = 2
+"""Iterations over all bands after the refiner: one for every frame."""
+
 UNGUIDED_LAST = 6
 """Iterations towards the mel between the guided ones and those over the wider band."""
 
 
 class PostFilter(nn.Module):
-    """Mel-consistency iterations: by frame, over all bands, over low bands; of these, a guide guides some.
+    """Mel-consistency iterations: by frame, over all bands, over low bands; of these, a guide guides some. A refiner
+    comes before the last ones over all bands, which bring to the mel what it has changed.
 
     Args:
         spec: of the mels.
         guide: guides some of the low-band iterations; None: all go towards the mel.
+        refiner: changes what the mel leaves open above 1 kHz; None: nothing does.
 
     Shape:
         audio: (B, F * hop_length), mel: (B, n_mels, F) -> as audio
@@ -42,12 +49,12 @@ class PostFilter(nn.Module):
     """
 
     @plain_defaults()
-    def __init__(self, spec: MelSpec, guide: Guide | None = None):
+    def __init__(self, spec: MelSpec, guide: Guide | None = None, refiner: Refiner | None = None):
         super().__init__()
         self.consistency = MelConsistency(spec)
         self.low_band = LowBand(spec) if guide is None else guide.band
         self.wide_band = LowBand(spec, WIDE_BAND)
-        self.guide = guide
+        self.guide, self.refiner = guide, refiner
 
     def forward(
         self,
@@ -71,15 +78,32 @@ class PostFilter(nn.Module):
 
         Args:
             lengths: frames of each item in all, (B,), where they differ; audio after them comes out as zeros.
-            precision: of the guide network; None: that of the audio.
+            precision: of the networks; None: that of the audio.
             compiled: by numba, where that is quicker.
             piece: mel frames that guided iterations take at a time.
         """
-        arithmetic = MachineCode() if compiled else PYTORCH
+        chain: list[Stage] = [*self.unrefined(settings, lengths, precision, compiled, piece).stages]
+        if (last := self.iterations_after_refiner(settings)) is not None and self.refiner is not None:
+            chain.append(Refinement(self.refiner, lengths, precision, _arithmetic(compiled)))
+            numbers = range(settings.gl_iters - last, settings.gl_iters)
+            chain += [Iteration(self.consistency, number, lengths, _arithmetic(compiled)) for number in numbers]
+        return Stages(chain)
+
+    def unrefined(
+        self,
+        settings: PostfilterSettings,
+        lengths: Tensor | None = None,
+        precision: torch.dtype | None = None,
+        compiled: bool = False,
+        piece: int = PIECE,
+    ) -> Stages:
+        """What comes before the refiner, or all where it takes no part; as `stages`."""
+        arithmetic = _arithmetic(compiled)
         chain: list[Stage] = []
         if settings.rounds:
             chain.append(FrameByFrame(self.consistency, self.low_band, settings, lengths, compiled))
-        chain += [Iteration(self.consistency, number, lengths, arithmetic) for number in range(settings.gl_iters)]
+        numbers = range(settings.gl_iters - (self.iterations_after_refiner(settings) or 0))
+        chain += [Iteration(self.consistency, number, lengths, arithmetic) for number in numbers]
         if settings.low_band_iters:
             first, guided, last, wide = self.low_band_parts(settings.low_band_iters)
             low: list[Stage] = [self.low_band.iterations(first, lengths, arithmetic)]
@@ -91,6 +115,16 @@ class PostFilter(nn.Module):
                 inner = self.wide_band.iterations(wide, lengths, arithmetic)
                 chain.append(LowBandStage(self.wide_band, inner, lengths))
         return Stages(chain)
+
+    def iterations_after_refiner(self, settings: PostfilterSettings) -> int | None:
+        """How many of the iterations over all bands the refiner comes before; None where it takes no part.
+
+        It has learned from audio that is nearly right. So it needs an iteration before it, and is not in a stream's
+        rounds.
+        """
+        if self.refiner is None or settings.rounds or not settings.gl_iters:
+            return None
+        return min(AFTER_REFINER, settings.gl_iters - 1)
 
     def low_band_parts(self, count: int) -> tuple[int, int, int, int]:
         """How many of so many low-band iterations come before the guided ones, are guided, follow, and are of the wider
@@ -142,3 +176,7 @@ class PostFilter(nn.Module):
         if settings.rounds:
             before = in_whole_hops(before, self.consistency, settings.look_ahead)
         return before + stages.behind
+
+
+def _arithmetic(compiled: bool) -> Arithmetic:
+    return MachineCode() if compiled else PYTORCH

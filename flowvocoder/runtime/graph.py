@@ -18,7 +18,7 @@ Integers = npt.NDArray[np.int64]
 
 PIECE, CONTEXT = 1024, 160
 """Mel frames of the post-filter at once, and before and after them: what is further away changes samples by less than
-1e-6 (see `postfilter.guided`)."""
+1e-6 (see `postfilter.guided`), and with a refiner by less than 1e-5, which is how far it magnifies rounding."""
 
 
 class ExportedGraph:

@@ -23,7 +23,7 @@ def check_same_run(out: Path, now: Experiment, before: Experiment) -> None:
             changed = difference(ours[part], theirs[part])
             raise ConfigError(f"{out}: --resume with another {part} than the run has: {changed}")
     if now.postfilter != before.postfilter:
-        raise ConfigError(f"{out}: --resume with another guide network than the run has: {ours['postfilter']},"
+        raise ConfigError(f"{out}: --resume with another post-filter than the run has: {ours['postfilter']},"
                           f" was {theirs['postfilter']}")  # fmt: skip
     decisive = []
     if now.train.stage != before.train.stage:

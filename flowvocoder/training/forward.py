@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.postfilter.chain import PostFilter
+from flowvocoder.postfilter.refinement import Refinement
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.training.batch import StepBatch
 
 Outputs = tuple[Tensor | None, dict[str, Tensor], Tensor | None]
@@ -24,6 +26,31 @@ class FlowForward(nn.Module):
         return nats, auxiliary, None if batch.noise is None else draw_samples(self.model, batch.noise, batch.mel)
 
 
+class RefinerForward(nn.Module):
+    """Samples as the refiner leaves them, which losses compare with recordings. No likelihood.
+
+    Args:
+        settings: iterations of the voice; those after the refiner are the objective's.
+    """
+
+    def __init__(self, model: FlowVocoder, postfilter: PostFilter, settings: PostfilterSettings):
+        super().__init__()
+        self.model, self.postfilter, self.settings = model, postfilter, settings
+
+    def forward(self, batch: StepBatch) -> Outputs:
+        refiner = self.postfilter.refiner
+        assert refiner is not None and batch.noise is not None  # `config.check` asks for it
+        mel = batch.mel.repeat_interleave(batch.noise.shape[1], 0)
+        precision = autocast_precision(mel.device.type)
+        with torch.no_grad():
+            samples = draw_samples(self.model, batch.noise, batch.mel).flatten(0, 1).float()
+        with torch.autocast(mel.device.type, enabled=False):
+            with torch.no_grad():
+                before = self.postfilter.unrefined(self.settings, precision=precision).push(mel, samples, ends=True)
+            refined = Refinement(refiner, precision=precision).push(mel, before, ends=True)
+        return None, {}, refined.unflatten(0, batch.noise.shape[:2])
+
+
 class GuideForward(nn.Module):
     """The guide network's loss: samples of the flow against recordings. No likelihood, no other samples.
 
@@ -39,7 +66,7 @@ class GuideForward(nn.Module):
         guide, mel = self.postfilter.guide, batch.mel
         assert guide is not None and batch.noise is not None  # `config.check` asks for it
         device = mel.device.type
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        precision = autocast_precision(device)
         with torch.no_grad():
             samples = draw_samples(self.model, batch.noise, mel)[:, 0].float()
         with torch.autocast(device, enabled=False):
@@ -48,6 +75,11 @@ class GuideForward(nn.Module):
                 low = guide.band.iterate(low, mel, batch.low_band_iters)
             loss = guide.loss(low, guide.band.of(batch.audio), mel, precision)
         return None, {"guide": loss}, None
+
+
+def autocast_precision(device: str) -> torch.dtype | None:
+    """What autocast has chosen; None without it."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def draw_samples(model: FlowVocoder, noise: Tensor, mel: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.guide import EDGE
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.training.adversary import Adversary
 from flowvocoder.training.batch import StepBatch
 from flowvocoder.training.distributed import DistributedContext
-from flowvocoder.training.forward import FlowForward, GuideForward
+from flowvocoder.training.forward import FlowForward, GuideForward, RefinerForward
 from flowvocoder.training.sample_losses import SAMPLE_LOSSES, Samples
 
 
@@ -54,6 +55,11 @@ class Objective:
         if config.stage == "guide":
             check_guide_segment(experiment)
             forward = GuideForward(model, postfilter, config.sampling.gl_iters)
+        self.gl_iters = config.sampling.gl_iters
+        if config.stage == "refiner":
+            settings = PostfilterSettings(self.gl_iters, config.sampling.low_band_iters)
+            forward = RefinerForward(model, postfilter, settings)
+            self.gl_iters = postfilter.iterations_after_refiner(settings) or 0
         if config.run.compile:
             forward = torch.compile(forward)  # type: ignore[assignment]
         self.forward = processes.parallel(forward)
@@ -90,7 +96,7 @@ class Objective:
 
     def _of_samples(self, drawn: Tensor, batch: StepBatch) -> dict[str, Tensor]:
         mel = batch.mel.repeat_interleave(drawn.shape[1], 0)
-        consistent = self.consistency(drawn.flatten(0, 1), mel, self.config.sampling.gl_iters)
+        consistent = self.consistency(drawn.flatten(0, 1), mel, self.gl_iters)
         samples = Samples(drawn, consistent.unflatten(0, drawn.shape[:2]), batch.audio)
         terms = {name: loss(samples) for name, loss in self.sample_losses.items()}
         if self.adversary is not None:

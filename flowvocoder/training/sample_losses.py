@@ -71,7 +71,8 @@ class MeanOverSamples(nn.Module):
 
 
 def _spectral(config: TrainConfig, spec: MelSpec, block: int) -> nn.Module:
-    return SpectralLoss(spec, config.losses.repulsion, before=config.sampling.gl_iters > 0)
+    before = config.stage != "refiner" and config.sampling.gl_iters > 0
+    return SpectralLoss(spec, config.losses.repulsion, before)
 
 
 SAMPLE_LOSSES: dict[str, Callable[[TrainConfig, MelSpec, int], nn.Module]] = {

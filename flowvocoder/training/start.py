@@ -1,11 +1,13 @@
 """What a run starts from: the weights of a checkpoint, and which of them its stage trains."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter
-from flowvocoder.config import Experiment
+from flowvocoder.config import NETWORKS, Experiment, PostfilterConfig
 from flowvocoder.errors import CheckpointError, ConfigError
 from flowvocoder.flows.base import Chain
 from flowvocoder.flows.density import FlowVocoder
@@ -49,8 +51,23 @@ def take_weights(
             take_guide_of_another_mel(postfilter.guide, experiment.mel, *theirs)
         return
     model.load_state_dict(start.model.state_dict())
-    if postfilter.guide is not None and start.postfilter is not None:
-        postfilter.load_state_dict(start.postfilter.state_dict())
+    if start.postfilter is not None:
+        for name in NETWORKS:
+            own, trained = getattr(postfilter, name), getattr(start.postfilter, name)
+            if own is not None and trained is not None:
+                own.load_state_dict(trained.state_dict())
+
+
+def check_networks(experiment: Experiment, start: Checkpoint | None) -> None:
+    """Raises ConfigError for a network of the post-filter that nothing has trained and this stage does not train."""
+    stage, sizes = experiment.train.stage, experiment.postfilter
+    if start is None and stage in NETWORKS:
+        return  # nothing is trained: its speed is measured
+    has = None if start is None else start.experiment.postfilter
+    for number, name in enumerate(NETWORKS, 3):
+        if stage != name and sizes is not None and sizes.of(name) and not (has is not None and has.of(name)):
+            raise ConfigError(f"postfilter.{name}_channels: the {name} is trained after the flow, from its checkpoint"
+                              f" (a preset of stage {number})")  # fmt: skip
 
 
 def freeze(model: FlowVocoder, postfilter: PostFilter, experiment: Experiment) -> None:
@@ -63,7 +80,7 @@ def freeze(model: FlowVocoder, postfilter: PostFilter, experiment: Experiment) -
     parameters = {
         "flow": list(model.parameters()),
         "samples": model.sampling_parameters(),
-        "guide": list(postfilter.parameters()),
+        **{name: [p for part, p in postfilter.named_parameters() if part.startswith(f"{name}.")] for name in NETWORKS},
     }[stage]
     if not parameters:
         raise ConfigError(f"stage {stage}: a {experiment.model.architecture} has no parameters that it could train")
@@ -85,9 +102,18 @@ def _check_fits(ours: Experiment, theirs: Experiment, path: Path | None) -> None
     if names[0] != names[1]:
         raise CheckpointError(f"{path}: is a {names[0]}, this run trains a {names[1]}")
     same_hop = theirs.mel.hop_length == ours.mel.hop_length
-    carried = same_hop and (ours.postfilter is None or guide_keeps(ours.mel, theirs.mel))
+    sizes = ours.postfilter  # a refiner is for one mel
+    carried = same_hop and (sizes is None or (not sizes.of("refiner") and guide_keeps(ours.mel, theirs.mel)))
     if theirs.mel != ours.mel and not (ours.train.stage == "flow" and carried):
         raise CheckpointError(f"{path}: has another mel than this run: {theirs.mel.difference(ours.mel)}")
-    for mine, its in ((ours.model, theirs.model), (ours.postfilter, theirs.postfilter)):
-        if mine is not None and its is not None and mine != its:
-            raise CheckpointError(f"{path}: has other sizes than this run: {difference(vars(mine), vars(its))}")
+    for mine, its in ((vars(ours.model), vars(theirs.model)), *_networks(sizes, theirs.postfilter)):
+        if mine and its and mine != its:
+            raise CheckpointError(f"{path}: has other sizes than this run: {difference(mine, its)}")
+
+
+def _networks(
+    ours: PostfilterConfig | None, theirs: PostfilterConfig | None
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The sizes of each network of the post-filter, here and there."""
+    if ours is not None and theirs is not None:
+        yield from ((ours.of(name), theirs.of(name)) for name in NETWORKS)

@@ -36,7 +36,7 @@ from flowvocoder.training.loading import Loader
 from flowvocoder.training.logs import RunLog, headline, open_log
 from flowvocoder.training.objective import Objective
 from flowvocoder.training.schedule import learning_rate
-from flowvocoder.training.start import freeze, initial_voice, recompute_activations, take_weights
+from flowvocoder.training.start import check_networks, freeze, initial_voice, recompute_activations, take_weights
 from flowvocoder.training.state import has_tensors, load_progress, load_state, lost_of, save_state, saved_experiment
 from flowvocoder.training.updates import Updates
 from flowvocoder.training.validation import Validation, read_held_out
@@ -89,10 +89,8 @@ class Trainer:
             lambda: read_held_out(held_out, experiment.mel),
         )
         self.loader = Loader(self.sampler, optim.batch, self.processes)
-        has_guide = start is not None and start.postfilter is not None
-        if experiment.postfilter is not None and self.config.stage != "guide" and not (has_guide or resume):
-            raise ConfigError("postfilter.guide_channels: the guide network is trained after the flow, from its"
-                              " checkpoint (--preset lapglow-stage3)")  # fmt: skip
+        if not resume:
+            check_networks(experiment, start)
         self.model, self.postfilter = initial_voice(experiment, start, init_from)
         self.voice = modules(self.model, self.postfilter).to(self.processes.device)
         freeze(self.model, self.postfilter, experiment)

@@ -55,10 +55,9 @@ def recordings() -> dict[str, bytes]:
 
 @functools.cache
 def voice() -> dict[str, bytes]:
-    """The files of a checkpoint: a LapGlow with a guide network, untrained."""
-    return _contents(
-        _saved("lapglow", override(preset("lapglow-tiny"), [*SMALL, "guide_channels=4", "guide_layers=1"]))
-    )
+    """The files of a checkpoint: a LapGlow with a guide and a refiner, untrained."""
+    networks = ["guide_channels=4", "guide_layers=1", "refiner_channels=4", "refiner_layers=1"]
+    return _contents(_saved("lapglow", override(preset("lapglow-tiny"), [*SMALL, *networks])))
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import os
 import random
 from pathlib import Path
 
-from flowvocoder.config import GuideConfig
+from flowvocoder.config import PostfilterConfig
 from flowvocoder.presets import PRESETS, preset
 from flowvocoder.settings import leaves
 from tests.abuse import seeds
@@ -59,7 +59,7 @@ def options(rng: random.Random, number: int, box: Path) -> Case:
 def settings(rng: random.Random, number: int, box: Path) -> Case:
     """`train --set` with odd keys and values; the corpus is missing, so no step is taken."""
     experiment = preset(rng.choice(list(PRESETS)))
-    keys = [leaf.path for leaf in leaves(experiment)] + [leaf.path for leaf in leaves(GuideConfig(), "postfilter")]
+    keys = [leaf.path for leaf in leaves(experiment)] + [leaf.path for leaf in leaves(PostfilterConfig(), "postfilter")]
     given = []
     for _ in range(rng.choice([1, 1, 2, 3])):
         key = rng.choice(keys) if rng.random() < 0.9 else word(rng)

@@ -258,7 +258,7 @@ def _state(home: Path, *folders: str) -> dict[str, tuple[int, int]]:
 
 
 def _forget_peak() -> int:
-    """Bytes that are held before an input: by the files of all families, and by pools that keep what they were given."""
+    """Bytes that are held before an input: by the files of all families, by pools that keep what they were given."""
     if _resident() > GB:  # much is left of earlier inputs, and would be there for this one's use
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from helpers import speech_like
 
 from flowvocoder.adapt.plan import STAGES, check_stages, experiment_of, steps_for
 from flowvocoder.adapt.recordings import LONGEST, sentences
+from flowvocoder.checkpoint import load_checkpoint
 from flowvocoder.cli.main import main
+from flowvocoder.config import PostfilterConfig, override
 from flowvocoder.errors import ConfigError
-from flowvocoder.presets import preset
+from flowvocoder.presets import PRESETS, preset
 from flowvocoder.training.updates import Updates
 from flowvocoder.vocoder import Vocoder
 
@@ -90,6 +93,18 @@ def test_a_voice_in_one_command_and_again(
     assert "was begun with other stages" in capsys.readouterr().err
 
 
+def test_the_refiner_can_be_adapted(recordings: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """Of a voice that has none: the rest stays as it is."""
+    small = override(preset("universal-22k-stage5"), ["refiner_channels=8", "segment=6144"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "universal-22k-stage5", small)
+        assert adapt(recordings, tmp_path / "out", checkpoint, "--stages", "refiner") == 0
+    made, before = load_checkpoint(tmp_path / "out" / "voice"), load_checkpoint(checkpoint)
+    assert made.postfilter is not None and made.postfilter.guide is None and made.postfilter.refiner is not None
+    assert made.postfilter.refiner.last.weight.any()
+    assert all(torch.equal(a, b) for a, b in zip(made.model.parameters(), before.model.parameters(), strict=True))
+
+
 @pytest.mark.thorough
 def test_it_goes_on_where_it_was_stopped(
     adapted: tuple[Path, str], recordings: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,9 +145,14 @@ def test_a_plan_fits_the_time_and_the_speech() -> None:
         experiment = experiment_of(name, voice, 600)
         assert experiment.model == voice.model and experiment.train.sampling == voice.train.sampling
         assert experiment.train.stage == name and experiment.train.optim.steps == 600
+    networks = {name: experiment_of(name, voice, 600).postfilter for name in STAGES}
+    assert networks == {"flow": None, "samples": None, "guide": PostfilterConfig(),
+                        "refiner": PostfilterConfig(0, refiner_channels=128, refiner_layers=3)}  # fmt: skip
+    of_its_own = dataclasses.replace(voice, postfilter=PostfilterConfig(96, 4, 8, 1))
+    assert experiment_of("refiner", of_its_own, 600).postfilter == of_its_own.postfilter
     assert check_stages(["samples", "flow"]) == ["flow", "samples"]
     for wrong in (["sound"], []):
-        with pytest.raises(ConfigError, match="there are flow, samples, guide"):
+        with pytest.raises(ConfigError, match="there are flow, samples, guide, refiner"):
             check_stages(wrong)
 
 

@@ -1,5 +1,6 @@
 """The command line: every form does what it says, and bad input is one line, exit code 2, nothing written."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -19,7 +20,8 @@ from helpers import speech_like
 
 from flowvocoder import batches
 from flowvocoder.audio.files import Samples
-from flowvocoder.config import override
+from flowvocoder.checkpoint import build_postfilter, load_checkpoint, save_checkpoint
+from flowvocoder.config import PostfilterConfig, override
 from flowvocoder.mel.files import Mel
 from flowvocoder.mel.spec import convention
 from flowvocoder.presets import preset
@@ -165,6 +167,27 @@ def test_info(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"auto is {engine} here: {why}" in text
     assert run("info", checkpoint, "--json") == 0
     assert json.loads(capsys.readouterr().out)["format_version"] == 2
+
+
+def test_info_names_the_networks_that_are_there(
+    small_voice: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows(path: Path) -> dict[str, str]:
+        assert run("info", path) == 0
+        lines = capsys.readouterr().out.splitlines()[1:]
+        return {line.split()[0]: line.split("  ", 2)[-1].strip() for line in lines}
+
+    both, none = rows(small_voice), rows(checkpoint)
+    assert both["guide"] == "guide_channels 16, guide_layers 1"
+    assert both["refiner"] == "refiner_channels 8, refiner_layers 1"
+    assert not {"guide", "refiner"} & none.keys() and "sizes" in none
+    copied = tmp_path / "refined"
+    voice = load_checkpoint(small_voice)
+    sizes = dataclasses.replace(voice.experiment, postfilter=PostfilterConfig(0, refiner_channels=8, refiner_layers=1))
+    save_checkpoint(copied, dataclasses.replace(voice, experiment=sizes, postfilter=build_postfilter(sizes)))
+    assert {"guide", "refiner"} & rows(copied).keys() == {"refiner"}
+    assert run("info", copied, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["postfilter"]["guide_channels"] == 0
 
 
 @pytest.mark.slow

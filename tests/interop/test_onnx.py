@@ -24,6 +24,7 @@ from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.guide import Guide
 from flowvocoder.postfilter.latency import with_delay
 from flowvocoder.postfilter.real_time import RealTimeIterations
+from flowvocoder.postfilter.refiner import Refiner
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import preset
 from flowvocoder.vocoder import Vocoder
@@ -103,7 +104,7 @@ def test_a_step_gives_what_a_stream_gives(stream: Path, checkpoint: Path, mels: 
 
 @pytest.mark.parametrize(("look_ahead", "delay"), [(4, 1024), (1, 300)])
 def test_rounds_behind_any_step(look_ahead: int, delay: int, tmp_path: Path) -> None:
-    """The step is one that passes on its noise, late."""
+    """The step is one that passes on its noise, late. Streams do not refine."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -120,7 +121,9 @@ def test_rounds_behind_any_step(look_ahead: int, delay: int, tmp_path: Path) -> 
              helper.make_node("Reshape", ["turned", "flat"], ["audio"])]  # fmt: skip
     step = helper.make_graph(nodes, "step", [values[name] for name in kinds], [values["audio"]])
     model = helper.make_model(step, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    postfilter, settings = PostFilter(spec).requires_grad_(False), with_delay(look_ahead)
+    refiner, settings = Refiner(spec, 8, 1), with_delay(look_ahead)
+    torch.nn.init.ones_(refiner.last.bias)
+    postfilter = PostFilter(spec, refiner=refiner).requires_grad_(False)
     later, states = add_rounds(model, delay, [], postfilter, settings)
     about = {"format": "flowvocoder", "hop_length": hop, "block": hop, "delay": later, "state_shapes": states}
     for key, value in about.items():

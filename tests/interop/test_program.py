@@ -13,7 +13,7 @@ from bijection import perturb
 from helpers import speech_like
 
 from flowvocoder import Vocoder
-from flowvocoder.checkpoint import Checkpoint, build_model, save_checkpoint
+from flowvocoder.checkpoint import Checkpoint, build_model, build_postfilter, save_checkpoint
 from flowvocoder.cli.main import main
 from flowvocoder.config import override
 from flowvocoder.interop.program import without_gaps
@@ -41,13 +41,18 @@ def test_no_view_with_gaps_is_computed_with() -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As small as a voice can be: tracing takes seconds a layer."""
+    """As small as a voice with a refiner can be: tracing takes seconds a layer."""
     few = ["model.flows=1", "model.layers=1", "model.encoder_layers=1", "model.block=256"]
-    experiment = override(preset("lapglow-tiny"), few)
+    networks = ["postfilter.guide_channels=0", "postfilter.refiner_channels=8", "postfilter.refiner_layers=1"]
+    experiment = override(preset("lapglow-tiny"), few + networks)
     torch.manual_seed(0)
     model, folder = build_model(experiment), tmp_path_factory.mktemp("voice") / "checkpoint"
+    postfilter = build_postfilter(experiment)
+    assert postfilter is not None and postfilter.refiner is not None
     perturb(model, 0.03)
-    save_checkpoint(folder, Checkpoint(model, experiment, VoiceCard(postfilter=PostfilterSettings(1, 2))))
+    perturb(postfilter.refiner.last, 0.1)
+    card = VoiceCard(postfilter=PostfilterSettings(2, 2))
+    save_checkpoint(folder, Checkpoint(model, experiment, card, postfilter))
     return folder
 
 

@@ -79,6 +79,14 @@ def test_the_third_stage(first: Path, toy: Path, tmp_path: Path) -> None:
     assert math.isfinite(logged(out)[-1]["guide"])
 
 
+def test_the_fourth_stage(first: Path, toy: Path, tmp_path: Path) -> None:
+    start = ("--preset", "universal-22k-stage4", "--init-from", first / "checkpoint")
+    settings = [*SMALL, "segment=6144", "postfilter.refiner_channels=8", "postfilter.refiner_layers=1", "steps=2"]
+    out = train(toy, tmp_path / "run", *start, settings=settings)
+    last = logged(out)[-1]
+    assert math.isfinite(last["spectral"]) and math.isfinite(last["pulse"])
+
+
 @pytest.mark.parametrize("precision", ["auto", "float16"])
 def test_reduced_precision(precision: str, toy: Path, tmp_path: Path) -> None:
     settings = [*SMALL, f"precision={precision}", "steps=2", "augment.level=0.5", "recompute=true"]

@@ -96,7 +96,7 @@ def test_refusals(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     short = override(preset("lapglow-stage3"), ["segment=6144"])
     with pytest.raises(ConfigError, match=r"train\.optim\.segment 6144 must be more than 24 x mel\.hop_length 256"):
         Trainer(short, [corpus], tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"the guide network is trained after the flow"):
+    with pytest.raises(ConfigError, match=r"the guide is trained after the flow"):
         Trainer(override(preset("lapglow-tiny"), ["postfilter.guide_channels=8"]), [corpus], tmp_path / "run")
     line = refused(capsys, "train", "--corpus", corpus, "--out", tmp_path / "run", "--preset", "lapglow-stage3")
     assert "--init-from" in line and not (tmp_path / "run").exists()

@@ -420,7 +420,7 @@ def test_settings_that_do_nothing_in_a_stage_are_refused(corpus: Path, tmp_path:
             override(preset("lapglow-stage2"), [setting])
     with pytest.raises(ConfigError, match=r"repulsion is part of the spectral distance"):
         override(preset("lapglow-tiny"), ["repulsion=1"])
-    with pytest.raises(ConfigError, match=r"train.stage must be one of flow, samples, guide, not all"):
+    with pytest.raises(ConfigError, match=r"train.stage must be one of flow, samples, guide, refiner, not all"):
         override(preset("lapglow-tiny"), ["stage=all"])
     other = override(preset("squeezewave-128-128"), ["stage=samples", "losses.spectral=1", "segment=4096"])
     with pytest.raises(ConfigError, match="a squeezewave has no parameters that it could train"):

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from flowvocoder.interop.onnx.graph import END, Graph, whole
+from flowvocoder.interop.onnx.layers import convnext, linear, norm
+from flowvocoder.interop.onnx.refiner import Refined
+from flowvocoder.interop.onnx.signal import Signal
 from flowvocoder.interop.onnx.spectra import (
     HALVINGS,
     Fourier,
@@ -36,9 +39,6 @@ from flowvocoder.postfilter.guide import (
 from flowvocoder.postfilter.low_band import ROW, LowBand
 from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
 
-ALL = slice(None)
-"""Of the rows or columns of a matrix."""
-
 
 def add_postfilter(
     graph: Graph, postfilter: PostFilter, settings: PostfilterSettings, audio: str, mel: str, length: str
@@ -61,10 +61,11 @@ def add_postfilter(
     mel = graph.pad(mel, 0, rest, 2)
     audio = graph.pad(audio, 0, graph("Mul", rest, whole(hop)), 1)
     signal = Signal(graph, mel, graph("Unsqueeze", length, whole(1)))
-    if settings.gl_iters:
-        step = Consistency(signal, consistency)
-        for number in range(settings.gl_iters):
-            audio = graph("Add", audio, step.change(audio, number))
+    step = Consistency(signal, consistency) if settings.gl_iters else None
+    after_refiner = postfilter.iterations_after_refiner(settings)
+    first_after = settings.gl_iters - (after_refiner or 0)
+    if step is not None:
+        audio = step.iterate(audio, range(first_after))
     if settings.low_band_iters:
         first, guided, last, wide = postfilter.low_band_parts(settings.low_band_iters)
         low_band, guide = Low(signal, band), postfilter.guide if guided else None
@@ -72,6 +73,9 @@ def add_postfilter(
         if wide:
             wide_band = Low(signal, postfilter.wide_band)
             audio = wide_band.stage(audio, lambda low: wide_band.iterate(low, wide))
+    if step is not None and after_refiner is not None and postfilter.refiner is not None:
+        audio = Refined(signal, postfilter.refiner).refined(audio)
+        audio = step.iterate(audio, range(first_after, settings.gl_iters))
     return graph.slice(audio, 0, graph("Mul", given, whole(hop)), 1)
 
 
@@ -81,24 +85,6 @@ def _low_band(signal: "Signal", low_band: "Low", guide: Guide | None, low: str, 
     if guide is not None:
         low = Guided(signal, guide, low_band).guided_round(low)
     return low_band.iterate(low, last)
-
-
-class Signal:
-    """What is known of a signal: its mel (B, n_mels, F), and the frames of each item, (B, 1)."""
-
-    def __init__(self, graph: Graph, mel: str, length: str):
-        self.graph, self.length = graph, length
-        self.mel = graph("Transpose", mel, perm=[0, 2, 1])
-        self.frames = graph("Squeeze", graph("Shape", mel, start=2, end=3), whole(0))
-
-    def places(self, per_frame: int) -> str:
-        """Numbers from 0 on, `per_frame` a frame."""
-        end = self.graph("Mul", self.frames, whole(per_frame)[0])
-        return self.graph("Range", whole(0)[0], end, whole(1)[0])
-
-    def mask(self, condition: str) -> str:
-        """0 or 1 in float32."""
-        return self.graph("Cast", condition, to=1)
 
 
 def wanted(graph: Graph, step: MelConsistency, mel: str) -> str:
@@ -159,6 +145,12 @@ class Consistency:
             self._targets.append(graph.slice(levels, first, END, 1, step.every))
         self.frames = Frames(graph, step, step.synthesis)
 
+    def iterate(self, audio: str, numbers: range) -> str:
+        """A signal after these iterations: (B, F * hop) -> (B, F * hop)."""
+        for number in numbers:
+            audio = self.graph("Add", audio, self.change(audio, number))
+        return audio
+
     def change(self, audio: str, number: int) -> str:
         """What iteration `number` adds: (B, F * hop) -> (B, F * hop)."""
         graph, step = self.graph, self.step
@@ -176,8 +168,7 @@ class Low:
         graph = signal.graph
         self.graph, self._band, self.consistency = graph, band, Consistency(signal, band.consistency)
         hop = band.consistency.hop * band.decimate
-        end = graph("Mul", signal.length, whole(hop))
-        self._ends = signal.mask(graph("Less", signal.places(hop), end))
+        self._ends = signal.inside(hop)
         self.low_ends = graph.slice(self._ends, 0, END, 1, band.decimate)
 
     def stage(self, audio: str, inner: Callable[[str], str]) -> str:
@@ -204,9 +195,7 @@ class Guided:
     def __init__(self, signal: Signal, guide: Guide, low: Low):
         graph = signal.graph
         self.graph, self.guide, self.low = graph, guide, low
-        last = graph("Sub", signal.length, whole(1))
-        # After the end of an item, its last frame again: the partner of an odd one.
-        self._partner = graph("Unsqueeze", graph("Min", signal.places(1), last), whole(2))
+        self._signal, last = signal, graph("Sub", signal.length, whole(1))
         self.stated = self._partnered(low.consistency.target)
         even = graph.slice(signal.places(1), 0, END, 0, 2)
         self.mine = graph("Unsqueeze", signal.mask(graph("LessOrEqual", even, last)), whole(2))
@@ -234,9 +223,8 @@ class Guided:
         return accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
 
     def _partnered(self, x: str) -> str:
-        """(B, F, C) with the last frame of every item again after its end."""
-        index = self.graph("Expand", self._partner, self.graph("Shape", x))
-        return self.graph("GatherElements", x, index, axis=1)
+        """(B, F, C) with the last frame of every item again after its end: the partner of an odd one."""
+        return self._signal.up_to_last(x, self._signal.places(1))
 
     def _spectra(self, low: str) -> Spectrum:
         before = self._left + self.guide.size // 2
@@ -264,32 +252,12 @@ class Guided:
         order, before = self._fourier.order, 4 * guide.band.consistency.bands
         columns = torch.arange(guide.start.in_features)
         columns[before : before + guide.bins] = before + order
-        h = self._linear(graph("Concat", *pairs, own, correlation, axis=2), guide.start, columns=columns)
+        h = linear(graph, graph("Concat", *pairs, own, correlation, axis=2), guide.start, columns=columns)
         for layer in guide.layers:
             assert isinstance(layer, GuideLayer)
-            h = self._layer(graph("Mul", h, self.mine), layer)
-        return self._linear(self._norm(h, guide.norm), guide.last, rows=order)
-
-    def _layer(self, x: str, layer: GuideLayer) -> str:
-        graph, conv = self.graph, layer.over_time
-        assert conv.bias is not None
-        half = conv.weight.shape[2] // 2
-        h = graph("Transpose", x, perm=[0, 2, 1])
-        h = graph("Conv", h, conv.weight, conv.bias, group=len(conv.weight), pads=[half, half])
-        h = self._norm(graph("Transpose", h, perm=[0, 2, 1]), layer.norm)
-        h = self._linear(h, layer.inner)
-        erf = graph("Add", graph("Erf", graph("Mul", h, math.sqrt(0.5))), 1.0)
-        h = graph("Mul", graph("Mul", h, 0.5), erf)  # GELU
-        return graph("Add", x, graph("Mul", self._linear(h, layer.outer), layer.scale))
-
-    def _linear(
-        self, x: str, linear: torch.nn.Linear, rows: Tensor | slice = ALL, columns: Tensor | slice = ALL
-    ) -> str:
-        weight = linear.weight[rows][:, columns]
-        return self.graph("Add", self.graph("MatMul", x, weight.T.contiguous()), linear.bias[rows])
-
-    def _norm(self, x: str, norm: torch.nn.LayerNorm) -> str:
-        return self.graph("LayerNormalization", x, norm.weight, norm.bias, axis=-1, epsilon=norm.eps)
+            half = layer.over_time.weight.shape[2] // 2
+            h = convnext(graph, graph("Mul", h, self.mine), layer, half, half)
+        return linear(graph, norm(graph, h, guide.norm), guide.last, rows=order)
 
     def _autocorrelation(self, low: str, floor: float = 1e-9) -> str:
         """As `audio.periodicity.autocorrelation`."""

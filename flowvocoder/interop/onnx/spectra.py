@@ -151,7 +151,9 @@ def overlapped(graph: Graph, parts: Parts, step: int, size: int, before: int) ->
     """The sum of stretches in their places, undoing `stretches`: (B, n * step)."""
     last = ceil_div(size, step) - 1
     samples = summed(graph, parts, step, size)
-    return graph.slice(samples, before, before - last * step if before < last * step else END, 1)
+    if before > last * step:  # the last samples are in no stretch
+        return graph.pad(graph.slice(samples, before, END, 1), 0, before - last * step, 1)
+    return graph.slice(samples, before, before - last * step or END, 1)
 
 
 def summed(graph: Graph, parts: Parts, step: int, size: int) -> str:
