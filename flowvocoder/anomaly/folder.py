@@ -1,6 +1,8 @@
 """A detector as a folder: two sets of tensors and a configuration. Never a pickle."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from flowvocoder.anomaly.calibration import Calibration
@@ -61,7 +64,7 @@ def save(path: Path, evidence: Evidence, novelty: Novelty, usual: tuple[float, f
             "usual": [float(value) for value in usual],
             "seconds": float(calibration.seconds),
             "features": [*FEATURES],
-            "voice_sha256": voice_sha256(),
+            "voice_sha256": flow_sha256(),
             "weights_sha256": sha256_of(folder / WEIGHTS),
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -79,7 +82,7 @@ def load(path: Path) -> Parts:
     config = _config(config_file)
     if sha256_of(weights) != config["weights_sha256"]:
         raise CheckpointError(f"{weights}: truncated or altered: its SHA-256 is not the one {CONFIG} states")
-    if config["features"] != [*FEATURES] or config["voice_sha256"] != voice_sha256():
+    if config["features"] != [*FEATURES] or config["voice_sha256"] != flow_sha256():
         raise CheckpointError(f"{path}: was fitted to features of another version or voice: `anomaly fit` fits it anew")
     with reading(weights, CheckpointError, "not the weights of a detector"):
         tensors = load_file(weights)
@@ -152,10 +155,15 @@ def _shapes(name: str, network: Network, inputs: int, kinds: int) -> dict[str, t
     return {f"{name}.{key}": shape for key, shape in shapes.items()}
 
 
-def voice_sha256() -> str:
-    """Of the weights of the voice whose latent is looked at."""
-    stated: str = read_json(BUNDLED_VOICE / CONFIG, CheckpointError).get("weights_sha256", "")
-    return stated or sha256_of(BUNDLED_VOICE / VOICE_WEIGHTS)
+@functools.cache
+def flow_sha256() -> str:
+    """Of the weights of the flow whose latent is looked at, without those of its voice's post-filter."""
+    digest = hashlib.sha256()
+    with safe_open(BUNDLED_VOICE / VOICE_WEIGHTS, "numpy") as weights:
+        for name in sorted(weights.keys()):
+            if name.startswith("model."):
+                digest.update(name.encode() + weights.get_tensor(name).tobytes())
+    return digest.hexdigest()
 
 
 def _config(file: Path) -> dict[str, Any]:
