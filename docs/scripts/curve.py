@@ -29,7 +29,7 @@ ITERATIONS = ((0, 0), (4, 0), (4, 24), (4, 40), (4, 56), (4, 64), (4, 128))
 NAMED = ("0 + 0", "4 + 0", "4 + 24", "4 + 128", "60")
 """Iterations that the plot names, beside those of `SHIPPED`."""
 
-SHIPPED = {"pocket-22k": "4 + 56", "universal-22k": "4 + 64"}
+SHIPPED = {"pocket-22k": "4 + 56", "universal-22k": "4 + 56"}
 
 Row = tuple[str, str, float, float, float]
 """System, iterations, × real time, PESQ, quality."""

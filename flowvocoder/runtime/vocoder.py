@@ -48,7 +48,8 @@ class Vocoder:
     Shape:
         audio (B, T) or (T,) in [-1, 1); mel (B, n_mels, F) or (n_mels, F). Results always have the batch axis.
 
-    Everything is a NumPy array. A seed gives the audio that it gives in `flowvocoder.Vocoder`, to 1e-4.
+    Everything is a NumPy array. A seed gives the audio that it gives in `flowvocoder.Vocoder`: to 1e-4, or 4e-4 with a
+    refiner.
 
     Args:
         folder: of the voice.
