@@ -43,7 +43,7 @@ class PostfilterConfig:
     guide_channels: int = limited(256, 0, 4096)
     guide_layers: int = limited(6, 1, 64)
     refiner_channels: int = limited(0, 0, 4096)
-    refiner_layers: int = limited(4, 1, 64)
+    refiner_layers: int = limited(4, 1, 32)
 
     def check(self, mel: MelSpec) -> None:
         """Raises ConfigError for a mel without frames that overlap as a network needs it."""
@@ -54,7 +54,7 @@ class PostfilterConfig:
                     f"postfilter.{name}_channels {channels} needs a mel.n_fft of 3 or more times mel.hop_length"
                     f" {mel.hop_length}, not {mel.n_fft}"
                 )
-        if self.refiner_channels and mel.hop_length % 16:
+        if self.refiner_channels and mel.hop_length % 16:  # short frames in a hop
             raise ConfigError(
                 f"postfilter.refiner_channels {self.refiner_channels} needs a mel.hop_length that 16 divides, not"
                 f" {mel.hop_length}"
@@ -301,6 +301,8 @@ def check(experiment: Experiment) -> None:
             raise ConfigError(f"train.{path} does nothing in stage {train.stage}: must be {field.default}, not {value}")
     if train.stage in ("samples", "refiner") and not any(weight > 0 for weight in train.losses.of_samples):
         raise ConfigError(f"stage {train.stage} trains by losses of samples: set one, such as losses.spectral=1")
+    if train.stage == "refiner" and not train.sampling.gl_iters:
+        raise ConfigError("stage refiner needs an iteration before the refiner: train.sampling.gl_iters must not be 0")
     sizes = experiment.postfilter
     if train.stage in NETWORKS and not (sizes and sizes.of(train.stage)):
         raise ConfigError(f"stage {train.stage} trains the {train.stage}: set postfilter.{train.stage}_channels, too")

@@ -89,6 +89,12 @@ class VoiceCard:
         if not 0.0 <= self.temperature < float("inf"):
             raise ConfigError(f"card.temperature must be 0 or above, not {self.temperature}")
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How the voice speaks, in the names of `config.SamplingSettings`."""
+        iterations = {"gl_iters": self.postfilter.gl_iters, "low_band_iters": self.postfilter.low_band_iters}
+        return {"temperature": self.temperature, **iterations}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values; what is unknown is left out."""
         values: dict[str, Any] = dataclasses.asdict(self)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from flowvocoder.config import Experiment, with_trained_network
+from flowvocoder.config import Experiment, SamplingSettings, with_trained_network
 from flowvocoder.errors import ConfigError
 from flowvocoder.presets import preset
 
@@ -39,10 +39,16 @@ STAGES = {
 """By name, in their order."""
 
 
-def experiment_of(name: str, voice: Experiment, steps: int) -> Experiment:
-    """A voice's own experiment with the training of one stage, and with the network that it trains."""
+def experiment_of(name: str, voice: Experiment, steps: int, sampling: SamplingSettings | None = None) -> Experiment:
+    """A voice's own experiment with the training of one stage, and with the network that it trains.
+
+    Args:
+        sampling: how the voice speaks, which the refiner has to know; None: as it was trained.
+    """
     stage = STAGES[name]
-    planned = preset(stage.preset)
+    planned, own = preset(stage.preset), voice.train.sampling
+    if name == "refiner" and sampling is not None:
+        own = sampling
     training, networks = planned.train, with_trained_network(name, voice.postfilter, planned.postfilter)
     optim = dataclasses.replace(
         training.optim, steps=steps, batch=BATCH, lr=stage.lr, warmup=min(30, steps // 10),
@@ -51,7 +57,7 @@ def experiment_of(name: str, voice: Experiment, steps: int) -> Experiment:
     every = max(1, steps // VALIDATIONS)
     patience = PATIENCE if name == "flow" else 0  # the others do not change the likelihood
     run = dataclasses.replace(training.run, validate_every=every, save_every=every, patience=patience)
-    train = dataclasses.replace(training, optim=optim, run=run, sampling=voice.train.sampling)
+    train = dataclasses.replace(training, optim=optim, run=run, sampling=own)
     return dataclasses.replace(voice, train=train, postfilter=networks)
 
 

@@ -16,7 +16,7 @@ from flowvocoder.adapt.recordings import cut_recordings
 from flowvocoder.audio.files import write_audio
 from flowvocoder.audio.plots import save_pair
 from flowvocoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from flowvocoder.config import Experiment
+from flowvocoder.config import Experiment, SamplingSettings
 from flowvocoder.data.corpus import open_corpora
 from flowvocoder.errors import ConfigError
 from flowvocoder.files import read_json, write_json
@@ -126,15 +126,16 @@ class Adaptation:
     def _train(self, name: str, start: Path, corpora: list[Path], plan: dict[str, Any]) -> Path:
         """The run folder of a stage, trained to its end."""
         experiment = load_checkpoint(start).experiment
+        sampling = SamplingSettings(**load_checkpoint(self.start).card.sampling)
         context = DistributedContext(0, 1, torch.device(self.device))
         out = self.out / RUNS / name
         if name not in plan["steps"]:
-            step = self._step_seconds(experiment_of(name, experiment, 1000), start, corpora, context)
+            step = self._step_seconds(experiment_of(name, experiment, 1000, sampling), start, corpora, context)
             share = STAGES[name].share / sum(STAGES[s].share for s in self.stages)
             speech = int(plan["seconds"] * experiment.mel.sample_rate)
             plan["steps"][name] = steps_for(name, speech, 60.0 * self.minutes * share, step)
             write_json(self.out / PLAN, plan)
-        planned = experiment_of(name, experiment, plan["steps"][name])
+        planned = experiment_of(name, experiment, plan["steps"][name], sampling)
         if (out / CHECKPOINT).is_dir():
             trainer = Trainer(planned, corpora, out, True, None, self.licence, context)
         else:

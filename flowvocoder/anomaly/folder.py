@@ -158,8 +158,8 @@ def _shapes(name: str, network: Network, inputs: int, kinds: int) -> dict[str, t
 @functools.cache
 def flow_sha256() -> str:
     """Of the weights of the flow whose latent is looked at, without those of its voice's post-filter."""
-    digest = hashlib.sha256()
-    with safe_open(BUNDLED_VOICE / VOICE_WEIGHTS, "numpy") as weights:
+    digest, path = hashlib.sha256(), BUNDLED_VOICE / VOICE_WEIGHTS
+    with reading(path, CheckpointError, "not the weights of a voice"), safe_open(path, "numpy") as weights:
         for name in sorted(weights.keys()):
             if name.startswith("model."):
                 digest.update(name.encode() + weights.get_tensor(name).tobytes())

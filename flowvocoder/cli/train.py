@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flowvocoder.cli.command import Command
 from flowvocoder.cli.common import set_machine
@@ -126,7 +126,7 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
         values = read_config(start)
         if values["model"].get("architecture") != planned.model.architecture:
             return planned  # the trainer refuses it
-        tuned = _sampling(VoiceCard.from_dict(values["card"]))
+        tuned = VoiceCard.from_dict(values["card"]).sampling
         known = experiment_from_dict({**values, "train": {"sampling": tuned}})
     if known is None or known.model.architecture != planned.model.architecture:
         return planned
@@ -138,12 +138,6 @@ def _planned(name: str | None, start: Path | None, saved: Experiment | None) -> 
         train = dataclasses.replace(train, sampling=sampling)
     networks = with_trained_network(train.stage, known.postfilter, planned.postfilter)
     return dataclasses.replace(planned, model=known.model, mel=known.mel, train=train, postfilter=networks)
-
-
-def _sampling(card: VoiceCard) -> dict[str, Any]:
-    """The tuned settings of a voice, in the names of SamplingSettings."""
-    iterations = {"gl_iters": card.postfilter.gl_iters, "low_band_iters": card.postfilter.low_band_iters}
-    return {"temperature": card.temperature, **iterations}
 
 
 def _find_lr(trainer: "Trainer", arguments: argparse.Namespace) -> int:

@@ -229,7 +229,7 @@ register_presets(
         "lapglow-stage3": Experiment(STREAMING, MEL, STAGE3, PostfilterConfig()),
         # The second stage for the whole flow, with discriminators, on a GPU.
         "lapglow-stage2-gan": Experiment(STREAMING, MEL, STAGE2_GAN),
-        # A voice for everybody, as the bundled one, in the same three stages from recordings of many speakers.
+        # A voice for everybody, as the bundled one, in the same stages from recordings of many speakers.
         "universal-22k-stage1": Experiment(STREAMING, MEL, universal(STAGE1)),
         "universal-22k-stage2": Experiment(STREAMING, MEL, universal(STAGE2)),
         "universal-22k-stage3": Experiment(STREAMING, MEL, universal(STAGE3), PostfilterConfig()),

@@ -23,7 +23,7 @@ WIDE_BAND: Band = (1800.0, 2200.0)
 """What the last low-band iterations go over. The guide knows the lower half of it, so they come after."""
 
 AFTER_REFINER = 2
-"""Iterations over all bands after the refiner: one for every frame."""
+"""Iterations over all bands after the refiner: of the usual mels, one for every frame."""
 
 UNGUIDED_LAST = 6
 """Iterations towards the mel between the guided ones and those over the wider band."""

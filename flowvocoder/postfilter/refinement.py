@@ -74,9 +74,8 @@ class Refinement:
         spectrum = torch.fft.rfft(self._arithmetic.windows(self._audio, window, net.hop, count))
         first = net.left - net.short_left
         short = self._short_spectra(self._audio[:, first:], count * SHORT_FRAMES)
-        device, precision = self._audio.device.type, self._precision
-        with torch.autocast(device, precision or torch.bfloat16, enabled=precision is not None):
-            masks, self._states = net(spectrum, short, self._ahead(count, ends).to(dtype), self._states)
+        mel = self._ahead(count, ends).to(dtype)
+        masks, self._states = net(spectrum, short, mel, self._states, self._precision)
         inside = self._frames_inside(count)
         long, said = masks.long, masks.short
         if inside is not None:

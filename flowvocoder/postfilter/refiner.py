@@ -78,7 +78,7 @@ class Masks(NamedTuple):
 
 
 class Refiner(nn.Module):
-    """Predicts how much stronger or weaker each bin of a sample is than a recording's would be, above 1 kHz.
+    """Predicts by how much each bin of a sample has to become stronger or weaker to be a recording's, above 1 kHz.
 
     A mel says how strong wide bands are in 46 ms. It leaves open how strong each harmonic is, and how the energy of a
     band follows the pulses of the voice. A sample of the flow draws both with too much chance. Here a network of
@@ -138,22 +138,31 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, spectrum: Tensor, short: Tensor, mel: Tensor, states: list[Tensor]) -> tuple[Masks, list[Tensor]]:
+    def forward(
+        self,
+        spectrum: Tensor,
+        short: Tensor,
+        mel: Tensor,
+        states: list[Tensor],
+        precision: torch.dtype | None = None,
+    ) -> tuple[Masks, list[Tensor]]:
         """The masks of some frames, and the states after them.
 
         Args:
             states: of each layer, as `fresh` or the last call gave them.
+            precision: of the network; None: that of its input.
 
         Shape:
             spectrum: of long frames, complex (B, F, bins), short: complex (B, F * SHORT_FRAMES, bins),
             mel: in its own unit, (B, n_mels, F + MEL_AHEAD)
         """
-        h = self.start(self._seen(spectrum, short, mel))
-        after = []
-        for layer, before in zip(self.layers, states, strict=True):
-            h, state = layer(h, before)
-            after.append(state)
-        said = self.last(self.norm(h)).to(mel.dtype)
+        seen, after = self._seen(spectrum, short, mel), []
+        with torch.autocast(mel.device.type, precision or torch.bfloat16, enabled=precision is not None):
+            h = self.start(seen)
+            for layer, before in zip(self.layers, states, strict=True):
+                h, state = layer(h, before)
+                after.append(state)
+            said = self.last(self.norm(h)).to(mel.dtype)
         said = said / (1.0 + said.abs() / MOST)  # within MOST; a tanh takes ten times as long
         long, short_said = said.split([len(self.share), said.shape[2] - len(self.share)], 2)
         in_short = short_said.unflatten(2, (SHORT_FRAMES, -1)).flatten(1, 2)

@@ -17,11 +17,13 @@ from flowvocoder.adapt.plan import STAGES, check_stages, experiment_of, steps_fo
 from flowvocoder.adapt.recordings import LONGEST, sentences
 from flowvocoder.checkpoint import load_checkpoint
 from flowvocoder.cli.main import main
-from flowvocoder.config import PostfilterConfig, override
+from flowvocoder.config import PostfilterConfig, SamplingSettings, override
 from flowvocoder.errors import ConfigError
+from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.presets import PRESETS, preset
 from flowvocoder.training.updates import Updates
 from flowvocoder.vocoder import Vocoder
+from flowvocoder.voice_card import VoiceCard
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +152,9 @@ def test_a_plan_fits_the_time_and_the_speech() -> None:
                         "refiner": PostfilterConfig(0, refiner_channels=128, refiner_layers=3)}  # fmt: skip
     of_its_own = dataclasses.replace(voice, postfilter=PostfilterConfig(96, 4, 8, 1))
     assert experiment_of("refiner", of_its_own, 600).postfilter == of_its_own.postfilter
+    spoken = VoiceCard(temperature=0.5, postfilter=PostfilterSettings(3, 7)).sampling
+    known = {name: experiment_of(name, voice, 600, SamplingSettings(**spoken)).train.sampling for name in STAGES}
+    assert {name for name, sampling in known.items() if sampling == SamplingSettings(0.5, 3, 7)} == {"refiner"}
     assert check_stages(["samples", "flow"]) == ["flow", "samples"]
     for wrong in (["sound"], []):
         with pytest.raises(ConfigError, match="there are flow, samples, guide, refiner"):

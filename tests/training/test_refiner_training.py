@@ -157,6 +157,8 @@ def test_refusals(
         override(preset("universal-22k-stage4"), ["spectral=0", "pulse=0"])
     with pytest.raises(ConfigError, match=r"train\.run\.recompute does nothing in stage refiner"):
         override(preset("universal-22k-stage4"), ["recompute=true"])
+    with pytest.raises(ConfigError, match="gl_iters must not be 0"):
+        override(preset("universal-22k-stage4"), ["sampling.gl_iters=0"])
     for sizes, name in ((PostfilterConfig(0, refiner_channels=8), "refiner"), (PostfilterConfig(8), "guide")):
         untrained = dataclasses.replace(override(preset("lapglow-tiny"), []), postfilter=sizes)
         with pytest.raises(ConfigError, match=f"the {name} is trained after the flow"):
