@@ -95,7 +95,7 @@ class Adaptation:
         before = after = held_out.measure(voice.model, torch.device("cpu")).get("nats", float("nan"))
         latest = self.start
         for name in self.stages:
-            run = self._train(name, latest, corpora, plan)
+            run = self._train(name, latest, corpora, plan, SamplingSettings(**voice.card.sampling))
             if name != "flow":
                 latest = run / CHECKPOINT
                 continue
@@ -123,10 +123,11 @@ class Adaptation:
             raise ConfigError(f"{self.out}: was begun with other {', '.join(other)}: name another folder")
         return plan
 
-    def _train(self, name: str, start: Path, corpora: list[Path], plan: dict[str, Any]) -> Path:
+    def _train(
+        self, name: str, start: Path, corpora: list[Path], plan: dict[str, Any], sampling: SamplingSettings
+    ) -> Path:
         """The run folder of a stage, trained to its end."""
         experiment = load_checkpoint(start).experiment
-        sampling = SamplingSettings(**load_checkpoint(self.start).card.sampling)
         context = DistributedContext(0, 1, torch.device(self.device))
         out = self.out / RUNS / name
         if name not in plan["steps"]:

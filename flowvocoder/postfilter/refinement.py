@@ -81,9 +81,7 @@ class Refinement:
         if inside is not None:
             long, said = long * inside[..., None], said * inside.repeat_interleave(SHORT_FRAMES, 1)[..., None]
         change = torch.fft.irfft(self._arithmetic.change(spectrum, long), net.size)
-        # n overlapping squared Hann windows sum to 3/8 n.
-        synthesis = window / (0.375 * net.size / net.hop)
-        total = self._arithmetic.overlap_add(change, synthesis, net.hop)[:, : self._long.shape[1]]
+        total = self._arithmetic.overlap_add(change, net.synthesis.to(dtype), net.hop)[:, : self._long.shape[1]]
         self._long = self._long + F.pad(total, (0, self._long.shape[1] - total.shape[1]))
         self._said = joined(self._said, said)
         self._frame += count
@@ -105,7 +103,7 @@ class Refinement:
             now, self._said = self._said[:, :count], self._said[:, count:]
             spectra = self._short_spectra(self._short, count)
             change = torch.fft.irfft(self._arithmetic.change(spectra, now), net.short_size)
-            synthesis = net.short_window.to(audio.dtype) * (2 * net.short_hop / net.short_size)
+            synthesis = net.short_synthesis.to(audio.dtype)
             total = self._arithmetic.overlap_add(change, synthesis, net.short_hop)[:, : self._result.shape[1]]
             self._result = self._result + F.pad(total, (0, self._result.shape[1] - total.shape[1]))
         ready = self._result.shape[1] if ends else max(0, count) * net.short_hop

@@ -90,7 +90,7 @@ class Refiner(nn.Module):
     but for `MEL_AHEAD` frames of the mel.
 
     Args:
-        spec: of the mel, with an n_fft that is a multiple of hop_length, and a hop_length of SHORT_FRAMES.
+        spec: of the mel, whose hop_length divides n_fft, and SHORT_FRAMES divides hop_length.
         channels, layers: of the network.
 
     Attributes:
@@ -167,6 +167,16 @@ class Refiner(nn.Module):
         long, short_said = said.split([len(self.share), said.shape[2] - len(self.share)], 2)
         in_short = short_said.unflatten(2, (SHORT_FRAMES, -1)).flatten(1, 2)
         return Masks(long * self.share.to(mel.dtype), in_short * self.short_share.to(mel.dtype)), after
+
+    @property
+    def synthesis(self) -> Tensor:
+        """What long frames are multiplied with before overlap-add: n overlapping squared Hann windows sum to 3/8 n."""
+        return self.window / (0.375 * self.size / self.hop)
+
+    @property
+    def short_synthesis(self) -> Tensor:
+        """The same of short frames: n overlapping Hann windows sum to n / 2."""
+        return self.short_window * (2 * self.short_hop / self.short_size)
 
     def fresh(self, like: Tensor) -> list[Tensor]:
         """The layers' states before the first frame, for as many items."""

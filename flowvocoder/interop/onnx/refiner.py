@@ -38,13 +38,10 @@ class Refined:
 
     def __init__(self, signal: Signal, refiner: Refiner):
         self.graph, self._signal, self._net = signal.graph, signal, refiner
-        # n overlapping squared Hann windows sum to 3/8 n, and n overlapping Hann windows to n / 2.
-        synthesis = refiner.window / (0.375 * refiner.size / refiner.hop)
-        short_synthesis = refiner.short_window * (2 * refiner.short_hop / refiner.short_size)
         bins, short_bins = len(refiner.share), len(refiner.short_share)
-        self._long = Fourier(signal.graph, refiner.size, refiner.hop, bins, refiner.window, synthesis)
+        self._long = Fourier(signal.graph, refiner.size, refiner.hop, bins, refiner.window, refiner.synthesis)
         self._short = Fourier(signal.graph, refiner.short_size, refiner.short_hop, short_bins,
-                              refiner.short_window, short_synthesis, halvings=0)  # fmt: skip
+                              refiner.short_window, refiner.short_synthesis, halvings=0)  # fmt: skip
 
     def refined(self, audio: str) -> str:
         """(B, F * hop) -> (B, F * hop), zeros after the end of each item."""
