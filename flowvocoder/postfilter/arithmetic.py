@@ -1,13 +1,28 @@
 """What an iteration computes for every bin: by PyTorch, or as machine code on the CPU in a quarter of the time."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowvocoder.audio.stft import frames, magnitude, overlap_add
-from flowvocoder.units import ceil_div
+from flowvocoder.postfilter.filters import Filters
+
+TOGETHER = 2**18
+"""Samples in frames that are worked on at once on a CPU: 1 MB."""
+
+
+class Bands(Protocol):
+    """The mel bands of `MelConsistency`."""
+
+    @property
+    def filters(self) -> Filters:
+        """As machine code reads them."""
+
+    def gains(self, spectrum: Tensor, target: Tensor, inside: Tensor | None) -> Tensor:
+        """By how many nats bins have to grow: as `Arithmetic.corrected` -> (B, F, bins)."""
 
 
 class Arithmetic:
@@ -17,13 +32,18 @@ class Arithmetic:
         """The first frames, times the window: (B, T), (size,) -> (B, count, size)."""
         return frames(audio, len(window), stride, count) * window
 
-    def magnitude(self, spectrum: Tensor, bins: int, floor: float) -> Tensor:
-        """sqrt(|X|^2 + floor) of the first bins: complex (..., K) -> (..., bins)."""
-        return magnitude(spectrum[..., :bins], floor)
+    def corrected(self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands) -> Tensor:
+        """What to add to a spectrum so that bands have the levels of a target; phases stay.
 
-    def gain(self, level: Tensor, target: Tensor, floor: float, most: Tensor, least: float) -> Tensor:
-        """How far the log of a level, at least of `floor`, is below its target: (..., C) -> within least..most (C,)."""
-        return torch.minimum((target - level.clamp_min(floor).log()).clamp_min(least), most)
+        The spectrum may be overwritten.
+
+        Args:
+            inside: which frames to change; None: all.
+
+        Shape:
+            spectrum: complex (B, F, K), target: nats (B, F, C), inside: (B, F) -> (B, F, bins or K)
+        """
+        return self.change(spectrum, bands.gains(spectrum, target, inside))
 
     def change(self, spectrum: Tensor, gain: Tensor) -> Tensor:
         """What to add to bins so that they grow by a gain in nats: complex (..., K), (..., bins) -> (..., bins or K).
@@ -47,9 +67,10 @@ class Arithmetic:
         gain = target / (magnitude(used) + floor)
         return used * ((gain.clamp(np.exp(-most), np.exp(most)) - 1.0) * inside)
 
-    def overlap_add(self, change: Tensor, synthesis: Tensor, stride: int) -> Tensor:
-        """The sum of frames (B, J, size), times a window (size,): as `audio.stft.overlap_add`."""
-        return overlap_add(change * synthesis, stride)
+    def add(self, signal: Tensor, change: Tensor, synthesis: Tensor, stride: int) -> None:
+        """Adds frames (B, J, size), times a window (size,), to a signal (B, T) that they lie within."""
+        total = overlap_add(change * synthesis, stride)
+        signal[:, : total.shape[1]] += total[:, : signal.shape[1]]
 
 
 PYTORCH = Arithmetic()
@@ -73,32 +94,23 @@ class MachineCode(Arithmetic):
             return super().windows(audio, window, stride, count)
         count = max(0, min(count, (audio.shape[1] - len(window)) // stride + 1))
         found = audio.new_empty(len(audio), count, len(window))
-        self._loops.windows(_rows(audio), window.numpy(), stride, found.numpy())
+        self._loops.windows(audio.numpy(), window.numpy(), stride, found.numpy())
         return found
 
-    def overlap_add(self, change: Tensor, synthesis: Tensor, stride: int) -> Tensor:
-        """As `Arithmetic.overlap_add`."""
-        if not _plain(change):
-            return super().overlap_add(change, synthesis, stride)
-        count, size = change.shape[1:]
-        total = change.new_zeros(len(change), (count - 1 + ceil_div(size, stride)) * stride)
-        self._loops.overlap_add(change.numpy(), synthesis.numpy(), stride, total.numpy())
-        return total
+    def add(self, signal: Tensor, change: Tensor, synthesis: Tensor, stride: int) -> None:
+        """As `Arithmetic.add`."""
+        if not (_plain(signal) and _plain(change)):
+            super().add(signal, change, synthesis, stride)
+        else:
+            self._loops.overlap_add(change.numpy(), synthesis.numpy(), stride, signal.numpy())
 
-    def magnitude(self, spectrum: Tensor, bins: int, floor: float) -> Tensor:
-        """As `Arithmetic.magnitude`."""
-        if not _plain(spectrum):
-            return super().magnitude(spectrum, bins, floor)
-        found = torch.empty(*spectrum.shape[:-1], bins, dtype=torch.float32, device="cpu")
-        self._loops.magnitude(_parts(spectrum), _rows(found), np.float32(floor))
-        return found
-
-    def gain(self, level: Tensor, target: Tensor, floor: float, most: Tensor, least: float) -> Tensor:
-        """As `Arithmetic.gain`; the level is overwritten."""
-        if not (_plain(level) and _plain(target)):
-            return super().gain(level, target, floor, most, least)
-        self._loops.gain(_rows(level), _rows(target), np.float32(floor), most.numpy(), np.float32(least))
-        return level
+    def corrected(self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands) -> Tensor:
+        """As `Arithmetic.corrected`, of all bins."""
+        if not (_plain(spectrum) and _plain(target)):
+            return super().corrected(spectrum, target, inside, bands)
+        which = np.ones(target.shape[:2], np.bool_) if inside is None else inside.numpy()
+        self._loops.corrected(_parts(spectrum), _rows(target), which.reshape(-1), bands.filters)
+        return spectrum
 
     def change(self, spectrum: Tensor, gain: Tensor) -> Tensor:
         """As `Arithmetic.change`, of all bins: 0 after those that have a gain."""
@@ -114,6 +126,15 @@ class MachineCode(Arithmetic):
         limits = np.float32(np.exp(-most)), np.float32(np.exp(most))
         self._loops.towards(_parts(spectrum), _rows(target), _rows(floor), _rows(inside)[:, 0], *limits)
         return spectrum
+
+
+def parts(count: int, size: int, like: Tensor) -> Iterator[tuple[int, int]]:
+    """Where parts of `count` frames of so many samples begin, and how long they are.
+
+    What is made of a part stays in the second cache of a CPU, which is worth more than few calls. A GPU takes all.
+    """
+    most = max(1, TOGETHER // (size * len(like))) if like.device.type == "cpu" else max(1, count)
+    return ((start, min(most, count - start)) for start in range(0, count, most))
 
 
 def _plain(x: Tensor) -> bool:

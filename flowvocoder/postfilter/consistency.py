@@ -1,5 +1,6 @@
 """Mel consistency: Griffin-Lim iterations that correct mel bands and keep phases."""
 
+import functools
 import math
 from typing import TypeAlias
 
@@ -7,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.audio.stft import frames
+from flowvocoder.audio.stft import frames, magnitude
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres
 from flowvocoder.mel.spec import MelSpec, edge_padding
-from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic, parts
 from flowvocoder.postfilter.beyond import beyond
+from flowvocoder.postfilter.filters import Filters, filters
 from flowvocoder.postfilter.stages import joined, split
 from flowvocoder.units import ceil_div
 
@@ -88,11 +90,11 @@ class MelConsistency(nn.Module):
         outside = beyond(spec, self.size // 2 + 1)
         # Nothing above the last corrected band is measured or changed.
         stated = front_end.filterbank[: self.bands, : outside.bins.shape[1]]
-        filters = torch.cat([stated, unit_level(outside.bins, front_end.window)])
-        used = (filters > 0).any(0).nonzero().flatten().tolist()
+        both = torch.cat([stated, unit_level(outside.bins, front_end.window)])
+        used = (both > 0).any(0).nonzero().flatten().tolist()
         bins = max(used, default=0) + 1
         # Spectra of decimated audio are smaller by this factor. Transposed in memory, as it is used.
-        filterbank = (decimate * filters[:, :bins]).T.contiguous()
+        filterbank = (decimate * both[:, :bins]).T.contiguous()
         self.register_buffer("filterbank", filterbank, persistent=False)
         # Triangles of height 1 interpolate between their tips.
         triangles = front_end.filterbank / front_end.filterbank.amax(1, keepdim=True).clamp_min(1e-12)
@@ -139,14 +141,33 @@ class MelConsistency(nn.Module):
         Shape:
             windows: (B, F, size) -> nats (B, F, bands), complex (B, F, size / 2 + 1)
         """
-        levels, spectrum = self._levels(windows * self.window.to(windows.dtype), PYTORCH)
-        return levels[..., : self.bands].clamp_min(self.spec.floor).log(), spectrum
+        spectrum = torch.fft.rfft(windows * self.window.to(windows.dtype))
+        return self._levels(spectrum)[..., : self.bands], spectrum
 
-    def _levels(self, windowed: Tensor, arithmetic: Arithmetic) -> tuple[Tensor, Tensor]:
-        """Levels of all bands, and outside of the mel's range, (B, F, bands + E), and the spectra they are of."""
-        spectrum = torch.fft.rfft(windowed)
-        used = arithmetic.magnitude(spectrum, len(self.filterbank), max(self.spec.magnitude_eps, 1e-20))
-        return used @ self.filterbank.to(windowed.dtype), spectrum
+    def gains(self, spectrum: Tensor, target: Tensor, inside: Tensor | None) -> Tensor:
+        """By how many nats bins have to grow: as `Arithmetic.corrected` -> (B, F, bins)."""
+        missing = (target - self._levels(spectrum)).clamp_min(-MAX_GAIN)
+        gain = torch.minimum(missing, self.most.to(missing.dtype))
+        if inside is not None:
+            gain = gain * inside[..., None]
+        return gain @ self.to_bins.to(gain.dtype)
+
+    @functools.cached_property
+    def filters(self) -> Filters:
+        """The same matrices as machine code reads them."""
+        limits = -MAX_GAIN, self.spec.floor, self._least_power
+        matrices = self.filterbank.numpy(), self.to_bins.numpy(), self.most.numpy()
+        return filters(*matrices, limits, self.size // 2 + 1)
+
+    @property
+    def _least_power(self) -> float:
+        """What is added to the power of a bin."""
+        return max(self.spec.magnitude_eps, 1e-20)
+
+    def _levels(self, spectrum: Tensor) -> Tensor:
+        """Levels of all bands, and outside of the mel's range: complex (B, F, K) -> nats (B, F, bands + E)."""
+        used = magnitude(spectrum[..., : len(self.filterbank)], self._least_power)
+        return (used @ self.filterbank.to(used.dtype)).clamp_min(self.spec.floor).log()
 
     def log_mel_of(self, audio: Tensor, count: int) -> Tensor:
         """The mel of a whole signal, with zeros beyond its ends: (B, T) -> nats (B, count, bands)."""
@@ -154,21 +175,24 @@ class MelConsistency(nn.Module):
         padded = F.pad(audio, (self.left, max(0, after)))
         return self.log_mel(frames(padded, self.size, self.hop, count))[0]
 
-    def correction(
-        self, audio: Tensor, mel: Tensor, inside: Tensor | None = None, arithmetic: Arithmetic = PYTORCH
-    ) -> Tensor:
-        """What to add so that frames, `stride` apart from the first sample on, have this mel.
+    def correct(
+        self, signal: Tensor, audio: Tensor, mel: Tensor, inside: Tensor | None, arithmetic: Arithmetic = PYTORCH
+    ) -> None:
+        """Add to a signal what frames of audio, `stride` apart from its first sample on, lack to have this mel.
 
         Args:
-            inside: which frames to correct.
+            inside: which frames to correct; None: all.
 
         Shape:
-            audio: (B, >= (F - 1) * stride + size), mel: (B, >= bands, F), inside: (B, F)
-            -> (B, (F - 1 + ceil(size / stride)) * stride), zeros after the last frame
+            signal, audio: (B, >= (F - 1) * stride + size), mel: (B, n_mels, F), inside: (B, F)
         """
-        windowed = arithmetic.windows(audio, self.window.to(audio.dtype), self.stride, mel.shape[2])
-        change = self._change(windowed, self.wanted(mel), inside, arithmetic)
-        return arithmetic.overlap_add(change, self.synthesis.to(audio.dtype), self.stride)
+        window, synthesis = self.window.to(audio.dtype), self.synthesis.to(audio.dtype)
+        target = self.wanted(mel)
+        for start, count in parts(mel.shape[2], self.size, audio):
+            place, now = start * self.stride, slice(start, start + count)
+            windowed = arithmetic.windows(audio[:, place:], window, self.stride, count)
+            change = self._change(windowed, target[:, now], None if inside is None else inside[:, now], arithmetic)
+            arithmetic.add(signal[:, place:], change, synthesis, self.stride)
 
     def change(self, windows: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
         """What to add to frames of audio, times the window, so that they have these levels; phases stay.
@@ -182,11 +206,8 @@ class MelConsistency(nn.Module):
         return self._change(windows * self.window.to(windows.dtype), target, inside, PYTORCH)
 
     def _change(self, windowed: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic) -> Tensor:
-        level, spectrum = self._levels(windowed, arithmetic)
-        gain = arithmetic.gain(level, target, self.spec.floor, self.most.to(level.dtype), -MAX_GAIN)
-        if inside is not None:
-            gain = gain * inside[..., None]
-        return torch.fft.irfft(arithmetic.change(spectrum, gain @ self.to_bins.to(windowed.dtype)), self.size)
+        change = arithmetic.corrected(torch.fft.rfft(windowed), target, inside, self)
+        return torch.fft.irfft(change, self.size)
 
 
 class Iteration:
@@ -239,10 +260,8 @@ class Iteration:
         """Correct the next `count` frames, of which the first begins with `audio`."""
         step, begin = self._consistency, self._begin()
         target = mel[:, :, self._frame - self._mel_start :: step.every][..., :count]
-        change = step.correction(audio, target, self._inside(count), self._arithmetic)
-        change = change[:, : corrected.shape[1] - begin]
         self._corrected = corrected.clone()
-        self._corrected[:, begin : begin + change.shape[1]] += change
+        step.correct(self._corrected[:, begin:], audio, target, self._inside(count), self._arithmetic)
         self._frame += count * step.every
         spent = min(self._frame - self._mel_start, mel.shape[2])
         self._mel, self._mel_start = mel[:, :, spent:], self._mel_start + spent

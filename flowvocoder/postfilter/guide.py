@@ -183,9 +183,10 @@ class Guide(nn.Module):
         change = arithmetic.towards(spectrum, target, RELATIVE_FLOOR * level, MAX_GAIN, inside)
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = self.window.to(low.dtype) / (0.375 * self.size / self.hop)
-        total = arithmetic.overlap_add(torch.fft.irfft(change, self.size), synthesis, self.hop)
-        added = total[:, self._before(self.size) :][:, : low.shape[1]]
-        return F.pad(added, (0, low.shape[1] - added.shape[1]))
+        before, count = self._before(self.size), target.shape[1]
+        added = low.new_zeros(len(low), max(before + low.shape[1], (count - 1) * self.hop + self.size))
+        arithmetic.add(added, torch.fft.irfft(change, self.size), synthesis, self.hop)
+        return added[:, before : before + low.shape[1]]
 
     def _predict(self, low: Tensor, mel: Tensor, precision: torch.dtype | None) -> tuple[Tensor, Tensor, Tensor]:
         """A signal's own log magnitudes, their predicted change, and the log of its spread."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from flowvocoder.extras import machine_code
+from flowvocoder.postfilter.filters import LANES
 
 loop = functools.partial(machine_code, fastmath={"contract", "arcp"}, error_model="numpy", nogil=True)
 """Loops that are simple enough to be vectorised."""
@@ -62,32 +63,12 @@ def windows(audio: Any, window: Any, stride: int, found: Any) -> None:
 
 @loop
 def overlap_add(change: Any, synthesis: Any, stride: int, total: Any) -> None:
-    """As `Arithmetic.overlap_add`, added to (B, T)."""
+    """As `Arithmetic.add`, to (B, T)."""
     for item in range(change.shape[0]):
         for frame in range(change.shape[1]):
             stretch, own = total[item, frame * stride :], change[item, frame]
             for i in range(len(synthesis)):
                 stretch[i] += own[i] * synthesis[i]
-
-
-@loop
-def magnitude(parts: Any, found: Any, floor: Any) -> None:
-    """As `Arithmetic.magnitude`: real and imaginary parts in turns (R, 2 K), into (R, bins)."""
-    for row in range(found.shape[0]):
-        for k in range(found.shape[1]):
-            real, imaginary = parts[row, 2 * k], parts[row, 2 * k + 1]
-            found[row, k] = np.sqrt(real * real + imaginary * imaginary + floor)
-
-
-@loop
-def gain(level: Any, target: Any, floor: Any, most: Any, least: Any) -> None:
-    """As `Arithmetic.gain`, in place of the level (R, C)."""
-    flat, wanted = level.reshape(-1), target.reshape(-1)
-    for i in range(flat.size):
-        flat[i] = wanted[i] - log(max(flat[i], floor))
-    for row in range(level.shape[0]):
-        for band in range(level.shape[1]):
-            level[row, band] = min(max(level[row, band], least), most[band])
 
 
 @loop
@@ -127,29 +108,58 @@ def staggered_add(change: Any, synthesis: Any, hop: int, after: Any, before: Any
 
 
 @loop
+def corrected(spectra: Any, targets: Any, inside: Any, filters: Any) -> None:
+    """As `Arithmetic.corrected`, in place of real and imaginary parts in turns (R, 2 K): levels (R, C), inside (R,)."""
+    # Fields of a tuple that are read within a loop keep it from being vectorised.
+    first, widths, weights, below, lower, upper, most, limits = filters
+    bins, bands, groups = len(below), targets.shape[1], len(widths)
+    least, floor, eps = limits
+    # Narrow bands look at bins beyond the last one, with weight 0.
+    magnitude, level = np.zeros(bins + np.max(widths), np.float32), np.zeros(groups * LANES + 1, np.float32)
+    for index in range(len(spectra)):
+        parts, target, row = spectra[index], targets[index], 0
+        if not inside[index]:
+            parts[:] = np.float32(0.0)
+            continue
+        for k in range(bins):
+            real, imaginary = parts[2 * k], parts[2 * k + 1]
+            magnitude[k] = np.sqrt(real * real + imaginary * imaginary + eps)
+        for group in range(groups):
+            own, start = level[group * LANES : (group + 1) * LANES], first[group]
+            own[:] = np.float32(0.0)
+            for i in range(widths[group]):
+                weight = weights[row]
+                row += 1
+                for lane in range(LANES):
+                    own[lane] += magnitude[start[lane] + np.uint64(i)] * weight[lane]
+        for band in range(groups * LANES):  # whole lanes: those that are left over would take as long as all others
+            level[band] = log(max(level[band], floor))
+        for band in range(bands):
+            level[band] = min(max(target[band] - level[band], least), most[band])
+        level[bands] = np.float32(0.0)
+        for k in range(bins):
+            magnitude[k] = level[below[k]] * lower[k] + level[below[k] + np.uint64(1)] * upper[k]
+        for k in range(bins):
+            magnitude[k] = expm1(magnitude[k])
+        for k in range(bins):
+            parts[2 * k] *= magnitude[k]
+            parts[2 * k + 1] *= magnitude[k]
+        parts[2 * bins :] = np.float32(0.0)
+
+
+@loop
 def iterated(  # type: ignore[no-untyped-def]
-    x, target, rounds, momentum, synthesis, hop, analysis, filterbank, to_bins, resynthesis, most, limits
+    x, target, rounds, momentum, synthesis, hop, analysis, resynthesis, filters
 ):
     """As `rounds.Consistency.iterated`, by products with matrices."""
     count, size = synthesis.shape
-    bins, (least, floor, eps) = len(filterbank), limits
-    windows, used = np.empty((count, size), np.float32), np.empty((count, bins), np.float32)
+    windows, inside = np.empty((count, size), np.float32), np.ones(count, np.bool_)
     x, before = x.copy(), x.copy()
     for number in range(rounds):
         for frame in range(count):
             windows[frame] = x[frame * hop : frame * hop + size]
         parts = np.dot(windows, analysis)
-        for frame in range(count):
-            for k in range(bins):
-                used[frame, k] = np.sqrt(parts[frame, k] ** 2 + parts[frame, bins + k] ** 2 + eps)
-        level = np.dot(used, filterbank)
-        gain(level, target, floor, most, least)
-        gains = np.dot(level, to_bins)
-        for frame in range(count):
-            for k in range(bins):
-                factor = expm1(gains[frame, k])
-                parts[frame, k] *= factor
-                parts[frame, bins + k] *= factor
+        corrected(parts, target, inside, filters)
         change = np.dot(parts, resynthesis)
         after = x.copy()
         for frame in range(count):

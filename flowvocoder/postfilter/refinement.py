@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic, parts
 from flowvocoder.postfilter.refiner import MEL_AHEAD, SHORT_FRAMES, Refiner
 from flowvocoder.postfilter.stages import joined, split
 
@@ -57,9 +57,8 @@ class Refinement:
             self._audio, self._long = (F.pad(x, (0, max(0, missing))) for x in (self._audio, self._long))
         else:
             count = min(count, self._mel.shape[2] - MEL_AHEAD)
-        if count > 0:
-            self._refine(count, ends)
-        begin = (self._frame - max(0, count)) * net.hop - net.left
+        begin = self._frame * net.hop - net.left
+        self._refine(max(0, count), ends)
         ready = self._taken - begin if ends else max(0, count) * net.hop
         done, self._long = split(self._long, ready)
         self._audio = self._audio[:, ready:]
@@ -69,23 +68,23 @@ class Refinement:
         """Change the next long frames, and keep the masks of their short ones."""
         net = self._refiner
         assert self._mel is not None and self._audio is not None and self._long is not None and self._states is not None
-        dtype = self._audio.dtype
-        window = net.window.to(dtype)
-        spectrum = torch.fft.rfft(self._arithmetic.windows(self._audio, window, net.hop, count))
-        first = net.left - net.short_left
-        short = self._short_spectra(self._audio[:, first:], count * SHORT_FRAMES)
-        mel = self._ahead(count, ends).to(dtype)
-        masks, self._states = net(spectrum, short, mel, self._states, self._precision)
-        inside = self._frames_inside(count)
-        long, said = masks.long, masks.short
-        if inside is not None:
-            long, said = long * inside[..., None], said * inside.repeat_interleave(SHORT_FRAMES, 1)[..., None]
-        change = torch.fft.irfft(self._arithmetic.change(spectrum, long), net.size)
-        total = self._arithmetic.overlap_add(change, net.synthesis.to(dtype), net.hop)[:, : self._long.shape[1]]
-        self._long = self._long + F.pad(total, (0, self._long.shape[1] - total.shape[1]))
-        self._said = joined(self._said, said)
-        self._frame += count
-        self._mel = self._mel[:, :, count:]
+        dtype, first, said = self._audio.dtype, net.left - net.short_left, []
+        audio, self._long = self._audio, self._long.clone()
+        for start, now in parts(count, net.size, audio):
+            spectrum = torch.fft.rfft(self._arithmetic.windows(audio, net.window.to(dtype), net.hop, now))
+            short = self._short_spectra(audio[:, first:], now * SHORT_FRAMES)
+            mel = self._ahead(now, ends).to(dtype)
+            masks, self._states = net(spectrum, short, mel, self._states, self._precision)
+            inside = self._frames_inside(now)
+            long, in_short = masks
+            if inside is not None:
+                long = long * inside[..., None]
+                in_short = in_short * inside.repeat_interleave(SHORT_FRAMES, 1)[..., None]
+            change = torch.fft.irfft(self._arithmetic.change(spectrum, long), net.size)
+            self._arithmetic.add(self._long[:, start * net.hop :], change, net.synthesis.to(dtype), net.hop)
+            said.append(in_short)
+            self._frame, self._mel, audio = self._frame + now, self._mel[:, :, now:], audio[:, now * net.hop :]
+        self._said = torch.cat([*([] if self._said is None else [self._said]), *said], 1) if said else self._said
 
     def _in_short(self, audio: Tensor, ends: bool) -> Tensor:
         """Samples (B, T) that long frames are done with -> what short frames are done with."""
@@ -101,11 +100,12 @@ class Refinement:
         count = min(known, (self._short.shape[1] - net.short_size) // net.short_hop + 1)
         if count > 0 and self._said is not None:
             now, self._said = self._said[:, :count], self._said[:, count:]
-            spectra = self._short_spectra(self._short, count)
-            change = torch.fft.irfft(self._arithmetic.change(spectra, now), net.short_size)
-            synthesis = net.short_synthesis.to(audio.dtype)
-            total = self._arithmetic.overlap_add(change, synthesis, net.short_hop)[:, : self._result.shape[1]]
-            self._result = self._result + F.pad(total, (0, self._result.shape[1] - total.shape[1]))
+            self._result, synthesis = self._result.clone(), net.short_synthesis.to(audio.dtype)
+            for start, part in parts(count, net.short_size, audio):
+                spectra = self._short_spectra(self._short[:, start * net.short_hop :], part)
+                change = self._arithmetic.change(spectra, now[:, start : start + part])
+                change = torch.fft.irfft(change, net.short_size)
+                self._arithmetic.add(self._result[:, start * net.short_hop :], change, synthesis, net.short_hop)
         ready = self._result.shape[1] if ends else max(0, count) * net.short_hop
         done, self._result = split(self._result, ready)
         self._short = self._short[:, ready:]

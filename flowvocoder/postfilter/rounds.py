@@ -41,7 +41,7 @@ class Consistency:
         )
         self._eps, self._floor = np.float32(max(spec.magnitude_eps, 1e-20)), np.float32(spec.floor)
         if self.size <= MATRIX:
-            self._analysis, self._resynthesis = _matrices(self.window, len(self._filterbank))
+            self._analysis, self._resynthesis = matrices(self.window, len(self._filterbank))
 
     def wanted(self, mel: Floats) -> Floats:
         """The levels that a mel (n_mels, F) states, in nats, and the most outside of its range: (F, bands + E)."""
@@ -220,7 +220,7 @@ def _rows(x: Floats, before: int, matrix: Floats, step: int, count: int) -> Floa
     return (stretches(padded, len(matrix), step, rows) @ matrix).reshape(-1)
 
 
-def _matrices(window: Floats, bins: int) -> tuple[Floats, Floats]:
+def matrices(window: Floats, bins: int) -> tuple[Floats, Floats]:
     """From frames to real and imaginary parts of the first bins of the window's share, and from these back."""
     size = len(window)
     angle = 2 * np.pi / size * np.outer(np.arange(size), np.arange(bins))

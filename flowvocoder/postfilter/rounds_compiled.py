@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.rounds import MATRIX, Consistency, Floats, stretches
+from flowvocoder.postfilter.filters import filters
+from flowvocoder.postfilter.rounds import MATRIX, Consistency, Floats, matrices, stretches
 
 
 class CompiledConsistency(Consistency):
@@ -17,16 +18,17 @@ class CompiledConsistency(Consistency):
         from flowvocoder.postfilter import loops
 
         super().__init__(spec, constants, prefix)
-        self._loops, self._limits = loops, np.array([-self._max_gain, self._floor, self._eps], np.float32)
-        self._filterbank, self._to_bins = map(np.ascontiguousarray, (self._filterbank, self._to_bins))
+        self._loops = loops
+        limits = float(-self._max_gain), float(self._floor), float(self._eps)
+        self._filters = filters(self._filterbank, self._to_bins, self._most, limits, self.size // 2 + 1)
+        if self.size <= MATRIX:
+            self._products = tuple(map(_in_turns, matrices(self.window, len(self._filters.below)), (1, 0)))
 
     def iterated(self, x: Floats, target: Floats, rounds: int, momentum: np.float32, synthesis: Floats) -> Floats:
         """As `Consistency.iterated`."""
         if self.size <= MATRIX:
-            filters = self._analysis, self._filterbank, self._to_bins, self._resynthesis
-            found: Floats = self._loops.iterated(
-                x, target, rounds, momentum, synthesis, self.hop, *filters, self._most, self._limits
-            )
+            given = x, target, rounds, momentum, synthesis, self.hop, *self._products, self._filters
+            found: Floats = self._loops.iterated(*given)
             return found
         before = x
         for number in range(rounds):
@@ -41,13 +43,14 @@ class CompiledConsistency(Consistency):
         """As `Consistency.change`."""
         if self.size <= MATRIX:
             return super().change(windows, target)
-        least, floor, eps = self._limits
         spectrum = torch.fft.rfft(torch.from_numpy(windows * self.window))
         parts = torch.view_as_real(spectrum).flatten(1).numpy()
-        used = np.empty((len(windows), len(self._filterbank)), np.float32)
-        self._loops.magnitude(parts, used, eps)
-        level = used @ self._filterbank
-        self._loops.gain(level, target, floor, self._most, least)
-        self._loops.change(parts, level @ self._to_bins)
+        self._loops.corrected(parts, target, np.ones(len(parts), np.bool_), self._filters)
         found: Floats = torch.fft.irfft(spectrum, self.size).numpy()
         return found
+
+
+def _in_turns(matrix: Floats, axis: int) -> Floats:
+    """Real parts, then imaginary ones, along an axis -> these in turns."""
+    parts = np.stack(np.split(matrix, 2, axis), axis + 1)
+    return np.ascontiguousarray(parts.reshape(matrix.shape))

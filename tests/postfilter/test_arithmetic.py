@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from flowvocoder.mel.spec import CONVENTIONS, convention
 from flowvocoder.postfilter.arithmetic import Arithmetic, MachineCode
-from flowvocoder.postfilter.chain import UNGUIDED_LAST, PostFilter
+from flowvocoder.postfilter.chain import UNGUIDED_LAST, WIDE_BAND, PostFilter
+from flowvocoder.postfilter.consistency import LOW_BAND, Band, MelConsistency
+from flowvocoder.postfilter.filters import filters
 from flowvocoder.postfilter.guide import GUIDED, UNGUIDED_FIRST, Guide
 from flowvocoder.postfilter.settings import PostfilterSettings
 
@@ -42,19 +45,38 @@ def close(found: Tensor, expected: Tensor, spectrum: Tensor) -> bool:
 @given(items=st.integers(1, 3), rows=st.integers(1, 9), bins=st.integers(1, 33), seed=st.integers(0, 999))
 def test_every_operation_is_pytorchs(items: int, rows: int, bins: int, seed: int) -> None:
     spectrum, generator = spectra(items, rows, seed), torch.Generator().manual_seed(seed)
-    found, expected = (a.magnitude(spectrum, bins, 1e-9) for a in (MACHINE, TORCH))
-    assert found.shape == expected.shape and torch.allclose(found, expected, 1e-6, 0.0)
-
-    level = 10 ** (12 * torch.rand(items, rows, bins, generator=generator) - 8)
-    target, most = torch.randn(level.shape, generator=generator), 2 * torch.rand(bins, generator=generator)
-    expected = TORCH.gain(level, target, 1e-5, most, -2.0)
-    gain = MACHINE.gain(level.clone(), target, 1e-5, most, -2.0)
-    assert (gain - expected).abs().max() < 2e-6
+    gain = torch.randn(items, rows, bins, generator=generator)
     assert close(MACHINE.change(spectrum.clone(), gain), TORCH.change(spectrum, gain), spectrum)
 
-    floor, inside = 10 ** (6 * torch.rand(level.shape, generator=generator) - 4), torch.rand(rows, 1) < 0.7
+    floor, inside = 10 ** (6 * torch.rand(gain.shape, generator=generator) - 4), torch.rand(rows, 1) < 0.7
     arguments = 3 * floor, floor, 2.0, inside.float()
     assert close(MACHINE.towards(spectrum.clone(), *arguments), TORCH.towards(spectrum, *arguments), spectrum)
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+@pytest.mark.parametrize("band", [None, LOW_BAND, WIDE_BAND])
+def test_bands_come_to_the_same_levels(name: str, band: Band | None) -> None:
+    step, generator = MelConsistency(convention(name), band), torch.Generator().manual_seed(0)
+    spectrum = torch.fft.rfft(torch.randn(2, 9, step.size, generator=generator) * 10 ** -torch.arange(9.0)[:, None])
+    target, inside = torch.randn(2, 9, len(step.most), generator=generator), torch.arange(18).view(2, 9) % 5 != 3
+    for which in (None, inside):
+        found = MACHINE.corrected(spectrum.clone(), target, which, step)
+        assert close(found, TORCH.corrected(spectrum, target, which, step), spectrum)
+
+
+def test_filters_hold_what_matrices_do() -> None:
+    """A band of many bins, one of none, and bins between two bands."""
+    matrix = np.zeros((40, 20), np.float32)
+    for band in range(19):
+        matrix[band : 2 * band + 3, band] = 1.0 + band
+    to_bins = np.zeros((20, 40), np.float32)
+    to_bins[3, 5:9], to_bins[4, 7:12], to_bins[19, 30] = 0.5, 0.25, 1.0
+    found = filters(matrix, to_bins, np.ones(20, np.float32), (-1.0, 0.1, 0.2), 45)
+    assert found.widths.tolist() == [18, 21] and found.weights.sum() == matrix.sum() and len(found.below) == 45
+    assert found.below[8] == 3 and (found.lower[8], found.upper[8]) == (0.5, 0.25) and found.lower[30] == 1.0
+    to_bins[7, 8] = 1.0
+    with pytest.raises(ValueError, match="neighbours"):
+        filters(matrix, to_bins, np.ones(20, np.float32), (-1.0, 0.1, 0.2), 45)
 
 
 @settings(deadline=None)
@@ -71,8 +93,11 @@ def test_frames_and_their_sum_are_pytorchs(size: int, stride: int, rows: int, it
     audio, window = torch.randn(items, size + 5 * stride), torch.randn(size)
     windows = TORCH.windows(audio, window, stride, rows)
     assert torch.equal(MACHINE.windows(audio, window, stride, rows), windows) and windows.shape[1] == min(rows, 6)
-    found, expected = (a.overlap_add(windows, window, stride) for a in (MACHINE, TORCH))
-    assert found.shape == expected.shape and torch.allclose(found, expected, 1e-5, 1e-5)
+    found, expected = (torch.randn(items, 7 + size + 5 * stride) for _ in range(2))
+    found.copy_(expected)
+    for arithmetic, signal in ((MACHINE, found), (TORCH, expected)):
+        arithmetic.add(signal[:, 7:], windows, window, stride)
+    assert torch.allclose(found, expected, 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
