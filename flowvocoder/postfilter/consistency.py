@@ -176,19 +176,18 @@ class MelConsistency(nn.Module):
         return self.log_mel(frames(padded, self.size, self.hop, count))[0]
 
     def correct(
-        self, signal: Tensor, audio: Tensor, mel: Tensor, inside: Tensor | None, arithmetic: Arithmetic = PYTORCH
+        self, signal: Tensor, audio: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic = PYTORCH
     ) -> None:
-        """Add to a signal what frames of audio, `stride` apart from its first sample on, lack to have this mel.
+        """Add to a signal what frames of audio, `stride` apart from its first sample on, lack to have these levels.
 
         Args:
             inside: which frames to correct; None: all.
 
         Shape:
-            signal, audio: (B, >= (F - 1) * stride + size), mel: (B, n_mels, F), inside: (B, F)
+            signal, audio: (B, >= (F - 1) * stride + size), target: as `wanted`, (B, F, bands + E), inside: (B, F)
         """
         window, synthesis = self.window.to(audio.dtype), self.synthesis.to(audio.dtype)
-        target = self.wanted(mel)
-        for start, count in parts(mel.shape[2], self.size, audio):
+        for start, count in parts(target.shape[1], self.size, audio):
             place, now = start * self.stride, slice(start, start + count)
             windowed = arithmetic.windows(audio[:, place:], window, self.stride, count)
             change = self._change(windowed, target[:, now], None if inside is None else inside[:, now], arithmetic)
@@ -233,19 +232,19 @@ class Iteration:
         self._audio: Tensor | None = None  # from where the next frame begins on, or from the start of the signal
         self._corrected: Tensor | None = None  # the same with corrections
         self._start = 0  # sample at which they begin
-        self._mel: Tensor | None = None
-        self._mel_start = 0  # frame at which it begins
+        self._wanted: Tensor | None = None  # levels of frames that are still to be corrected
+        self._wanted_start = 0  # the first of these frames
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`."""
         step = self._consistency
-        self._mel = joined(self._mel, mel[:, : step.bands], 2)
+        self._wanted = joined(self._wanted, step.wanted(mel))
         self._audio, self._corrected = joined(self._audio, audio), joined(self._corrected, audio)
         begin = self._begin()
         whole = (self._audio.shape[1] - begin - step.size) // step.stride + 1
-        stated = ceil_div(self._mel_start + self._mel.shape[2] - self._frame, step.every)
+        stated = ceil_div(self._wanted_start + self._wanted.shape[1] - self._frame, step.every)
         if (count := min(whole, stated)) > 0:
-            self._correct(self._mel, self._audio[:, begin:], self._corrected, count)
+            self._correct(self._wanted, self._audio[:, begin:], self._corrected, count)
         ready = self._corrected.shape[1] if ends else min(self._begin(), self._corrected.shape[1])
         done, self._corrected = split(self._corrected, ready)
         self._audio = self._audio[:, ready:]
@@ -256,15 +255,15 @@ class Iteration:
         """Where the next frame begins in the samples that are kept."""
         return self._frame * self._consistency.hop - self._consistency.left - self._start
 
-    def _correct(self, mel: Tensor, audio: Tensor, corrected: Tensor, count: int) -> None:
+    def _correct(self, wanted: Tensor, audio: Tensor, corrected: Tensor, count: int) -> None:
         """Correct the next `count` frames, of which the first begins with `audio`."""
         step, begin = self._consistency, self._begin()
-        target = mel[:, :, self._frame - self._mel_start :: step.every][..., :count]
+        target = wanted[:, self._frame - self._wanted_start :: step.every][:, :count]
         self._corrected = corrected.clone()
         step.correct(self._corrected[:, begin:], audio, target, self._inside(count), self._arithmetic)
         self._frame += count * step.every
-        spent = min(self._frame - self._mel_start, mel.shape[2])
-        self._mel, self._mel_start = mel[:, :, spent:], self._mel_start + spent
+        spent = min(self._frame - self._wanted_start, wanted.shape[1])
+        self._wanted, self._wanted_start = wanted[:, spent:], self._wanted_start + spent
 
     def _inside(self, count: int) -> Tensor | None:
         """Which of the next `count` frames are whole inside their item, (B, count)."""

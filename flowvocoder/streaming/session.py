@@ -82,7 +82,8 @@ class Session:
             length = torch.full((len(mel),), self.frames, device=mel.device) if length is None else length
             late = (self.frames - start) * step.rate + min(step.delay, start * step.rate) + early
         samples = slice(early * step.block, None if late is None else late * step.block)
-        return Piece(mel, padded, self._noise(padded.shape[1]).to(mel), start, length, samples, ends)
+        # Copied, since all iterations read it frame by frame.
+        return Piece(mel.contiguous(), padded, self._noise(padded.shape[1]).to(mel), start, length, samples, ends)
 
     def run(self, piece: Piece) -> Tensor:
         """The audio (B, T) of a piece; pieces come in order."""
