@@ -16,17 +16,18 @@ from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
 from flowvocoder.postfilter.refinement import Refinement
 from flowvocoder.postfilter.refiner import Refiner
+from flowvocoder.postfilter.schedule import learned, steady
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stage, Stages
 
 WIDE_BAND: Band = (1800.0, 2200.0)
-"""What the last low-band iterations go over. The guide knows the lower half of it, so they come after."""
+"""What low-band iterations go over. The guide knows the lower half of it, so guided ones come before."""
 
 AFTER_REFINER = 2
 """Iterations over all bands after the refiner: of the usual mels, one for every frame."""
 
-UNGUIDED_LAST = 6
-"""Iterations towards the mel between the guided ones and those over the wider band."""
+FEWEST_AFTER_GUIDE = 8
+"""Iterations towards the mel that have to come after guided ones, which leave it."""
 
 
 class PostFilter(nn.Module):
@@ -105,15 +106,15 @@ class PostFilter(nn.Module):
         numbers = range(settings.gl_iters - (self.iterations_after_refiner(settings) or 0))
         chain += [Iteration(self.consistency, number, lengths, arithmetic) for number in numbers]
         if settings.low_band_iters:
-            first, guided, last, wide = self.low_band_parts(settings.low_band_iters)
-            low: list[Stage] = [self.low_band.iterations(first, lengths, arithmetic)]
-            if self.guide is not None and guided:
-                low.append(GuidedIterations(self.guide, lengths, precision, piece, arithmetic))
-            low.append(self.low_band.iterations(last, lengths, arithmetic))
-            chain.append(LowBandStage(self.low_band, Stages(low), lengths))
-            if wide:
-                inner = self.wide_band.iterations(wide, lengths, arithmetic)
-                chain.append(LowBandStage(self.wide_band, inner, lengths))
+            first, wide = self.low_band_parts(settings.low_band_iters)
+            if self.guide is not None and first:
+                low = [
+                    self.low_band.iterations(steady(first), lengths, arithmetic),
+                    GuidedIterations(self.guide, lengths, precision, piece, arithmetic),
+                ]
+                chain.append(LowBandStage(self.low_band, Stages(low), lengths))
+            inner = self.wide_band.iterations(learned(wide), lengths, arithmetic)
+            chain.append(LowBandStage(self.wide_band, inner, lengths))
         return Stages(chain)
 
     def iterations_after_refiner(self, settings: PostfilterSettings) -> int | None:
@@ -126,18 +127,13 @@ class PostFilter(nn.Module):
             return None
         return min(AFTER_REFINER, settings.gl_iters - 1)
 
-    def low_band_parts(self, count: int) -> tuple[int, int, int, int]:
-        """How many of so many low-band iterations come before the guided ones, are guided, follow, and are of the wider
-        band.
+    def low_band_parts(self, count: int) -> tuple[int, int]:
+        """How many of so many low-band iterations come before the `GUIDED` ones, and after them over the wider band.
 
-        Too few for all kinds are of the first. So are guided ones where there is no guide.
+        Without a guide, and where there are too few for both, all are of the wider band, and none comes before.
         """
-        wide = count - UNGUIDED_FIRST - GUIDED - UNGUIDED_LAST
-        if wide < 0:
-            return count, 0, 0, 0
-        if self.guide is None:
-            return UNGUIDED_FIRST + GUIDED, 0, UNGUIDED_LAST, wide
-        return UNGUIDED_FIRST, GUIDED, UNGUIDED_LAST, wide
+        wide = count - UNGUIDED_FIRST - GUIDED
+        return (0, count) if self.guide is None or wide < FEWEST_AFTER_GUIDE else (UNGUIDED_FIRST, wide)
 
     def choose(
         self,

@@ -20,9 +20,6 @@ from flowvocoder.units import ceil_div
 MAX_GAIN = 2.0
 """Largest correction in one iteration, in nats (17 dB)."""
 
-LOW_BAND_STEP = 1.25
-"""How far an iteration over the low band goes in the direction of its correction; from 1.6 on it diverges."""
-
 Band: TypeAlias = tuple[float, float]
 """Hz: corrected in full below the first, and not at all above the second."""
 
@@ -83,8 +80,7 @@ class MelConsistency(nn.Module):
         window[before : before + spec.win_length] = front_end.window
         window = window[::decimate]
         self.register_buffer("window", window, persistent=False)
-        synthesis = (LOW_BAND_STEP if band else 1.0) * synthesis_window(window, self.stride)
-        self.register_buffer("synthesis", synthesis, persistent=False)
+        self.register_buffer("synthesis", synthesis_window(window, self.stride), persistent=False)
         weight = weights(spec, band) if band else torch.ones(spec.n_mels)
         self.bands = int(weight.count_nonzero())
         outside = beyond(spec, self.size // 2 + 1)
@@ -176,17 +172,24 @@ class MelConsistency(nn.Module):
         return self.log_mel(frames(padded, self.size, self.hop, count))[0]
 
     def correct(
-        self, signal: Tensor, audio: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic = PYTORCH
+        self,
+        signal: Tensor,
+        audio: Tensor,
+        target: Tensor,
+        inside: Tensor | None = None,
+        arithmetic: Arithmetic = PYTORCH,
+        length: float = 1.0,
     ) -> None:
         """Add to a signal what frames of audio, `stride` apart from its first sample on, lack to have these levels.
 
         Args:
             inside: which frames to correct; None: all.
+            length: what the correction is times.
 
         Shape:
             signal, audio: (B, >= (F - 1) * stride + size), target: as `wanted`, (B, F, bands + E), inside: (B, F)
         """
-        window, synthesis = self.window.to(audio.dtype), self.synthesis.to(audio.dtype)
+        window, synthesis = self.window.to(audio.dtype), length * self.synthesis.to(audio.dtype)
         for start, count in parts(target.shape[1], self.size, audio):
             place, now = start * self.stride, slice(start, start + count)
             windowed = arithmetic.windows(audio[:, place:], window, self.stride, count)
@@ -217,6 +220,7 @@ class Iteration:
         number: which iteration this is, from 0; it decides which frames are corrected.
         lengths: frames of each item in all, (B,), where they differ.
         arithmetic: what computes.
+        length: what corrections are times.
     """
 
     def __init__(
@@ -225,8 +229,10 @@ class Iteration:
         number: int,
         lengths: Tensor | None = None,
         arithmetic: Arithmetic = PYTORCH,
+        length: float = 1.0,
     ):
         self._consistency, self._lengths, self._arithmetic = consistency, lengths, arithmetic
+        self._length = length
         self.behind = consistency.size
         self._frame = consistency.first_frame(number)  # the next one to correct
         self._audio: Tensor | None = None  # from where the next frame begins on, or from the start of the signal
@@ -260,7 +266,8 @@ class Iteration:
         step, begin = self._consistency, self._begin()
         target = wanted[:, self._frame - self._wanted_start :: step.every][:, :count]
         self._corrected = corrected.clone()
-        step.correct(self._corrected[:, begin:], audio, target, self._inside(count), self._arithmetic)
+        signal, inside = self._corrected[:, begin:], self._inside(count)
+        step.correct(signal, audio, target, inside, self._arithmetic, self._length)
         self._frame += count * step.every
         spent = min(self._frame - self._wanted_start, wanted.shape[1])
         self._wanted, self._wanted_start = wanted[:, spent:], self._wanted_start + spent

@@ -3,7 +3,7 @@
 from typing import NamedTuple, Protocol
 
 from flowvocoder.mel.spec import MelSpec
-from flowvocoder.postfilter.settings import MOMENTUM
+from flowvocoder.postfilter.schedule import STEADY
 from flowvocoder.units import ceil_div
 
 
@@ -53,7 +53,7 @@ def geometry(consistency: Framing, late: int) -> Geometry:
 
 def momentum(late: int) -> float:
     """How far a round goes on in the direction of the last one; more would smear pulses where frames are not whole."""
-    return 0.3 if late in PARTIAL else MOMENTUM
+    return 0.3 if late in PARTIAL else STEADY.momentum
 
 
 def in_whole_hops(before: int, consistency: Framing, late: int) -> int:

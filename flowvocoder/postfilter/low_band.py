@@ -1,6 +1,7 @@
 """A band from 0 Hz on at a lower rate, where an iteration takes a tenth or a fifth of the time."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
 from flowvocoder.postfilter.consistency import LOW_BAND, Band, Iteration, MelConsistency
+from flowvocoder.postfilter.schedule import Move
 from flowvocoder.postfilter.stages import FastIterations, Stage, joined, split
 from flowvocoder.units import ceil_div
 
@@ -74,13 +76,17 @@ class LowBand(nn.Module):
         reach = self.reach // self.decimate
         return self.upsample(F.pad(low, (reach, reach)))
 
-    def iterations(self, count: int, lengths: Tensor | None = None, arithmetic: Arithmetic = PYTORCH) -> FastIterations:
+    def iterations(
+        self, moves: Sequence[Move], lengths: Tensor | None = None, arithmetic: Arithmetic = PYTORCH
+    ) -> FastIterations:
         """Mel-consistency iterations at the low rate."""
-        return FastIterations([Iteration(self.consistency, number, lengths, arithmetic) for number in range(count)])
+        step = self.consistency
+        iterations = [Iteration(step, n, lengths, arithmetic, move.length) for n, move in enumerate(moves)]
+        return FastIterations(iterations, moves)
 
-    def iterate(self, low: Tensor, mel: Tensor, count: int) -> Tensor:
+    def iterate(self, low: Tensor, mel: Tensor, moves: Sequence[Move]) -> Tensor:
         """A whole signal at the low rate after some iterations: (B, F * hop) and (B, n_mels, F) -> (B, F * hop)."""
-        return self.iterations(count).push(mel, low, ends=True)
+        return self.iterations(moves).push(mel, low, ends=True)
 
 
 class LowBandStage:

@@ -4,10 +4,6 @@ import dataclasses
 
 from flowvocoder.settings import check_limits, limited, whole
 
-MOMENTUM = 0.9
-"""Share of its last change by which an iteration is extrapolated (fast Griffin-Lim, Perraudin et al. 2013). Above 1
-the iterations diverge."""
-
 
 @dataclasses.dataclass(frozen=True)
 class PostfilterSettings:
@@ -15,7 +11,7 @@ class PostfilterSettings:
 
     Attributes:
         gl_iters: mel-consistency (Griffin-Lim) iterations over all bands.
-        low_band_iters: further ones below 1 kHz, from the 25th on below 2 kHz.
+        low_band_iters: further ones below 2 kHz; with a guide, the first ones below 1 kHz.
         rounds: frame-by-frame iterations over all bands for every hop, before the others; what streams run.
         low_rounds: further ones below 1 kHz; of no effect without `rounds`.
         look_ahead: hops by which frame-by-frame iterations delay the audio.

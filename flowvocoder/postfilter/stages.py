@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from flowvocoder.postfilter.settings import MOMENTUM
+from flowvocoder.postfilter.schedule import Move
 
 
 class Stage(Protocol):
@@ -44,25 +44,26 @@ class Stages:
 
 
 class FastIterations:
-    """Iterations that each start from the last one's result, extrapolated by `MOMENTUM`.
+    """Iterations that each start from the last one's result, extrapolated.
 
     Args:
         iterations: stages that each do one.
+        moves: of each, its momentum.
     """
 
-    def __init__(self, iterations: Sequence[Stage]):
-        self._iterations = iterations
+    def __init__(self, iterations: Sequence[Stage], moves: Sequence[Move]):
+        self._iterations, self._moves = iterations, moves
         self._before: list[Tensor | None] = [None] * len(iterations)  # results that wait for the next iteration's
         self.behind = sum(stage.behind for stage in iterations)
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`."""
         extrapolated = audio
-        for index, iteration in enumerate(self._iterations):
+        for index, (iteration, move) in enumerate(zip(self._iterations, self._moves, strict=True)):
             waiting = joined(self._before[index], audio)
             audio = iteration.push(mel, extrapolated, ends)
             before, self._before[index] = split(waiting, audio.shape[1])
-            extrapolated = torch.add(audio, audio - before, alpha=MOMENTUM)
+            extrapolated = torch.add(audio, audio - before, alpha=move.momentum)
         return audio
 
 

@@ -61,8 +61,8 @@ def prepare(
         noise = torch.randn(shape, generator=generator, device=source)[shard] * config.sampling.temperature
     low_band_iters = 0
     if config.stage == "guide":
-        # About as many as synthesis runs before the guided round.
-        few, many = UNGUIDED_FIRST // 2, 3 * UNGUIDED_FIRST // 2
+        # As many as synthesis runs before the guided round, and more: a prediction from them is no easier.
+        few, many = UNGUIDED_FIRST, 3 * UNGUIDED_FIRST
         low_band_iters = int(torch.randint(few, many + 1, (), generator=generator, device=source))
 
     def move(x: Tensor) -> Tensor:

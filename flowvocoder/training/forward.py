@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.refinement import Refinement
+from flowvocoder.postfilter.schedule import steady
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.training.batch import StepBatch
 
@@ -72,7 +73,7 @@ class GuideForward(nn.Module):
         with torch.autocast(device, enabled=False):
             with torch.no_grad():
                 low = guide.band.of(self.postfilter.consistency(samples, mel, self.gl_iters))
-                low = guide.band.iterate(low, mel, batch.low_band_iters)
+                low = guide.band.iterate(low, mel, steady(batch.low_band_iters))
             loss = guide.loss(low, guide.band.of(batch.audio), mel, precision)
         return None, {"guide": loss}, None
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowvocoder.mel.spec import CONVENTIONS, convention
 from flowvocoder.postfilter.arithmetic import Arithmetic, MachineCode
-from flowvocoder.postfilter.chain import UNGUIDED_LAST, WIDE_BAND, PostFilter
+from flowvocoder.postfilter.chain import FEWEST_AFTER_GUIDE, WIDE_BAND, PostFilter
 from flowvocoder.postfilter.consistency import LOW_BAND, Band, MelConsistency
 from flowvocoder.postfilter.filters import filters
 from flowvocoder.postfilter.guide import GUIDED, UNGUIDED_FIRST, Guide
@@ -109,7 +109,7 @@ def test_a_postfilter_gives_the_same(name: str) -> None:
     torch.nn.init.normal_(guide.last.weight, std=0.02)
     postfilter = PostFilter(spec, guide).requires_grad_(False)
     mel, audio = (x.float() for x in pair(spec))
-    iterations = PostfilterSettings(2, UNGUIDED_FIRST + GUIDED + UNGUIDED_LAST + 4)
+    iterations = PostfilterSettings(2, UNGUIDED_FIRST + GUIDED + FEWEST_AFTER_GUIDE)
     found, expected = (
         postfilter.stages(iterations, torch.tensor([FRAMES, 40]), compiled=compiled).push(mel, audio, ends=True)
         for compiled in (True, False)

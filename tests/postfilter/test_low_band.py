@@ -14,6 +14,7 @@ from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
 from flowvocoder.postfilter.chain import WIDE_BAND
 from flowvocoder.postfilter.consistency import LOW_BAND, Band, decimation
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
+from flowvocoder.postfilter.schedule import FIRST, IN_TURNS, LAST, Move, learned, steady
 
 SPECS = pytest.mark.parametrize("spec", [*map(convention, CONVENTIONS), ODD], ids=[*CONVENTIONS, "hop 300"])
 
@@ -21,8 +22,8 @@ SPECS = pytest.mark.parametrize("spec", [*map(convention, CONVENTIONS), ODD], id
 BANDS = pytest.mark.parametrize("hz_of", [LOW_BAND, WIDE_BAND], ids=["1 kHz", "2 kHz"])
 
 
-def iterated(band: LowBand, mel: Tensor, audio: Tensor, iterations: int) -> Tensor:
-    return LowBandStage(band, band.iterations(iterations)).push(mel, audio, ends=True)
+def iterated(band: LowBand, mel: Tensor, audio: Tensor, moves: list[Move]) -> Tensor:
+    return LowBandStage(band, band.iterations(moves)).push(mel, audio, ends=True)
 
 
 def low_distance(band: LowBand, audio: Tensor, mel: Tensor) -> float:
@@ -35,7 +36,7 @@ def test_iterations_come_nearer_and_leave_the_bands_above(spec: MelSpec, hz_of: 
     band = LowBand(spec, hz_of).double()
     assert band.decimate == (8 if hz_of is LOW_BAND and spec is not ODD else 4)
     mel, audio = pair(spec)
-    after = [iterated(band, mel, audio, iterations) for iterations in (0, 1, 4, 24)]
+    after = [iterated(band, mel, audio, steady(iterations)) for iterations in (0, 1, 4, 24)]
     distances = [low_distance(band, one, mel) for one in after]
     assert all(later < 0.8 * earlier for earlier, later in itertools.pairwise(distances)), distances
     change = torch.fft.rfft(after[-1] - audio).abs().square()
@@ -50,7 +51,7 @@ def test_momentum_brings_forty_iterations_a_third_nearer(name: str) -> None:
     band = LowBand(spec).double()
     mel, audio = pair(spec)
     low = band.of(audio)
-    plain, fast = band.consistency(low, mel, 40), band.iterate(low, mel, 40)
+    plain, fast = band.consistency(low, mel, 40), band.iterate(low, mel, steady(40))
 
     def error(low: Tensor) -> float:
         stated = band.consistency.target(mel)
@@ -75,15 +76,41 @@ def test_a_band_comes_back_from_the_lower_rate(spec: MelSpec, hz_of: Band) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["tacotron2", "hifigan", "vocos", "parallelwavegan"])
+def test_learned_moves_come_as_near_in_three_quarters_of_the_iterations(name: str) -> None:
+    spec = convention(name)
+    band = LowBand(spec, WIDE_BAND).double()
+    mel, audio = pair(spec)
+    low, stated = band.of(audio), band.consistency.target(mel)
+
+    def error(moves: list[Move]) -> float:
+        now = band.consistency.log_mel_of(band.iterate(low, mel, moves), FRAMES)
+        inner = (now - stated)[:, 6 : FRAMES - 6, : int(0.8 * band.consistency.bands)]
+        return float(inner.abs().mean())
+
+    for count in (12, 24, 36):
+        assert error(learned(count)) < error(steady(count * 4 // 3)), count
+    assert error(learned(400)) < 0.5 * error(learned(36))  # and many of them do not diverge
+
+
+def test_every_number_of_moves_is_there() -> None:
+    for count in range(40):
+        moves = learned(count)
+        assert len(moves) == count and moves[: len(FIRST)] == list(FIRST)[:count]
+        if count >= len(FIRST) + len(LAST):
+            assert moves[-len(LAST) :] == list(LAST) and set(moves[len(FIRST) : -len(LAST)]) <= set(IN_TURNS)
+
+
 @given(seed=st.integers(0, 10**6), iterations=st.integers(1, 6), hop=st.sampled_from([256, 300]))
 @settings(max_examples=6, deadline=None)
 def test_pieces_of_any_size_give_the_whole(seed: int, iterations: int, hop: int) -> None:
     spec = convention("tacotron2") if hop == 256 else ODD
     band = LowBand(spec).double()
     mel, audio = pair(spec)
-    stage = LowBandStage(band, band.iterations(iterations))
+    moves = learned(iterations)
+    stage = LowBandStage(band, band.iterations(moves))
     parts, late = in_pieces(stage, mel, audio, seed, hop)
-    assert (parts - iterated(band, mel, audio, iterations)).abs().max() < 1e-12
+    assert (parts - iterated(band, mel, audio, moves)).abs().max() < 1e-12
     assert late <= stage.behind + 2 * hop
 
 

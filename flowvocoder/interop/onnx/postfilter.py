@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
 from flowvocoder.postfilter.guide import (
     GUIDED,
+    GUIDED_MOVES,
     LOWEST_LEVEL,
     MAX_CHANGE,
     RELATIVE_FLOOR,
@@ -37,7 +38,8 @@ from flowvocoder.postfilter.guide import (
     GuideLayer,
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
-from flowvocoder.postfilter.settings import MOMENTUM, PostfilterSettings
+from flowvocoder.postfilter.schedule import Move, learned, steady
+from flowvocoder.postfilter.settings import PostfilterSettings
 
 
 def add_postfilter(
@@ -67,24 +69,16 @@ def add_postfilter(
     if step is not None:
         audio = step.iterate(audio, range(first_after))
     if settings.low_band_iters:
-        first, guided, last, wide = postfilter.low_band_parts(settings.low_band_iters)
-        low_band, guide = Low(signal, band), postfilter.guide if guided else None
-        audio = low_band.stage(audio, lambda low: _low_band(signal, low_band, guide, low, first, last))
-        if wide:
-            wide_band = Low(signal, postfilter.wide_band)
-            audio = wide_band.stage(audio, lambda low: wide_band.iterate(low, wide))
+        first, wide = postfilter.low_band_parts(settings.low_band_iters)
+        if (guide := postfilter.guide) is not None and first:
+            guided = Guided(signal, guide, low_band := Low(signal, band))
+            audio = low_band.stage(audio, lambda low: guided.guided_round(low_band.iterate(low, steady(first))))
+        wide_band = Low(signal, postfilter.wide_band)
+        audio = wide_band.stage(audio, lambda low: wide_band.iterate(low, learned(wide)))
     if step is not None and after_refiner is not None and postfilter.refiner is not None:
         audio = Refined(signal, postfilter.refiner).refined(audio)
         audio = step.iterate(audio, range(first_after, settings.gl_iters))
     return graph.slice(audio, 0, graph("Mul", given, whole(hop)), 1)
-
-
-def _low_band(signal: "Signal", low_band: "Low", guide: Guide | None, low: str, first: int, last: int) -> str:
-    """The low band after so many iterations, guided ones, and so many more."""
-    low = low_band.iterate(low, first)
-    if guide is not None:
-        low = Guided(signal, guide, low_band).guided_round(low)
-    return low_band.iterate(low, last)
 
 
 def wanted(graph: Graph, step: MelConsistency, mel: str) -> str:
@@ -180,9 +174,9 @@ class Low:
         change = self._rows(change, band.reach // band.decimate, band.up, ROW)
         return graph("Mul", graph("Add", audio, change), self._ends)
 
-    def iterate(self, low: str, count: int) -> str:
+    def iterate(self, low: str, moves: Sequence[Move]) -> str:
         """As `LowBand.iterate`."""
-        return accelerated(self.graph, low, [self.consistency.change] * count)
+        return accelerated(self.graph, low, [self.consistency.change] * len(moves), moves)
 
     def _rows(self, x: str, before: int, matrix: Tensor, step: int) -> str:
         rows = self.graph("MatMul", joined(self.graph, stretches(self.graph, x, before, len(matrix), step)), matrix)
@@ -220,7 +214,8 @@ class Guided:
         own = graph("Log", graph("Add", relative, RELATIVE_FLOOR))
         change = graph("Mul", graph("Clip", self._change(low, own), -MAX_CHANGE, MAX_CHANGE), STRENGTH)
         target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
-        return accelerated(graph, low, [functools.partial(self._correction, target)] * GUIDED, self.low.low_ends)
+        changes = [functools.partial(self._correction, target)] * GUIDED
+        return accelerated(graph, low, changes, GUIDED_MOVES, self.low.low_ends)
 
     def _partnered(self, x: str) -> str:
         """(B, F, C) with the last frame of every item again after its end: the partner of an odd one."""
@@ -282,18 +277,19 @@ class Guided:
 
 
 def accelerated(
-    graph: Graph, x: str, changes: list[Callable[[str, int], str]], mask: str | None = None, share: float = MOMENTUM
+    graph: Graph, x: str, changes: list[Callable[[str, int], str]], moves: Sequence[Move], mask: str | None = None
 ) -> str:
     """As `FastIterations`: each from the last one's result, extrapolated.
 
     Args:
         changes: what each iteration adds, given the signal and its number.
+        moves: of each.
         mask: what results are multiplied with.
-        share: of the last change, by which one is extrapolated.
     """
     now = before = x
-    for number, change in enumerate(changes):
-        after = graph("Add", now, change(now, number))
+    for number, (change, move) in enumerate(zip(changes, moves, strict=True)):
+        added = change(now, number)
+        after = graph("Add", now, added if move.length == 1.0 else graph("Mul", added, move.length))
         after = after if mask is None else graph("Mul", after, mask)
-        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), share)), after
+        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), move.momentum)), after
     return before

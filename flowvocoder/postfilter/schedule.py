@@ -1,0 +1,45 @@
+"""How far each iteration over a band goes. Plain numbers, no torch."""
+
+from typing import NamedTuple
+
+
+class Move(NamedTuple):
+    """Of one iteration.
+
+    Attributes:
+        length: what its correction is times. Longer than 1 is over-relaxation (accelerated Griffin-Lim, Nenov et al.
+            2023).
+        momentum: share of what it has changed that the next one goes on in the same direction (fast Griffin-Lim,
+            Perraudin et al. 2013).
+    """
+
+    length: float
+    momentum: float
+
+
+STEADY = Move(1.25, 0.9)
+"""Of every iteration alike. From a length of 1.6 on, and a momentum of 1, these diverge."""
+
+FIRST = Move(1.55, 1.06), Move(1.80, 1.25), Move(1.44, 1.11)
+IN_TURNS = Move(0.94, 0.42), Move(2.41, 1.37), Move(1.36, 0.60), Move(2.30, 1.28)
+LAST = Move(1.13, 0.41), Move(1.74, 0.60), Move(3.11, 1.06), Move(1.09, 0.90)
+
+
+def steady(count: int) -> list[Move]:
+    """The same move, again and again."""
+    return [STEADY] * count
+
+
+def learned(count: int) -> list[Move]:
+    """Long and short moves in turns, with others at the start and the end.
+
+    They were learned by gradient descent through the iterations: what is left of the mel error of samples of two flows
+    after 12 to 32 of them. So few reach what a third more steady ones do. Long steps between short ones are known to
+    quicken gradient descent, too (Altschuler and Parrilo 2023, arXiv:2309.07879).
+
+    >>> [move.length for move in learned(9)]
+    [1.55, 1.8, 1.44, 0.94, 2.41, 1.13, 1.74, 3.11, 1.09]
+    """
+    between = max(0, count - len(FIRST) - len(LAST))
+    moves = [*FIRST, *(IN_TURNS[n % len(IN_TURNS)] for n in range(between)), *LAST]
+    return moves[:count] if between == 0 else moves
