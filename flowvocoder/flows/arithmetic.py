@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.flows.elementwise import Affine, Elementwise, bounded, parameters_of
+from flowvocoder.flows.excitation import excitation_envelope
 
 POOLED = 2, 8
 """Neighbouring given bands whose energies are averaged."""
@@ -52,6 +53,10 @@ class Arithmetic:
     def log_energies(self, z: Tensor, given: Sequence[int], groups: int, dtype: torch.dtype) -> Tensor:
         """Those of the bands k with k % groups in `given`: (B, n, C) -> (B, n, K/2 + K/8)."""
         return log_energies(z.unflatten(2, (-1, groups))[..., given].flatten(2), 2).to(dtype)
+
+    def excitation(self, lag: Tensor, depth: Tensor, phase: Tensor, share: Tensor) -> Tensor:
+        """As `excitation_envelope`."""
+        return excitation_envelope(lag, depth, phase, share)
 
 
 PYTORCH = Arithmetic()
@@ -104,6 +109,15 @@ class MachineCode(Arithmetic):
         which = np.arange(z.shape[2]).reshape(-1, groups)[:, list(given)].ravel()
         found = z.new_empty(*z.shape[:2], sum(which.size // width for width in POOLED), dtype=dtype)
         self._loops.log_energies(_rows(z), which, POOLED, _rows(found))
+        return found
+
+    def excitation(self, lag: Tensor, depth: Tensor, phase: Tensor, share: Tensor) -> Tensor:
+        """As `Arithmetic.excitation`."""
+        given = lag, depth, phase
+        if lag.dtype != torch.float32 or not _plain(*given):
+            return super().excitation(lag, depth, phase, share)
+        found = lag.new_empty(len(lag), (lag.shape[1] - 2) * len(share))
+        self._loops.excitation(*map(_rows, given), share.numpy(), found.numpy())
         return found
 
 

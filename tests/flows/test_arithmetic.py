@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowvocoder.flows.arithmetic import Arithmetic, MachineCode
 from flowvocoder.flows.elementwise import Affine, Elementwise, Shift
+from flowvocoder.flows.excitation import shares
 
 pytest.importorskip("numba")
 
@@ -82,6 +83,18 @@ def test_scale_couplings(columns: int, group: int, dtype: torch.dtype) -> None:
         assert energies[0].shape == energies[1].shape
         near = 1e-6 if dtype == torch.float32 else 2**-7
         assert torch.allclose(energies[0], energies[1], near, near)
+
+
+@pytest.mark.parametrize("block", [32, 40, 256, 7])
+@pytest.mark.parametrize("blocks", [0, 1, 5])
+def test_excitation(blocks: int, block: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    lag, depth, phase = torch.rand(3, 2, blocks + 2, generator=generator)
+    given, share = (60 + 300 * lag, 0.9 * depth, phase), shares(block, torch.float32, lag.device)
+    found, expected = (a.excitation(*given, share) for a in (MACHINE, TORCH))
+    assert found.shape == expected.shape and torch.allclose(found, expected, 1e-5, 0.0)
+    exact = [x.double() for x in (*given, share)]
+    assert torch.equal(MACHINE.excitation(*exact), TORCH.excitation(*exact))
 
 
 def test_rounds_to_bfloat16_as_pytorch_does() -> None:
