@@ -134,11 +134,11 @@ class WaveNetStep(StreamingStep):
             skips.append(end[..., 0] @ mix_weight[-width:, :, 0])
             out_bias = out_bias + end[..., 0] @ mix_bias[-width:]
         self.gates, self.hidden = nn.ModuleList(gates), nn.ModuleList(hidden)
-        self.register_buffer("edge", edge.to(dtype))
+        self.register_buffer("edge", edge.to(net.end.weight.dtype))
         self.out = Product(torch.cat(skips, 1), out_bias, dtype)
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
-        n, dtype = z.shape[1], self.edge.dtype
+        n, dtype = z.shape[1], self.out.weight.dtype
         signal = state.extend(position.mask(z, delay), self.spans[0])
         gated: list[Tensor] = []
         for layer, gate in enumerate(self.gates):
@@ -170,7 +170,7 @@ class WaveNetStep(StreamingStep):
             return gates
         outside = windows((~inside)[..., None], span, self.dilations[0])
         if position.traced:
-            return gates - F.linear(outside.to(gates.dtype), self.edge)
+            return (gates - F.linear(outside.to(self.edge.dtype), self.edge)).to(gates.dtype)
         columns = outside.any(2).any(0).nonzero()[:, 0]  # few of many
-        gates[:, columns] -= F.linear(outside[:, columns].to(gates.dtype), self.edge)
+        gates[:, columns] -= F.linear(outside[:, columns].to(self.edge.dtype), self.edge)
         return gates
