@@ -83,16 +83,15 @@ class CouplingStep(StreamingStep):
         super().__init__(settings)
         require_columns(layer, settings)
         self.conditioner = build_step(layer.conditioner, settings)
-        self.transform, self.exchange = layer.transform, layer.exchange
+        self.transform, self.exchange, self.arithmetic = layer.transform, layer.exchange, settings.arithmetic
         self.ahead = self.conditioner.ahead
         self.back, self.context_back = self.conditioner.back, self.conditioner.context_back
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
         a, _ = _halves(z, self.exchange, 2)
         outputs = self.conditioner(a, context, delay, position, state)
-        parameters = parameters_of(outputs, self.transform.parameters, 2)
-        a, b = _halves(state.delay(z, self.ahead), self.exchange, 2)
-        return _joined(a, self.transform.inverse(b, parameters), self.exchange, 2)
+        first = 0 if self.exchange else a.shape[2]
+        return self.arithmetic.undone(self.transform, state.delay(z, self.ahead), outputs, first)
 
 
 def _halves(x: Tensor, exchange: bool, axis: int) -> tuple[Tensor, Tensor]:

@@ -59,12 +59,14 @@ class Affine(Elementwise):
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         s, t = parameters
-        s = self._bounded(s)
+        s = bounded(s, self.bound)
         return x * s.exp() + t, s
 
     def inverse(self, z: Tensor, parameters: Tensor) -> Tensor:
         s, t = parameters
-        return (z - t) * (-self._bounded(s)).exp()
+        return (z - t) * (-bounded(s, self.bound)).exp()
 
-    def _bounded(self, s: Tensor) -> Tensor:
-        return s if self.bound is None else self.bound * torch.tanh(s / self.bound)
+
+def bounded(s: Tensor, bound: float | None) -> Tensor:
+    """s bounded smoothly to (-bound, bound); None for any s."""
+    return s if bound is None else bound * torch.tanh(s / bound)

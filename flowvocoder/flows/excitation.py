@@ -40,7 +40,8 @@ def excitation_envelope(lag: Tensor, depth: Tensor, phase: Tensor, share: Tensor
     fast, deep, _ = given[:, :, 1:].unbind(0)  # at the one after
     phi = phi + block * share * (slow + 0.5 * share * (fast - slow))
     d = torch.lerp(shallow, deep, share)
-    envelope = (1.0 - d.square()).pow(0.75) / (1.0 - d * torch.cos(2 * torch.pi * phi))
+    root = (1.0 - d.square()).sqrt()  # the power of 3/4 by roots: pow takes twice as long
+    envelope = root * root.sqrt() / (1.0 - d * torch.cos(2 * torch.pi * phi))
     first = block - block // 2  # samples of the block before the first
     return envelope.flatten(1)[:, first : first + (lag.shape[1] - 2) * block]
 

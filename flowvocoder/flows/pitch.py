@@ -187,7 +187,7 @@ class PitchPredictorStep(StreamingStep):
         self.solve = settings.solver(layer.min_lag, settings.block)
         self.features = FeaturesStep(layer.net)
         self.lag, self.gain = ConvProduct(layer.lag_head), ConvProduct(layer.gain_head)
-        self.sampling = settings.sampling
+        self.sampling, self.arithmetic = settings.sampling, settings.arithmetic
         self.depth: ConvProduct | None = None
         if self.sampling:
             self.sample_features = FeaturesStep(layer.sample_net, settings.precision)
@@ -241,7 +241,7 @@ class PitchPredictorStep(StreamingStep):
         inside = position.inside(lag.shape[1] - 1, delay, lag)
         phase = phase_at_centres(lag, self.block, start, inside)  # 0 before the signal
         state.keep(phase[:, -2:-1, None])
-        return excitation_envelope(lag, depth, phase, self.share)
+        return self.arithmetic.excitation(lag, depth, phase, self.share)
 
 
 def _constant_outside(known: Tensor, delay: int, position: StreamPosition) -> Tensor:

@@ -4,8 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowvocoder.flows.arithmetic import POOLED, log_energies
 from flowvocoder.flows.base import Bijection
 from flowvocoder.flows.convolution import ConvProduct, Product, TimeConv, double, windows, zeros
+from flowvocoder.flows.elementwise import bounded
 from flowvocoder.flows.streaming import (
     Context,
     StepSettings,
@@ -15,9 +17,6 @@ from flowvocoder.flows.streaming import (
     require_columns,
     step_for,
 )
-
-POOLED = 2, 8
-"""Neighbouring given bands whose energies are averaged."""
 
 TAPS = 5
 """Blocks of the convolution over log energies."""
@@ -86,7 +85,7 @@ class ScaleCoupling(Bijection):
         energies = log_energies(x.unflatten(1, (-1, self.groups))[:, :, self.given].flatten(1, 2), 1)
         h = F.silu(self.first(energies) + self.context(context))
         s = self.last(F.silu(self.second(h))).to(x.dtype)
-        return BOUND * torch.tanh(s / BOUND)
+        return bounded(s, BOUND)
 
     def _scaled(self, x: Tensor, factor: Tensor) -> Tensor:
         bands = list(x.unflatten(1, (-1, self.groups)).unbind(2))
@@ -95,13 +94,6 @@ class ScaleCoupling(Bijection):
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}, given={self.given}, scaled={self.scaled}"
-
-
-def log_energies(bands: Tensor, dim: int) -> Tensor:
-    """Log mean energies of 2 and of 8 neighbouring bands, about 0 for whitened ones: K -> K/2 + K/8 along `dim`."""
-    energy = bands.square()
-    pooled = [energy.unflatten(dim, (-1, width)).mean(dim + 1) for width in POOLED]
-    return (torch.cat(pooled, dim) + 0.01).log() + 2.0
 
 
 def scale_couplings(channels: int, groups: int, context: int, hidden: int, causal: bool = False) -> list[ScaleCoupling]:
@@ -123,7 +115,7 @@ class ScaleCouplingStep(StreamingStep):
     def __init__(self, layer: ScaleCoupling, settings: StepSettings):
         super().__init__(settings)
         require_columns(layer, settings)
-        precision = settings.precision
+        precision, self.arithmetic = settings.precision, settings.arithmetic
         self.groups, self.given, self.scaled = layer.groups, layer.given, layer.scaled
         self.ahead, self.back = layer.first.ahead, layer.first.back
         taps, bias = double(layer.first)
@@ -134,11 +126,9 @@ class ScaleCouplingStep(StreamingStep):
         self.last = ConvProduct(layer.last, precision=precision)
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
-        n, span = z.shape[1], TAPS - 1
-        energies = log_energies(z.unflatten(2, (-1, self.groups))[..., self.given].flatten(2), 2)
+        n, span, dtype = z.shape[1], TAPS - 1, self.first.weight.dtype
+        energies = self.arithmetic.log_energies(z, self.given, self.groups, dtype)
         energies = state.extend(position.mask(energies, delay), span)
-        h = F.silu(self.first(torch.cat([windows(energies, span, 1), context.at(delay + self.ahead, n)], 2)))
-        s = self.last(F.silu(self.second(h)))
-        bands = list(state.delay(z, self.ahead).unflatten(2, (-1, self.groups)).unbind(3))
-        bands[self.scaled] = bands[self.scaled] * torch.exp(-BOUND * torch.tanh(s / BOUND))
-        return torch.stack(bands, 3).flatten(2)
+        given = torch.cat([windows(energies, span, 1), context.at(delay + self.ahead, n, dtype=dtype)], 2)
+        s = self.last(F.silu(self.second(F.silu(self.first(given)))))
+        return self.arithmetic.scaled(state.delay(z, self.ahead), s, BOUND, self.scaled, self.groups)

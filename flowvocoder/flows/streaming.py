@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.flows.arithmetic import PYTORCH, Arithmetic
 from flowvocoder.flows.recursion import choice
 from flowvocoder.flows.recursion.reference import SolverFactory
 
@@ -98,13 +99,21 @@ class Context:
     """
 
     def __init__(self, x: Tensor, delay: int, depth: int, state: StreamState):
-        self._buffer = state.extend(x, depth)
+        self.dtype = x.dtype
+        self._buffers = {x.dtype: state.extend(x, depth)}
         self._first = delay + depth
 
-    def at(self, delay: int, count: int, span: int = 0) -> Tensor:
-        """(B, span + count, D): the newest `count` columns as they are `delay` late, and `span` before them."""
+    def at(self, delay: int, count: int, span: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+        """(B, span + count, D): the newest `count` columns as they are `delay` late, and `span` before them.
+
+        Args:
+            dtype: of a product that takes them; None: as the context is.
+        """
+        dtype = dtype or self.dtype
+        if dtype not in self._buffers:  # once for all layers
+            self._buffers[dtype] = self._buffers[self.dtype].to(dtype)
         first = self._first - delay - span
-        return self._buffer[:, first : first + span + count]
+        return self._buffers[dtype][:, first : first + span + count]
 
 
 class ContextProbe(Context):
@@ -116,13 +125,13 @@ class ContextProbe(Context):
     """
 
     def __init__(self, like: Tensor, delay: int):
-        self._like, self._delay = like, delay
+        self._like, self._delay, self.dtype = like, delay, like.dtype
         self.ahead = self.back = 0
 
-    def at(self, delay: int, count: int, span: int = 0) -> Tensor:
+    def at(self, delay: int, count: int, span: int = 0, dtype: torch.dtype | None = None) -> Tensor:
         late = delay - self._delay
         self.ahead, self.back = max(self.ahead, -late), max(self.back, late + span)
-        return self._like.new_zeros(1, span + count, self._like.shape[2])
+        return self._like.new_zeros(1, span + count, self._like.shape[2], dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +145,7 @@ class StepSettings:
         precision: of the networks that take most of the time; None: as the weights are.
         solver: makes what undoes the pitch prediction.
         columns: how many columns a block the signal has that comes in. It is 1 for the noise.
+        arithmetic: what computes between products.
     """
 
     block: int
@@ -145,6 +155,7 @@ class StepSettings:
     precision: torch.dtype | None = None
     solver: SolverFactory = choice.solver
     columns: int = 1
+    arithmetic: Arithmetic = PYTORCH
 
 
 class NoStreamingStep(ConfigError):

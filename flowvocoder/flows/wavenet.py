@@ -94,7 +94,8 @@ class WaveNetStep(StreamingStep):
     """A WaveNet, some columns at a time.
 
     The start convolution is merged into the first dilated one and into the residual sum, the end convolution into the
-    skip sum. Each layer's share of the context is in the same product as its taps. A rectified one bends there.
+    skip sum. Each layer's share of the context is in the same product as its taps. A rectified one bends there. What
+    comes out is as the products are.
     """
 
     edge: Tensor
@@ -105,6 +106,7 @@ class WaveNetStep(StreamingStep):
         if net.last is not None:
             raise NoStreamingStep("a rectified WaveNet has no streaming step")
         dtype, width = settings.precision or net.end.weight.dtype, net.channels
+        self.arithmetic = settings.arithmetic
         convs = [c for c in net.dilated if isinstance(c, TimeConv)]
         self.spans = [c.back + c.ahead for c in convs]
         self.dilations = [c.dilation[0] for c in convs]
@@ -136,26 +138,26 @@ class WaveNetStep(StreamingStep):
         self.out = Product(torch.cat(skips, 1), out_bias, dtype)
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
-        n = z.shape[1]
+        n, dtype = z.shape[1], self.out.weight.dtype
         signal = state.extend(position.mask(z, delay), self.spans[0])
         gated: list[Tensor] = []
         for layer, gate in enumerate(self.gates):
             span, ahead, dilation = self.spans[layer], self.aheads[layer], self.dilations[layer]
-            taps = [signal[:, i : i + n] for i in range(0, span + 1, dilation)]
-            filtered = gate(torch.cat([*taps, context.at(delay + ahead, n)], 2))
+            narrow = signal.to(dtype)  # once for all taps
+            taps = [narrow[:, i : i + n] for i in range(0, span + 1, dilation)]
+            both = gate(torch.cat([*taps, context.at(delay + ahead, n, dtype=dtype)], 2))
             if layer == 0:
-                filtered = self._without_bias_outside(filtered, delay, position)
+                both = self._without_bias_outside(both, delay, position)
             delay += ahead
-            filtered, opening = filtered.chunk(2, 2)
             if gated:
                 gated = [state.delay(torch.cat(gated, 2), ahead)]
-            gated.append(torch.tanh(filtered) * torch.sigmoid(opening))
+            gated.append(self.arithmetic.gate(both))
             if layer < len(self.hidden):
-                before = signal[:, span - ahead : span - ahead + n]
+                before = slice(span - ahead, span - ahead + n)
                 if layer == 0:
-                    signal = self.hidden[0](torch.cat([before, gated[-1]], 2))
+                    signal = self.hidden[0](torch.cat([narrow[:, before], gated[-1]], 2)).to(z.dtype)
                 else:
-                    signal = before + self.hidden[layer](gated[-1])
+                    signal = signal[:, before] + self.hidden[layer](gated[-1])
                 signal = state.extend(position.mask(signal, delay), self.spans[layer + 1])
         out: Tensor = self.out(torch.cat(gated, 2) if len(gated) > 1 else gated[0])
         return out
@@ -168,7 +170,7 @@ class WaveNetStep(StreamingStep):
             return gates
         outside = windows((~inside)[..., None], span, self.dilations[0])
         if position.traced:
-            return gates - F.linear(outside.to(gates.dtype), self.edge)
+            return (gates - F.linear(outside.to(self.edge.dtype), self.edge)).to(gates.dtype)
         columns = outside.any(2).any(0).nonzero()[:, 0]  # few of many
-        gates[:, columns] -= F.linear(outside[:, columns].to(gates.dtype), self.edge)
+        gates[:, columns] -= F.linear(outside[:, columns].to(self.edge.dtype), self.edge)
         return gates

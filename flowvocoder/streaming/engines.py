@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flowvocoder.errors import ConfigError
+from flowvocoder.flows.arithmetic import PYTORCH, MachineCode
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion import choice, compiled
 from flowvocoder.flows.streaming import NoStreamingStep
@@ -14,8 +15,8 @@ from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.pieces import CHUNK
 
 Engine = Literal["eager", "numba", "compile"]
-"""PyTorch and NumPy alone; with pitch recursion and rounds as machine code; steps of a size that comes back as compiled
-graphs."""
+"""PyTorch and NumPy alone; with pitch recursion, rounds and what is between products as machine code; steps of a size
+that comes back as compiled graphs."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -60,8 +61,8 @@ def streaming_step(
         ConfigError: the engine cannot run this model.
     """
     if engine != "compile":
-        solver = compiled.solver if engine == "numba" else choice.solver
-        return FlowStep(model, solver, reduced(precision), sampling).eval()
+        solver, arithmetic = (compiled.solver, MachineCode()) if engine == "numba" else (choice.solver, PYTORCH)
+        return FlowStep(model, solver, reduced(precision), sampling, arithmetic).eval()
     from flowvocoder.flows.recursion import operator
     from flowvocoder.streaming.graphs import GraphStep
 

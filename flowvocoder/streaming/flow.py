@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from flowvocoder.flows.arithmetic import PYTORCH, Arithmetic
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion import choice
 from flowvocoder.flows.recursion.reference import SolverFactory
@@ -31,12 +32,14 @@ class FlowStep(nn.Module):
         precision: of the networks where the time goes. What they scale and shift, the encoder, lags, the transform and
             the recursion keep the model's own.
         sampling: the flow's `sample` rather than its `inverse`.
+        arithmetic: what computes between products.
 
     Attributes:
         rate: blocks a frame.
         delay: how many blocks late the audio comes out: look-ahead of all layers together.
         back: how many blocks after its own a frame can still be heard; infinite with the pitch recursion.
         state_shapes: (columns, channels) of each tensor of the state, whose first axis is the batch.
+        state_dtypes: what each holds.
 
     Raises:
         NoStreamingStep: encoder, a layer or a conditioner has none.
@@ -52,10 +55,13 @@ class FlowStep(nn.Module):
         solver: SolverFactory = choice.solver,
         precision: torch.dtype | None = None,
         sampling: bool = True,
+        arithmetic: Arithmetic = PYTORCH,
     ):
         super().__init__()
         parameter = next(model.parameters())
-        settings = StepSettings(model.block, parameter.dtype, parameter.device, sampling, precision, solver)
+        settings = StepSettings(
+            model.block, parameter.dtype, parameter.device, sampling, precision, solver, arithmetic=arithmetic
+        )
         self.encoder = build_encoder_step(model.encoder, settings)
         self.flow = build_step(model.flow, settings)
         self.block, self.n_mels, self.rate = model.block, model.spec.n_mels, self.encoder.rate
@@ -74,6 +80,7 @@ class FlowStep(nn.Module):
         state = StreamState()
         self(mel, noise, StreamPosition(0, torch.ones(1, dtype=torch.int64, device=like.device)), state)
         self.state_shapes = [(tensor.shape[1], tensor.shape[2]) for tensor in state.new]
+        self.state_dtypes = [tensor.dtype for tensor in state.new]
 
     def advance(
         self, mel: Tensor, noise: Tensor, start: int, length: Tensor | None, state: list[Tensor] | None

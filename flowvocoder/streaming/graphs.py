@@ -47,7 +47,8 @@ class GraphStep(FlowStep):
         if size not in self._graphs and (self._met[size] < 2 or len(self._graphs) == MOST_GRAPHS):
             return super().advance(mel, noise, start, length, state)
         if state is None:
-            state = [mel.new_zeros(mel.shape[0], *shape) for shape in self.state_shapes]
+            kinds = zip(self.state_shapes, self.state_dtypes, strict=True)
+            state = [mel.new_zeros(mel.shape[0], *shape, dtype=dtype) for shape, dtype in kinds]
         position = torch.tensor(start, device=mel.device)
         if length is None:
             length = torch.full((mel.shape[0],), UNKNOWN, device=mel.device)
