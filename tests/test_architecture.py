@@ -21,7 +21,7 @@ LAYERS = [
     {"ending", "errors", "renamed", "units"},
     {"threads", "unfinished"},
     {"extras", "files", "inference", "legacy", "progress", "parallel", "settings", "tars"},
-    {"audio", "cluster"},
+    {"audio", "cluster", "elementary"},
     {"mel"},
     {"flows", "postfilter"},
     {"checks", "voice_card"},

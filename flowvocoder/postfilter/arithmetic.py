@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowvocoder.audio.stft import frames, magnitude, overlap_add
 from flowvocoder.postfilter.filters import Filters
+from flowvocoder.postfilter.schedule import LIMITS
 
 TOGETHER = 2**18
 """Samples in frames that are worked on at once on a CPU: 1 MB."""
@@ -32,18 +33,24 @@ class Arithmetic:
         """The first frames, times the window: (B, T), (size,) -> (B, count, size)."""
         return frames(audio, len(window), stride, count) * window
 
-    def corrected(self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands) -> Tensor:
+    def corrected(
+        self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands, length: float = 1.0
+    ) -> Tensor:
         """What to add to a spectrum so that bands have the levels of a target; phases stay.
 
         The spectrum may be overwritten.
 
         Args:
             inside: which frames to change; None: all.
+            length: of the move, as in `postfilter.schedule`.
 
         Shape:
             spectrum: complex (B, F, K), target: nats (B, F, C), inside: (B, F) -> (B, F, bins or K)
         """
-        return self.change(spectrum, bands.gains(spectrum, target, inside))
+        factor = torch.expm1(bands.gains(spectrum, target, inside))
+        if length != 1.0:
+            factor = (length * factor).clamp(*LIMITS)
+        return spectrum[..., : factor.shape[-1]] * factor
 
     def change(self, spectrum: Tensor, gain: Tensor) -> Tensor:
         """What to add to bins so that they grow by a gain in nats: complex (..., K), (..., bins) -> (..., bins or K).
@@ -104,12 +111,14 @@ class MachineCode(Arithmetic):
         else:
             self._loops.overlap_add(change.numpy(), synthesis.numpy(), stride, signal.numpy())
 
-    def corrected(self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands) -> Tensor:
+    def corrected(
+        self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands, length: float = 1.0
+    ) -> Tensor:
         """As `Arithmetic.corrected`, of all bins."""
         if not (_plain(spectrum) and _plain(target)):
-            return super().corrected(spectrum, target, inside, bands)
+            return super().corrected(spectrum, target, inside, bands, length)
         which = np.ones(target.shape[:2], np.bool_) if inside is None else inside.numpy()
-        self._loops.corrected(_parts(spectrum), _rows(target), which.reshape(-1), bands.filters)
+        self._loops.corrected(_parts(spectrum), _rows(target), which.reshape(-1), bands.filters, np.float32(length))
         return spectrum
 
     def change(self, spectrum: Tensor, gain: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class PostFilter(nn.Module):
         if settings.low_band_iters:
             first, wide = self.low_band_parts(settings.low_band_iters)
             if self.guide is not None and first:
-                low = [
+                low: list[Stage] = [
                     self.low_band.iterations(steady(first), lengths, arithmetic),
                     GuidedIterations(self.guide, lengths, precision, piece, arithmetic),
                 ]

@@ -184,16 +184,17 @@ class MelConsistency(nn.Module):
 
         Args:
             inside: which frames to correct; None: all.
-            length: what the correction is times.
+            length: of the move, as in `postfilter.schedule`.
 
         Shape:
             signal, audio: (B, >= (F - 1) * stride + size), target: as `wanted`, (B, F, bands + E), inside: (B, F)
         """
-        window, synthesis = self.window.to(audio.dtype), length * self.synthesis.to(audio.dtype)
+        window, synthesis = self.window.to(audio.dtype), self.synthesis.to(audio.dtype)
         for start, count in parts(target.shape[1], self.size, audio):
             place, now = start * self.stride, slice(start, start + count)
             windowed = arithmetic.windows(audio[:, place:], window, self.stride, count)
-            change = self._change(windowed, target[:, now], None if inside is None else inside[:, now], arithmetic)
+            which = None if inside is None else inside[:, now]
+            change = self._change(windowed, target[:, now], which, arithmetic, length)
             arithmetic.add(signal[:, place:], change, synthesis, self.stride)
 
     def change(self, windows: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
@@ -207,8 +208,10 @@ class MelConsistency(nn.Module):
         """
         return self._change(windows * self.window.to(windows.dtype), target, inside, PYTORCH)
 
-    def _change(self, windowed: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic) -> Tensor:
-        change = arithmetic.corrected(torch.fft.rfft(windowed), target, inside, self)
+    def _change(
+        self, windowed: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic, length: float = 1.0
+    ) -> Tensor:
+        change = arithmetic.corrected(torch.fft.rfft(windowed), target, inside, self, length)
         return torch.fft.irfft(change, self.size)
 
 
@@ -220,7 +223,7 @@ class Iteration:
         number: which iteration this is, from 0; it decides which frames are corrected.
         lengths: frames of each item in all, (B,), where they differ.
         arithmetic: what computes.
-        length: what corrections are times.
+        length: of the move, as in `postfilter.schedule`.
     """
 
     def __init__(

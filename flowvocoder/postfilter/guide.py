@@ -14,7 +14,7 @@ from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
 from flowvocoder.postfilter.consistency import LOW_BAND, MAX_GAIN
 from flowvocoder.postfilter.low_band import LowBand
-from flowvocoder.postfilter.schedule import STEADY, Move
+from flowvocoder.postfilter.schedule import STEADY
 from flowvocoder.postfilter.stages import FastIterations
 from flowvocoder.units import ceil_div
 
@@ -23,8 +23,6 @@ UNGUIDED_FIRST = 4
 
 GUIDED = 10
 """Iterations towards the predicted magnitudes. Those towards the mel that follow bring the audio near to it."""
-
-GUIDED_MOVES = [Move(1.0, STEADY.momentum)] * GUIDED
 
 STRENGTH = 1.25
 """Share of the predicted change that is applied: a median under uncertainty falls short of what is there."""
@@ -154,7 +152,7 @@ class Guide(nn.Module):
         level = self.level(mel)
         own, change, _ = self._predict(low, mel, precision)
         target = level * (own + STRENGTH * change.clamp(-MAX_CHANGE, MAX_CHANGE)).exp()
-        guided = FastIterations([GuidedIteration(self, target, level, arithmetic)] * GUIDED, GUIDED_MOVES)
+        guided = FastIterations([GuidedIteration(self, target, level, arithmetic)] * GUIDED, [STEADY.momentum] * GUIDED)
         return guided.push(mel, low, ends=True)
 
     def loss(self, low: Tensor, recorded: Tensor, mel: Tensor, precision: torch.dtype | None = None) -> Tensor:

@@ -1,54 +1,12 @@
 """What an iteration computes for every bin, as machine code. Importing needs numba; compiling takes seconds, once."""
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from flowvocoder.extras import machine_code
+from flowvocoder.elementary import expm1, log, loop
 from flowvocoder.postfilter.filters import LANES
-
-loop = functools.partial(machine_code, fastmath={"contract", "arcp"}, error_model="numpy", nogil=True)
-"""Loops that are simple enough to be vectorised."""
-
-LN2 = 0.6931471805599453
-
-# ln(1 + f) = f - f^2 / 2 + f^3 P(f) for f from sqrt(1/2) - 1 to sqrt(2) - 1: P by least squares, 3e-10 off.
-LOG = (0.33333313, -0.25000028, 0.20002190, -0.16667142, 0.14216945, -0.12417445, 0.11919887, -0.11624543, 0.06618167)
-# e^r to r^7 / 7!, for r within ln(2) / 2 of 0: 6e-9 off.
-EXP = (1.0, 1.0, 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040)
-
-
-# The C library's logarithm and exponential, which numba calls, are not vectorised: hence our own.
-
-
-@loop
-def log(x: Any) -> Any:
-    """Of a positive float32."""
-    one, half = np.float32(1.0), np.float32(0.5)
-    bits = np.float32(x).view(np.int32)
-    # The power of two that leaves a factor between sqrt(1/2) and sqrt(2).
-    power = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> np.int32(23))
-    f = np.int32(bits - np.int32(power << np.int32(23))).view(np.float32) - one
-    p = np.float32(LOG[8])
-    for n in range(7, -1, -1):
-        p = p * f + np.float32(LOG[n])
-    return f + f * f * (f * p - half) + np.float32(power) * np.float32(LN2)
-
-
-@loop
-def expm1(x: Any) -> Any:
-    """Of a float32 within -80..80."""
-    one, half, per_nat = np.float32(1.0), np.float32(0.5), np.float32(1.0 / LN2)
-    # ln(2) in two parts, of which the first has few bits: whole multiples of it are exact.
-    high, low = np.float32(0.693359375), np.float32(LN2 - 0.693359375)
-    power = np.floor(x * per_nat + half)
-    r = x - power * high - power * low
-    p = np.float32(EXP[7])
-    for n in range(6, -1, -1):
-        p = p * r + np.float32(EXP[n])
-    scale = np.int32(np.int32(np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return p * scale - one
+from flowvocoder.postfilter.schedule import LIMITS
 
 
 @loop
@@ -108,12 +66,13 @@ def staggered_add(change: Any, synthesis: Any, hop: int, after: Any, before: Any
 
 
 @loop
-def corrected(spectra: Any, targets: Any, inside: Any, filters: Any) -> None:
+def corrected(spectra: Any, targets: Any, inside: Any, filters: Any, length: Any) -> None:
     """As `Arithmetic.corrected`, in place of real and imaginary parts in turns (R, 2 K): levels (R, C), inside (R,)."""
     # Fields of a tuple that are read within a loop keep it from being vectorised.
     first, widths, weights, below, lower, upper, most, limits = filters
     bins, bands, groups = len(below), targets.shape[1], len(widths)
     least, floor, eps = limits
+    shrunk, grown = np.float32(LIMITS[0]), np.float32(LIMITS[1])
     # Narrow bands look at bins beyond the last one, with weight 0.
     magnitude, level = np.zeros(bins + np.max(widths), np.float32), np.zeros(groups * LANES + 1, np.float32)
     for index in range(len(spectra)):
@@ -140,7 +99,7 @@ def corrected(spectra: Any, targets: Any, inside: Any, filters: Any) -> None:
         for k in range(bins):
             magnitude[k] = level[below[k]] * lower[k] + level[below[k] + np.uint64(1)] * upper[k]
         for k in range(bins):
-            magnitude[k] = expm1(magnitude[k])
+            magnitude[k] = min(max(length * expm1(magnitude[k]), shrunk), grown)
         for k in range(bins):
             parts[2 * k] *= magnitude[k]
             parts[2 * k + 1] *= magnitude[k]
@@ -159,7 +118,7 @@ def iterated(  # type: ignore[no-untyped-def]
         for frame in range(count):
             windows[frame] = x[frame * hop : frame * hop + size]
         parts = np.dot(windows, analysis)
-        corrected(parts, target, inside, filters)
+        corrected(parts, target, inside, filters, np.float32(1.0))
         change = np.dot(parts, resynthesis)
         after = x.copy()
         for frame in range(count):

@@ -82,7 +82,7 @@ class LowBand(nn.Module):
         """Mel-consistency iterations at the low rate."""
         step = self.consistency
         iterations = [Iteration(step, n, lengths, arithmetic, move.length) for n, move in enumerate(moves)]
-        return FastIterations(iterations, moves)
+        return FastIterations(iterations, [move.momentum for move in moves])
 
     def iterate(self, low: Tensor, mel: Tensor, moves: Sequence[Move]) -> Tensor:
         """A whole signal at the low rate after some iterations: (B, F * hop) and (B, n_mels, F) -> (B, F * hop)."""

@@ -45,7 +45,7 @@ class CompiledConsistency(Consistency):
             return super().change(windows, target)
         spectrum = torch.fft.rfft(torch.from_numpy(windows * self.window))
         parts = torch.view_as_real(spectrum).flatten(1).numpy()
-        self._loops.corrected(parts, target, np.ones(len(parts), np.bool_), self._filters)
+        self._loops.corrected(parts, target, np.ones(len(parts), np.bool_), self._filters, np.float32(1.0))
         found: Floats = torch.fft.irfft(spectrum, self.size).numpy()
         return found
 

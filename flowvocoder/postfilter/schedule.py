@@ -1,5 +1,6 @@
 """How far each iteration over a band goes. Plain numbers, no torch."""
 
+import math
 from typing import NamedTuple
 
 
@@ -7,8 +8,8 @@ class Move(NamedTuple):
     """Of one iteration.
 
     Attributes:
-        length: what its correction is times. Longer than 1 is over-relaxation (accelerated Griffin-Lim, Nenov et al.
-            2023).
+        length: what its correction of a bin is times. More than 1 is over-relaxation (accelerated Griffin-Lim, Nenov
+            et al. 2023).
         momentum: share of what it has changed that the next one goes on in the same direction (fast Griffin-Lim,
             Perraudin et al. 2013).
     """
@@ -17,12 +18,15 @@ class Move(NamedTuple):
     momentum: float
 
 
+LIMITS = -0.95, math.expm1(2.0)
+"""By how much of itself a bin may change in a move. Without the first, long ones would turn the sign of loud bins."""
+
 STEADY = Move(1.25, 0.9)
 """Of every iteration alike. From a length of 1.6 on, and a momentum of 1, these diverge."""
 
 FIRST = Move(1.55, 1.06), Move(1.80, 1.25), Move(1.44, 1.11)
 IN_TURNS = Move(0.94, 0.42), Move(2.41, 1.37), Move(1.36, 0.60), Move(2.30, 1.28)
-LAST = Move(1.13, 0.41), Move(1.74, 0.60), Move(3.11, 1.06), Move(1.09, 0.90)
+LAST = Move(1.12, 0.41), Move(1.74, 0.60), Move(3.11, 1.06), Move(1.09, 0.90)
 
 
 def steady(count: int) -> list[Move]:
@@ -38,7 +42,7 @@ def learned(count: int) -> list[Move]:
     quicken gradient descent, too (Altschuler and Parrilo 2023, arXiv:2309.07879).
 
     >>> [move.length for move in learned(9)]
-    [1.55, 1.8, 1.44, 0.94, 2.41, 1.13, 1.74, 3.11, 1.09]
+    [1.66, 1.79, 1.47, 0.95, 2.17, 1.14, 2.0, 1.86, 1.02]
     """
     between = max(0, count - len(FIRST) - len(LAST))
     moves = [*FIRST, *(IN_TURNS[n % len(IN_TURNS)] for n in range(between)), *LAST]

@@ -6,8 +6,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from flowvocoder.postfilter.schedule import Move
-
 
 class Stage(Protocol):
     """Something that audio goes through. The output is the same however the input is cut into pieces.
@@ -48,22 +46,22 @@ class FastIterations:
 
     Args:
         iterations: stages that each do one.
-        moves: of each, its momentum.
+        momenta: share of the change of each by which its result is extrapolated.
     """
 
-    def __init__(self, iterations: Sequence[Stage], moves: Sequence[Move]):
-        self._iterations, self._moves = iterations, moves
+    def __init__(self, iterations: Sequence[Stage], momenta: Sequence[float]):
+        self._iterations, self._momenta = iterations, momenta
         self._before: list[Tensor | None] = [None] * len(iterations)  # results that wait for the next iteration's
         self.behind = sum(stage.behind for stage in iterations)
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`."""
         extrapolated = audio
-        for index, (iteration, move) in enumerate(zip(self._iterations, self._moves, strict=True)):
+        for index, (iteration, momentum) in enumerate(zip(self._iterations, self._momenta, strict=True)):
             waiting = joined(self._before[index], audio)
             audio = iteration.push(mel, extrapolated, ends)
             before, self._before[index] = split(waiting, audio.shape[1])
-            extrapolated = torch.add(audio, audio - before, alpha=move.momentum)
+            extrapolated = torch.add(audio, audio - before, alpha=momentum)
         return audio
 
 

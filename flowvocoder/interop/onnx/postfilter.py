@@ -28,7 +28,6 @@ from flowvocoder.postfilter.chain import PostFilter
 from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
 from flowvocoder.postfilter.guide import (
     GUIDED,
-    GUIDED_MOVES,
     LOWEST_LEVEL,
     MAX_CHANGE,
     RELATIVE_FLOOR,
@@ -38,7 +37,7 @@ from flowvocoder.postfilter.guide import (
     GuideLayer,
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
-from flowvocoder.postfilter.schedule import Move, learned, steady
+from flowvocoder.postfilter.schedule import LIMITS, STEADY, Move, learned, steady
 from flowvocoder.postfilter.settings import PostfilterSettings
 
 
@@ -102,7 +101,7 @@ class Frames:
         self.graph, self.step = graph, step
         self._fourier = Fourier(graph, step.size, step.stride, len(step.filterbank), step.window, synthesis, halvings)
 
-    def change(self, x: Parts, target: str, inside: str) -> Parts:
+    def change(self, x: Parts, target: str, inside: str, length: float = 1.0) -> Parts:
         """What is added to n frames so that they have levels (B, n, bands + E), where `inside` is 1."""
         graph, step = self.graph, self.step
         spectrum, level = self.spectra(x)
@@ -110,6 +109,8 @@ class Frames:
         gain = graph("Mul", gain, inside)
         to_bins = step.to_bins[:, self._fourier.order]
         scale = graph("Sub", graph("Exp", graph("MatMul", gain, to_bins)), 1.0)
+        if length != 1.0:
+            scale = graph("Clip", graph("Mul", scale, length), *LIMITS)
         return self._fourier.back(spectrum, scale)
 
     def spectra(self, x: Parts) -> tuple[Spectrum, str]:
@@ -145,13 +146,13 @@ class Consistency:
             audio = self.graph("Add", audio, self.change(audio, number))
         return audio
 
-    def change(self, audio: str, number: int) -> str:
+    def change(self, audio: str, number: int, length: float = 1.0) -> str:
         """What iteration `number` adds: (B, F * hop) -> (B, F * hop)."""
         graph, step = self.graph, self.step
         first = step.first_frame(number) % step.every
         before = step.left - first * step.hop
         x = stretches(graph, audio, before, step.size, step.stride)
-        change = self.frames.change(x, self._targets[first], self._inside[first])
+        change = self.frames.change(x, self._targets[first], self._inside[first], length)
         return overlapped(graph, change, step.stride, step.size, before)
 
 
@@ -176,7 +177,8 @@ class Low:
 
     def iterate(self, low: str, moves: Sequence[Move]) -> str:
         """As `LowBand.iterate`."""
-        return accelerated(self.graph, low, [self.consistency.change] * len(moves), moves)
+        changes = [functools.partial(self.consistency.change, length=move.length) for move in moves]
+        return accelerated(self.graph, low, changes, [move.momentum for move in moves])
 
     def _rows(self, x: str, before: int, matrix: Tensor, step: int) -> str:
         rows = self.graph("MatMul", joined(self.graph, stretches(self.graph, x, before, len(matrix), step)), matrix)
@@ -215,7 +217,7 @@ class Guided:
         change = graph("Mul", graph("Clip", self._change(low, own), -MAX_CHANGE, MAX_CHANGE), STRENGTH)
         target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
         changes = [functools.partial(self._correction, target)] * GUIDED
-        return accelerated(graph, low, changes, GUIDED_MOVES, self.low.low_ends)
+        return accelerated(graph, low, changes, [STEADY.momentum] * GUIDED, self.low.low_ends)
 
     def _partnered(self, x: str) -> str:
         """(B, F, C) with the last frame of every item again after its end: the partner of an odd one."""
@@ -277,19 +279,22 @@ class Guided:
 
 
 def accelerated(
-    graph: Graph, x: str, changes: list[Callable[[str, int], str]], moves: Sequence[Move], mask: str | None = None
+    graph: Graph,
+    x: str,
+    changes: Sequence[Callable[[str, int], str]],
+    momenta: Sequence[float],
+    mask: str | None = None,
 ) -> str:
     """As `FastIterations`: each from the last one's result, extrapolated.
 
     Args:
         changes: what each iteration adds, given the signal and its number.
-        moves: of each.
+        momenta: shares of the change of each, by which it is extrapolated.
         mask: what results are multiplied with.
     """
     now = before = x
-    for number, (change, move) in enumerate(zip(changes, moves, strict=True)):
-        added = change(now, number)
-        after = graph("Add", now, added if move.length == 1.0 else graph("Mul", added, move.length))
+    for number, (change, momentum) in enumerate(zip(changes, momenta, strict=True)):
+        after = graph("Add", now, change(now, number))
         after = after if mask is None else graph("Mul", after, mask)
-        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), move.momentum)), after
+        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), momentum)), after
     return before

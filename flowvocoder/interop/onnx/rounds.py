@@ -15,7 +15,6 @@ from flowvocoder.postfilter.frame_by_frame import constants
 from flowvocoder.postfilter.geometry import FADE, geometry, in_whole_hops, momentum
 from flowvocoder.postfilter.low_band import ROW
 from flowvocoder.postfilter.rounds import Rounds
-from flowvocoder.postfilter.schedule import Move
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.units import ceil_div
 
@@ -160,7 +159,7 @@ class _Work:
             return graph.slice(total, 0, length, 1) if reach > length else graph.pad(total, 0, length - reach, 1)
 
         count = self._settings.low_rounds if low else self._settings.rounds
-        return accelerated(graph, x, [change] * count, [Move(1.0, momentum(self._settings.look_ahead))] * count)
+        return accelerated(graph, x, [change] * count, [momentum(self._settings.look_ahead)] * count)
 
 
 def _filtered(graph: Graph, x: str, before: int, matrix: Tensor, step: int, length: int) -> str:
