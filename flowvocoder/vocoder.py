@@ -164,8 +164,8 @@ class Vocoder(SavedVoice):
             lengths: frames of each item where the others are padding; the audio after them is zeros.
             gl_iters: mel-consistency (Griffin-Lim) iterations; 0: the flow's sample as it is. None: the voice's own.
                 The refiner of a voice that has one runs before the last two.
-            low_band_iters: further ones below 1 kHz, some of them guided by a network, and from the 25th on below
-                2 kHz. None: the voice's own; 0 if gl_iters is 0.
+            low_band_iters: further ones below 2 kHz; with a guide, the first ones below 1 kHz, some of them guided.
+                None: the voice's own; 0 if gl_iters is 0.
             latency_ms: run what a `stream` of this latency runs, in place of these iterations.
             trust_mel: take a mel that cannot be of a recording in its convention.
             convention: of the mel: a name such as "hifigan" or "coqui", or a definition. None: the voice's own.

@@ -56,7 +56,7 @@ class Voice(Frozen):
 
     @property
     def low_band_iters(self) -> int:
-        """Further iterations below 1 kHz and 2 kHz that the voice was tuned for."""
+        """Further iterations below 2 kHz that the voice was tuned for."""
         return self.card.postfilter.low_band_iters
 
     @property

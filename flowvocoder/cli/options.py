@@ -106,7 +106,7 @@ def add_iterations(parser: argparse.ArgumentParser) -> None:
                         " each delays a stream by one analysis window; a voice's refiner precedes the last"
                         " two")  # fmt: skip
     parser.add_argument("--low-band-iters", type=int, metavar="N",
-                        help="further ones below 1 and 2 kHz (default: the checkpoint's; streams run the rounds of"
+                        help="further ones below 2 kHz (default: the checkpoint's; streams run the rounds of"
                         " --latency instead)")  # fmt: skip
 
 
