@@ -68,7 +68,8 @@ def test_mel_and_latent(vocoder: Vocoder, mel: Tensor) -> None:
 def test_synthesis(iterations: tuple[int, int], vocoder: Vocoder, mel: Tensor) -> None:
     """Pitch, excitation, envelope, mel consistency and guide: all that the mel decides."""
     settings = {"gl_iters": iterations[0], "low_band_iters": iterations[1]}
-    assert_gradient(lambda mel: vocoder(mel, 0.3, seed=0, gradients=True, **settings), mel)
+    # Long moves are strongly curved, and the difference that this is compared with is a straight line.
+    assert_gradient(lambda mel: vocoder(mel, 0.3, seed=0, gradients=True, **settings), mel, within=1e-5)
 
 
 def test_synthesis_with_gradients_is_the_same_audio(vocoder: Vocoder, mel: Tensor) -> None:

@@ -101,7 +101,8 @@ def test_the_bundled_voice_was_trained_by_a_preset() -> None:
     """The last stage, on samples at the temperature at which the voice speaks."""
     values = read_config(BUNDLED_VOICE)
     train, last = typed(TrainConfig, values["train"]), preset("universal-22k-stage5").train
-    spoken = dataclasses.replace(last.sampling, temperature=values["card"]["temperature"])
+    # Iterations were more, and alike, when it was trained.
+    spoken = dataclasses.replace(last.sampling, temperature=values["card"]["temperature"], low_band_iters=64)
     assert dataclasses.replace(train, run=last.run) == dataclasses.replace(last, sampling=spoken)
 
 

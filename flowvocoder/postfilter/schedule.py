@@ -42,7 +42,7 @@ def learned(count: int) -> list[Move]:
     quicken gradient descent, too (Altschuler and Parrilo 2023, arXiv:2309.07879).
 
     >>> [move.length for move in learned(9)]
-    [1.66, 1.79, 1.47, 0.95, 2.17, 1.14, 2.0, 1.86, 1.02]
+    [1.55, 1.8, 1.44, 0.94, 2.41, 1.12, 1.74, 3.11, 1.09]
     """
     between = max(0, count - len(FIRST) - len(LAST))
     moves = [*FIRST, *(IN_TURNS[n % len(IN_TURNS)] for n in range(between)), *LAST]
