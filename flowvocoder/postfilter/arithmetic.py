@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.audio.stft import frames, magnitude, overlap_add
+from flowvocoder.audio.stft import frames, magnitude, overlap_add, power
 from flowvocoder.postfilter.filters import Filters
 from flowvocoder.postfilter.schedule import LIMITS
 
@@ -74,6 +74,25 @@ class Arithmetic:
         gain = target / (magnitude(used) + floor)
         return used * ((gain.clamp(np.exp(-most), np.exp(most)) - 1.0) * inside)
 
+    def over_level(
+        self, spectrum: Tensor, level: Tensor, faint: float, lowest: float, limits: tuple[float, float]
+    ) -> Tensor:
+        """Log magnitudes over a level that n spectra in a row share, within limits.
+
+        Args:
+            faint: a power that makes no difference.
+            lowest: of the level, in nats.
+
+        Shape:
+            spectrum: complex (B, F * n, K), level: (B, F, K) -> (B, F * n, K)
+        """
+        level = level.clamp_min(lowest).repeat_interleave(spectrum.shape[1] // max(1, level.shape[1]), 1)
+        return (0.5 * power(spectrum, faint).log() - level).clamp(*limits)
+
+    def bounded(self, x: Tensor, most: float) -> Tensor:
+        """x / (1 + |x| / most), within -most..most."""
+        return x / (1.0 + x.abs() / most)
+
     def add(self, signal: Tensor, change: Tensor, synthesis: Tensor, stride: int) -> None:
         """Adds frames (B, J, size), times a window (size,), to a signal (B, T) that they lie within."""
         total = overlap_add(change * synthesis, stride)
@@ -110,6 +129,25 @@ class MachineCode(Arithmetic):
             super().add(signal, change, synthesis, stride)
         else:
             self._loops.overlap_add(change.numpy(), synthesis.numpy(), stride, signal.numpy())
+
+    def over_level(
+        self, spectrum: Tensor, level: Tensor, faint: float, lowest: float, limits: tuple[float, float]
+    ) -> Tensor:
+        """As `Arithmetic.over_level`."""
+        if not (_plain(spectrum) and _plain(level)):
+            return super().over_level(spectrum, level, faint, lowest, limits)
+        found = torch.empty(spectrum.shape, dtype=torch.float32, device="cpu")
+        numbers = map(np.float32, (faint, lowest, *limits))
+        self._loops.over_level(_parts(spectrum), _rows(level), *numbers, _rows(found))
+        return found
+
+    def bounded(self, x: Tensor, most: float) -> Tensor:
+        """As `Arithmetic.bounded`."""
+        if not _plain(x):
+            return super().bounded(x, most)
+        found = torch.empty_like(x, memory_format=torch.contiguous_format)
+        self._loops.bounded(_rows(x), np.float32(most), _rows(found))
+        return found
 
     def corrected(
         self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands, length: float = 1.0

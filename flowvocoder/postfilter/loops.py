@@ -41,6 +41,35 @@ def change(parts: Any, gain: Any) -> None:
 
 
 @loop
+def over_level(parts: Any, level: Any, faint: Any, lowest: Any, least: Any, greatest: Any, found: Any) -> None:
+    """As `Arithmetic.over_level`: real and imaginary parts in turns (F * n, 2 K), (F, K), into (F * n, K)."""
+    half, rows = np.float32(0.5), found.shape[0] // max(1, level.shape[0])
+    bins, whole = found.shape[1], found.shape[1] // LANES * LANES
+    end = np.zeros(LANES, np.float32)
+    for row in range(found.shape[0]):
+        own, stated, numbers = found[row], level[row // rows], parts[row]
+        for k in range(bins):
+            own[k] = numbers[2 * k] * numbers[2 * k] + numbers[2 * k + 1] * numbers[2 * k + 1] + faint
+        for k in range(whole):
+            own[k] = log(own[k])
+        # Those that are left over, in whole lanes: one by one they would take as long as all others.
+        end[: bins - whole] = own[whole:]
+        for lane in range(LANES):
+            end[lane] = log(max(end[lane], faint))
+        own[whole:] = end[: bins - whole]
+        for k in range(bins):
+            own[k] = min(max(half * own[k] - max(stated[k], lowest), least), greatest)
+
+
+@loop
+def bounded(x: Any, most: Any, found: Any) -> None:
+    """As `Arithmetic.bounded`: (R, K), into (R, K)."""
+    for row in range(x.shape[0]):
+        for k in range(x.shape[1]):
+            found[row, k] = x[row, k] / (np.float32(1.0) + abs(x[row, k]) / most)
+
+
+@loop
 def towards(parts: Any, target: Any, floor: Any, inside: Any, least: Any, most: Any) -> None:
     """As `Arithmetic.towards`, in place of real and imaginary parts in turns (R, 2 K)."""
     one = np.float32(1.0)

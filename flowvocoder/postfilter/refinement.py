@@ -74,7 +74,7 @@ class Refinement:
             spectrum = torch.fft.rfft(self._arithmetic.windows(audio, net.window.to(dtype), net.hop, now))
             short = self._short_spectra(audio[:, first:], now * SHORT_FRAMES)
             mel = self._ahead(now, ends).to(dtype)
-            masks, self._states = net(spectrum, short, mel, self._states, self._precision)
+            masks, self._states = net(spectrum, short, mel, self._states, self._precision, self._arithmetic)
             inside = self._frames_inside(now)
             long, in_short = masks
             if inside is not None:

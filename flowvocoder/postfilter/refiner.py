@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowvocoder.audio.stft import power
+from flowvocoder.audio.stft import magnitude
 from flowvocoder.inference import plain_defaults
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres, interpolation
 from flowvocoder.mel.spec import MelSpec, edge_padding
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
 
 MEL_AHEAD = 2
 """Mel frames after its own that a frame's masks are made from: they are there before their samples."""
@@ -145,25 +146,27 @@ class Refiner(nn.Module):
         mel: Tensor,
         states: list[Tensor],
         precision: torch.dtype | None = None,
+        arithmetic: Arithmetic = PYTORCH,
     ) -> tuple[Masks, list[Tensor]]:
         """The masks of some frames, and the states after them.
 
         Args:
             states: of each layer, as `fresh` or the last call gave them.
             precision: of the network; None: that of its input.
+            arithmetic: what computes for every bin.
 
         Shape:
             spectrum: of long frames, complex (B, F, bins), short: complex (B, F * SHORT_FRAMES, bins),
             mel: in its own unit, (B, n_mels, F + MEL_AHEAD)
         """
-        seen, after = self._seen(spectrum, short, mel), []
+        seen, after = self._seen(spectrum, short, mel, arithmetic), []
         with torch.autocast(mel.device.type, precision or torch.bfloat16, enabled=precision is not None):
             h = self.start(seen)
             for layer, before in zip(self.layers, states, strict=True):
                 h, state = layer(h, before)
                 after.append(state)
             said = self.last(self.norm(h)).to(mel.dtype)
-        said = said / (1.0 + said.abs() / MOST)  # within MOST; a tanh takes ten times as long
+        said = arithmetic.bounded(said, MOST)  # a tanh takes ten times as long
         long, short_said = said.split([len(self.share), said.shape[2] - len(self.share)], 2)
         in_short = short_said.unflatten(2, (SHORT_FRAMES, -1)).flatten(1, 2)
         return Masks(long * self.share.to(mel.dtype), in_short * self.short_share.to(mel.dtype)), after
@@ -182,21 +185,22 @@ class Refiner(nn.Module):
         """The layers' states before the first frame, for as many items."""
         return [like.new_zeros(len(like), KERNEL - 1, len(self.norm.weight)) for _ in self.layers]
 
-    def _seen(self, spectrum: Tensor, short: Tensor, mel: Tensor) -> Tensor:
+    def _seen(self, spectrum: Tensor, short: Tensor, mel: Tensor, arithmetic: Arithmetic) -> Tensor:
         """The network's input, (B, F, values)."""
         count = spectrum.shape[1]
         stated = self.nats * mel.transpose(1, 2)
         level = stated[:, :count] - self.unit.to(mel.dtype)
-        magnitudes = power(spectrum, FAINT[0])
-        bands = magnitudes.sqrt() @ self.filterbank.to(mel.dtype).T
+        bands = magnitude(spectrum, FAINT[0]) @ self.filterbank.to(mel.dtype).T
         own = bands.clamp_min(self.spec.floor).log()
         missing = 4.0 * (stated[:, :count] - own).clamp(-1.0, 1.0)
-        long = 0.5 * magnitudes.log() - (level @ self.to_bins.to(mel.dtype)).clamp_min(LOWEST_LEVEL)
-        in_short = 0.5 * power(short, FAINT[1]).log().unflatten(1, (count, SHORT_FRAMES))
-        in_short = in_short - (level @ self.to_short_bins.to(mel.dtype)).clamp_min(LOWEST_LEVEL - SHORTER)[:, :, None]
+        long = arithmetic.over_level(
+            spectrum, level @ self.to_bins.to(mel.dtype), FAINT[0], LOWEST_LEVEL, (LEAST, GREATEST)
+        )
+        # As strong as if their windows were as long.
+        stated_short = level @ self.to_short_bins.to(mel.dtype) - SHORTER
+        in_short = arithmetic.over_level(short, stated_short, FAINT[1], LOWEST_LEVEL - 2 * SHORTER, (LEAST, GREATEST))
         pitch = torch.fft.irfft(spectrum[..., : self.pitch_values // 2 + 1], self.pitch_values)
         # The square root of 0, which digital silence has, has no gradient.
         pitch = pitch / (pitch.square().mean(2, keepdim=True).clamp_min(1e-30).sqrt() + FAINT_PITCH)
         ahead = [(stated[:, later : later + count] + STATED[0]) / STATED[1] for later in range(MEL_AHEAD + 1)]
-        over = (long.clamp(LEAST, GREATEST), (in_short + SHORTER).clamp(LEAST, GREATEST).flatten(2))
-        return torch.cat([*ahead, missing, *over, pitch], 2)
+        return torch.cat([*ahead, missing, long, in_short.unflatten(1, (count, SHORT_FRAMES)).flatten(2), pitch], 2)

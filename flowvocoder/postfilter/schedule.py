@@ -37,9 +37,9 @@ def steady(count: int) -> list[Move]:
 def learned(count: int) -> list[Move]:
     """Long and short moves in turns, with others at the start and the end.
 
-    They were learned by gradient descent through the iterations: what is left of the mel error of samples of two flows
-    after 12 to 32 of them. So few reach what a third more steady ones do. Long steps between short ones are known to
-    quicken gradient descent, too (Altschuler and Parrilo 2023, arXiv:2309.07879).
+    They were learned by gradient descent through the iterations: from samples of two flows, what is left of the mel
+    error after 12 to 32 of them. So few reach what a third more steady ones do. Long steps between
+    short ones are known to quicken gradient descent, too (Altschuler and Parrilo 2023, arXiv:2309.07879).
 
     >>> [move.length for move in learned(9)]
     [1.55, 1.8, 1.44, 0.94, 2.41, 1.12, 1.74, 3.11, 1.09]

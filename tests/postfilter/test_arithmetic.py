@@ -45,7 +45,7 @@ def close(found: Tensor, expected: Tensor, spectrum: Tensor) -> bool:
 @given(items=st.integers(1, 3), rows=st.integers(1, 9), bins=st.integers(1, 33), seed=st.integers(0, 999))
 def test_every_operation_is_pytorchs(items: int, rows: int, bins: int, seed: int) -> None:
     spectrum, generator = spectra(items, rows, seed), torch.Generator().manual_seed(seed)
-    gain = torch.randn(items, rows, bins, generator=generator)
+    gain = torch.randn(items, rows, bins, generator=generator).clamp(-2.0, 2.0)
     assert close(MACHINE.change(spectrum.clone(), gain), TORCH.change(spectrum, gain), spectrum)
 
     floor, inside = 10 ** (6 * torch.rand(gain.shape, generator=generator) - 4), torch.rand(rows, 1) < 0.7
@@ -77,6 +77,19 @@ def test_filters_hold_what_matrices_do() -> None:
     to_bins[7, 8] = 1.0
     with pytest.raises(ValueError, match="neighbours"):
         filters(matrix, to_bins, np.ones(20, np.float32), (-1.0, 0.1, 0.2), 45)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    items=st.integers(1, 2), rows=st.integers(0, 3), each=st.sampled_from([1, 16]), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_magnitudes_over_a_level_are_pytorchs(items: int, rows: int, each: int, seed: int) -> None:
+    spectrum, generator = spectra(items, rows * each, seed), torch.Generator().manual_seed(seed)
+    level = 6 * torch.randn(items, rows, 33, generator=generator)
+    found, expected = (a.over_level(spectrum, level, 1e-8, -8.0, (-6.0, 4.0)) for a in (MACHINE, TORCH))
+    assert found.shape == expected.shape and torch.allclose(found, expected, 0.0, 4e-6)
+    for x in (level, level[..., ::2]):
+        assert torch.allclose(MACHINE.bounded(x, 3.0), TORCH.bounded(x, 3.0), 1e-6, 0.0)
 
 
 @settings(deadline=None)

@@ -121,4 +121,6 @@ def test_where_nothing_divides_it_runs_at_the_full_rate() -> None:
     spec = MelSpec.from_dict({**vars(convention("tacotron2")), "hop_length": 255, "win_length": 1020, "n_fft": 1020})
     assert decimation(spec, LOW_BAND) == 1
     mel, audio = pair(spec)
-    assert distance(iterated(LowBand(spec).double(), mel, audio, steady(4)), mel, spec) < 0.95 * distance(audio, mel, spec)
+    assert distance(iterated(LowBand(spec).double(), mel, audio, steady(4)), mel, spec) < 0.95 * distance(
+        audio, mel, spec
+    )
