@@ -16,7 +16,7 @@ from flowvocoder.postfilter.latency import of_stream, within
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
 from flowvocoder.postfilter.refinement import Refinement
 from flowvocoder.postfilter.refiner import Refiner
-from flowvocoder.postfilter.schedule import learned, steady
+from flowvocoder.postfilter.schedule import steady, towards_mel
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.postfilter.stages import Stage, Stages
 
@@ -113,7 +113,7 @@ class PostFilter(nn.Module):
                     GuidedIterations(self.guide, lengths, precision, piece, arithmetic),
                 ]
                 chain.append(LowBandStage(self.low_band, Stages(low), lengths))
-            inner = self.wide_band.iterations(learned(wide), lengths, arithmetic)
+            inner = self.wide_band.iterations(towards_mel(wide), lengths, arithmetic)
             chain.append(LowBandStage(self.wide_band, inner, lengths))
         return Stages(chain)
 

@@ -14,7 +14,7 @@ from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
 from flowvocoder.postfilter.chain import WIDE_BAND
 from flowvocoder.postfilter.consistency import LOW_BAND, Band, decimation
 from flowvocoder.postfilter.low_band import LowBand, LowBandStage
-from flowvocoder.postfilter.schedule import FIRST, IN_TURNS, LAST, Move, learned, steady
+from flowvocoder.postfilter.schedule import FIRST, HURRIED, IN_TURNS, LAST, Move, learned, steady, towards_mel
 
 SPECS = pytest.mark.parametrize("spec", [*map(convention, CONVENTIONS), ODD], ids=[*CONVENTIONS, "hop 300"])
 
@@ -94,6 +94,7 @@ def test_learned_moves_come_as_near_in_fewer_iterations(name: str) -> None:
     for count in (12, 24, 36):
         assert error(near, learned(count)) < error(near, steady(count * 9 // 8)), count
     assert error(low, learned(200)) < error(low, steady(100))
+    assert towards_mel(HURRIED) == learned(HURRIED) and towards_mel(HURRIED + 1) == steady(HURRIED + 1)
 
 
 def test_every_number_of_moves_is_there() -> None:

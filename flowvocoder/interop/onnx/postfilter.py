@@ -37,7 +37,7 @@ from flowvocoder.postfilter.guide import (
     GuideLayer,
 )
 from flowvocoder.postfilter.low_band import ROW, LowBand
-from flowvocoder.postfilter.schedule import LIMITS, STEADY, Move, learned, steady
+from flowvocoder.postfilter.schedule import LIMITS, STEADY, Move, steady, towards_mel
 from flowvocoder.postfilter.settings import PostfilterSettings
 
 
@@ -73,7 +73,7 @@ def add_postfilter(
             guided = Guided(signal, guide, low_band := Low(signal, band))
             audio = low_band.stage(audio, lambda low: guided.guided_round(low_band.iterate(low, steady(first))))
         wide_band = Low(signal, postfilter.wide_band)
-        audio = wide_band.stage(audio, lambda low: wide_band.iterate(low, learned(wide)))
+        audio = wide_band.stage(audio, lambda low: wide_band.iterate(low, towards_mel(wide)))
     if step is not None and after_refiner is not None and postfilter.refiner is not None:
         audio = Refined(signal, postfilter.refiner).refined(audio)
         audio = step.iterate(audio, range(first_after, settings.gl_iters))
