@@ -126,7 +126,7 @@ class SamplingSettings:
 
     temperature: float = limited(0.8, 0.0, 10.0)
     gl_iters: int = limited(4, 0, 64)  # mel-consistency (Griffin-Lim) iterations over all bands
-    low_band_iters: int = limited(46, 0, 1024)  # further ones below 2 kHz, for the voice alone
+    low_band_iters: int = limited(56, 0, 1024)  # further ones below 2 kHz, for the voice alone
 
 
 @dataclasses.dataclass(frozen=True)

@@ -156,7 +156,7 @@ STAGE2 = TrainConfig(
 STAGE3 = TrainConfig(
     stage="guide",
     optim=OptimSettings(steps=8000, segment=40960, lr=2e-3),
-    sampling=SamplingSettings(temperature=0.9, low_band_iters=46),
+    sampling=SamplingSettings(temperature=0.9, low_band_iters=56),
 )
 
 # Twenty minutes of two cores.
@@ -164,7 +164,7 @@ STAGE4 = TrainConfig(
     stage="refiner",
     optim=OptimSettings(steps=3000, batch=6, segment=26624, lr=1e-3, ema=0.995, clip=5.0),
     losses=LossWeights(spectral=1.0, pulse=4.0),
-    sampling=SamplingSettings(temperature=0.9, low_band_iters=46),
+    sampling=SamplingSettings(temperature=0.9, low_band_iters=56),
     run=RunSettings(validate_every=3000),
 )
 # Half an hour of two cores. The stage before finds medians, which are too weak where the mel says little; an energy
