@@ -178,9 +178,12 @@ class MachineCode(Arithmetic):
 def parts(count: int, size: int, like: Tensor) -> Iterator[tuple[int, int]]:
     """Where parts of `count` frames of so many samples begin, and how long they are.
 
-    What is made of a part stays in the second cache of a CPU, which is worth more than few calls. A GPU takes all.
+    What is made of a part stays in the second cache of a CPU, which is worth more than few calls. A GPU takes all, and
+    so does a traced program, whose lengths are not known.
     """
-    most = max(1, TOGETHER // (size * len(like))) if like.device.type == "cpu" else max(1, count)
+    if like.device.type != "cpu" or torch.compiler.is_compiling():
+        return iter([(0, count)] if count > 0 else [])
+    most = max(1, TOGETHER // (size * len(like)))
     return ((start, min(most, count - start)) for start in range(0, count, most))
 
 

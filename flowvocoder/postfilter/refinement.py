@@ -58,7 +58,8 @@ class Refinement:
         else:
             count = min(count, self._mel.shape[2] - MEL_AHEAD)
         begin = self._frame * net.hop - net.left
-        self._refine(max(0, count), ends)
+        if count > 0:
+            self._refine(count, ends)
         ready = self._taken - begin if ends else max(0, count) * net.hop
         done, self._long = split(self._long, ready)
         self._audio = self._audio[:, ready:]
@@ -84,7 +85,7 @@ class Refinement:
             self._arithmetic.add(self._long[:, start * net.hop :], change, net.synthesis.to(dtype), net.hop)
             said.append(in_short)
             self._frame, self._mel, audio = self._frame + now, self._mel[:, :, now:], audio[:, now * net.hop :]
-        self._said = torch.cat([*([] if self._said is None else [self._said]), *said], 1) if said else self._said
+        self._said = torch.cat(said if self._said is None else [self._said, *said], 1)
 
     def _in_short(self, audio: Tensor, ends: bool) -> Tensor:
         """Samples (B, T) that long frames are done with -> what short frames are done with."""
