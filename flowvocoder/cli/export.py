@@ -21,8 +21,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", action="store_true",
                         help="export one streaming step, with its state as inputs and outputs; --gl-iters 0: of the"
                         " flow alone")  # fmt: skip
-    parser.add_argument("--precision", choices=["float32", "float16"], default="float32",
-                        help="of the weights in an ONNX file (default float32); float16 halves it")  # fmt: skip
+    parser.add_argument("--precision", choices=["float32", "float16", "int8"], default="float32",
+                        help="of the weights in an ONNX file (default float32); float16 halves it, int8 keeps hidden"
+                        " layers in 8 bits and the rest in 16")  # fmt: skip
     add_iterations(parser)
 
 
@@ -47,21 +48,21 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: number for name, number in iterations(arguments).items() if name != "latency_ms"}
     if arguments.step and (given["gl_iters"] or given["low_band_iters"]):
         raise ConfigError("--gl-iters and --low-band-iters are of whole mels: with --step only 0, for the flow alone")
-    halves = arguments.precision == "float16"
-    if halves and arguments.format == "pt2":
-        raise ConfigError("--precision float16 is of ONNX files: not with --format pt2")
+    precision = arguments.precision
+    if precision != "float32" and arguments.format == "pt2":
+        raise ConfigError(f"--precision {precision} is of ONNX files: not with --format pt2")
     checkpoint = load_checkpoint(arguments.checkpoint)
     card = dataclasses.replace(checkpoint.card, postfilter=checkpoint.card.postfilter.chosen(**given))
     checkpoint = dataclasses.replace(checkpoint, card=card)
     if in_folder:
-        export_folder(checkpoint, output, halves)
+        export_folder(checkpoint, output, precision)
         size = sum((output / name).stat().st_size for name in (STEP, POSTFILTER, ROUNDS)) / 1e6
         print(f"{output}: whole mels and streams without PyTorch, {size:.1f} MB")
         return 0
     if arguments.format == "pt2":
         export_pt2(checkpoint, output, arguments.step)
     else:
-        export_onnx(checkpoint, output, arguments.step, halves)
+        export_onnx(checkpoint, output, arguments.step, precision)
     size = output.stat().st_size / 1e6
     print(f"{output}: {'streaming step' if arguments.step else 'whole mels'}, {size:.1f} MB")
     return 0

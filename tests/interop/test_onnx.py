@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -33,8 +34,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 pytestmark = pytest.mark.slow  # an export takes half a minute
 
-from flowvocoder.interop.onnx.assembled import halve, postfilter_model  # noqa: E402
+from flowvocoder.interop.onnx.assembled import postfilter_model  # noqa: E402
 from flowvocoder.interop.onnx.modules import StepExport  # noqa: E402
+from flowvocoder.interop.onnx.storage import HIDDEN, eight_bits, store  # noqa: E402
 from flowvocoder.runtime.graph import ExportedGraph  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "onnx_stream.py"
@@ -140,19 +142,51 @@ def test_rounds_behind_any_step(look_ahead: int, delay: int, tmp_path: Path) -> 
     assert (expected - audio).abs().max() > 0.1 and np.abs(got - expected.numpy()).max() < 1e-5
 
 
-def test_weights_in_16_bits(whole: Path, step: Path, mels: torch.Tensor, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_weights_in_fewer_bits(
+    storage: Literal["float16", "int8"],
+    whole: Path,
+    mels: torch.Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import onnx
 
+    monkeypatch.setattr("flowvocoder.interop.onnx.storage.LARGE", 256)  # this voice is small
     model = onnx.load(whole)
     assert not any(node.metadata_props for node in model.graph.node)  # no paths of who exported it
-    halve(model)
-    onnx.save(model, tmp_path / "half.onnx")
-    assert (tmp_path / "half.onnx").stat().st_size < 0.6 * whole.stat().st_size
+    store(model, storage)
+    path = tmp_path / "stored.onnx"
+    onnx.save(model, path)
+    assert path.stat().st_size < 0.6 * whole.stat().st_size
+    names = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    kinds = ("gates", "encoder.first", "log_scale.features")
+    found = {kind for kind in kinds if any(kind in name for name in names)}
+    assert found == (set(kinds) if storage == "int8" else set()), names
+    assert not any("lag" in name or "out" in name or "product" in name for name in names)
     block = int(ExportedGraph(whole).about["block"])
     noise = 0.7 * np.random.default_rng(0).standard_normal((2, block, 256 // block * mels.shape[2]), np.float32)
     inputs = {"mel": mels.numpy(), "noise": noise, "length": np.array([mels.shape[2], 40])}
-    (expected,), (got,) = (ExportedGraph(path)(**inputs) for path in (whole, tmp_path / "half.onnx"))
-    assert 0 < np.abs(got - expected).max() < 0.03 * np.abs(expected).max()
+    (expected,), (got,) = (ExportedGraph(file)(**inputs) for file in (whole, path))
+    assert 0 < np.abs(got - expected).max() < (0.03 if storage == "float16" else 0.1) * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("outputs", [0, 1, -1])
+def test_eight_bits_are_half_a_step_off_at_most(outputs: int) -> None:
+    weight = np.random.default_rng(1).standard_normal((7, 5), np.float32) * np.logspace(-3, 3, 5, dtype=np.float32)
+    whole, scale = eight_bits(weight, outputs)
+    assert whole.dtype == np.int8 and scale.shape == ((7, 1) if outputs == 0 else (1, 5))
+    assert (np.abs(whole * scale - weight) <= 0.501 * scale).all() and np.abs(whole).max(1 - outputs % 2).min() == 127
+
+
+def test_the_layers_that_are_hidden() -> None:
+    """By the names that the bundled voice's weights have in a file."""
+    hidden = {"step.encoder.first.0.weight", "step.flow.steps.0.conditioner.gates.0.weight", "post_hidden_3",
+              "step.flow.steps.16.second.weight", "step.flow.steps.19.log_scale.features.first.weight"}  # fmt: skip
+    others = {"step.encoder.start.weight", "step.flow.steps.0.conditioner.out.weight", "step.flow.steps.16.last.weight",
+              "step.flow.steps.1.product.weight", "step.flow.steps.21.features.first.weight", "post_constant_3",
+              "step.flow.steps.21.sample_features.second.weight", "step.flow.steps.21.lag.weight"}  # fmt: skip
+    assert {name for name in hidden | others if HIDDEN.search(name)} == hidden
 
 
 def test_synth_with_the_onnx_engine(

@@ -19,7 +19,10 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 pytestmark = pytest.mark.slow
 
-from flowvocoder.interop.onnx.assembled import halve, postfilter_model  # noqa: E402
+from onnx import TensorProto  # noqa: E402
+
+from flowvocoder.interop.onnx.assembled import postfilter_model  # noqa: E402
+from flowvocoder.interop.onnx.storage import Storage, store  # noqa: E402
 from flowvocoder.runtime import graph as pieces  # noqa: E402
 from flowvocoder.runtime.graph import ExportedGraph  # noqa: E402
 
@@ -68,11 +71,13 @@ def test_the_refiner_as_products(name: str, sizes: dict[str, int], frames: int, 
     assert np.abs(got - expected.numpy()).max() < 1e-4
 
 
-def written(postfilter: PostFilter, path: Path, halves: bool = False) -> ExportedGraph:
+def written(postfilter: PostFilter, path: Path, storage: Storage = "float32") -> ExportedGraph:
     """The exported post-filter."""
     model = postfilter_model(postfilter, SETTINGS)
-    if halves:
-        halve(model)
+    store(model, storage)
+    assert any("_hidden_" in x.name and x.data_type == TensorProto.INT8 for x in model.graph.initializer) == (
+        storage == "int8"
+    )
     for key, value in {"format": "flowvocoder", "hop_length": str(postfilter.consistency.hop)}.items():
         model.metadata_props.add(key=key, value=value)
     path.write_bytes(model.SerializeToString())
@@ -93,11 +98,14 @@ def test_pieces_are_the_whole(lengths: list[int], tmp_path: Path, monkeypatch: p
     assert np.abs(got - whole).max() < 1e-4 and np.abs(got - expected).max() < 1e-4
 
 
-def test_weights_in_16_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_weights_in_fewer_bits(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowvocoder.interop.onnx.storage.LARGE", 256)
     postfilter = refining("tacotron2")
     audio, mel = signals(postfilter, 40, [40])
     inputs = {"audio": audio.numpy(), "mel": mel.numpy(), "length": np.array([40])}
-    graphs = [written(postfilter, tmp_path / f"{halves}.onnx", halves) for halves in (False, True)]
+    kinds: list[Storage] = ["float32", storage]
+    graphs = [written(postfilter, tmp_path / f"{kind}.onnx", kind) for kind in kinds]
     (expected,), (got,) = (graph(**inputs) for graph in graphs)
     assert 0 < np.abs(got - expected).max() < 0.03 * np.abs(expected).max()
 

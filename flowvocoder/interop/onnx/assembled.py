@@ -1,11 +1,10 @@
 """Models that are put together: the post-filter alone, and whole mels as a step of zero state before it."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from flowvocoder.interop.onnx.graph import Graph, whole
 from flowvocoder.interop.onnx.postfilter import add_postfilter
@@ -56,19 +55,6 @@ def add_whole(model: onnx.ModelProto, step: FlowStep, postfilter: PostFilter, se
     model.graph.input.extend([mel, _input("noise", ["batch", step.block, "blocks"]), length])
     model.graph.output.append(_input("audio", ["batch", "samples"]))
     end.add_to(model, add_postfilter(end, postfilter, settings, flow, "mel", "length"), "audio")
-
-
-def halve(model: onnx.ModelProto) -> None:
-    """Keep large constants in 16 bits. ONNX Runtime makes 32 of them when it loads."""
-    casts = []
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and math.prod(tensor.dims) >= 4096:
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}_half"))
-            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
 
 
 def _mel_and_length(n_mels: int) -> list[onnx.ValueInfoProto]:

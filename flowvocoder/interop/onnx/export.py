@@ -30,17 +30,18 @@ ROUNDS_AT_ONCE = 8
 if TYPE_CHECKING:
     import onnx
 
+    from flowvocoder.interop.onnx.storage import Storage
     from flowvocoder.streaming.flow import FlowStep
 
 
-def export_onnx(checkpoint: Checkpoint, path: Path, step: bool, halves: bool = False) -> None:
+def export_onnx(checkpoint: Checkpoint, path: Path, step: bool, storage: "Storage" = "float32") -> None:
     """Write the model with its metadata (mel spec, licence, state) inside.
 
     The whole form holds the post-filter with the card's iterations. The step holds the rounds of a stream that nothing
     else is said of; where the card has no iterations, it is the flow alone.
 
     Args:
-        halves: keep weights in 16 bits; what is computed stays in 32.
+        storage: of the weights; what is computed stays in 32 bits.
 
     Raises:
         ConfigError: the export tools are not installed, or the model cannot be exported.
@@ -57,14 +58,14 @@ def export_onnx(checkpoint: Checkpoint, path: Path, step: bool, halves: bool = F
 
         delay, states = add_rounds(model, about["delay"], flow.state_shapes, _postfilter(checkpoint), settings)
         about |= {"delay": delay, "state_shapes": states, "rounds": settings.rounds, "low_rounds": settings.low_rounds}
-    _write(path, model, about, halves)
+    _write(path, model, about, storage)
 
 
-def export_folder(checkpoint: Checkpoint, folder: Path, halves: bool = False) -> None:
+def export_folder(checkpoint: Checkpoint, folder: Path, storage: "Storage" = "float32") -> None:
     """Write what `flowvocoder.runtime` needs: a step of the flow, the post-filter, and the constants of its rounds.
 
     Args:
-        halves: as of `export_onnx`.
+        storage: as of `export_onnx`.
 
     Raises what `export_onnx` raises.
     """
@@ -77,8 +78,8 @@ def export_folder(checkpoint: Checkpoint, folder: Path, halves: bool = False) ->
         np.savez(written, **constants(postfilter.consistency, postfilter.low_band))
         temporary.write_bytes(written.getvalue())
     filtering = postfilter_model(postfilter, checkpoint.card.postfilter)
-    _write(folder / POSTFILTER, filtering, metadata(checkpoint, flow, "postfilter"), halves)
-    _write(folder / STEP, model, metadata(checkpoint, flow, "step"), halves)
+    _write(folder / POSTFILTER, filtering, metadata(checkpoint, flow, "postfilter"), storage)
+    _write(folder / STEP, model, metadata(checkpoint, flow, "step"), storage)
 
 
 def _postfilter(checkpoint: Checkpoint) -> PostFilter:
@@ -120,13 +121,12 @@ def step_model(checkpoint: Checkpoint) -> "tuple[onnx.ModelProto, FlowStep]":
     return model, module.step
 
 
-def _write(path: Path, model: "onnx.ModelProto", about: dict[str, Any], halves: bool) -> None:
+def _write(path: Path, model: "onnx.ModelProto", about: dict[str, Any], storage: "Storage") -> None:
     import onnx
 
-    from flowvocoder.interop.onnx.assembled import halve
+    from flowvocoder.interop.onnx.storage import store
 
-    if halves:
-        halve(model)
+    store(model, storage)
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     onnx.checker.check_model(model)

@@ -40,13 +40,17 @@ class Graph:
         self.nodes.append(helper.make_node(kind, names, made, **attributes))
         return made
 
-    def constant(self, given: Tensor | Array | float) -> str:
-        """The name of a constant: numbers are float32, tensors and arrays what they are; each is stored once."""
+    def constant(self, given: Tensor | Array | float, kind: str = "constant") -> str:
+        """The name of a constant: numbers are float32, tensors and arrays what they are; each is stored once.
+
+        Args:
+            kind: a part of the name, by which `storage` knows weights of hidden layers.
+        """
         array = given.detach().numpy() if isinstance(given, Tensor) else np.asarray(given)
         array = np.ascontiguousarray(array, np.float32) if array.dtype == np.float64 else array
         key = repr((array.dtype, array.shape)).encode() + array.tobytes()
         if key not in self._known:
-            self._known[key] = f"{self._prefix}_constant_{len(self.constants)}"
+            self._known[key] = f"{self._prefix}_{kind}_{len(self.constants)}"
             self.constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 

@@ -24,18 +24,23 @@ def convnext(graph: Graph, x: str, layer: GuideLayer | RefinerLayer, before: int
     h = graph("Transpose", x, perm=[0, 2, 1])
     h = graph("Conv", h, conv.weight, conv.bias, group=len(conv.weight), pads=[before, after])
     h = norm(graph, graph("Transpose", h, perm=[0, 2, 1]), layer.norm)
-    h = linear(graph, h, layer.inner)
+    h = linear(graph, h, layer.inner, kind="hidden")
     erf = graph("Add", graph("Erf", graph("Mul", h, math.sqrt(0.5))), 1.0)
     h = graph("Mul", graph("Mul", h, 0.5), erf)  # GELU
-    return graph("Add", x, graph("Mul", linear(graph, h, layer.outer), layer.scale))
+    return graph("Add", x, graph("Mul", linear(graph, h, layer.outer, kind="hidden"), layer.scale))
 
 
 def linear(
-    graph: Graph, x: str, layer: torch.nn.Linear, rows: Tensor | slice = ALL, columns: Tensor | slice = ALL
+    graph: Graph,
+    x: str,
+    layer: torch.nn.Linear,
+    rows: Tensor | slice = ALL,
+    columns: Tensor | slice = ALL,
+    kind: str = "constant",
 ) -> str:
-    """A linear layer, or some of its outputs (rows), of inputs in another order (columns)."""
+    """A linear layer, or some of its outputs (rows), of inputs in another order (columns); `kind` of its weights."""
     weight = layer.weight[rows][:, columns]
-    return graph("Add", graph("MatMul", x, weight.T.contiguous()), layer.bias[rows])
+    return graph("Add", graph("MatMul", x, graph.constant(weight.T.contiguous(), kind)), layer.bias[rows])
 
 
 def norm(graph: Graph, x: str, layer: torch.nn.LayerNorm) -> str:
