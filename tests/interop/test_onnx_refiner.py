@@ -118,3 +118,10 @@ def test_one_iteration_comes_before_the_refiner() -> None:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         (got,) = session.run(None, {"audio": audio.numpy(), "mel": mel.numpy(), "length": np.array([20])})
         assert np.abs(got - postfilter(audio, mel, settings).numpy()).max() < 1e-4, settings
+
+
+def test_more_low_band_iterations_are_no_more_operators() -> None:
+    """A browser takes half a minute to load ten thousand of them."""
+    postfilter = refining("tacotron2")
+    counts = {len(postfilter_model(postfilter, PostfilterSettings(4, n)).graph.node) for n in (60, 120)}
+    assert len(counts) == 1

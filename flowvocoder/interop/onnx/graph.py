@@ -1,11 +1,13 @@
 """A graph of ONNX operators, written one after the other."""
 
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 Array = npt.NDArray[np.generic]
@@ -28,6 +30,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self._known: dict[bytes, str] = {}
+        self._numbers = itertools.count()  # of nodes, also of those in loops
 
     def __call__(self, kind: str, *inputs: Given, **attributes: Any) -> str:
         """Adds a node and returns the name of its output."""
@@ -36,7 +39,8 @@ class Graph:
     def several(self, kind: str, outputs: int, *inputs: Given, **attributes: Any) -> list[str]:
         """Adds a node of several outputs and returns their names."""
         names = [given if isinstance(given, str) else self.constant(given) for given in inputs]
-        made = [f"{self._prefix}_{len(self.nodes)}_{number}" for number in range(outputs)]
+        place = next(self._numbers)
+        made = [f"{self._prefix}_{place}_{number}" for number in range(outputs)]
         self.nodes.append(helper.make_node(kind, names, made, **attributes))
         return made
 
@@ -53,6 +57,29 @@ class Graph:
             self._known[key] = f"{self._prefix}_{kind}_{len(self.constants)}"
             self.constants.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
+
+    def loop(self, times: int, state: Sequence[str], body: Callable[..., Sequence[str]]) -> list[str]:
+        """The state after so many times of what `body` makes of it.
+
+        Args:
+            state: names of float32 values that keep their shapes.
+            body: (number of the turn, *state) -> state. What it adds to this graph is in the loop.
+        """
+        place = next(self._numbers)
+        number, going, *before = (f"{self._prefix}_{place}_in_{n}" for n in range(2 + len(state)))
+        outside, self.nodes = self.nodes, []
+        after = [self("Identity", going), *body(number, *before)]
+        inside, self.nodes = self.nodes, outside
+        kinds = {number: TensorProto.INT64, going: TensorProto.BOOL, after[0]: TensorProto.BOOL}
+        inputs, outputs = (
+            [
+                helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), [] if n in kinds else None)
+                for n in names
+            ]
+            for names in ([number, going, *before], after)
+        )
+        turn = helper.make_graph(inside, f"{self._prefix}_{place}", inputs, outputs)
+        return self.several("Loop", len(state), whole(times)[0], "", *state, body=turn)
 
     def slice(self, x: str, start: int | str, end: int | str, axis: int, step: int = 1) -> str:
         """x[start:end:step] along an axis; bounds are numbers or names of arrays of one."""

@@ -1,13 +1,14 @@
-"""The post-filter of whole signals as products of matrices: no FFT, no loop, no complex numbers."""
+"""The post-filter of whole signals as products of matrices: no FFT, no complex numbers."""
 
 import functools
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from flowvocoder.interop.onnx.graph import END, Graph, whole
+from flowvocoder.interop.onnx.graph import END, Array, Given, Graph, whole
 from flowvocoder.interop.onnx.layers import convnext, linear, norm
 from flowvocoder.interop.onnx.refiner import Refined
 from flowvocoder.interop.onnx.signal import Signal
@@ -101,7 +102,7 @@ class Frames:
         self.graph, self.step = graph, step
         self._fourier = Fourier(graph, step.size, step.stride, len(step.filterbank), step.window, synthesis, halvings)
 
-    def change(self, x: Parts, target: str, inside: str, length: float = 1.0) -> Parts:
+    def change(self, x: Parts, target: str, inside: str, length: Given = 1.0) -> Parts:
         """What is added to n frames so that they have levels (B, n, bands + E), where `inside` is 1."""
         graph, step = self.graph, self.step
         spectrum, level = self.spectra(x)
@@ -143,10 +144,10 @@ class Consistency:
     def iterate(self, audio: str, numbers: range) -> str:
         """A signal after these iterations: (B, F * hop) -> (B, F * hop)."""
         for number in numbers:
-            audio = self.graph("Add", audio, self.change(audio, number))
+            audio = self.graph("Add", audio, self.change(number, audio))
         return audio
 
-    def change(self, audio: str, number: int, length: float = 1.0) -> str:
+    def change(self, number: int, audio: str, length: Given = 1.0) -> str:
         """What iteration `number` adds: (B, F * hop) -> (B, F * hop)."""
         graph, step = self.graph, self.step
         first = step.first_frame(number) % step.every
@@ -177,8 +178,7 @@ class Low:
 
     def iterate(self, low: str, moves: Sequence[Move]) -> str:
         """As `LowBand.iterate`."""
-        changes = [functools.partial(self.consistency.change, length=move.length) for move in moves]
-        return accelerated(self.graph, low, changes, [move.momentum for move in moves])
+        return accelerated(self.graph, low, functools.partial(self.consistency.change, 0), moves)
 
     def _rows(self, x: str, before: int, matrix: Tensor, step: int) -> str:
         rows = self.graph("MatMul", joined(self.graph, stretches(self.graph, x, before, len(matrix), step)), matrix)
@@ -216,8 +216,8 @@ class Guided:
         own = graph("Log", graph("Add", relative, RELATIVE_FLOOR))
         change = graph("Mul", graph("Clip", self._change(low, own), -MAX_CHANGE, MAX_CHANGE), STRENGTH)
         target = graph("Mul", self.level, graph("Exp", graph("Add", own, change)))
-        changes = [functools.partial(self._correction, target)] * GUIDED
-        return accelerated(graph, low, changes, [STEADY.momentum] * GUIDED, self.low.low_ends)
+        moves = [Move(1.0, STEADY.momentum)] * GUIDED
+        return accelerated(graph, low, functools.partial(self._correction, target), moves, self.low.low_ends)
 
     def _partnered(self, x: str) -> str:
         """(B, F, C) with the last frame of every item again after its end: the partner of an odd one."""
@@ -227,7 +227,7 @@ class Guided:
         before = self._left + self.guide.size // 2
         return self._fourier.of(stretches(self.graph, low, before, self.guide.size, self.guide.hop))
 
-    def _correction(self, target: str, low: str, number: int) -> str:
+    def _correction(self, target: str, low: str, _: Given) -> str:
         graph = self.graph
         spectrum = self._spectra(low)
         level = graph("Add", magnitude(graph, spectrum), graph("Mul", self.level, RELATIVE_FLOOR))
@@ -281,20 +281,36 @@ class Guided:
 def accelerated(
     graph: Graph,
     x: str,
-    changes: Sequence[Callable[[str, int], str]],
-    momenta: Sequence[float],
+    change: Callable[[str, Given], str],
+    moves: Sequence[Move],
     mask: str | None = None,
+    loop: bool = True,
 ) -> str:
     """As `FastIterations`: each from the last one's result, extrapolated.
 
     Args:
-        changes: what each iteration adds, given the signal and its number.
-        momenta: shares of the change of each, by which it is extrapolated.
+        change: what an iteration adds, given the signal and a length.
         mask: what results are multiplied with.
+        loop: so that there are no more operators the more iterations there are.
     """
-    now = before = x
-    for number, (change, momentum) in enumerate(zip(changes, momenta, strict=True)):
-        after = graph("Add", now, change(now, number))
+
+    def moved(now: str, before: str, length: Given, momentum: Given) -> tuple[str, str]:
+        after = graph("Add", now, change(now, length))
         after = after if mask is None else graph("Mul", after, mask)
-        now, before = graph("Add", after, graph("Mul", graph("Sub", after, before), momentum)), after
+        return graph("Add", after, graph("Mul", graph("Sub", after, before), momentum)), after
+
+    lengths, momenta = np.array(moves, np.float32).reshape(-1, 2).T
+    if loop:
+        numbers = [_number(graph, each) for each in (lengths, momenta)]
+        return graph.loop(len(moves), [x, x], lambda turn, *state: moved(*state, *(of(turn) for of in numbers)))[1]
+    now = before = x
+    for length, momentum in zip(lengths.tolist(), momenta.tolist(), strict=True):
+        now, before = moved(now, before, length, momentum)
     return before
+
+
+def _number(graph: Graph, numbers: Array) -> Callable[[str], Given]:
+    """That of each turn of a loop, given its name: a constant where they are all alike."""
+    if (numbers == numbers[0]).all():
+        return lambda turn: float(numbers[0])
+    return lambda turn: graph("Gather", numbers, turn)

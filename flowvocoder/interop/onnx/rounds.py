@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from flowvocoder.interop.onnx.graph import END, Graph, whole
+from flowvocoder.interop.onnx.graph import END, Given, Graph, whole
 from flowvocoder.interop.onnx.postfilter import Frames, accelerated, wanted
 from flowvocoder.interop.onnx.spectra import HALVINGS, joined, stretches, summed, whole_stretches, windowed
 from flowvocoder.postfilter.chain import PostFilter
@@ -15,6 +15,7 @@ from flowvocoder.postfilter.frame_by_frame import constants
 from flowvocoder.postfilter.geometry import FADE, geometry, in_whole_hops, momentum
 from flowvocoder.postfilter.low_band import ROW
 from flowvocoder.postfilter.rounds import Rounds
+from flowvocoder.postfilter.schedule import Move
 from flowvocoder.postfilter.settings import PostfilterSettings
 from flowvocoder.units import ceil_div
 
@@ -152,14 +153,15 @@ class _Work:
         levels = ("levels", "low_levels")[low]
         reach = (self._rows - 1 + ceil_div(step.size, step.hop)) * step.hop
 
-        def change(x: str, number: int) -> str:
+        def change(x: str, _: Given) -> str:
             x = graph.pad(x, 0, reach - length, 1) if reach > length else graph.slice(x, 0, reach, 1)
             rows = frames.change(whole_stretches(graph, x, step.size, step.hop), levels, "inside")
             total = summed(graph, windowed(graph, rows, table), step.hop, step.size)
             return graph.slice(total, 0, length, 1) if reach > length else graph.pad(total, 0, length - reach, 1)
 
         count = self._settings.low_rounds if low else self._settings.rounds
-        return accelerated(graph, x, [change] * count, [momentum(self._settings.look_ahead)] * count)
+        # So short a signal takes less time than the turns of a loop.
+        return accelerated(graph, x, change, [Move(1.0, momentum(self._settings.look_ahead))] * count, loop=False)
 
 
 def _filtered(graph: Graph, x: str, before: int, matrix: Tensor, step: int, length: int) -> str:
