@@ -151,7 +151,9 @@ def _operation(name: str, symbol: Any) -> None:
         return (lambda a, b: operation(a, b)) if isinstance(a, Lanes) and isinstance(b, Lanes) else None
 
 
-for _name, _symbol in (("fadd", operator.add), ("fsub", operator.sub), ("fmul", operator.mul)):
+_OPERATIONS = ("fadd", operator.add), ("fsub", operator.sub), ("fmul", operator.mul), ("fdiv", operator.truediv)
+
+for _name, _symbol in _OPERATIONS:
     _operation(_name, _symbol)
 
 
