@@ -274,10 +274,12 @@ def fractional_lag(logits: Tensor, min_lag: int, around: int = 4, axis: int = 1)
         axis: where the lags are.
     """
     logits = logits.movedim(axis, -1)
-    near = logits.argmax(-1, keepdim=True) + torch.arange(-around, around + 1, device=logits.device)
+    peak = logits.argmax(-1, keepdim=True)
+    near = peak + torch.arange(-around, around + 1, device=logits.device)
     near = near.clamp(0, logits.shape[-1] - 1)
-    # A centre of mass is that of all lags' probabilities or of these alone.
-    return (torch.softmax(logits.gather(-1, near), -1) * near).sum(-1) + min_lag
+    # From the peak on: sums of large numbers would round differently from engine to engine.
+    beyond = (torch.softmax(logits.gather(-1, near), -1) * (near - peak)).sum(-1)
+    return beyond + (peak[..., 0] + min_lag)
 
 
 def _tile_entropy(x: Tensor, block: int = 128, bands: int = 4, blocks: int = 4) -> Tensor:
