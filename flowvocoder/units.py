@@ -24,6 +24,9 @@ would hurt ears."""
 MOST_CLIPPED = 0.03
 """Share of samples above full scale that is passed over in silence."""
 
+LANES = 16
+"""Numbers of float32 that machine code computes side by side: a register of AVX-512, or several of others."""
+
 
 def bits_per_sample(nats_per_sample: float) -> float:
     """Bits per 16-bit sample of a density with `nats_per_sample` = log p(x) / T for x in [-1, 1)."""

@@ -22,7 +22,7 @@ LAYERS = [
     {"threads", "unfinished"},
     {"extras", "files", "inference", "legacy", "progress", "parallel", "settings", "tars"},
     {"audio", "cluster", "elementary"},
-    {"mel"},
+    {"lanes", "mel"},
     {"flows", "postfilter"},
     {"checks", "voice_card"},
     {"runtime"},

@@ -60,9 +60,11 @@ class EnvelopeStep(StreamingStep):
     def __init__(self, envelope: Envelope, settings: StepSettings):
         super().__init__(settings)
         self.n_mels = envelope.n_mels
-        self.skip = ConvProduct(envelope.skip)
+        self.skip = ConvProduct(envelope.skip, precision=settings.precision)
         self.features = FeaturesStep(envelope.net, settings.precision)
-        self.last = ConvProduct(envelope.last, *((envelope.sample_last,) if settings.sampling else ()))
+        self.last = ConvProduct(
+            envelope.last, *((envelope.sample_last,) if settings.sampling else ()), precision=settings.precision
+        )
         self.context_back = max(self.skip.back, self.features.back)
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:

@@ -208,7 +208,7 @@ class PitchPredictorStep(StreamingStep):
     ) -> Tensor:
         """Lag in samples, gains and modulation depth of every block: (B, count, 2 + W), `delay` blocks late."""
         h = self.features(context, delay, count, position, state)
-        lag = fractional_lag(self.lag(h).transpose(1, 2), self.min_lag)
+        lag = fractional_lag(self.lag(h), self.min_lag, axis=2)
         logits, depth = self.gain(h), torch.zeros_like(lag)
         if self.sampling:
             features = self.sample_features(context, delay, count, position, state)
@@ -267,13 +267,19 @@ def node_positions(first: int | Tensor, count: int, block: int, like: Tensor) ->
     return before, (twice - 2 * block * before).to(like.dtype) / (2 * block)
 
 
-def fractional_lag(logits: Tensor, min_lag: int, around: int = 4) -> Tensor:
-    """Centre of mass of softmax(logits) within `around` lags of its peak, in samples: (B, L, N) -> (B, N)."""
-    p = torch.softmax(logits, 1)
-    peak = p.argmax(1, keepdim=True)
-    index = (peak + torch.arange(-around, around + 1, device=p.device)[:, None]).clamp(0, p.shape[1] - 1)
-    near = p.gather(1, index)
-    return (near * index).sum(1) / near.sum(1) + min_lag
+def fractional_lag(logits: Tensor, min_lag: int, around: int = 4, axis: int = 1) -> Tensor:
+    """Centre of mass of softmax(logits) within `around` lags of its peak, in samples: (B, L, N) -> (B, N).
+
+    Args:
+        axis: where the lags are.
+    """
+    logits = logits.movedim(axis, -1)
+    peak = logits.argmax(-1, keepdim=True)
+    near = peak + torch.arange(-around, around + 1, device=logits.device)
+    near = near.clamp(0, logits.shape[-1] - 1)
+    # From the peak on: sums of large numbers would round differently from engine to engine.
+    beyond = (torch.softmax(logits.gather(-1, near), -1) * (near - peak)).sum(-1)
+    return beyond + (peak[..., 0] + min_lag)
 
 
 def _tile_entropy(x: Tensor, block: int = 128, bands: int = 4, blocks: int = 4) -> Tensor:

@@ -89,7 +89,7 @@ class PointwiseStep(StreamingStep):
         super().__init__(settings)
         parameter = next(layer.parameters())
         columns = torch.eye(len(parameter), dtype=torch.float64, device=parameter.device)
-        self.product = Product(layer.inverse(columns, columns), None, parameter.dtype)
+        self.product = Product(layer.inverse(columns, columns), None, settings.precision or parameter.dtype)
 
     def forward(self, z: Tensor, context: Context, delay: int, position: StreamPosition, state: StreamState) -> Tensor:
         x: Tensor = self.product(self.per_column(z))

@@ -66,6 +66,7 @@ class StreamPosition:
         self.length = length
         self.traced = traced
         self._shortest = None if length is None or traced else int(length.min())
+        self._known: dict[tuple[int, int, torch.device], Tensor] = {}  # many layers ask for the same
 
     def at_rate(self, rate: int) -> "StreamPosition":
         """The same position in a signal with `rate` columns for each column of this one."""
@@ -78,11 +79,17 @@ class StreamPosition:
         first = self.start - delay
         if not self.traced and first >= 0 and (self._shortest is None or first + count <= self._shortest):
             return None
-        position = torch.arange(count, device=like.device) + first
+        if self.traced:
+            return self._find(count, first, like.device)
+        key = count, delay, like.device
+        if key not in self._known:
+            self._known[key] = self._find(count, first, like.device)
+        return self._known[key]
+
+    def _find(self, count: int, first: int | Tensor, device: torch.device) -> Tensor:
+        position = torch.arange(count, device=device) + first
         inside = (position >= 0)[None]
-        if self.length is not None:
-            inside = inside & (position < self.length[:, None])
-        return inside
+        return inside if self.length is None else inside & (position < self.length[:, None])
 
     def mask(self, x: Tensor, delay: int) -> Tensor:
         """x (B, n, C), `delay` columns late, with zeros outside the signal."""

@@ -10,17 +10,27 @@ from torch import Tensor
 from flowvocoder.audio.stft import frames, magnitude, overlap_add, power
 from flowvocoder.postfilter.filters import Filters
 from flowvocoder.postfilter.schedule import LIMITS
+from flowvocoder.units import LANES
 
 TOGETHER = 2**18
 """Samples in frames that are worked on at once on a CPU: 1 MB."""
 
 
 class Bands(Protocol):
-    """The mel bands of `MelConsistency`."""
+    """The frames and mel bands of `MelConsistency`."""
+
+    window: Tensor
+    synthesis: Tensor
+    size: int
+    stride: int
 
     @property
     def filters(self) -> Filters:
         """As machine code reads them."""
+
+    @property
+    def windows(self) -> Any:
+        """Of analysis and synthesis, as machine code reads them."""
 
     def gains(self, spectrum: Tensor, target: Tensor, inside: Tensor | None) -> Tensor:
         """By how many nats bins have to grow: as `Arithmetic.corrected` -> (B, F, bins)."""
@@ -32,6 +42,26 @@ class Arithmetic:
     def windows(self, audio: Tensor, window: Tensor, stride: int, count: int) -> Tensor:
         """The first frames, times the window: (B, T), (size,) -> (B, count, size)."""
         return frames(audio, len(window), stride, count) * window
+
+    def correct(
+        self, signal: Tensor, audio: Tensor, target: Tensor, inside: Tensor | None, bands: Bands, length: float = 1.0
+    ) -> None:
+        """Adds to a signal what frames of audio lack to have the levels of a target.
+
+        Args:
+            inside: which frames to correct; None: all.
+            length: of the move, as in `postfilter.schedule`.
+
+        Shape:
+            signal, audio: (B, >= (F - 1) * stride + size), target: nats (B, F, C), inside: (B, F)
+        """
+        stride, window, synthesis = bands.stride, bands.window.to(audio.dtype), bands.synthesis.to(audio.dtype)
+        for start, count in parts(target.shape[1], bands.size, audio):
+            place, now = start * stride, slice(start, start + count)
+            spectrum = torch.fft.rfft(self.windows(audio[:, place:], window, stride, count))
+            which = None if inside is None else inside[:, now]
+            change = self.corrected(spectrum, target[:, now], which, bands, length)
+            self.add(signal[:, place:], torch.fft.irfft(change, bands.size), synthesis, stride)
 
     def corrected(
         self, spectrum: Tensor, target: Tensor, inside: Tensor | None, bands: Bands, length: float = 1.0
@@ -110,9 +140,24 @@ class MachineCode(Arithmetic):
     """
 
     def __init__(self) -> None:
-        from flowvocoder.postfilter import loops
+        from flowvocoder.lanes.fourier import plan
+        from flowvocoder.postfilter import loops, side_by_side
 
-        self._loops = loops
+        self._loops, self._side_by_side, self._plan = loops, side_by_side, plan
+
+    def correct(
+        self, signal: Tensor, audio: Tensor, target: Tensor, inside: Tensor | None, bands: Bands, length: float = 1.0
+    ) -> None:
+        """As `Arithmetic.correct`."""
+        size, stride = bands.size, bands.stride
+        known = size >= 4 and not size & (size - 1) and stride % LANES == 0
+        if not (known and _plain(signal) and _plain(audio) and _plain(target)):
+            super().correct(signal, audio, target, inside, bands, length)
+        elif target.shape[1]:
+            which = np.ones(target.shape[:2], np.bool_) if inside is None else inside.contiguous().numpy()
+            given = signal.numpy(), audio.numpy(), target.contiguous().numpy(), which, stride
+            frames = bands.windows, self._plan(size), bands.filters
+            self._side_by_side.correct(*given, *frames, np.float32(length))
 
     def windows(self, audio: Tensor, window: Tensor, stride: int, count: int) -> Tensor:
         """As `Arithmetic.windows`."""

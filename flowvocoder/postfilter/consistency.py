@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowvocoder.audio.stft import frames, magnitude
 from flowvocoder.mel.frontend import MelFrontEnd, band_centres
 from flowvocoder.mel.spec import MelSpec, edge_padding
-from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic, parts
+from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
 from flowvocoder.postfilter.beyond import beyond
 from flowvocoder.postfilter.filters import Filters, filters
 from flowvocoder.postfilter.stages import joined, split
@@ -155,6 +155,11 @@ class MelConsistency(nn.Module):
         matrices = self.filterbank.numpy(), self.to_bins.numpy(), self.most.numpy()
         return filters(*matrices, limits, self.size // 2 + 1)
 
+    @functools.cached_property
+    def windows(self) -> tuple[Any, Any]:
+        """The windows of analysis and synthesis as machine code reads them."""
+        return self.window.contiguous().numpy(), self.synthesis.contiguous().numpy()
+
     @property
     def _least_power(self) -> float:
         """What is added to the power of a bin."""
@@ -189,13 +194,7 @@ class MelConsistency(nn.Module):
         Shape:
             signal, audio: (B, >= (F - 1) * stride + size), target: as `wanted`, (B, F, bands + E), inside: (B, F)
         """
-        window, synthesis = self.window.to(audio.dtype), self.synthesis.to(audio.dtype)
-        for start, count in parts(target.shape[1], self.size, audio):
-            place, now = start * self.stride, slice(start, start + count)
-            windowed = arithmetic.windows(audio[:, place:], window, self.stride, count)
-            which = None if inside is None else inside[:, now]
-            change = self._change(windowed, target[:, now], which, arithmetic, length)
-            arithmetic.add(signal[:, place:], change, synthesis, self.stride)
+        arithmetic.correct(signal, audio, target, inside, self, length)
 
     def change(self, windows: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
         """What to add to frames of audio, times the window, so that they have these levels; phases stay.
@@ -206,13 +205,8 @@ class MelConsistency(nn.Module):
         Shape:
             windows: (B, F, size), target: what `wanted` gives, (B, F, bands + E) -> (B, F, size)
         """
-        return self._change(windows * self.window.to(windows.dtype), target, inside, PYTORCH)
-
-    def _change(
-        self, windowed: Tensor, target: Tensor, inside: Tensor | None, arithmetic: Arithmetic, length: float = 1.0
-    ) -> Tensor:
-        change = arithmetic.corrected(torch.fft.rfft(windowed), target, inside, self, length)
-        return torch.fft.irfft(change, self.size)
+        spectrum = torch.fft.rfft(windows * self.window.to(windows.dtype))
+        return torch.fft.irfft(PYTORCH.corrected(spectrum, target, inside, self), self.size)
 
 
 class Iteration:

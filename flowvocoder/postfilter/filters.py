@@ -5,10 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flowvocoder.units import ceil_div
-
-LANES = 16
-"""Bands, and bins, that are computed side by side."""
+from flowvocoder.units import LANES, ceil_div
 
 
 class Filters(NamedTuple):

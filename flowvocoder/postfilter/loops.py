@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from flowvocoder.elementary import expm1, log, loop
-from flowvocoder.postfilter.filters import LANES
 from flowvocoder.postfilter.schedule import LIMITS
+from flowvocoder.units import LANES
 
 
 @loop

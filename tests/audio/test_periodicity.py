@@ -22,6 +22,20 @@ def test_autocorrelation_is_that_of_the_definition() -> None:
         assert np.abs(got[..., lag] - (first * later).sum(-1) / norms).max() < 1e-11
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_fractional_lag_is_the_centre_of_mass_around_the_peak(axis: int) -> None:
+    """At both ends of the range, lags beyond it count as the last one."""
+    logits = 4 * torch.randn(2, 30, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits[0, 0], logits[1, 29] = 20.0, 20.0
+    p, expected = torch.softmax(logits, 1), torch.zeros(2, 7, dtype=torch.float64)
+    for item, column in np.ndindex(2, 7):
+        near = (int(p[item, :, column].argmax()) + np.arange(-4, 5)).clip(0, 29)
+        mass = p[item, near, column]
+        expected[item, column] = (mass * torch.from_numpy(near)).sum() / mass.sum() + 60
+    given = logits if axis == 1 else logits.mT
+    assert (fractional_lag(given, 60, axis=axis) - expected).abs().max() < 1e-12
+
+
 def test_silence_correlates_with_nothing() -> None:
     sine = torch.sin(2 * torch.pi * torch.arange(400) / 20)
     assert autocorrelation(1e-6 * sine, 200).abs().max() < 1e-3 < 0.99 < autocorrelation(1e-2 * sine, 200)[20]

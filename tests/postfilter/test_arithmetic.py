@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mel_pairs import FRAMES, pair
 from torch import Tensor
 
-from flowvocoder.mel.spec import CONVENTIONS, convention
+from flowvocoder.mel.spec import CONVENTIONS, MelSpec, convention
 from flowvocoder.postfilter.arithmetic import Arithmetic, MachineCode
 from flowvocoder.postfilter.chain import FEWEST_AFTER_GUIDE, WIDE_BAND, PostFilter
 from flowvocoder.postfilter.consistency import LOW_BAND, Band, MelConsistency
@@ -62,6 +62,46 @@ def test_bands_come_to_the_same_levels(name: str, band: Band | None) -> None:
     for which in (None, inside):
         found = MACHINE.corrected(spectrum.clone(), target, which, step)
         assert close(found, TORCH.corrected(spectrum, target, which, step), spectrum)
+
+
+@pytest.mark.parametrize("band", [None, LOW_BAND, WIDE_BAND])
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_a_whole_iteration_is_pytorchs(name: str, band: Band | None) -> None:
+    """Of fewer frames than are computed side by side, as many, and more; some left out; of a view of audio."""
+    step, generator = MelConsistency(convention(name), band), torch.Generator().manual_seed(0)
+    for count, start in ((1, 0), (15, 3), (16, 0), (17, 1), (40, 0)):
+        samples = (count - 1) * step.stride + step.size
+        audio = 0.1 * torch.randn(2, samples + 9, generator=generator)[:, start:]
+        target = torch.randn(2, count, len(step.most), generator=generator) - 3.0
+        inside = torch.rand(2, count, generator=generator) < 0.7
+        for which, length in ((None, 1.0), (inside, 1.7)):
+            found, expected = torch.ones(2, audio.shape[1]), torch.ones(2, audio.shape[1])
+            step.correct(found, audio, target, which, MACHINE, length)
+            step.correct(expected, audio, target, which, TORCH, length)
+            assert (found - expected).abs().max() < 3e-6 * max(1.0, float(expected.abs().max()))
+            assert not (found == 1.0).all() or not inside.any()
+
+
+def test_frames_that_have_no_transform_side_by_side_are_pytorchs() -> None:
+    """Whose size is no power of two, or that lie no whole LANES apart."""
+    for spec in (MelSpec(n_fft=1200, win_length=1200, hop_length=300), MelSpec(hop_length=200, win_length=800)):
+        step, audio = MelConsistency(spec), torch.randn(1, 9000)
+        target = torch.zeros(1, 9, len(step.most))
+        found, expected = torch.zeros(2, 1, 9000)
+        step.correct(found, audio, target, None, MACHINE)
+        step.correct(expected, audio, target, None, TORCH)
+        assert torch.allclose(found, expected, 0.0, 1e-5)
+
+
+def test_a_frame_is_the_same_beside_any_others() -> None:
+    step, generator = MelConsistency(convention("tacotron2"), WIDE_BAND), torch.Generator().manual_seed(0)
+    audio = torch.randn(1, 39 * step.stride + step.size, generator=generator)
+    target, whole = torch.randn(1, 40, len(step.most), generator=generator), torch.zeros(audio.shape)
+    step.correct(whole, audio, target, None, MACHINE)
+    for first in (1, 8, 21):
+        alone, place = torch.zeros(audio.shape), first * step.stride
+        step.correct(alone[:, place:], audio[:, place:], target[:, first:], None, MACHINE)
+        assert torch.equal(alone[:, place + step.size :], whole[:, place + step.size :])
 
 
 def test_filters_hold_what_matrices_do() -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from bijection import perturb
@@ -23,7 +24,7 @@ from flowvocoder.config import override
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import FlowVocoder
 from flowvocoder.flows.recursion import choice, compiled
-from flowvocoder.flows.recursion.reference import GROUP, past_samples
+from flowvocoder.flows.recursion.reference import GROUP, past_samples, taps_at
 from flowvocoder.presets import preset
 from flowvocoder.streaming import graphs
 from flowvocoder.streaming.engines import fastest_engine
@@ -89,6 +90,21 @@ def test_machine_code_predicts_pitch_as_pytorch_does(dtype: torch.dtype, bound: 
     past = torch.randn(2, past_samples(200), generator=rng, dtype=dtype)
     expected, found = (kind.solver(60, 256)(e, nodes, past) for kind in (choice, compiled))
     assert (found - expected).abs().max() < bound < expected.abs().max() / 1e4
+
+
+def test_taps_of_machine_code_are_pytorchs_of_any_number_of_nodes() -> None:
+    pytest.importorskip("numba")
+    from flowvocoder.flows.recursion import side_by_side
+
+    for count in (1, 15, 16, 17, 50):
+        nodes = torch.rand(2, count, 5, generator=torch.Generator().manual_seed(count))
+        nodes[..., 0] = 60 + 140 * nodes[..., 0]
+        lag, taps = side_by_side.taps_at(nodes.numpy(), 60)
+        expected_lag, expected = taps_at(nodes[..., 0], nodes[..., 1:].mT, 60)
+        assert (lag == expected_lag.numpy()).all() and abs(taps - expected.numpy()).max() < 1e-6
+    nodes[0, 3, 0] = torch.nan
+    lag, taps = side_by_side.taps_at(nodes.numpy(), 60)
+    assert lag[0, 3] == 60 and np.isnan(taps[0, 3]).all() and not np.isnan(taps[1]).any()
 
 
 @pytest.mark.slow

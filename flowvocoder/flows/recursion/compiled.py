@@ -14,9 +14,10 @@ from flowvocoder.flows.recursion.reference import GROUP, REACH, WIDEST, Solver
 
 def solver(min_lag: int, block: int) -> Solver:
     """A `reference.SolverFactory`; its solver takes any lags and blocks."""
-    loop, taps_at = _compiled()
+    _compiled(torch.float32)
 
     def solve(e: Tensor, nodes: Tensor, past: Tensor) -> Tensor:
+        loop, taps_at = _compiled(e.dtype)
         lag, taps = taps_at(nodes.cpu().numpy(), min_lag)
         return _run(loop, e, lag, taps, past)
 
@@ -31,12 +32,22 @@ def compiled_solve() -> Callable[..., Tensor]:
     Raises:
         ConfigError: numba is not installed.
     """
-    loop, _ = _compiled()
-    return lambda e, lag, taps, past: _run(loop, e, lag.cpu().numpy(), taps.cpu().numpy(), past)
+    _compiled(torch.float32)
+
+    def solve(e: Tensor, lag: Tensor, taps: Tensor, past: Tensor) -> Tensor:
+        loop, _ = _compiled(e.dtype)
+        return _run(loop, e, lag.cpu().numpy(), taps.cpu().numpy(), past)
+
+    return solve
 
 
 @functools.cache
-def _compiled() -> tuple[Any, Any]:
+def _compiled(dtype: torch.dtype) -> tuple[Any, Any]:
+    """What is in `side_by_side`; where numbers are not of float32, the loops below."""
+    if dtype == torch.float32:
+        from flowvocoder.flows.recursion import side_by_side
+
+        return side_by_side.recur, side_by_side.taps_at
     loop = machine_code(_loop, fastmath={"contract", "reassoc"}, error_model="numpy")
     return loop, machine_code(_taps_at, error_model="numpy")
 
