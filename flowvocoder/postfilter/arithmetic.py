@@ -68,7 +68,7 @@ class Arithmetic:
             inside: what the change of every frame is times.
 
         Shape:
-            spectrum: (B, J, K), target, floor: (B, J, bins), inside: (J, 1) -> (B, J, bins or K)
+            spectrum: (B, J, K), target, floor: (B, J, bins), inside: (J, 1) or (B, J, 1) -> (B, J, bins or K)
         """
         used = spectrum[..., : target.shape[-1]]
         gain = target / (magnitude(used) + floor)
