@@ -204,9 +204,9 @@ class Vocoder(SavedVoice):
 
     @without_gradients
     def _pieces(self, *arguments: Any) -> Iterator[Tensor]:
-        synthesis = self._begin(*arguments)
-        step = self._steps.for_mel(synthesis.mel)
-        yield from [synthesis.whole(self.model)] if step is None else synthesis.pieces(step)
+        synthesis, steps = self._begin(*arguments), self._steps
+        step = steps.for_mel(synthesis.mel)
+        yield from [synthesis.whole(self.model)] if step is None else synthesis.pieces(step, steps.recordings(step))
 
     def _begin(
         self,
@@ -222,13 +222,12 @@ class Vocoder(SavedVoice):
         mel = conversion.source.undo(self._mel(given, conversion.given))
         lengths = as_lengths(frames, mel)
         longer, noise = conversion.lengths(lengths), self._noise(len(mel), temperature, seed)
-        stages = postfilter.stages(
-            self.iterations(*iterations, False, postfilter), longer, self._precision, self._steps.compiled_rounds
-        )
+        settings = self.iterations(*iterations, False, postfilter)
         if not trust_mel:
             check_plausible(mel, conversion.given, lengths)
         moved, later = conversion.audio(lengths), conversion.mel(mel, lengths)
-        return Synthesis(later, noise, longer, stages, mel.shape[2], moved, conversion.for_flow)
+        filtering = postfilter, settings, self._precision, self._steps.compiled_rounds
+        return Synthesis(later, noise, longer, mel.shape[2], moved, conversion, *filtering)
 
     @without_gradients
     def stream(
