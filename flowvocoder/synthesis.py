@@ -85,7 +85,7 @@ class Synthesis:
 
         if (run := recordings.find(key, whole(step, self._stages), example)) is None:
             return None
-        noise = self.noise(mel.shape[2]).to(mel)
+        noise = self.noise(mel.shape[2]).to(mel, non_blocking=True)
         samples = mel.shape[2] * step.rate * step.block
         return run(padded(mel, noise, self.lengths, items, frames))[0][: len(mel), :samples]
 

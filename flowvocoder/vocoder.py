@@ -308,7 +308,7 @@ class Vocoder(SavedVoice):
             raise ConfigError(f"temperature must be 0 or above, not {scale}")
         rate = self.spec.hop_length // self.model.block
         source = NoiseSource(seeds, items, rate, self.model.block)
-        return lambda frames: scale * source.draw(frames)
+        return partial(source.draw, scale=scale, pinned=self.device.type == "cuda")
 
     @gradients_if_required
     def encode(self, audio: Numbers, mel: Numbers | None = None) -> tuple[Tensor, Tensor]:
