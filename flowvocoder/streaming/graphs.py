@@ -105,8 +105,9 @@ class CudaGraph:
                 run(self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads may do meanwhile what this one must not.
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+        # The stream of its own, since PyTorch's is of the first device that anything was recorded on. Other threads may
+        # do meanwhile what this one must not.
+        with torch.cuda.graph(self._graph, pool=pool, stream=side, capture_error_mode="thread_local"):
             self._outputs = run(self._inputs)
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -315,6 +315,26 @@ def test_threads_that_share_recordings_get_their_own_results() -> None:
         assert list(threads.map(use, range(200))) == [2.0 * number for number in range(200)]
 
 
+def test_only_the_engine_that_compiles_records_and_only_on_a_gpu(small_voice: Path) -> None:
+    for engine in ("eager", "compile"):
+        steps = Vocoder.from_pretrained(small_voice, engine=engine)._steps  # type: ignore[arg-type]
+        assert steps.recordings(steps.require()) is None
+
+
+@needs_cuda
+def test_cuda_that_refuses_to_record_still_speaks(small_voice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise RuntimeError("no graphs here")
+
+    monkeypatch.setattr(recorded, "CudaGraph", refuse)
+    cuda, cpu = compiled(small_voice, "cuda").double(), compiled(small_voice).double()
+    expected = cpu.synthesize(some_mel(20), seed=3, lengths=[17])
+    assert (cuda.synthesize(some_mel(20), seed=3, lengths=[17]).cpu() - expected).abs().max() < 1e-6
+    with pytest.warns(RuntimeWarning, match="cannot be recorded as a CUDA graph"):
+        again = cuda.synthesize(some_mel(20), seed=3, lengths=[17])
+    assert again.is_cuda and (again.cpu() - expected).abs().max() < 1e-6
+
+
 @pytest.fixture
 def spoken() -> Tensor:
     """The mel (1, 80, F) of a recording: iterations towards one that nobody spoke amplify any rounding."""
