@@ -103,9 +103,9 @@ class Vocoder(SavedVoice):
             path: its folder; the name of a voice of the package; or, on the Hugging Face Hub, `user/repo` (a folder
                 here goes first) or `hf:user/repo@revision`. None or "bundled": the bundled voice.
             engine: what runs synthesis: `eager`; `numba`, which compiles pitch recursion and rounds of streams; or
-                `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
-                CUDA graphs. `auto` is the fastest of the first two here; the attribute `engine` then says which, and
-                `flowvocoder.streaming.engines.fastest_engine` why.
+                `compile`, which compiles steps of a size that comes back (a minute each), and on a GPU replays them,
+                and whole mels of such a size, as CUDA graphs. `auto` is the fastest of the first two here; the
+                attribute `engine` then says which, and `flowvocoder.streaming.engines.fastest_engine` why.
             precision: of most networks in synthesis; the rest, and encoding and likelihood, are float32.
             revision: branch, tag or commit of a repository on the hub.
 

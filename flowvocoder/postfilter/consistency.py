@@ -142,8 +142,11 @@ class MelConsistency(nn.Module):
 
     def gains(self, spectrum: Tensor, target: Tensor, inside: Tensor | None) -> Tensor:
         """By how many nats bins have to grow: as `Arithmetic.corrected` -> (B, F, bins)."""
-        missing = (target - self._levels(spectrum)).clamp_min(-MAX_GAIN)
-        gain = torch.minimum(missing, self.most.to(missing.dtype))
+        gain = target - self._levels(spectrum)
+        if len(self.outside_bias):
+            gain = torch.minimum(gain.clamp_min(-MAX_GAIN), self.most.to(gain.dtype))
+        else:
+            gain = gain.clamp(-MAX_GAIN, MAX_GAIN)
         if inside is not None:
             gain = gain * inside[..., None]
         return gain @ self.to_bins.to(gain.dtype)
