@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from flowvocoder.audio.files import Samples
+from flowvocoder.inference import on_cpu
 from flowvocoder.mel.files import Mel
 from flowvocoder.vocoder import Vocoder
 
@@ -58,7 +59,7 @@ def together(
     for piece in vocoder.synthesize_pieces(
         padded, temperature, seed=seeds, lengths=lengths if len(mels) > 1 else None, **given
     ):
-        made.append(piece.cpu().numpy())
+        made.append(on_cpu(piece).numpy())
         after_piece()
     hop = vocoder.spec.hop_length
     return [row[: n * hop] for row, n in zip(np.concatenate(made, 1), lengths, strict=True)]

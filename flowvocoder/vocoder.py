@@ -103,9 +103,9 @@ class Vocoder(SavedVoice):
             path: its folder; the name of a voice of the package; or, on the Hugging Face Hub, `user/repo` (a folder
                 here goes first) or `hf:user/repo@revision`. None or "bundled": the bundled voice.
             engine: what runs synthesis: `eager`; `numba`, which compiles pitch recursion and rounds of streams; or
-                `compile`, which compiles steps of a size that comes back (a minute each) and on a GPU replays them as
-                CUDA graphs. `auto` is the fastest of the first two here; the attribute `engine` then says which, and
-                `flowvocoder.streaming.engines.fastest_engine` why.
+                `compile`, which compiles steps of a size that comes back (a minute each), and on a GPU replays them,
+                and whole mels of such a size, as CUDA graphs. `auto` is the fastest of the first two here; the
+                attribute `engine` then says which, and `flowvocoder.streaming.engines.fastest_engine` why.
             precision: of most networks in synthesis; the rest, and encoding and likelihood, are float32.
             revision: branch, tag or commit of a repository on the hub.
 
@@ -204,9 +204,9 @@ class Vocoder(SavedVoice):
 
     @without_gradients
     def _pieces(self, *arguments: Any) -> Iterator[Tensor]:
-        synthesis = self._begin(*arguments)
-        step = self._steps.for_mel(synthesis.mel)
-        yield from [synthesis.whole(self.model)] if step is None else synthesis.pieces(step)
+        synthesis, steps = self._begin(*arguments), self._steps
+        step = steps.for_mel(synthesis.mel)
+        yield from [synthesis.whole(self.model)] if step is None else synthesis.pieces(step, steps.recordings(step))
 
     def _begin(
         self,
@@ -222,13 +222,12 @@ class Vocoder(SavedVoice):
         mel = conversion.source.undo(self._mel(given, conversion.given))
         lengths = as_lengths(frames, mel)
         longer, noise = conversion.lengths(lengths), self._noise(len(mel), temperature, seed)
-        stages = postfilter.stages(
-            self.iterations(*iterations, False, postfilter), longer, self._precision, self._steps.compiled_rounds
-        )
+        settings = self.iterations(*iterations, False, postfilter)
         if not trust_mel:
             check_plausible(mel, conversion.given, lengths)
         moved, later = conversion.audio(lengths), conversion.mel(mel, lengths)
-        return Synthesis(later, noise, longer, stages, mel.shape[2], moved, conversion.for_flow)
+        filtering = postfilter, settings, self._precision, self._steps.compiled_rounds
+        return Synthesis(later, noise, longer, mel.shape[2], moved, conversion, *filtering)
 
     @without_gradients
     def stream(
@@ -309,7 +308,7 @@ class Vocoder(SavedVoice):
             raise ConfigError(f"temperature must be 0 or above, not {scale}")
         rate = self.spec.hop_length // self.model.block
         source = NoiseSource(seeds, items, rate, self.model.block)
-        return lambda frames: scale * source.draw(frames)
+        return partial(source.draw, scale=scale, pinned=self.device.type == "cuda")
 
     @gradients_if_required
     def encode(self, audio: Numbers, mel: Numbers | None = None) -> tuple[Tensor, Tensor]:

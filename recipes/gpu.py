@@ -33,7 +33,8 @@ from flowvocoder.training.folder import CHECKPOINT, STATE
 SETTINGS = "batch=512", "lr=2.5e-3", "save_every=100"
 """Of a run on a large card, where nothing else is asked for."""
 
-SHARES = {"card": (0.1, 60.0), "tests": (0.1, 60.0), "infer": (0.06, 40.0), "bench": (0.12, 75.0)}
+SHARES = {"card": (0.1, 60.0), "tests": (0.1, 60.0), "infer": (0.06, 40.0), "infer-short": (0.05, 30.0),
+          "bench": (0.12, 75.0)}  # fmt: skip
 """How much of the whole time a step may take, and at most how many seconds."""
 
 RESERVE = 0.08, 40.0
@@ -170,8 +171,8 @@ def _measure_and_train(doing: Session, arguments: argparse.Namespace, bench: Pat
         raise ConfigError(f"--device {device}: {(said.strip().splitlines() or ['no more is said'])[-1]}")
     steps: dict[str, Callable[[], list[str]]] = {
         "tests": _cuda_tests,
-        "infer": lambda: [*program, "bench", "infer", "--device", device, "--rounds", "2", "--batch", "1,16",
-                          "--checkpoint", str(_voice(arguments.run))],
+        "infer": lambda: _speed(arguments, "10", "1,8,64"),
+        "infer-short": lambda: _speed(arguments, "1.2", "128,512"),
         "bench": lambda: [*program, "bench", "train", "--device", device, "--preset", arguments.preset, "--steps", "6",
                           "--batch", *_batches(settings), *_set(_without(settings, "batch", "precision")),
                           "--out", str(bench)],
@@ -234,6 +235,17 @@ def _cuda_tests() -> list[str]:
     # Last what a pretended GPU runs, too: kernels and graphs need the time.
     files = [str(p) for p in sorted(found, key=lambda p: (p.name == "test_cuda.py", p))]
     return [sys.executable, "-m", "pytest", "-q", "-k", "cuda", "-p", "no:cacheprovider", *files]
+
+
+def _speed(arguments: argparse.Namespace, seconds: str, batch: str) -> list[str]:
+    """`bench infer` of sizes that are recorded as one CUDA graph, and of the same without one.
+
+    No streams: the steps that they repeat are compiled for a minute.
+    """
+    engines = "eager,compile" if arguments.device.startswith("cuda") else "eager,numba"
+    return [sys.executable, "-m", "flowvocoder", "bench", "infer", "--device", arguments.device, "--engines", engines,
+            "--seconds", seconds, "--batch", batch, "--rounds", "2", "--chunk", "0",
+            "--checkpoint", str(_voice(arguments.run))]  # fmt: skip
 
 
 def _voice(run: Path) -> Path | str:

@@ -15,7 +15,7 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 PARTS = {
     "densities": ["tests/test_pretend_device.py", "tests/density/test_cuda.py"],
-    "voice": ["tests/test_cuda.py", "tests/streaming/test_engines.py"],
+    "voice": ["tests/test_cuda.py", "tests/streaming/test_engines.py", "tests/streaming/test_recorded.py"],
     "training": ["tests/training/test_cuda.py", "tests/training/test_loading.py"],
 }
 """Files of tests, together in a process, which takes up to a minute. Continuous integration runs the first alone."""

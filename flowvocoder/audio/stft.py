@@ -40,7 +40,7 @@ def stft(
 
 def power(spectrum: Tensor, floor: float = 0.0) -> Tensor:
     """Squared magnitudes plus `floor`, which keeps the gradient of a root or a logarithm finite in silence."""
-    total = spectrum.real.square() + spectrum.imag.square()
+    total = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
     return total + floor if floor else total
 
 

@@ -52,7 +52,9 @@ class Arithmetic:
 
     def log_energies(self, z: Tensor, given: Sequence[int], groups: int, dtype: torch.dtype) -> Tensor:
         """Those of the bands k with k % groups in `given`: (B, n, C) -> (B, n, K/2 + K/8)."""
-        return log_energies(z.unflatten(2, (-1, groups))[..., given].flatten(2), 2).to(dtype)
+        # By views: a list as an index would be copied to a GPU, which then waits.
+        bands = z.unflatten(2, (-1, groups))
+        return log_energies(torch.stack([bands[..., group] for group in given], 3).flatten(2), 2).to(dtype)
 
     def excitation(self, lag: Tensor, depth: Tensor, phase: Tensor, share: Tensor) -> Tensor:
         """As `excitation_envelope`."""

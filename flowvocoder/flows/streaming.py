@@ -66,7 +66,7 @@ class StreamPosition:
         self.length = length
         self.traced = traced
         self._shortest = None if length is None or traced else int(length.min())
-        self._known: dict[tuple[int, int, torch.device], Tensor] = {}  # many layers ask for the same
+        self._found: dict[tuple[object, ...], Tensor] = {}  # many layers ask the same
 
     def at_rate(self, rate: int) -> "StreamPosition":
         """The same position in a signal with `rate` columns for each column of this one."""
@@ -79,22 +79,27 @@ class StreamPosition:
         first = self.start - delay
         if not self.traced and first >= 0 and (self._shortest is None or first + count <= self._shortest):
             return None
-        if self.traced:
-            return self._find(count, first, like.device)
-        key = count, delay, like.device
-        if key not in self._known:
-            self._known[key] = self._find(count, first, like.device)
-        return self._known[key]
-
-    def _find(self, count: int, first: int | Tensor, device: torch.device) -> Tensor:
-        position = torch.arange(count, device=device) + first
-        inside = (position >= 0)[None]
-        return inside if self.length is None else inside & (position < self.length[:, None])
+        return self._once((count, delay), lambda: self._inside(count, first, like))
 
     def mask(self, x: Tensor, delay: int) -> Tensor:
         """x (B, n, C), `delay` columns late, with zeros outside the signal."""
         inside = self.inside(x.shape[1], delay, x)
-        return x if inside is None else x * inside[..., None].to(x.dtype)
+        if inside is None:
+            return x
+        return x * self._once((x.shape[1], delay, x.dtype), lambda: inside[..., None].to(x.dtype))
+
+    def _inside(self, count: int, first: int | Tensor, like: Tensor) -> Tensor:
+        position = torch.arange(count, device=like.device) + first
+        inside = (position >= 0)[None]
+        return inside if self.length is None else inside & (position < self.length[:, None])
+
+    def _once(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
+        """What is made for a key, the first time alone; where the start is traced, each time."""
+        if not isinstance(self.start, int):
+            return make()
+        if key not in self._found:
+            self._found[key] = make()
+        return self._found[key]
 
 
 class Context:

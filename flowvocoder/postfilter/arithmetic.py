@@ -98,7 +98,7 @@ class Arithmetic:
             inside: what the change of every frame is times.
 
         Shape:
-            spectrum: (B, J, K), target, floor: (B, J, bins), inside: (J, 1) -> (B, J, bins or K)
+            spectrum: (B, J, K), target, floor: (B, J, bins), inside: (J, 1) or (B, J, 1) -> (B, J, bins or K)
         """
         used = spectrum[..., : target.shape[-1]]
         gain = target / (magnitude(used) + floor)
@@ -124,9 +124,17 @@ class Arithmetic:
         return x / (1.0 + x.abs() / most)
 
     def add(self, signal: Tensor, change: Tensor, synthesis: Tensor, stride: int) -> None:
-        """Adds frames (B, J, size), times a window (size,), to a signal (B, T) that they lie within."""
-        total = overlap_add(change * synthesis, stride)
-        signal[:, : total.shape[1]] += total[:, : signal.shape[1]]
+        """Adds frames (B, J, size), times a window (size,), to a signal (B, T); what lies after its end is left out."""
+        count, size = change.shape[1:]
+        # What is traced for export does not know how long signals are.
+        if size % stride or torch.compiler.is_compiling() or (count - 1) * stride + size > signal.shape[1]:
+            total = overlap_add(change * synthesis, stride)
+            signal[:, : total.shape[1]] += total[:, : signal.shape[1]]
+            return
+        for place in range(0, size, stride):  # of each frame a stretch that no other one's overlaps
+            now = slice(place, place + stride)
+            stretch = signal[:, place : place + count * stride].unflatten(1, (count, stride))
+            stretch.addcmul_(change[:, :, now], synthesis[now])
 
 
 PYTORCH = Arithmetic()

@@ -142,8 +142,11 @@ class MelConsistency(nn.Module):
 
     def gains(self, spectrum: Tensor, target: Tensor, inside: Tensor | None) -> Tensor:
         """By how many nats bins have to grow: as `Arithmetic.corrected` -> (B, F, bins)."""
-        missing = (target - self._levels(spectrum)).clamp_min(-MAX_GAIN)
-        gain = torch.minimum(missing, self.most.to(missing.dtype))
+        gain = target - self._levels(spectrum)
+        if len(self.outside_bias):
+            gain = torch.minimum(gain.clamp_min(-MAX_GAIN), self.most.to(gain.dtype))
+        else:
+            gain = gain.clamp(-MAX_GAIN, MAX_GAIN)
         if inside is not None:
             gain = gain * inside[..., None]
         return gain @ self.to_bins.to(gain.dtype)
@@ -218,6 +221,7 @@ class Iteration:
         lengths: frames of each item in all, (B,), where they differ.
         arithmetic: what computes.
         length: of the move, as in `postfilter.schedule`.
+        inside: what iterations over the same frames share; None: one of its own.
     """
 
     def __init__(
@@ -227,9 +231,10 @@ class Iteration:
         lengths: Tensor | None = None,
         arithmetic: Arithmetic = PYTORCH,
         length: float = 1.0,
+        inside: "Inside | None" = None,
     ):
-        self._consistency, self._lengths, self._arithmetic = consistency, lengths, arithmetic
-        self._length = length
+        self._consistency, self._arithmetic, self._length = consistency, arithmetic, length
+        self._inside = inside or Inside(consistency, lengths)
         self.behind = consistency.size
         self._frame = consistency.first_frame(number)  # the next one to correct
         self._audio: Tensor | None = None  # from where the next frame begins on, or from the start of the signal
@@ -263,19 +268,35 @@ class Iteration:
         step, begin = self._consistency, self._begin()
         target = wanted[:, self._frame - self._wanted_start :: step.every][:, :count]
         self._corrected = corrected.clone()
-        signal, inside = self._corrected[:, begin:], self._inside(count)
+        signal, inside = self._corrected[:, begin:], self._inside.of(self._frame, count)
         step.correct(signal, audio, target, inside, self._arithmetic, self._length)
         self._frame += count * step.every
         spent = min(self._frame - self._wanted_start, wanted.shape[1])
         self._wanted, self._wanted_start = wanted[:, spent:], self._wanted_start + spent
 
-    def _inside(self, count: int) -> Tensor | None:
-        """Which of the next `count` frames are whole inside their item, (B, count)."""
+
+class Inside:
+    """Which frames are whole inside their item. The last answer is kept: the next iteration mostly asks the same.
+
+    Args:
+        lengths: frames of each item in all, (B,), where they differ.
+    """
+
+    def __init__(self, consistency: MelConsistency, lengths: Tensor | None):
+        self._consistency, self._lengths = consistency, lengths
+        self._asked: tuple[int, int] | None = None
+        self._answer: Tensor | None = None
+
+    def of(self, first: int, count: int) -> Tensor | None:
+        """Of `count` frames, `every` apart, (B, count); None where all items are as long."""
         if self._lengths is None:
             return None
-        step = self._consistency
-        number = self._frame + step.every * torch.arange(count, device=self._lengths.device)
-        return number * step.hop - step.left + step.size <= self._lengths[:, None] * step.hop
+        if (asked := (first, count)) != self._asked:
+            step = self._consistency
+            number = first + step.every * torch.arange(count, device=self._lengths.device)
+            end = number * step.hop - step.left + step.size
+            self._asked, self._answer = asked, end <= self._lengths[:, None] * step.hop
+        return self._answer
 
 
 def synthesis_window(window: Tensor, stride: int) -> Tensor:

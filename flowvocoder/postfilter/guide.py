@@ -51,7 +51,10 @@ SHORTEST_PERIOD, CREAK_PERIOD, CREAK_CORRELATION, CREAK_WEIGHT = 1 / 500, 1 / 12
 
 
 class GuideLayer(nn.Module):
-    """A ConvNeXt block over time (Liu et al. 2022, arXiv:2201.03545): (B, J, C) -> (B, J, C)."""
+    """A ConvNeXt block over time (Liu et al. 2022, arXiv:2201.03545): (B, J, C) -> (B, J, C).
+
+    It sees zeros in place of frames that are not `inside`, (B, J, 1), as it does beyond the ends.
+    """
 
     def __init__(self, channels: int, kernel: int = 7):
         super().__init__()
@@ -61,9 +64,10 @@ class GuideLayer(nn.Module):
         self.outer = nn.Linear(2 * channels, channels)
         self.scale = nn.Parameter(torch.full((channels,), 0.3, dtype=torch.float32))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         # As an image one pixel high, which torch convolves with channels last in memory: no copies.
-        kernel, image = self.over_time.weight[:, :, None], x.transpose(1, 2)[:, :, None]
+        seen = x if inside is None else x * inside
+        kernel, image = self.over_time.weight[:, :, None], seen.transpose(1, 2)[:, :, None]
         h = F.conv2d(image, kernel, self.over_time.bias, padding=(0, kernel.shape[3] // 2), groups=len(kernel))
         h = self.norm(h[:, :, 0].transpose(1, 2))
         return x + self.scale * self.outer(F.gelu(self.inner(h)))
@@ -142,18 +146,28 @@ class Guide(nn.Module):
         return (2.0 * (mean @ self.to_bins.to(mel.dtype)).exp()).clamp_min(2.0 * LOWEST_LEVEL)
 
     def guided_round(
-        self, low: Tensor, mel: Tensor, precision: torch.dtype | None = None, arithmetic: Arithmetic = PYTORCH
+        self,
+        low: Tensor,
+        mel: Tensor,
+        precision: torch.dtype | None = None,
+        arithmetic: Arithmetic = PYTORCH,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """A signal after `GUIDED` iterations towards the predicted magnitudes.
+
+        Args:
+            lengths: frames of each item, (B,), where they differ. Its samples after them are zeros, and stay.
 
         Shape:
             low: (B, F * hop of the mel at the low rate), mel: (B, n_mels, F) -> as low
         """
+        mel = _held(mel.mT, lengths).mT
         level = self.level(mel)
-        own, change, _ = self._predict(low, mel, precision)
+        own, change, _ = self._predict(low, mel, precision, lengths)
         target = level * (own + STRENGTH * change.clamp(-MAX_CHANGE, MAX_CHANGE)).exp()
-        guided = FastIterations([GuidedIteration(self, target, level, arithmetic)] * GUIDED, [STEADY.momentum] * GUIDED)
-        return guided.push(mel, low, ends=True)
+        inside = self._whole(target.shape[1], low, lengths)
+        iteration = GuidedIteration(self, target, RELATIVE_FLOOR * level, inside, arithmetic)
+        return FastIterations([iteration] * GUIDED, [STEADY.momentum] * GUIDED).push(mel, low, ends=True)
 
     def loss(self, low: Tensor, recorded: Tensor, mel: Tensor, precision: torch.dtype | None = None) -> Tensor:
         """Negative log-density of the recording's log magnitudes under Laplace distributions, creaky frames weighted.
@@ -171,7 +185,7 @@ class Guide(nn.Module):
         inside = slice(EDGE, error.shape[1] - EDGE)
         return (weight * error)[:, inside].mean() / weight[:, inside].mean()
 
-    def correction(self, low: Tensor, target: Tensor, level: Tensor, arithmetic: Arithmetic = PYTORCH) -> Tensor:
+    def correction(self, low: Tensor, target: Tensor, level: Tensor) -> Tensor:
         """What to add to a signal so that its whole frames have the target magnitudes; phases stay.
 
         Frames that reach over an end are left alone: the network was not taught on them.
@@ -179,9 +193,14 @@ class Guide(nn.Module):
         Shape:
             low: (B, T), target and level: (B, J, bins), the target with `RELATIVE_FLOOR` of the level -> (B, T)
         """
+        return self.change(low, target, RELATIVE_FLOOR * level, self._whole(target.shape[1], low))
+
+    def change(
+        self, low: Tensor, target: Tensor, floor: Tensor, inside: Tensor, arithmetic: Arithmetic = PYTORCH
+    ) -> Tensor:
+        """The same where the floor is (B, J, bins), and inside is 1 for frames that change, (J, 1) or (B, J, 1)."""
         spectrum = self._spectrum(low, target.shape[1], arithmetic)
-        inside = self._whole(target.shape[1], low)
-        change = arithmetic.towards(spectrum, target, RELATIVE_FLOOR * level, MAX_GAIN, inside)
+        change = arithmetic.towards(spectrum, target, floor, MAX_GAIN, inside)
         # n overlapping squared Hann windows sum to 3/8 n.
         synthesis = self.window.to(low.dtype) / (0.375 * self.size / self.hop)
         before, count = self._before(self.size), target.shape[1]
@@ -189,18 +208,23 @@ class Guide(nn.Module):
         arithmetic.add(added, torch.fft.irfft(change, self.size), synthesis, self.hop)
         return added[:, before : before + low.shape[1]]
 
-    def _predict(self, low: Tensor, mel: Tensor, precision: torch.dtype | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _predict(
+        self, low: Tensor, mel: Tensor, precision: torch.dtype | None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """A signal's own log magnitudes, their predicted change, and the log of its spread."""
         consistency = self.band.consistency
         stated = consistency.target(mel)
-        missing = 4.0 * (stated - consistency.log_mel_of(low, mel.shape[2])).clamp(-1.0, 1.0)
+        missing = _held(4.0 * (stated - consistency.log_mel_of(low, mel.shape[2])).clamp(-1.0, 1.0), lengths)
         own = self.magnitudes(low, mel)
         correlation = 2.0 * self._autocorrelation(low, own.shape[1])
+        inside = None
+        if lengths is not None:  # of both frames of a pair the first one
+            inside = (2 * torch.arange(own.shape[1], device=low.device) < lengths[:, None])[..., None]
         inputs = torch.cat([_pairs((stated + STATED[0]) / STATED[1]), _pairs(missing), own, correlation], 2)
         with torch.autocast(low.device.type, precision or torch.bfloat16, enabled=precision is not None):
             h = self.start(inputs)
             for layer in self.layers:
-                h = layer(h)
+                h = layer(h, inside)
             change, spread = self.last(self.norm(h)).to(own.dtype).chunk(2, 2)
         return own, change, spread
 
@@ -208,10 +232,11 @@ class Guide(nn.Module):
         padded = self._padded(low, count, self.size)
         return torch.fft.rfft(arithmetic.windows(padded, self.window.to(low.dtype), self.hop, count))
 
-    def _whole(self, count: int, low: Tensor) -> Tensor:
-        """1 for frames that lie within the signal, 0 for those that reach over an end, (count, 1)."""
+    def _whole(self, count: int, low: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """1 for frames that lie within the signal, 0 for those that reach over an end, (count, 1) or (B, count, 1)."""
         start = self.hop * torch.arange(count, device=low.device)[:, None] - self._before(self.size)
-        return ((start >= 0) & (start + self.size <= low.shape[1])).to(low.dtype)
+        end = low.shape[1] if lengths is None else self.band.consistency.hop * lengths[:, None, None]
+        return ((start >= 0) & (start + self.size <= end)).to(low.dtype)
 
     def _before(self, size: int) -> int:
         """Samples before the signal in a stretch of `size` around frame 0."""
@@ -234,16 +259,24 @@ class Guide(nn.Module):
 
 
 class GuidedIteration:
-    """One iteration towards target magnitudes as a `Stage` of a whole signal."""
+    """One iteration towards target magnitudes as a `Stage` of a whole signal. Takes what `Guide.change` does."""
 
     behind = 0
 
-    def __init__(self, guide: Guide, target: Tensor, level: Tensor, arithmetic: Arithmetic = PYTORCH):
-        self._guide, self._target, self._level, self._arithmetic = guide, target, level, arithmetic
+    def __init__(self, guide: Guide, target: Tensor, floor: Tensor, inside: Tensor, arithmetic: Arithmetic = PYTORCH):
+        self._guide, self._given = guide, (target, floor, inside, arithmetic)
 
     def push(self, mel: Tensor, audio: Tensor, ends: bool = False) -> Tensor:
         """As `Stage.push`, for all of a signal at once."""
-        return audio + self._guide.correction(audio, self._target, self._level, self._arithmetic)
+        return audio + self._guide.change(audio, *self._given)
+
+
+def _held(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, F, C) in which frames after the length of their item are as its last one."""
+    if lengths is None:
+        return x
+    at = torch.arange(x.shape[1], device=x.device).minimum((lengths - 1).clamp_min(0)[:, None])
+    return x.gather(1, at[..., None].expand(-1, -1, x.shape[2]))
 
 
 def _pairs(x: Tensor) -> Tensor:

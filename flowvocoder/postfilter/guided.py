@@ -77,10 +77,7 @@ class GuidedIterations:
             return low
         if self._lengths is None:
             return self._guide.guided_round(low, mel, self._precision, self._arithmetic)
-        after = low.clone()
-        for item, length in enumerate((self._lengths - self._start).clamp(0, mel.shape[2]).tolist()):
-            if length:
-                one, samples = slice(item, item + 1), length * self._hop
-                mine, stated = low[one, :samples], mel[one, :, :length]
-                after[one, :samples] = self._guide.guided_round(mine, stated, self._precision, self._arithmetic)
-        return after
+        lengths = (self._lengths - self._start).clamp(0, mel.shape[2])
+        inside = torch.arange(low.shape[1], device=low.device) < lengths[:, None] * self._hop
+        after = self._guide.guided_round(low * inside, mel, self._precision, self._arithmetic, lengths)
+        return torch.where(inside, after, low)

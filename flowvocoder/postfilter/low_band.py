@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from flowvocoder.mel.spec import MelSpec
 from flowvocoder.postfilter.arithmetic import PYTORCH, Arithmetic
-from flowvocoder.postfilter.consistency import LOW_BAND, Band, Iteration, MelConsistency
+from flowvocoder.postfilter.consistency import LOW_BAND, Band, Inside, Iteration, MelConsistency
 from flowvocoder.postfilter.schedule import Move
 from flowvocoder.postfilter.stages import FastIterations, Stage, joined, split
 from flowvocoder.units import ceil_div
@@ -80,8 +80,8 @@ class LowBand(nn.Module):
         self, moves: Sequence[Move], lengths: Tensor | None = None, arithmetic: Arithmetic = PYTORCH
     ) -> FastIterations:
         """Mel-consistency iterations at the low rate."""
-        step = self.consistency
-        iterations = [Iteration(step, n, lengths, arithmetic, move.length) for n, move in enumerate(moves)]
+        step, inside = self.consistency, Inside(self.consistency, lengths)
+        iterations = [Iteration(step, n, lengths, arithmetic, move.length, inside) for n, move in enumerate(moves)]
         return FastIterations(iterations, [move.momentum for move in moves])
 
     def iterate(self, low: Tensor, mel: Tensor, moves: Sequence[Move]) -> Tensor:

@@ -61,7 +61,8 @@ class FastIterations:
             waiting = joined(self._before[index], audio)
             audio = iteration.push(mel, extrapolated, ends)
             before, self._before[index] = split(waiting, audio.shape[1])
-            extrapolated = torch.add(audio, audio - before, alpha=momentum)
+            if index + 1 < len(self._iterations):
+                extrapolated = torch.lerp(before, audio, 1.0 + momentum)
         return audio
 
 

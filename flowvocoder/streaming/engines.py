@@ -13,10 +13,11 @@ from flowvocoder.flows.recursion import choice, compiled
 from flowvocoder.flows.streaming import NoStreamingStep
 from flowvocoder.streaming.flow import FlowStep
 from flowvocoder.streaming.pieces import CHUNK
+from flowvocoder.streaming.recorded import Recordings
 
 Engine = Literal["eager", "numba", "compile"]
 """PyTorch and NumPy alone; with pitch recursion, rounds and what is between products as machine code; steps of a size
-that comes back as compiled graphs."""
+that comes back as compiled graphs, and on CUDA whole mels of such a size as recorded ones."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -85,14 +86,23 @@ class ModelSteps:
     def __init__(self, model: FlowVocoder, engine: Engine = "eager", precision: Precision = "float32"):
         self._model, self._engine, self._precision = model, engine, precision
         self._made: dict[bool, tuple[tuple[tuple[int, int], ...], FlowStep | NoStreamingStep]] = {}
+        self._recordings: tuple[FlowStep, Recordings] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_made": {}}  # copies and pickles make their own
+        return {**vars(self), "_made": {}, "_recordings": None}  # copies and pickles make their own
 
     @property
     def compiled_rounds(self) -> bool:
         """Whether frame-by-frame rounds run as machine code: by `numba`, and by `compile` where numba is installed."""
         return self._engine == "numba" or (self._engine == "compile" and importlib.util.find_spec("numba") is not None)
+
+    def recordings(self, step: FlowStep) -> Recordings | None:
+        """Of whole syntheses by a step for synthesis: with `compile` on CUDA, else None."""
+        if self._engine != "compile" or not next(self._model.parameters()).is_cuda:
+            return None
+        if self._recordings is None or self._recordings[0] is not step:  # a graph computes with a step's own weights
+            self._recordings = step, Recordings()
+        return self._recordings[1]
 
     def find(self, sampling: bool = True) -> FlowStep | None:
         """The step for synthesis, or for the inverse of the flow; None for a model that takes whole mels only."""

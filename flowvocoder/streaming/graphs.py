@@ -87,9 +87,16 @@ def apart(method: Any) -> Run:
 
 
 class CudaGraph:
-    """A function of tensors of fixed shapes, recorded once and replayed: one launch instead of hundreds."""
+    """A function of tensors of fixed shapes, recorded once and replayed: one launch instead of hundreds.
 
-    def __init__(self, run: Run, example: Sequence[Tensor]):
+    Args:
+        pool: memory that it shares with others, of which one is replayed at a time (`torch.cuda.graph_pool_handle`).
+
+    Raises:
+        RuntimeError: the function does what cannot be recorded.
+    """
+
+    def __init__(self, run: Run, example: Sequence[Tensor], pool: Any = None):
         self._inputs, self._turn = [tensor.clone() for tensor in example], threading.Lock()
         side = torch.cuda.Stream()  # recording wants kernels compiled and caches filled before, on another stream
         side.wait_stream(torch.cuda.current_stream())
@@ -98,7 +105,9 @@ class CudaGraph:
                 run(self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # The stream of its own, since PyTorch's is of the first device that anything was recorded on. Other threads may
+        # do meanwhile what this one must not.
+        with torch.cuda.graph(self._graph, pool=pool, stream=side, capture_error_mode="thread_local"):
             self._outputs = run(self._inputs)
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:

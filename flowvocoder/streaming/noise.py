@@ -8,7 +8,6 @@ from torch import Tensor
 
 from flowvocoder.errors import ConfigError
 from flowvocoder.flows.density import dequantise
-from flowvocoder.inference import plain_defaults
 from flowvocoder.settings import whole
 from flowvocoder.units import PCM16_STEP, ceil_div
 
@@ -34,15 +33,21 @@ class NoiseSource:
         self._generators = [torch.Generator().manual_seed(seed) for seed in item_seeds(seeds, items)]
         self._rate, self._block = rate, block
 
-    def draw(self, frames: int) -> Tensor:
-        """The noise of the next frames: (B, frames * rate, M)."""
+    def draw(self, frames: int, scale: float = 1.0, pinned: bool = False) -> Tensor:
+        """The noise of the next frames times `scale`: (B, frames * rate, M).
+
+        Args:
+            pinned: in memory that a GPU copies from while the CPU goes on.
+        """
         # PyTorch draws normal numbers by sixteens and draws a last incomplete sixteen anew, so only whole ones give the
         # same numbers whether they are drawn at once or in parts.
         samples = self._rate * self._block
         rounded = ceil_div(samples, 16) * 16
-        with plain_defaults():
-            drawn = [torch.randn(frames, rounded, generator=generator) for generator in self._generators]
-        return torch.stack(drawn)[..., :samples].reshape(len(drawn), frames * self._rate, self._block)
+        shape = len(self._generators), frames, rounded
+        drawn = torch.empty(shape, dtype=torch.float32, device="cpu", pin_memory=pinned)
+        for item, generator in zip(drawn, self._generators, strict=True):
+            item.normal_(generator=generator)
+        return drawn.mul_(scale)[..., :samples].reshape(len(drawn), frames * self._rate, self._block)
 
 
 def item_seeds(seeds: Seeds, items: int) -> list[int]:

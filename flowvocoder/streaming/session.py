@@ -83,7 +83,8 @@ class Session:
             late = (self.frames - start) * step.rate + min(step.delay, start * step.rate) + early
         samples = slice(early * step.block, None if late is None else late * step.block)
         # Copied, since all iterations read it frame by frame.
-        return Piece(mel.contiguous(), padded, self._noise(padded.shape[1]).to(mel), start, length, samples, ends)
+        noise = self._noise(padded.shape[1]).to(mel, non_blocking=True)
+        return Piece(mel.contiguous(), padded, noise, start, length, samples, ends)
 
     def run(self, piece: Piece) -> Tensor:
         """The audio (B, T) of a piece; pieces come in order."""

@@ -216,6 +216,20 @@ def test_pieces_have_enough_context() -> None:
     assert change > 0 and (parts - whole).square().mean() < 1e-6 * change
 
 
+@pytest.mark.parametrize("lengths", [(FRAMES, FRAMES - 5), (FRAMES - 4, FRAMES), (3, FRAMES - 1), (1, 2)])
+def test_items_of_a_batch_are_guided_as_alone(lengths: tuple[int, int]) -> None:
+    """Of odd and even numbers of frames, whatever the mel and the audio after their ends."""
+    guide, hop = random_guide(), SPEC.hop_length
+    mel, audio = pair(SPEC)
+    inside = torch.arange(audio.shape[1]) < hop * torch.tensor(lengths)[:, None]
+    stage = LowBandStage(guide.band, GuidedIterations(guide, torch.tensor(lengths)), torch.tensor(lengths))
+    together = stage.push(mel, audio * inside, ends=True)
+    for item, length in enumerate(lengths):
+        one, samples = slice(item, item + 1), length * hop
+        alone = guided_stage(guide).push(mel[one, :, :length], audio[one, :samples], ends=True)
+        assert (together[one, :samples] - alone).abs().max() < 1e-12 and not together[item, samples:].any()
+
+
 @pytest.mark.slow
 def test_few_frames_are_no_error() -> None:
     for frames in (1, 2, 5):
