@@ -81,7 +81,8 @@ def implausible(mel: Array, spec: MelSpec) -> str | None:
 def too_loud(mel: Array, spec: MelSpec) -> str | None:
     """What (n_mels, F) looks like if no audio in -1..1 is as loud; None if some is. Of many frames some count."""
     looked_at = mel[:, :: max(1, mel.shape[1] // MANY)].astype(np.float64, copy=False)
-    if np.percentile(frame_levels(looked_at, spec), 99) <= LOUDEST:
+    levels = frame_levels(looked_at, spec)
+    if levels.max() <= LOUDEST or np.percentile(levels, 99) <= LOUDEST:  # the first is quick, and mostly enough
         return None
     return (
         "is too loud for audio in -1..1: integer samples were perhaps not divided by 32768, or filters not normalised"
@@ -148,9 +149,10 @@ def _nats(spec: MelSpec) -> float:
 
 def _normalised(mel: Doubles, values: Doubles, too_loud: bool) -> bool:
     """Whether the mean is 0 and the variance 1: of all values where they are too loud anyway, else of every band."""
-    near = abs(values.mean()) < 0.3 and 0.5 < values.std() < 1.6
+    if not (abs(values.mean()) < 0.3 and 0.5 < values.std() < 1.6):
+        return False
     by_band = mel.shape[1] >= FEW and float(np.mean((np.abs(mel.mean(1)) < 0.5) & (mel.std(1) > 0.7))) > 0.8
-    return bool(near and (too_loud or by_band))
+    return too_loud or by_band
 
 
 def _roughness(mel: Array) -> float:

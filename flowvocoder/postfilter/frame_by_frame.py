@@ -9,8 +9,8 @@ from torch import Tensor
 from flowvocoder.postfilter.consistency import MAX_GAIN, MelConsistency
 from flowvocoder.postfilter.low_band import LowBand
 from flowvocoder.postfilter.real_time import RealTimeIterations
-from flowvocoder.postfilter.rounds import Consistency, Rounds
-from flowvocoder.postfilter.rounds_compiled import CompiledConsistency
+from flowvocoder.postfilter.rounds import Rounds
+from flowvocoder.postfilter.rounds_compiled import CompiledRounds, supported
 from flowvocoder.postfilter.settings import PostfilterSettings
 
 
@@ -49,8 +49,9 @@ class FrameByFrame:
         if not plain or (torch.is_grad_enabled() and audio.requires_grad):
             return self._general
         consistency, band, settings, compiled = self._made
-        kind = CompiledConsistency if compiled else Consistency
-        return Rounds(consistency.spec, constants(consistency, band), settings, kind)
+        values = constants(consistency, band)
+        kind = CompiledRounds if compiled and supported(values) else Rounds
+        return kind(consistency.spec, values, settings)
 
 
 def constants(consistency: MelConsistency, band: LowBand) -> dict[str, Any]:

@@ -84,17 +84,6 @@ def towards(parts: Any, target: Any, floor: Any, inside: Any, least: Any, most: 
 
 
 @loop
-def staggered_add(change: Any, synthesis: Any, hop: int, after: Any, before: Any, momentum: Any, further: Any) -> None:
-    """Adds frames (F, size) times the windows (F, size) to a signal, `hop` apart; `further` goes on from `before`."""
-    for frame in range(change.shape[0]):
-        stretch, own, window = after[frame * hop :], change[frame], synthesis[frame]
-        for i in range(len(own)):
-            stretch[i] += own[i] * window[i]
-    for i in range(len(after)):
-        further[i] = after[i] + momentum * (after[i] - before[i])
-
-
-@loop
 def corrected(spectra: Any, targets: Any, inside: Any, filters: Any, length: Any) -> None:
     """As `Arithmetic.corrected`, in place of real and imaginary parts in turns (R, 2 K): levels (R, C), inside (R,)."""
     # Fields of a tuple that are read within a loop keep it from being vectorised.
@@ -133,26 +122,3 @@ def corrected(spectra: Any, targets: Any, inside: Any, filters: Any, length: Any
             parts[2 * k] *= magnitude[k]
             parts[2 * k + 1] *= magnitude[k]
         parts[2 * bins :] = np.float32(0.0)
-
-
-@loop
-def iterated(  # type: ignore[no-untyped-def]
-    x, target, rounds, momentum, synthesis, hop, analysis, resynthesis, filters
-):
-    """As `rounds.Consistency.iterated`, by products with matrices."""
-    count, size = synthesis.shape
-    windows, inside = np.empty((count, size), np.float32), np.ones(count, np.bool_)
-    x, before = x.copy(), x.copy()
-    for number in range(rounds):
-        for frame in range(count):
-            windows[frame] = x[frame * hop : frame * hop + size]
-        parts = np.dot(windows, analysis)
-        corrected(parts, target, inside, filters, np.float32(1.0))
-        change = np.dot(parts, resynthesis)
-        after = x.copy()
-        for frame in range(count):
-            for i in range(size):
-                after[frame * hop + i] += change[frame, i] * synthesis[frame, i]
-        x = after + momentum * (after - before) if number + 1 < rounds else after
-        before = after
-    return x

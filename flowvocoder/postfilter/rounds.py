@@ -26,6 +26,9 @@ class Consistency:
     Args:
         constants: of `postfilter.frame_by_frame.constants`.
         prefix: "" over all bands, "low_" over the low one.
+
+    Attributes:
+        limits: the least gain, the lowest level, and what is added to the power of a bin.
     """
 
     def __init__(self, spec: MelSpec, constants: Mapping[str, Any], prefix: str):
@@ -35,13 +38,14 @@ class Consistency:
         self.spec, self.hop, self.size, self.left = spec, number("hop"), number("size"), number("left")
         self.decimate, self._bands = number("decimate"), number("bands")
         self._nats, self._max_gain = (np.float32(constants[prefix + name]) for name in ("nats", "max_gain"))
-        self.window, self._filterbank, self._to_bins, self._most, self._outside, self._bias = (
+        self.window, self.filterbank, self.to_bins, self.most, self._outside, self._bias = (
             constants[prefix + name]
             for name in ("window", "filterbank", "to_bins", "most", "outside_weights", "outside_bias")
         )
         self._eps, self._floor = np.float32(max(spec.magnitude_eps, 1e-20)), np.float32(spec.floor)
+        self.limits = float(-self._max_gain), float(self._floor), float(self._eps)
         if self.size <= MATRIX:
-            self._analysis, self._resynthesis = matrices(self.window, len(self._filterbank))
+            self._analysis, self._resynthesis = matrices(self.window, len(self.filterbank))
 
     def wanted(self, mel: Floats) -> Floats:
         """The levels that a mel (n_mels, F) states, in nats, and the most outside of its range: (F, bands + E)."""
@@ -70,7 +74,7 @@ class Consistency:
 
     def change(self, windows: Floats, target: Floats) -> Floats:
         """What to add to frames (F, size), times the window, so that they have these levels."""
-        bins = len(self._filterbank)
+        bins = len(self.filterbank)
         if self.size <= MATRIX:
             parts: Floats = windows @ self._analysis
             squared = np.square(parts)
@@ -85,8 +89,8 @@ class Consistency:
     def _gains(self, power: Floats, target: Floats) -> Floats:
         """What the change of every bin is times its value, from 0 where a level is as it should be."""
         power += self._eps
-        level = np.log(np.maximum(np.sqrt(power, out=power) @ self._filterbank, self._floor))
-        gain = np.minimum(np.maximum(target - level, -self._max_gain), self._most) @ self._to_bins
+        level = np.log(np.maximum(np.sqrt(power, out=power) @ self.filterbank, self._floor))
+        gain = np.minimum(np.maximum(target - level, -self._max_gain), self.most) @ self.to_bins
         return np.expm1(gain, out=gain)
 
 
@@ -95,21 +99,14 @@ class Rounds:
 
     Args:
         constants: as of `Consistency`.
-        kind: of what corrects frames.
 
     Attributes:
         windows: synthesis windows of the frames of a hop, over all bands and over the low one, (J, size) each.
         opening: how far each sample of the buffer may change, 0 to 1.
     """
 
-    def __init__(
-        self,
-        spec: MelSpec,
-        constants: Mapping[str, Any],
-        settings: PostfilterSettings,
-        kind: type[Consistency] = Consistency,
-    ):
-        full, low = (kind(spec, constants, prefix) for prefix in ("", "low_"))
+    def __init__(self, spec: MelSpec, constants: Mapping[str, Any], settings: PostfilterSettings):
+        full, low = (Consistency(spec, constants, prefix) for prefix in ("", "low_"))
         self._full, self._low = full, low
         self._down, self._up, self._reach = constants["down"], constants["up"], int(constants["reach"])
         self._late, self._rounds, self._low_rounds = settings.look_ahead, settings.rounds, settings.low_rounds
@@ -171,18 +168,22 @@ class Rounds:
 
     def _iterated(self, x: Floats, wanted: Floats, low_wanted: Floats, row: int) -> Floats:
         """Samples from the first frame's first on after the rounds of these frames."""
-        full, low = (table[row : row + len(wanted)] for table in self.windows)
-        x = self._full.iterated(x, wanted, self._rounds, self._momentum, full)
+        x = self._corrected(self._full, x, wanted, self._rounds, row)
         if not self._low_rounds:
             return x
         decimate, reach = self._low.decimate, self._reach
         count = len(x) // decimate
         before = _rows(x, reach, self._down, ROW * decimate, count)[:count]
-        after = self._low.iterated(before, low_wanted, self._low_rounds, self._momentum, low)
+        after = self._corrected(self._low, before.copy(), low_wanted, self._low_rounds, row)
         change = _rows(after - before, reach // decimate, self._up, ROW, count)[: count * decimate]
         change *= self.opening[row * self._full.hop :][: len(change)]  # the filter reaches into what is fixed
         x[: len(change)] += change
         return x
+
+    def _corrected(self, step: Consistency, x: Floats, wanted: Floats, rounds: int, row: int) -> Floats:
+        """x (T,), perhaps in place, after rounds of the frames from number `row` of a hop on."""
+        windows = self.windows[0 if step is self._full else 1][row : row + len(wanted)]
+        return step.iterated(x, wanted, rounds, self._momentum, windows)
 
     def _made_windows(self, step: Consistency) -> Floats:
         """Synthesis windows of all frames of a step, zero where samples do not change, (J, size)."""
