@@ -10,9 +10,6 @@ from flowvocoder.extras import machine_code
 loop = functools.partial(machine_code, fastmath={"contract", "arcp"}, error_model="numpy", nogil=True)
 """Loops that are simple enough to be vectorised."""
 
-FAST = {name: loop.keywords[name] for name in ("fastmath", "error_model")}
-"""The same for what numba compiles as a part of a loop."""
-
 LN2 = 0.6931471805599453
 
 # (e^r - 1) / r to r^6 / 7!, for r within ln(2) / 2 of 0: 6e-9 off.

@@ -187,13 +187,17 @@ class Rounds:
 
     def _made_windows(self, step: Consistency) -> Floats:
         """Synthesis windows of all frames of a step, zero where samples do not change, (J, size)."""
+        count = self._geometry.last - self._geometry.first + 1
+        at = step.decimate * (step.hop * np.arange(count)[:, None] + np.arange(step.size))
+        return np.asarray(self._synthesis(step) * self._opened(at), np.float32)
+
+    def _synthesis(self, step: Consistency) -> Floats:
+        """The synthesis window of frames a hop apart, (size,)."""
         pieces = ceil_div(step.size, step.hop)
         padded = _padded(step.window, 0, pieces * step.hop)
         overlapped = np.maximum(np.square(padded).reshape(pieces, step.hop).sum(0), np.float32(0.1))
-        synthesis = (padded / np.tile(overlapped, pieces))[: step.size]
-        count = self._geometry.last - self._geometry.first + 1
-        at = step.decimate * (step.hop * np.arange(count)[:, None] + np.arange(step.size))
-        return np.asarray(synthesis * self._opened(at), np.float32)
+        synthesis: Floats = (padded / np.tile(overlapped, pieces))[: step.size]
+        return synthesis
 
     def _opened(self, at: npt.NDArray[np.int64]) -> Floats:
         """How far samples of a step may change, 0 to 1."""

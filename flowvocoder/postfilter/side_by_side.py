@@ -1,4 +1,4 @@
-"""An iteration over frames as machine code: LANES of them side by side, from audio to audio. Importing needs numba.
+"""Iterations over frames as machine code: LANES of them side by side, from audio to audio. Importing needs numba.
 
 Frames lie `stride` samples apart. So in audio that is cut into rows of a stride, and transposed, the same sample of
 neighbouring frames is one beside the other. A tile holds LANES such rows, and those that their frames reach into.
@@ -48,6 +48,88 @@ def correct(
 
 
 @loop
+def iterated(  # type: ignore[no-untyped-def]
+    x, target, rounds, momentum, stride, opening, windows, plan, filters
+):
+    """As `rounds.Consistency.iterated`, of LANES frames at most, in place of x (T,).
+
+    Args:
+        opening: how far each sample may change, (>= T,); `windows` do not say it.
+        stride, windows, plan: as of `correct`.
+    """
+    window, synthesis = windows
+    size, count, used = len(window), len(target), (len(target) - 1) * stride + len(window)
+    width, half = LANES + _ahead(size, stride), np.float32(0.5)
+    analysis, resynthesis = half * window, synthesis * np.float32(1.0 / size)
+    real, imaginary, magnitude, level, wanted, stated = _memory(size, target.shape[1], filters)
+    rows, shares = np.zeros(width * stride, np.float32), np.zeros(width * stride, np.float32)
+    rows[:used], shares[:used] = x[:used], opening[:used]
+    tile, share, sums = np.empty_like(rows), np.empty_like(rows), np.empty_like(rows)
+    for column in range(0, width, LANES):
+        _into(rows, column * stride, stride, tile, column, width)
+        _into(shares, column * stride, stride, share, column, width)
+    before, there = tile.copy(), np.zeros(LANES, np.float32)
+    there[:count] = np.float32(1.0)
+    _stated(target, wanted, stated)
+    for number in range(rounds):
+        _windows(tile, stride, width, analysis, real, imaginary)
+        spectra(real, imaginary, magnitude, filters.limits[2], plan)
+        _factors(magnitude, level, stated, filters, np.float32(1.0))
+        for place in range(0, len(magnitude), LANES):
+            store(magnitude, place, load(magnitude, place) * load(there, 0))
+        signals(real, imaginary, magnitude, plan)
+        sums[:] = np.float32(0.0)
+        _add(real, imaginary, resynthesis, stride, width, sums)
+        _move(tile, before, share, sums, momentum if number + 1 < rounds else np.float32(0.0))
+    for column in range(0, width, LANES):
+        _out_of(tile, column, width, rows, column * stride, stride)
+    x[:used] = rows[:used]
+
+
+@loop
+def _move(now: Any, before: Any, share: Any, change: Any, momentum: Any) -> None:
+    """Adds a share of a change, and goes on from what was before."""
+    for i in range(len(now)):
+        after = now[i] + share[i] * change[i]
+        now[i] = after + momentum * (after - before[i])
+        before[i] = after
+
+
+@loop
+def _ahead(size: int, stride: int) -> int:
+    """Rows of audio, in whole LANES, that frames reach into beyond their first."""
+    return -((1 - -(-size // stride)) // LANES) * LANES
+
+
+@loop
+def _memory(size: int, bands: int, filters: Any) -> Any:
+    """For LANES frames: bins, their magnitudes, levels, and levels wanted, frames first and then bands first."""
+    rows = max(size // 2 + 1, len(filters.below) + np.max(filters.widths))
+    groups, columns = len(filters.widths), -(-bands // LANES) * LANES
+    real, imaginary = np.empty(size // 2 * LANES, np.float32), np.empty(size // 2 * LANES, np.float32)
+    magnitude, level = np.zeros(rows * LANES, np.float32), np.empty((groups * LANES + 1) * LANES, np.float32)
+    return (
+        real,
+        imaginary,
+        magnitude,
+        level,
+        np.zeros(LANES * columns, np.float32),
+        np.empty(columns * LANES, np.float32),
+    )
+
+
+@loop
+def _stated(target: Any, wanted: Any, stated: Any) -> None:
+    """Levels (F, C) of LANES frames at most, side by side."""
+    columns = len(wanted) // LANES
+    for lane in range(target.shape[0]):
+        for band in range(target.shape[1]):
+            wanted[lane * columns + band] = target[lane, band]
+    for band in range(0, columns, LANES):
+        turned(wanted, band, columns, stated, band * LANES, LANES)
+
+
+@loop
 def _corrected(
     audio: Any,
     targets: Any,
@@ -60,16 +142,10 @@ def _corrected(
     length: Any,
 ) -> Any:
     """What is added: (B, T), of audio with zeros after its end to whole tiles, (B, T)."""
-    size, count, bands = len(window), targets.shape[1], targets.shape[2]
-    ahead, added = -((1 - -(-size // stride)) // LANES) * LANES, np.zeros_like(audio)
+    size, count, ahead, added = len(window), targets.shape[1], _ahead(len(window), stride), np.zeros_like(audio)
     width, half = LANES + ahead, np.float32(0.5)
-    widths, below, faint = filters.widths, filters.below, filters.limits[2]
-    rows = max(size // 2 + 1, len(below) + np.max(widths))
-    columns = -(-bands // LANES) * LANES
     analysis, resynthesis = half * window, synthesis * np.float32(1.0 / size)
-    real, imaginary = np.empty(size // 2 * LANES, np.float32), np.empty(size // 2 * LANES, np.float32)
-    magnitude, level = np.zeros(rows * LANES, np.float32), np.empty((len(widths) * LANES + 1) * LANES, np.float32)
-    wanted, stated = np.zeros(LANES * columns, np.float32), np.empty(columns * LANES, np.float32)
+    real, imaginary, magnitude, level, wanted, stated = _memory(size, targets.shape[2], filters)
     for item in range(len(audio)):
         given, total, row = audio[item], added[item], 0
         tile, sums = np.zeros(stride * width, np.float32), np.zeros(stride * width, np.float32)
@@ -80,12 +156,8 @@ def _corrected(
             _into(given, (row + ahead) * stride, stride, tile, ahead, width)
             _windows(tile, stride, width, analysis, real, imaginary)
             now = min(LANES, count - row)
-            for lane in range(now):
-                for band in range(bands):
-                    wanted[lane * columns + band] = targets[item, row + lane, band]
-            for band in range(0, columns, LANES):
-                turned(wanted, band, columns, stated, band * LANES, LANES)
-            spectra(real, imaginary, magnitude, faint, plan)
+            _stated(targets[item, row : row + now], wanted, stated)
+            spectra(real, imaginary, magnitude, filters.limits[2], plan)
             _factors(magnitude, level, stated, filters, length)
             for lane in range(LANES):
                 if lane >= now or not inside[item, row + lane]:
