@@ -185,7 +185,7 @@ POCKET_STAGE3 = dataclasses.replace(
     STAGE3,
     optim=dataclasses.replace(STAGE3.optim, steps=1500),
     run=RunSettings(validate_every=1500),
-    sampling=dataclasses.replace(STAGE3.sampling, low_band_iters=20),
+    sampling=dataclasses.replace(STAGE3.sampling, low_band_iters=48),
 )
 
 STAGE2_GAN = TrainConfig(
