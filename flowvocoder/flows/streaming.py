@@ -154,7 +154,7 @@ class StepSettings:
         block: samples a column of the noise.
         dtype, device: of the signals.
         sampling: do what `Bijection.sample` does rather than `inverse`.
-        precision: of the networks that take most of the time; None: as the weights are.
+        precision: of the products that take most of the time; None: as the weights are.
         solver: makes what undoes the pitch prediction.
         columns: how many columns a block the signal has that comes in. It is 1 for the noise.
         arithmetic: what computes between products.

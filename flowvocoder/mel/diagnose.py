@@ -28,7 +28,7 @@ FEW = 40
 """Frames below which nothing is said of what only statistics show."""
 
 RANKED = 4096
-"""Values of which as many as that, at least, say what share lies below what. In a stream, sorting all would be felt."""
+"""About as many values say what share lies below what. In a stream, sorting all would be felt."""
 
 MANY = 20_000
 """Frames above which only some are looked at."""

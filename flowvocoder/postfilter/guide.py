@@ -185,20 +185,18 @@ class Guide(nn.Module):
         inside = slice(EDGE, error.shape[1] - EDGE)
         return (weight * error)[:, inside].mean() / weight[:, inside].mean()
 
-    def correction(self, low: Tensor, target: Tensor, level: Tensor) -> Tensor:
-        """What to add to a signal so that its whole frames have the target magnitudes; phases stay.
-
-        Frames that reach over an end are left alone: the network was not taught on them.
-
-        Shape:
-            low: (B, T), target and level: (B, J, bins), the target with `RELATIVE_FLOOR` of the level -> (B, T)
-        """
-        return self.change(low, target, RELATIVE_FLOOR * level, self._whole(target.shape[1], low))
-
     def change(
         self, low: Tensor, target: Tensor, floor: Tensor, inside: Tensor, arithmetic: Arithmetic = PYTORCH
     ) -> Tensor:
-        """The same where the floor is (B, J, bins), and inside is 1 for frames that change, (J, 1) or (B, J, 1)."""
+        """What to add to a signal so that its frames have the target magnitudes; phases stay.
+
+        Args:
+            inside: 1 for frames that change. Those that reach over an end do not: the network was not taught on them.
+
+        Shape:
+            low: (B, T), target and floor: (B, J, bins), the target with the floor in it, inside: (J, 1) or (B, J, 1) ->
+            (B, T)
+        """
         spectrum = self._spectrum(low, target.shape[1], arithmetic)
         change = arithmetic.towards(spectrum, target, floor, MAX_GAIN, inside)
         # n overlapping squared Hann windows sum to 3/8 n.

@@ -29,8 +29,8 @@ class FlowStep(nn.Module):
     Args:
         model: a copy of its weights is taken.
         solver: makes what undoes the pitch prediction.
-        precision: of the networks where the time goes. What they scale and shift, the encoder, lags, the transform and
-            the recursion keep the model's own.
+        precision: of the networks where the time goes, and of 1x1 convolutions. What couplings scale and shift, the
+            encoder, lags, the transform and the recursion keep the model's own.
         sampling: the flow's `sample` rather than its `inverse`.
         arithmetic: what computes between products.
 
